@@ -1,0 +1,280 @@
+//! Stream names: the only way a name from the wire, a file or a URL enters the system.
+//!
+//! A name is a path of parts, `app/stream`; every door (RTMP, configuration, API) goes through
+//! [`StreamKey::new`] or [`StreamName::parse`], so that authorisation, hub, files and statistics all see
+//! the same value.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Longest part of a name, in bytes.
+const MAX_PART: usize = 128;
+/// Longest whole name, in bytes.
+const MAX_NAME: usize = 256;
+
+/// The name of a stream: an app and a stream in it, `live/demo`.
+///
+/// Parts consist of `A-Z a-z 0-9 _ . -`, are 1 to 128 bytes long, do not start with a dot and do not contain
+/// `..`; the whole is at most 256 bytes. The last part is the stream, all before it are the app, so
+/// `live/room` + `a` and `live` + `room/a` are the same stream.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct StreamKey {
+    name: Arc<str>,
+}
+
+impl StreamKey {
+    /// Joins and checks an app and a stream name.
+    pub fn new(app: &str, stream: &str) -> Result<Self, KeyError> {
+        let app = app.trim_matches('/');
+        let stream = stream.trim_matches('/');
+        if app.is_empty() {
+            return Err(KeyError::Missing("app"));
+        }
+        if stream.is_empty() {
+            return Err(KeyError::Missing("stream"));
+        }
+        if app.len() + stream.len() >= MAX_NAME {
+            return Err(KeyError::TooLong(MAX_NAME));
+        }
+        app.split('/').chain(stream.split('/')).try_for_each(check_part)?;
+        Ok(Self { name: format!("{app}/{stream}").into() })
+    }
+
+    /// The app: everything before the last part.
+    pub fn app(&self) -> &str {
+        self.name.rsplit_once('/').map_or("", |(app, _)| app)
+    }
+
+    /// The stream: the last part.
+    pub fn stream(&self) -> &str {
+        self.name.rsplit_once('/').map_or("", |(_, stream)| stream)
+    }
+
+    /// The whole name, `app/stream`.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+}
+
+impl FromStr for StreamKey {
+    type Err = KeyError;
+
+    fn from_str(name: &str) -> Result<Self, KeyError> {
+        let (app, stream) = name.trim_matches('/').rsplit_once('/').ok_or(KeyError::Missing("app"))?;
+        if app.ends_with('/') {
+            return Err(KeyError::EmptyPart);
+        }
+        Self::new(app, stream)
+    }
+}
+
+impl fmt::Display for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Debug for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+fn check_part(part: &str) -> Result<(), KeyError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    match part {
+        "" => Err(KeyError::EmptyPart),
+        _ if part.len() > MAX_PART => Err(KeyError::TooLong(MAX_PART)),
+        _ if part.starts_with('.') || part.contains("..") => Err(KeyError::Dots),
+        _ => match part.chars().find(|&c| !allowed(c)) {
+            Some(c) => Err(KeyError::Character(c)),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Why a name was refused. The text is safe to log and to send to the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The app or the stream is missing.
+    Missing(&'static str),
+    /// Two slashes follow each other.
+    EmptyPart,
+    /// A part, or the whole name, is longer than this many bytes.
+    TooLong(usize),
+    /// A part starts with a dot or contains two in a row.
+    Dots,
+    /// A part has a character that names cannot have.
+    Character(char),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(what) => write!(f, "the {what} name is missing; expected app/stream"),
+            Self::EmptyPart => f.write_str("the name has an empty part"),
+            Self::TooLong(max) => write!(f, "the name, or a part of it, is longer than {max} bytes"),
+            Self::Dots => f.write_str("a part of the name starts with a dot or contains two dots"),
+            Self::Character(c) => {
+                write!(f, "the name has the character U+{:04X}; use A-Z a-z 0-9 _ . -", u32::from(*c))
+            }
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl From<KeyError> for crate::Error {
+    fn from(error: KeyError) -> Self {
+        Self::new(crate::ErrorKind::InvalidArgument, format!("stream name: {error}"))
+    }
+}
+
+/// A secret text: a publish key or a query that may hold a token. It prints as `***`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// By hand, because the derived error would quote a secret of the wrong type.
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer) {
+            Ok(toml::Value::String(text)) => Ok(Self(text)),
+            _ => Err(serde::de::Error::custom("a secret must be a string in quotes")),
+        }
+    }
+}
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself; never log it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Compares in time that does not depend on where the texts differ.
+    pub fn matches(&self, other: &str) -> bool {
+        subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), other.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "" } else { "***" })
+    }
+}
+
+/// A name as a peer sent it: `NAME[:SECRET][?QUERY]`, taken apart.
+///
+/// The secret and the query travel to [`Authorize`](crate::Authorize) only; no output, path or log sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamName {
+    /// The public name.
+    pub key: StreamKey,
+    /// The text after a colon in the stream name: a publish key given as part of the name.
+    pub secret: Secret,
+    /// The text after `?` in the stream name, else that in the app; without the question mark.
+    pub query: Secret,
+}
+
+impl StreamName {
+    /// Takes the app of `connect` and the name of `publish` or `play` apart and checks them.
+    pub fn parse(app: &str, name: &str) -> Result<Self, KeyError> {
+        let (app, app_query) = app.split_once('?').unwrap_or((app, ""));
+        let (name, query) = name.split_once('?').unwrap_or((name, app_query));
+        let (name, secret) = name.split_once(':').unwrap_or((name, ""));
+        Ok(Self { key: StreamKey::new(app, name)?, secret: Secret::new(secret), query: Secret::new(query) })
+    }
+
+    /// The value of `field` in the query, percent-decoded; the first one where it is repeated.
+    pub fn query_value(&self, field: &str) -> Option<String> {
+        self.query.expose().split('&').find_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (name == field)
+                .then(|| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+        })
+    }
+}
+
+/// Text from the wire made fit for a log line or a terminal: control characters, quotes of JSON and
+/// bidirectional marks escaped, cut at 128 characters.
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CUT: usize = 128;
+        for (i, c) in self.0.chars().enumerate() {
+            if i == CUT {
+                return f.write_str("…");
+            }
+            let bidi =
+                matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if c.is_control() || bidi || matches!(c, '\u{2028}' | '\u{2029}') {
+                write!(f, "\\u{{{:x}}}", u32::from(c))?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stream_has_one_name() {
+        let a = StreamKey::new("live", "room/a").unwrap();
+        let b = StreamKey::new("live/room/", "a").unwrap();
+        assert_eq!(a, b);
+        assert_eq!((a.app(), a.stream()), ("live/room", "a"));
+        assert_eq!(a.to_string().parse::<StreamKey>().unwrap(), a);
+    }
+
+    #[test]
+    fn parts_and_the_whole_have_their_greatest_length() {
+        let part = "a".repeat(MAX_PART);
+        assert!(StreamKey::new("live", &part).is_ok());
+        assert_eq!(StreamKey::new("live", &format!("{part}a")), Err(KeyError::TooLong(128)));
+        let most = "a".repeat(MAX_PART - 1);
+        assert_eq!(StreamKey::new(&most, &part).unwrap().as_str().len(), 256);
+        assert_eq!(StreamKey::new(&part, &part), Err(KeyError::TooLong(256)));
+    }
+
+    #[test]
+    fn secret_and_query_are_not_part_of_the_name_and_do_not_print() {
+        let name = StreamName::parse("live?x=1", "demo:hunter2?key=a%20b&key=c").unwrap();
+        assert_eq!(name.key.as_str(), "live/demo");
+        assert_eq!(name.secret.expose(), "hunter2");
+        assert_eq!(name.query_value("key").as_deref(), Some("a b"));
+        let printed = format!("{name:?}");
+        assert!(!printed.contains("hunter2") && !printed.contains("a%20b"), "{printed}");
+        assert_eq!(StreamName::parse("live?x=1", "demo").unwrap().query.expose(), "x=1");
+    }
+
+    #[test]
+    fn f41_text_from_the_wire_cannot_break_a_log_line() {
+        let text = format!("a\r\nb\u{1b}[31m\u{202e}c\0{}", "x".repeat(500));
+        let printed = Printable(&text).to_string();
+        assert!(printed.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{printed}");
+        assert!(printed.len() < 256);
+    }
+}

@@ -1,0 +1,119 @@
+//! Every limit of the engine in one place: unit, default, what it bounds and which attack it stops.
+
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Limits on what peers can make the engine hold, wait for or do. Times are in milliseconds, sizes in bytes.
+///
+/// Each field names the test that fails when the limit is taken away. Bounds that nobody would want to change are
+/// constants beside the code that keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Time for the whole RTMP handshake (TLS included), from accept; stops drip-feeding
+    /// (test `f12_a_dripped_handshake_is_closed_after_5_seconds_whatever_its_progress`).
+    pub handshake_timeout_ms: u64,
+    /// Time from the handshake to a granted `publish` or `play`; stops idle connections
+    /// (test `f13_silence_is_closed_10_seconds_after_handshake_connect_and_publish`).
+    pub command_timeout_ms: u64,
+    /// Longest silence of a publisher, counted in media messages; frees names of dead encoders
+    /// (test `f13_silence_is_closed_10_seconds_after_handshake_connect_and_publish`).
+    pub publisher_timeout_ms: u64,
+    /// Longest time a peer takes no byte while there are bytes to send; ends stuck players
+    /// (test `f20_a_player_that_stops_reading_is_closed_after_10_seconds_and_others_lose_nothing`).
+    pub write_timeout_ms: u64,
+    /// Time for the authoriser's answer; no answer is a refusal (test `authorizer_without_answer_is_refusal`).
+    pub auth_timeout_ms: u64,
+    /// Time between pings to players; unanswered ones mean nothing by themselves, the write stall decides
+    /// (test `idle_players_are_pinged`).
+    pub ping_interval_ms: u64,
+    /// Connections at once; more are not accepted until one ends
+    /// (test `connections_over_the_limit_wait_until_one_ends`).
+    pub max_connections: usize,
+    /// Of these, connections that have not been granted `publish` or `play`; more are closed at once
+    /// (test `f14_all_addresses_together_may_hold_so_many_ungranted_connections`).
+    pub max_ungranted: usize,
+    /// Ungranted connections of one address, or of one /64 of IPv6; more are closed at once
+    /// (test `f14_one_address_may_hold_so_many_ungranted_connections_and_others_are_still_served`).
+    pub max_ungranted_per_address: usize,
+    /// Longest message before `publish` is granted; bounds what a stranger can make us hold
+    /// (test `f04_message_length_is_limited_by_the_grant`).
+    pub max_message_ungranted: usize,
+    /// Longest message of a publisher (test `f04_message_length_is_limited_by_the_grant`).
+    pub max_message: usize,
+    /// Unfinished message bytes of one connection, over all its chunk streams, once granted
+    /// (test `f04_unfinished_messages_of_a_publisher_share_8_mib`).
+    pub max_partial: usize,
+    /// Chunk streams of one connection (test `f04_65th_chunk_stream_is_refused_and_17th_before_the_grant`).
+    pub max_chunk_streams: usize,
+    /// Smallest chunk size a peer may announce; tiny chunks cost CPU per byte
+    /// (test `f05_chunk_sizes_below_128_and_with_the_top_bit_are_refused`).
+    pub min_chunk_size: usize,
+    /// Message streams (`createStream`) of one connection (test `f17_the_ninth_stream_closes_the_connection`).
+    pub max_message_streams: usize,
+    /// Bytes of frames that a stream's ring holds (test `the_ring_is_bounded_by_bytes_frames_and_age`).
+    pub ring_bytes: usize,
+    /// Age of the oldest frame in a stream's ring, and longest time that a batch may be on its way to a player
+    /// (test `the_ring_is_bounded_by_bytes_frames_and_age`).
+    pub ring_ms: u64,
+    /// Frames in a stream's ring; bounds audio-only and tiny-frame streams
+    /// (test `f22_audio_only_for_24_hours_of_media_stays_flat`).
+    pub ring_frames: usize,
+    /// Bytes of all rings together; the largest ring gives way first
+    /// (test `all_rings_together_are_bounded_and_the_largest_gives_way`).
+    pub ring_bytes_total: usize,
+    /// Bytes handed to one player at a time (test `f19_a_player_that_does_not_read_is_handed_one_batch_only`).
+    pub player_batch: usize,
+    /// Times a player may fall off the ring within a minute, or within three times `ring_ms` where that is longer;
+    /// then it is closed (test `f19_a_slow_subscriber_jumps_to_the_newest_keyframe_and_is_closed_at_the_third_lag`).
+    pub max_lags: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout_ms: 5_000,
+            command_timeout_ms: 10_000,
+            publisher_timeout_ms: 10_000,
+            write_timeout_ms: 10_000,
+            auth_timeout_ms: 3_000,
+            ping_interval_ms: 20_000,
+            max_connections: 10_000,
+            max_ungranted: 1_000,
+            max_ungranted_per_address: 64,
+            max_message_ungranted: 64 * 1024,
+            max_message: 8 * 1024 * 1024,
+            max_partial: 8 * 1024 * 1024 + 64 * 1024,
+            max_chunk_streams: 64,
+            min_chunk_size: 128,
+            max_message_streams: 8,
+            ring_bytes: 32 * 1024 * 1024,
+            ring_ms: 30_000,
+            ring_frames: 8_192,
+            ring_bytes_total: 1024 * 1024 * 1024,
+            player_batch: 128 * 1024,
+            max_lags: 3,
+        }
+    }
+}
+
+/// The longest time that is waited for: a hundred years. A larger one would overflow the clock.
+const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+
+/// A time of the configuration in milliseconds as a [`Duration`].
+pub(crate) const fn ms(value: u64) -> Duration {
+    Duration::from_millis(if value < LONGEST_MS { value } else { LONGEST_MS })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn any_time_that_a_configuration_can_name_can_be_waited_for() {
+        let far = tokio::time::Instant::now() + ms(u64::MAX);
+        tokio::time::timeout(Duration::ZERO, tokio::time::sleep_until(far)).await.expect_err("not yet");
+        assert!(std::time::Instant::now().checked_add(ms(u64::MAX)).is_some());
+    }
+}

@@ -1,0 +1,148 @@
+//! Bodies of the fuzz targets for FLV: a panic or a failed assertion is the finding.
+
+use super::flv::{self, PayloadInfo, TagHeader};
+use super::flv_file::{FileTag, FlvReader};
+use super::probe::Probe;
+use super::timeline::{Clip, Loop, Repeat};
+use super::{Frame, FrameKind, codec, metadata};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::io::Cursor;
+
+/// Passes of the loop, and frames of it, that one input is played for.
+const PASSES: u64 = 3;
+const FRAMES: usize = 4_096;
+
+/// A file of arbitrary bytes: every tag read encodes to the same bytes again, and the file loops on a monotone
+/// timeline. Bounded by the input's length.
+pub fn flv_file(data: &[u8]) {
+    let Ok(mut reader) = FlvReader::new(Cursor::new(data)) else { return };
+    let mut probe = Probe::new();
+    let mut payload_bytes = 0_usize;
+    while let Ok(Some(tag)) = reader.next_tag() {
+        payload_bytes = payload_bytes.saturating_add(tag.frame.payload.len());
+        probe.push(&tag.frame, None);
+        assert_same_bytes(data, &tag);
+    }
+    assert!(payload_bytes <= data.len(), "payloads of {payload_bytes} bytes from {}", data.len());
+    assert!(!probe.report().to_string().is_empty());
+    loop_file(data);
+}
+
+/// A payload of arbitrary bytes, its first one choosing audio, video or data.
+pub fn flv_tag(data: &[u8]) {
+    let Some((selector, payload)) = data.split_first() else { return };
+    let kind = match selector & 3 {
+        0 => FrameKind::Audio,
+        1 => FrameKind::Data,
+        _ => FrameKind::Video,
+    };
+    let flags = flv::classify(kind, payload);
+    assert!(flags.config.is_none() || !flags.keyframe, "configuration is no keyframe");
+    let shortened = metadata::without_file_fields(&Bytes::copy_from_slice(payload));
+    assert!(shortened.len() <= payload.len());
+    let Some(info) = PayloadInfo::parse(kind, payload) else { return };
+    let mut tracks = 0_usize;
+    let first = info.tracks(payload).next().map(|track| (track.id, track.composition_time, track.data));
+    assert_eq!(first, Some((info.track, info.composition_time, info.data(payload))));
+    for track in info.tracks(payload) {
+        tracks = tracks.saturating_add(1);
+        let _ = codec::video_config(track.codec, track.data);
+        let _ = codec::audio_config(track.codec, track.data);
+        let _ = codec::audio_frame(track.codec, track.data);
+    }
+    assert!((1..=payload.len().max(1)).contains(&tracks));
+}
+
+/// Compares a tag with the bytes it was read from, but for what no frame has room for: an AMF3 script tag's
+/// type and first byte, `@setDataFrame`, and the stream id.
+fn assert_same_bytes(data: &[u8], tag: &FileTag) {
+    let start = usize::try_from(tag.position).unwrap_or(usize::MAX);
+    let source = data.get(start..).unwrap_or_default();
+    let Some(header) = source.first_chunk::<{ flv::TAG_HEADER_LEN }>().map(TagHeader::parse) else {
+        panic!("tag at {start} of {} bytes", data.len());
+    };
+    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    let body = source.get(flv::TAG_HEADER_LEN..).and_then(|rest| rest.get(..length)).unwrap_or_default();
+    assert!(body.ends_with(&tag.frame.payload));
+    if tag.frame.payload.len() == length && header.tag_type == tag.frame.kind.type_id() {
+        let framing = flv::encode_tag(&tag.frame).map(|framing| framing.header);
+        assert_eq!(framing, Some(TagHeader { stream_id: 0, ..header }.encode()));
+    } else {
+        assert_eq!(tag.frame.kind, FrameKind::Data);
+    }
+}
+
+fn loop_file(data: &[u8]) {
+    let clip = Clip::Memory { name: "fuzz".into(), bytes: Bytes::copy_from_slice(data) };
+    let Ok(mut looped) = Loop::open([clip], Repeat::Times(PASSES)) else { return };
+    let mut newest = HashMap::new();
+    for _ in 0..FRAMES {
+        let Ok(Some(timed)) = looped.next_frame() else { break };
+        let Frame { kind, timestamp, payload, .. } = timed.frame;
+        let Some(info) = PayloadInfo::parse(kind, &payload).filter(|info| info.packet.is_coded()) else {
+            continue;
+        };
+        let before = newest.insert((kind, info.track), timestamp);
+        assert!(before.is_none_or(|before| before < timestamp), "time goes back on track {}", info.track);
+    }
+    assert!(looped.rounds() <= PASSES);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    fn replay(target: &str, run: fn(&[u8])) {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(files.len() >= 10, "{} inputs", files.len());
+        for file in files {
+            let input = std::fs::read(file).unwrap();
+            (0..=input.len()).for_each(|end| run(&input[..end]));
+        }
+    }
+
+    #[test]
+    fn kept_inputs_cut_anywhere_pass() {
+        replay("flv_file", super::flv_file);
+        replay("flv_tag", super::flv_tag);
+    }
+
+    #[test]
+    fn damaged_clips_neither_panic_nor_break_the_timeline() {
+        let clip = include_bytes!("../../../examples/media/demo.flv");
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % u64::try_from(below).unwrap()).unwrap()
+        };
+        for _ in 0..2_000 {
+            let mut data = clip[..random(12_000)].to_vec();
+            for _ in 0..random(8) {
+                let near_start = random(data.len().max(1)).min(random(data.len().max(1)));
+                if let Some(byte) = data.get_mut(near_start) {
+                    *byte = u8::try_from(random(256)).unwrap();
+                }
+            }
+            super::flv_file(&data);
+            let from = random(data.len().max(1)).min(data.len());
+            super::flv_tag(&data[from..]);
+        }
+    }
+
+    #[test]
+    fn random_payload_headers_do_not_panic() {
+        let mut state = 1_u32;
+        for _ in 0..200_000 {
+            let mut bytes = [0_u8; 40];
+            for byte in &mut bytes {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                *byte = u8::try_from(state >> 24).unwrap();
+            }
+            super::flv_tag(&bytes);
+        }
+    }
+}

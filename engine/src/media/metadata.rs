@@ -1,0 +1,222 @@
+//! `onMetaData` edited in place: fields are read and removed without decoding and encoding the rest.
+
+use super::flv::Cursor;
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Fields that describe a file as a whole and are wrong for a live stream made from it.
+const FILE_FIELDS: [&[u8]; 12] = [
+    b"duration",
+    b"totalduration",
+    b"filesize",
+    b"datasize",
+    b"videosize",
+    b"audiosize",
+    b"keyframes",
+    b"hasKeyframes",
+    b"canSeekToEnd",
+    b"lasttimestamp",
+    b"lastkeyframetimestamp",
+    b"lastkeyframelocation",
+];
+
+/// Deepest nesting that is followed; deeper metadata is left as it is.
+const MAX_DEPTH: u32 = 32;
+
+/// AMF0 markers.
+const OBJECT: u8 = 3;
+const ECMA_ARRAY: u8 = 8;
+const OBJECT_END: u8 = 9;
+
+/// An `onMetaData` payload without the fields that only a file has (`duration`, `filesize`, `keyframes`, ...).
+///
+/// All other bytes stay as they are and in order, unknown fields and values after the object included. A
+/// payload that is malformed or has none of the fields is returned as it is.
+pub fn without_file_fields(payload: &Bytes) -> Bytes {
+    match Properties::of(payload) {
+        Some(properties) => remove(payload, &properties).unwrap_or_else(|| payload.clone()),
+        None => payload.clone(),
+    }
+}
+
+/// A number of `onMetaData`, such as `framerate`. `None` where it is missing or no finite number.
+pub fn number(payload: &[u8], field: &str) -> Option<f64> {
+    let properties = Properties::of(payload)?;
+    let property = properties.list.iter().find(|property| property.name == field.as_bytes())?;
+    let mut value = Cursor::at(payload, property.value);
+    let number = (value.u8()? == 0).then(|| value.f64()).flatten()?;
+    number.is_finite().then_some(number)
+}
+
+fn remove(payload: &Bytes, properties: &Properties<'_>) -> Option<Bytes> {
+    let doomed: Vec<_> =
+        properties.list.iter().filter(|property| FILE_FIELDS.contains(&property.name)).collect();
+    if doomed.is_empty() {
+        return None;
+    }
+    let mut out = BytesMut::with_capacity(payload.len());
+    let mut kept = 0;
+    if let Some(at) = properties.count_at {
+        let count = Cursor::at(payload, at).u32()?;
+        let removed = u32::try_from(doomed.len()).ok()?;
+        out.put_slice(payload.get(..at)?);
+        out.put_u32(count.saturating_sub(removed));
+        kept = at.checked_add(4)?;
+    }
+    for property in doomed {
+        out.put_slice(payload.get(kept..property.start)?);
+        kept = property.end;
+    }
+    out.put_slice(payload.get(kept..)?);
+    Some(out.freeze())
+}
+
+/// One name and value; offsets into the payload.
+struct Property<'a> {
+    name: &'a [u8],
+    start: usize,
+    value: usize,
+    end: usize,
+}
+
+/// The top level of the metadata object.
+struct Properties<'a> {
+    /// Where the ECMA array's count stands; a plain object has none.
+    count_at: Option<usize>,
+    list: Vec<Property<'a>>,
+}
+
+impl<'a> Properties<'a> {
+    fn of(payload: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(payload);
+        skip_value(&mut cursor, MAX_DEPTH)?;
+        let count_at = match cursor.u8()? {
+            OBJECT => None,
+            ECMA_ARRAY => {
+                let at = cursor.position;
+                cursor.u32()?;
+                Some(at)
+            }
+            _ => return None,
+        };
+        let mut list = Vec::new();
+        while let Some(property) = next_property(&mut cursor, MAX_DEPTH)? {
+            list.push(property);
+        }
+        Some(Self { count_at, list })
+    }
+}
+
+/// The next name and value of an object; the inner `None` is its end marker.
+fn next_property<'a>(cursor: &mut Cursor<'a>, depth: u32) -> Option<Option<Property<'a>>> {
+    let start = cursor.position;
+    let length = usize::from(cursor.u16()?);
+    let name = cursor.take(length)?;
+    let value = cursor.position;
+    let marker = cursor.u8()?;
+    if name.is_empty() && marker == OBJECT_END {
+        return Some(None);
+    }
+    cursor.position = value;
+    skip_value(cursor, depth.checked_sub(1)?)?;
+    Some(Some(Property { name, start, value, end: cursor.position }))
+}
+
+fn skip_value(cursor: &mut Cursor<'_>, depth: u32) -> Option<()> {
+    let skip = match cursor.u8()? {
+        0 => 8,
+        1 => 1,
+        2 => usize::from(cursor.u16()?),
+        5 | 6 | 13 => 0,
+        7 => 2,
+        11 => 10,
+        12 | 15 => usize::try_from(cursor.u32()?).ok()?,
+        OBJECT => return skip_object(cursor, depth),
+        ECMA_ARRAY => {
+            cursor.u32()?;
+            return skip_object(cursor, depth);
+        }
+        10 => return skip_strict_array(cursor, depth),
+        16 => {
+            let length = usize::from(cursor.u16()?);
+            cursor.take(length)?;
+            return skip_object(cursor, depth);
+        }
+        _ => return None,
+    };
+    cursor.take(skip).map(|_| ())
+}
+
+fn skip_object(cursor: &mut Cursor<'_>, depth: u32) -> Option<()> {
+    while next_property(cursor, depth)?.is_some() {}
+    Some(())
+}
+
+fn skip_strict_array(cursor: &mut Cursor<'_>, depth: u32) -> Option<()> {
+    let count = cursor.u32()?;
+    let depth = depth.checked_sub(1)?;
+    // Each value takes at least one byte, so a wrong count ends with the payload.
+    for _ in 0..count {
+        skip_value(cursor, depth)?;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &[u8] = b"\x02\x00\x0aonMetaData";
+    const END: &[u8] = b"\x00\x00\x09";
+    const WIDTH: &[u8] = b"\x00\x05width\x00\x40\x84\x00\x00\x00\x00\x00\x00";
+    const DURATION: &[u8] = b"\x00\x08duration\x00\x40\x24\x00\x00\x00\x00\x00\x00";
+    const KEYFRAMES: &[u8] = b"\x00\x09keyframes\x03\x00\x05times\x0a\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09";
+    const ODD: &[u8] = b"\x00\x03odd\x11\x01";
+    const TEXT: &[u8] = b"\x00\x07encoder\x02\x00\x03abc";
+
+    fn payload(parts: &[&[u8]]) -> Bytes {
+        parts.concat().into()
+    }
+
+    #[test]
+    fn file_fields_go_and_all_else_stays_byte_for_byte() {
+        let before = payload(&[NAME, b"\x08\0\0\0\x04", DURATION, WIDTH, KEYFRAMES, TEXT, END, b"tail"]);
+        let after = payload(&[NAME, b"\x08\0\0\0\x02", WIDTH, TEXT, END, b"tail"]);
+        assert_eq!(without_file_fields(&before), after);
+        assert_eq!(without_file_fields(&after), after);
+    }
+
+    #[test]
+    fn plain_objects_and_wrong_counts_are_edited_too() {
+        let object = payload(&[NAME, b"\x03", WIDTH, DURATION, END]);
+        assert_eq!(without_file_fields(&object), payload(&[NAME, b"\x03", WIDTH, END]));
+        let count = payload(&[NAME, b"\x08\0\0\0\0", DURATION, END]);
+        assert_eq!(without_file_fields(&count), payload(&[NAME, b"\x08\0\0\0\0", END]));
+    }
+
+    #[test]
+    fn malformed_metadata_is_left_alone() {
+        let whole = payload(&[NAME, b"\x08\0\0\0\x02", DURATION, WIDTH, END]);
+        for end in 0..whole.len() {
+            assert_eq!(without_file_fields(&whole.slice(..end)), whole.slice(..end));
+        }
+        let unknown = payload(&[NAME, b"\x03", DURATION, ODD, END]);
+        assert_eq!(without_file_fields(&unknown), unknown);
+    }
+
+    #[test]
+    fn deep_nesting_is_bounded() {
+        let nested = b"\x00\x01a\x03".repeat(100_000);
+        let deep = payload(&[NAME, b"\x03", &nested]);
+        assert_eq!(without_file_fields(&deep), deep);
+        let arrays = payload(&[NAME, b"\x03\x00\x01a", &b"\x0a\xff\xff\xff\xff".repeat(100_000)]);
+        assert_eq!(without_file_fields(&arrays), arrays);
+    }
+
+    #[test]
+    fn numbers_are_found_by_name() {
+        let data = payload(&[NAME, b"\x08\0\0\0\x02", TEXT, WIDTH, END]);
+        assert_eq!(number(&data, "width"), Some(640.0));
+        assert_eq!(number(&data, "encoder"), None);
+        assert_eq!(number(&data, "height"), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! Media as it crosses the engine: frames, FLV tags (legacy and enhanced) and codec configurations.
+//!
+//! A frame's payload is the RTMP message body = the FLV tag body, byte for byte as the publisher sent it.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::expect_used)]
+
+mod cadence;
+pub mod codec;
+pub mod flv;
+pub mod flv_file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
+pub mod metadata;
+pub mod probe;
+pub mod timeline;
+
+use bytes::Bytes;
+
+/// Which of the three kinds of RTMP media message a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FrameKind {
+    /// Audio: message and FLV tag type 8.
+    Audio,
+    /// Video: message and FLV tag type 9.
+    Video,
+    /// Data such as `onMetaData`, AMF0-encoded: message and FLV tag type 18.
+    Data,
+}
+
+impl FrameKind {
+    /// The RTMP message type and FLV tag type.
+    pub fn type_id(self) -> u8 {
+        match self {
+            Self::Audio => 8,
+            Self::Video => 9,
+            Self::Data => 18,
+        }
+    }
+}
+
+/// What a frame is, read from the first bytes of its payload by [`flv::classify`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrameFlags {
+    /// A video frame from which decoding can start.
+    pub keyframe: bool,
+    /// Decoder configuration that a joining player needs before the first frame: a sequence header, E-RTMP
+    /// `MultichannelConfig` or video `Metadata`, or `onMetaData`. The value names the slot: a newer frame with
+    /// the same slot replaces the older one.
+    pub config: Option<ConfigSlot>,
+    /// A frame that no other frame refers to (disposable inter frame).
+    pub discardable: bool,
+}
+
+/// Identifies one piece of decoder configuration of a stream: kind, packet type and track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConfigSlot(pub u32);
+
+/// One media message: the unit that publishers push and subscribers get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Audio, video or data.
+    pub kind: FrameKind,
+    /// Decoding time in milliseconds, unwrapped to 64 bits: it passes 2^32 without going back.
+    pub timestamp: i64,
+    /// The message body exactly as it came. Data frames start with the event's name (`onMetaData`);
+    /// `@setDataFrame` is already removed.
+    pub payload: Bytes,
+    /// What the frame is.
+    pub flags: FrameFlags,
+}
+
+impl Frame {
+    /// A frame with its flags read from the payload.
+    pub fn new(kind: FrameKind, timestamp: i64, payload: Bytes) -> Self {
+        let flags = flv::classify(kind, &payload);
+        Self { kind, timestamp, payload, flags }
+    }
+
+    /// Whether this is decoder configuration or metadata rather than a coded frame.
+    pub fn is_config(&self) -> bool {
+        self.flags.config.is_some()
+    }
+}

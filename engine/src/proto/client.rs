@@ -1,0 +1,472 @@
+//! The client side of an RTMP connection: publishes or plays one stream on a remote server.
+//!
+//! Same usage as [`ServerSession`](super::server::ServerSession): input, poll, output. Media of a publish is
+//! not sent through the session: the caller writes [`WireMessage`](super::chunk::WireMessage)s on the message
+//! stream that [`ClientEvent::Publishing`] names.
+
+use super::amf0::{self, Amf0Value};
+use super::message::{Command, Control};
+pub(crate) use super::session::HOPS_KEY;
+use super::session::{
+    self, AUDIO_INFO_KEY, CAN_FORWARD, CAPS_EX, CAPS_EX_KEY, FOUR_CC_LIST_KEY, Incoming, Link, MediaMessage,
+    RECONNECT_REQUEST, VIDEO_INFO_KEY, WINDOW, as_stream_id, as_text, command, properties, text,
+};
+use super::{ProtocolError, ProtocolErrorKind, TimestampUnwrapper};
+use crate::Limits;
+use crate::media::FrameKind;
+use bytes::{Bytes, BytesMut};
+use std::collections::HashMap;
+use std::mem;
+
+/// What the client does with the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientRole {
+    /// Publish it, live.
+    Publish,
+    /// Play it, live.
+    Play,
+}
+
+/// Whom and what to ask for.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// The app, with its query.
+    pub app: String,
+    /// The whole URL up to the app, for `tcUrl`.
+    pub tc_url: String,
+    /// The stream name, with its query.
+    pub stream: String,
+    /// Publish or play.
+    pub role: ClientRole,
+    /// Engine ids the stream has passed, our own last; sent in `connect` for the loop guard.
+    pub hops: Vec<String>,
+}
+
+/// What happened on the connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientEvent {
+    /// The handshake is complete.
+    HandshakeDone,
+    /// `connect` was accepted; the server's properties and information object, merged.
+    Connected(HashMap<String, Amf0Value>),
+    /// `publish` was accepted: media may be written on this message stream.
+    Publishing {
+        /// The message stream.
+        stream_id: u32,
+    },
+    /// `play` was accepted, or restarted by the server, maybe after [`Self::Ended`]. It comes before any media.
+    Playing,
+    /// A media message of the played stream.
+    Media {
+        /// Audio, video or data.
+        kind: FrameKind,
+        /// Unwrapped time in milliseconds.
+        timestamp: i64,
+        /// The body; of data messages without `@setDataFrame`.
+        payload: Bytes,
+    },
+    /// The server refused: its status code and its own words. Nothing more will come.
+    Rejected {
+        /// Such as `NetStream.Publish.BadName`.
+        code: String,
+        /// The description.
+        description: String,
+    },
+    /// The played stream has ended (StreamEOF, Play.Stop, Play.Complete, UnpublishNotify). Said once; the server may
+    /// start it again.
+    Ended,
+    /// E-RTMP reconnect request.
+    ReconnectRequest {
+        /// Where to; `None` = the same URL.
+        tc_url: Option<String>,
+    },
+    /// The server has received this many bytes in all (running total, unwrapped).
+    Acknowledged(u64),
+}
+
+/// The client side of one connection.
+///
+/// ```text
+/// Handshake ──S2──> Connecting ──_result──> Creating ──_result──> Requesting ──Publish.Start──> Active
+///                    connect      │          (releaseStream,       publish      Play.Start      │   ^
+///                    sent         │           FCPublish,           or play      or media        │   │
+///                                 │           createStream sent)   sent             Play.Stop,  │   │ Play.Start
+///                                 │                                                 StreamEOF,  v   │ or media
+///                                 │                                           UnpublishNotify  Stopped
+///                                 v
+///     _error to what is awaited, onStatus level error, close(), any error ──> Over
+/// ```
+///
+/// All other messages leave the state as it is. Servers' quirks that are followed: no answer or an error to
+/// `releaseStream` and `FCPublish`, `_error` with transaction 0, `onStatus` on any message stream, media before
+/// `Play.Start`, several `Play.Start` (nginx-rtmp with `play_restart`), `close` (FMS), `ffmpeg -listen`.
+pub struct ClientSession {
+    link: Link,
+    options: ClientOptions,
+    state: State,
+    /// The message stream that the server has created.
+    stream_id: Option<u32>,
+    clock: TimestampUnwrapper,
+    /// An event that has to wait for the one before it.
+    deferred: Option<ClientEvent>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Handshake,
+    Connecting,
+    Creating,
+    Requesting,
+    Active,
+    Stopped,
+    Over,
+}
+
+/// Transaction ids, fixed because each request is made once.
+mod transaction {
+    pub(super) const CONNECT: f64 = 1.0;
+    pub(super) const RELEASE_STREAM: f64 = 2.0;
+    pub(super) const FC_PUBLISH: f64 = 3.0;
+    pub(super) const CREATE_STREAM: f64 = 4.0;
+    pub(super) const REQUEST: f64 = 5.0;
+    pub(super) const FC_UNPUBLISH: f64 = 6.0;
+}
+
+/// How far ahead a server may send, as we tell it: what ffmpeg says.
+const BUFFER_MS: u32 = 3_000;
+/// `start` of `play`: live where there is a live stream of the name.
+const START_LIVE: f64 = -2_000.0;
+
+/// Bytes after which a server that follows our Window Acknowledgement Size acknowledges.
+pub const ACK_WINDOW: u64 = WINDOW as u64;
+
+const VIDEO_CODECS: [&str; 6] = ["vp08", "vp09", "av01", "avc1", "hvc1", "vvc1"];
+const AUDIO_CODECS: [&str; 6] = ["ac-3", "ec-3", "Opus", ".mp3", "fLaC", "mp4a"];
+
+impl ClientSession {
+    /// A session whose output already holds C0 and C1.
+    pub fn new(options: ClientOptions, limits: &Limits) -> Self {
+        Self {
+            link: Link::client(limits),
+            options,
+            state: State::Handshake,
+            stream_id: None,
+            clock: TimestampUnwrapper::default(),
+            deferred: None,
+        }
+    }
+
+    /// The buffer to append received bytes to.
+    pub fn input(&mut self) -> &mut BytesMut {
+        &mut self.link.input
+    }
+
+    /// The bytes to send; the caller takes them out (`split`).
+    pub fn output(&mut self) -> &mut BytesMut {
+        &mut self.link.output
+    }
+
+    /// Processes input up to the next event. After an error, a rejection or [`Self::close`] input is ignored.
+    pub fn poll(&mut self) -> Result<Option<ClientEvent>, ProtocolError> {
+        if let Some(event) = self.deferred.take() {
+            return Ok(Some(event));
+        }
+        let outcome = self.advance();
+        if outcome.is_err() {
+            self.state = State::Over;
+        }
+        if self.state == State::Over {
+            self.link.discard();
+        }
+        outcome
+    }
+
+    /// Writes FCUnpublish, closeStream and deleteStream (publish) or closeStream and deleteStream (play), as far
+    /// as the stream exists. The session is over then: nothing more is read or written.
+    pub fn close(&mut self) {
+        let state = mem::replace(&mut self.state, State::Over);
+        self.deferred = None;
+        let Some(stream_id) = self.stream_id.filter(|_| state != State::Over) else { return };
+        if self.options.role == ClientRole::Publish {
+            self.send_call("FCUnpublish", transaction::FC_UNPUBLISH);
+        }
+        self.link.send_stream_command(stream_id, &command("closeStream", 0.0, Vec::new()));
+        let id = Amf0Value::Number(f64::from(stream_id));
+        self.link.send_command(&command("deleteStream", 0.0, vec![id]));
+    }
+
+    /// Sends a ping that carries `clock`; not before the handshake is complete.
+    pub fn ping(&mut self, clock: u32) {
+        if !matches!(self.state, State::Handshake | State::Over) {
+            self.link.send_control(Control::PingRequest(clock));
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<ClientEvent>, ProtocolError> {
+        while self.state != State::Over {
+            let Some(incoming) = self.link.next()? else { break };
+            let event = self.on_incoming(incoming)?;
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    fn on_incoming(&mut self, incoming: Incoming) -> Result<Option<ClientEvent>, ProtocolError> {
+        match (self.state, incoming) {
+            (State::Handshake, Incoming::HandshakeDone) => {
+                self.send_connect();
+                self.state = State::Connecting;
+                Ok(Some(ClientEvent::HandshakeDone))
+            }
+            (_, Incoming::Command(_, command)) => self.on_command(command),
+            (State::Requesting | State::Active | State::Stopped, Incoming::Media(media)) => {
+                Ok(self.on_media(media))
+            }
+            (State::Requesting | State::Active, Incoming::StreamEof) => Ok(self.on_end()),
+            (_, Incoming::Acknowledged(total)) => Ok(Some(ClientEvent::Acknowledged(total))),
+            (_, Incoming::HandshakeDone | Incoming::Media(_) | Incoming::StreamEof | Incoming::Pong(_)) => {
+                Ok(None)
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) -> Result<Option<ClientEvent>, ProtocolError> {
+        let transaction = command.transaction;
+        match (self.state, command.name.as_str()) {
+            (State::Connecting, "_result") if transaction == transaction::CONNECT => {
+                Ok(Some(self.on_connected(command)))
+            }
+            (State::Creating, "_result") if transaction == transaction::CREATE_STREAM => {
+                self.on_created(&command)?;
+                Ok(None)
+            }
+            (_, "_error") if self.is_awaited(transaction) => Ok(Some(self.on_refusal(&command))),
+            (_, "onStatus") => Ok(self.on_status(&command)),
+            (_, "close") => Ok(Some(self.reject("NetConnection.Connect.Closed", "closed by the server"))),
+            // FMS and Wowza measure the line with it and wait for the answer.
+            (_, "_onbwcheck") => {
+                self.link.send_command(&session::command(
+                    "_result",
+                    transaction,
+                    vec![Amf0Value::Number(0.0)],
+                ));
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether an `_error` of this transaction refuses what we wait for. Some servers answer with 0.
+    fn is_awaited(&self, transaction: f64) -> bool {
+        let awaited = match self.state {
+            State::Connecting => transaction::CONNECT,
+            State::Creating => transaction::CREATE_STREAM,
+            State::Requesting => transaction::REQUEST,
+            State::Handshake | State::Active | State::Stopped | State::Over => return false,
+        };
+        transaction == awaited || transaction == 0.0
+    }
+
+    fn send_connect(&mut self) {
+        let object = connect_object(&self.options);
+        self.link.send_command(&Command {
+            name: "connect".to_owned(),
+            transaction: transaction::CONNECT,
+            object: Amf0Value::Object(object),
+            arguments: Vec::new(),
+        });
+    }
+
+    fn on_connected(&mut self, reply: Command) -> ClientEvent {
+        let info = status_object(&reply);
+        if info.is_some_and(is_error) {
+            return self.on_refusal(&reply);
+        }
+        self.link.announce_chunk_size();
+        self.link.send_control(Control::WindowAckSize(WINDOW));
+        if self.options.role == ClientRole::Publish {
+            self.send_call("releaseStream", transaction::RELEASE_STREAM);
+            self.send_call("FCPublish", transaction::FC_PUBLISH);
+        }
+        self.link.send_command(&command("createStream", transaction::CREATE_STREAM, Vec::new()));
+        self.state = State::Creating;
+        let objects = std::iter::once(reply.object).chain(reply.arguments);
+        ClientEvent::Connected(objects.filter_map(Amf0Value::get_object_properties).flatten().collect())
+    }
+
+    /// Sends a command of the connection that names our stream.
+    fn send_call(&mut self, name: &str, transaction: f64) {
+        self.link.send_command(&command(name, transaction, vec![text(&self.options.stream)]));
+    }
+
+    fn on_created(&mut self, reply: &Command) -> Result<(), ProtocolError> {
+        let Some(stream_id) = as_stream_id(reply.arguments.first()) else {
+            return Err(self
+                .link
+                .error(ProtocolErrorKind::Command, "createStream was answered without a stream id"));
+        };
+        let name = text(&self.options.stream);
+        let request = match self.options.role {
+            ClientRole::Publish => command("publish", transaction::REQUEST, vec![name, text("live")]),
+            ClientRole::Play => {
+                self.link.send_control(Control::SetBufferLength(stream_id, BUFFER_MS));
+                self.link.grant();
+                command("play", transaction::REQUEST, vec![name, Amf0Value::Number(START_LIVE)])
+            }
+        };
+        self.link.send_stream_command(stream_id, &request);
+        self.stream_id = Some(stream_id);
+        self.state = State::Requesting;
+        Ok(())
+    }
+
+    fn on_status(&mut self, command: &Command) -> Option<ClientEvent> {
+        let info = status_object(command)?;
+        let code = as_text(info.get("code")).unwrap_or_default();
+        match (self.options.role, code) {
+            (_, RECONNECT_REQUEST) => {
+                let tc_url = as_text(info.get("tcUrl")).map(str::to_owned);
+                Some(ClientEvent::ReconnectRequest { tc_url })
+            }
+            (_, "NetConnection.Connect.Closed") => Some(self.on_refusal(command)),
+            _ if is_error(info) => Some(self.on_refusal(command)),
+            (ClientRole::Publish, "NetStream.Publish.Start") => self.on_publish_start(),
+            (ClientRole::Play, "NetStream.Play.Start") => self.on_play_start(),
+            (ClientRole::Play, "NetStream.Play.Stop" | PLAY_COMPLETE | "NetStream.Play.UnpublishNotify") => {
+                self.on_end()
+            }
+            _ => None,
+        }
+    }
+
+    fn on_publish_start(&mut self) -> Option<ClientEvent> {
+        let stream_id = self.stream_id.filter(|_| self.state == State::Requesting)?;
+        self.state = State::Active;
+        Some(ClientEvent::Publishing { stream_id })
+    }
+
+    fn on_play_start(&mut self) -> Option<ClientEvent> {
+        match self.state {
+            State::Requesting | State::Active | State::Stopped => {
+                self.state = State::Active;
+                Some(ClientEvent::Playing)
+            }
+            State::Handshake | State::Connecting | State::Creating | State::Over => None,
+        }
+    }
+
+    /// The played stream has ended; said once, however often the server says it.
+    fn on_end(&mut self) -> Option<ClientEvent> {
+        let waiting = matches!(self.state, State::Requesting | State::Active);
+        if !waiting || self.options.role == ClientRole::Publish {
+            return None;
+        }
+        self.state = State::Stopped;
+        Some(ClientEvent::Ended)
+    }
+
+    /// Media of the played stream; without a `Play.Start` before it, it stands for one.
+    fn on_media(&mut self, media: MediaMessage) -> Option<ClientEvent> {
+        let MediaMessage { kind, timestamp, payload, .. } = media;
+        if self.options.role == ClientRole::Publish {
+            return None;
+        }
+        if kind == FrameKind::Data {
+            match event_name(&payload).as_deref() {
+                Some("onPlayStatus") => return self.on_play_status(&payload),
+                // About this connection, not of the stream.
+                Some("onStatus" | "|RtmpSampleAccess") => return None,
+                _ => {}
+            }
+        }
+        let event = ClientEvent::Media { kind, timestamp: self.clock.unwrap(timestamp), payload };
+        if self.state == State::Active {
+            return Some(event);
+        }
+        self.state = State::Active;
+        self.deferred = Some(event);
+        Some(ClientEvent::Playing)
+    }
+
+    /// FMS says that a stream is complete in a data message.
+    fn on_play_status(&mut self, payload: &[u8]) -> Option<ClientEvent> {
+        let values = amf0::decode_all(payload).ok()?;
+        let complete = |value: &Amf0Value| matches!(value, Amf0Value::Object(info) if as_text(info.get("code")) == Some(PLAY_COMPLETE));
+        if values.iter().any(complete) { self.on_end() } else { None }
+    }
+
+    /// A refusal, with the server's own words where it has any.
+    fn on_refusal(&mut self, command: &Command) -> ClientEvent {
+        let info = status_object(command);
+        let field = |key| info.and_then(|info| as_text(info.get(key)));
+        let code = field("code").unwrap_or("NetConnection.Call.Failed").to_owned();
+        let description = field("description").unwrap_or_default().to_owned();
+        self.reject(&code, &description)
+    }
+
+    fn reject(&mut self, code: &str, description: &str) -> ClientEvent {
+        self.state = State::Over;
+        ClientEvent::Rejected { code: code.to_owned(), description: description.to_owned() }
+    }
+}
+
+const PLAY_COMPLETE: &str = "NetStream.Play.Complete";
+
+fn connect_object(options: &ClientOptions) -> HashMap<String, Amf0Value> {
+    let mut object = properties([
+        ("app", text(&options.app)),
+        ("tcUrl", text(&options.tc_url)),
+        ("flashVer", text(concat!("FMLE/3.0 (compatible; streamengine/", env!("CARGO_PKG_VERSION"), ")"))),
+        ("capabilities", Amf0Value::Number(15.0)),
+        ("objectEncoding", Amf0Value::Number(0.0)),
+    ]);
+    match options.role {
+        ClientRole::Publish => object.extend(properties([("type", text("nonprivate"))])),
+        ClientRole::Play => object.extend(properties([
+            ("fpad", Amf0Value::Boolean(false)),
+            ("audioCodecs", Amf0Value::Number(4071.0)),
+            ("videoCodecs", Amf0Value::Number(252.0)),
+            ("videoFunction", Amf0Value::Number(1.0)),
+        ])),
+    }
+    if !options.hops.is_empty() {
+        object.insert(HOPS_KEY.to_owned(), text(&options.hops.join(",")));
+    }
+    object.extend(enhanced_properties());
+    object
+}
+
+/// What Enhanced RTMP wants to know in `connect`. All codecs pass through.
+fn enhanced_properties() -> HashMap<String, Amf0Value> {
+    let list = VIDEO_CODECS.iter().chain(&AUDIO_CODECS).map(|code| text(code)).collect();
+    properties([
+        (CAPS_EX_KEY, Amf0Value::Number(CAPS_EX)),
+        (FOUR_CC_LIST_KEY, Amf0Value::StrictArray(list)),
+        (VIDEO_INFO_KEY, forwarded(VIDEO_CODECS)),
+        (AUDIO_INFO_KEY, forwarded(AUDIO_CODECS)),
+    ])
+}
+
+fn forwarded(codecs: [&str; 6]) -> Amf0Value {
+    Amf0Value::Object(properties(codecs.map(|code| (code, Amf0Value::Number(CAN_FORWARD)))))
+}
+
+/// The information object of a status or reply: the first object among the arguments, or the command object.
+fn status_object(command: &Command) -> Option<&HashMap<String, Amf0Value>> {
+    command.arguments.iter().chain([&command.object]).find_map(|value| match value {
+        Amf0Value::Object(info) => Some(info),
+        _ => None,
+    })
+}
+
+fn is_error(info: &HashMap<String, Amf0Value>) -> bool {
+    as_text(info.get("level")).is_some_and(|level| level.eq_ignore_ascii_case("error"))
+}
+
+/// The name that a data message starts with.
+fn event_name(payload: &[u8]) -> Option<String> {
+    let (name, _) = amf0::decode_one(payload).ok()?;
+    name.get_string()
+}

@@ -1,0 +1,273 @@
+//! Replays the kept inputs of every fuzz target, and mutations of them.
+
+use bytes::BytesMut;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngCore, SeedableRng};
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use streamengine_core::fuzzing::{TARGETS, Target};
+use streamengine_core::proto::handshake::Handshake;
+
+/// Longest mutated input: repeating must not make the test slow.
+const MAX_INPUT: usize = 16 * 1024;
+
+fn corpus(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
+}
+
+/// The kept inputs of `target` by file name.
+fn inputs(target: &str) -> BTreeMap<String, Vec<u8>> {
+    let folder = corpus(target);
+    let files = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let read = |entry: fs::DirEntry| {
+        (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap())
+    };
+    files.map(|entry| read(entry.unwrap())).collect()
+}
+
+/// Runs one input and says which one it was if it fails.
+fn run(target: &Target, origin: &str, input: &[u8]) {
+    if catch_unwind(AssertUnwindSafe(|| (target.run)(input))).is_err() {
+        let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
+        panic!("{} fails for {origin}; the input in hex: {hex}", target.name);
+    }
+}
+
+fn mutate(input: &mut Vec<u8>, others: &[&Vec<u8>], rng: &mut StdRng) {
+    let at = rng.random_range(0..=input.len());
+    let end = rng.random_range(at..=input.len().min(at + 64));
+    match rng.random_range(0..7) {
+        0 if at < input.len() => input[at] ^= 1 << rng.random_range(0..8),
+        1 if at < input.len() => input[at] = *[0, 1, 3, 0x7F, 0x80, 0xFF].choose(rng).unwrap(),
+        2 => input.truncate(at),
+        3 => drop(input.drain(at..end)),
+        4 => {
+            let copy = input[at..end].repeat(rng.random_range(1..8));
+            drop(input.splice(at..at, copy));
+        }
+        5 => {
+            let other = others.choose(rng).unwrap();
+            let from = rng.random_range(0..=other.len());
+            drop(input.splice(at.., other[from..].iter().copied()));
+        }
+        _ => {
+            let mut noise = [0; 8];
+            rng.fill_bytes(&mut noise);
+            drop(input.splice(at..end, noise));
+        }
+    }
+    input.truncate(MAX_INPUT);
+}
+
+fn replay(target: &Target) {
+    let inputs = inputs(target.name);
+    assert!(inputs.len() >= 3, "{} has a corpus of {} inputs", target.name, inputs.len());
+    for (name, input) in &inputs {
+        run(target, name, input);
+    }
+    let all: Vec<&Vec<u8>> = inputs.values().collect();
+    let rounds = target.mutations.div_ceil(inputs.len());
+    for (number, (name, input)) in inputs.iter().enumerate() {
+        for round in 0..rounds {
+            let mut rng = StdRng::seed_from_u64((number * 1_000_000 + round) as u64);
+            let mut mutated = input.clone();
+            for _ in 0..rng.random_range(1..6) {
+                mutate(&mut mutated, &all, &mut rng);
+            }
+            run(target, &format!("mutation {round} of {name}"), &mutated);
+        }
+    }
+}
+
+#[test]
+fn f01_kept_inputs_and_their_mutations_break_no_target() {
+    std::thread::scope(|scope| {
+        for target in TARGETS {
+            scope.spawn(|| replay(target));
+        }
+    });
+}
+
+#[test]
+fn every_target_has_a_program() {
+    let fuzz = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    for Target { name, .. } in TARGETS {
+        let program = fs::read_to_string(fuzz.join(format!("fuzz_targets/{name}.rs"))).unwrap();
+        assert!(program.contains(&format!("fuzzing::{name}(data)")), "{name} runs another body");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not in the manifest");
+    }
+}
+
+type Seeds = Vec<(&'static str, Vec<u8>)>;
+
+/// Writes inputs that reach the interesting places of each target, where they are missing. Run by hand when a
+/// seed is added.
+#[test]
+#[ignore = "writes fuzz/corpus"]
+fn write_seeds() {
+    for (target, seeds) in [
+        ("aggregate", aggregate_seeds()),
+        ("amf0_decode", amf0_seeds()),
+        ("amf0_roundtrip", choice_seeds(400)),
+        ("chunk_read", chunk_seeds()),
+        ("chunk_roundtrip", choice_seeds(600)),
+        ("handshake", handshake_seeds()),
+        ("client_session_ops", choice_seeds(1000)),
+        ("server_session_ops", choice_seeds(1000)),
+        ("session_pair", choice_seeds(1000)),
+    ] {
+        fs::create_dir_all(corpus(target)).unwrap();
+        for (name, bytes) in seeds {
+            let file = corpus(target).join(name);
+            if !file.exists() {
+                fs::write(file, bytes).unwrap();
+            }
+        }
+    }
+}
+
+/// Inputs for targets that read choices.
+fn choice_seeds(len: usize) -> Seeds {
+    let random = |seed| {
+        let mut bytes = vec![0; len];
+        StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+        bytes
+    };
+    let counting = (0..len).map(|i| (i * 37) as u8).collect();
+    vec![("counting", counting), ("random-1", random(1)), ("random-2", random(2)), ("random-3", random(3))]
+}
+
+fn tag(type_id: u8, time: [u8; 4], payload: &[u8], back_pointer: u32) -> Vec<u8> {
+    let [high, t0, t1, t2] = time;
+    let size = &(payload.len() as u32).to_be_bytes()[1..];
+    [&[type_id], size, &[t0, t1, t2, high, 0, 0, 0], payload, &back_pointer.to_be_bytes()].concat()
+}
+
+fn aggregate_seeds() -> Seeds {
+    let time = [0, 0, 3, 232];
+    let two = [tag(9, [0, 0, 0, 0], b"video", 16), tag(8, [0, 0, 0, 23], b"audio", 16)].concat();
+    let backwards = [tag(9, [0xFF; 4], b"a", 12), tag(9, [0; 4], b"", 11)].concat();
+    let with_time = |body: &[u8]| [&time, body].concat();
+    vec![
+        ("two", with_time(&two)),
+        ("empty", with_time(b"")),
+        ("backwards", with_time(&backwards)),
+        ("nested", with_time(&tag(22, [0; 4], &two, 0))),
+        ("back-pointer-missing", with_time(&two[..two.len() - 4])),
+        ("cut", with_time(&two[..two.len() - 6])),
+        ("many-empty", with_time(&tag(8, [0; 4], b"", 11).repeat(300))),
+    ]
+}
+
+fn amf0_seeds() -> Seeds {
+    let connect = [
+        &b"\x02\x00\x07connect\x00\x3f\xf0\0\0\0\0\0\0\x03\x00\x03app\x02\x00\x04live\x00\x0eobjectEncoding"
+            [..],
+        b"\x00\0\0\0\0\0\0\0\0\x00\x0afourCcList\x0a\0\0\0\x02\x02\x00\x04hvc1\x02\x00\x01*\x00\x00\x09",
+    ]
+    .concat();
+    let metadata = b"\x02\x00\x0aonMetaData\x08\0\0\0\x02\x00\x05width\x00\x40\x94\0\0\0\0\0\0\x00\x05codec\x02\x00\x04avc1\0\0\x09";
+    let odd = [
+        &b"\x0b\x42\x76\x8f\x0f\x32\x60\0\0\0\x3c\x0c\0\0\0\x02hi\x0f\0\0\0\x04<a/>\x10\0\x03Cls\0\x01k\x05\0\0\x09"[..],
+        b"\x07\0\x01\x0d\x06\x05\x01\x02\x02\0\x01\xe9",
+    ]
+    .concat();
+    vec![
+        ("connect", connect),
+        ("metadata", metadata.to_vec()),
+        ("ecma-without-end", metadata[..metadata.len() - 3].to_vec()),
+        ("odd-types", odd),
+        ("deep-objects", b"\x03\0\x01a".repeat(40)),
+        ("deep-arrays", b"\x0a\0\0\0\x01".repeat(40)),
+        ("deep-enough", [b"\x0a\0\0\0\x01".repeat(32), vec![5]].concat()),
+        ("lying-count", b"\x0a\xff\xff\xff\xff\x05\x05".to_vec()),
+        ("lying-length", b"\x0c\xff\xff\xff\xffx".to_vec()),
+        ("many-values", vec![5; 4097]),
+        ("amf3", b"\x02\0\x01x\x11\x0a\x0b\x01\x01".to_vec()),
+    ]
+}
+
+fn chunk(first: u8, fields: &[u8], payload: &[u8]) -> Vec<u8> {
+    [&[first], fields, payload].concat()
+}
+
+fn chunk_seeds() -> Seeds {
+    let video = chunk(6, b"\0\0\x28\0\x01\x2c\x09\x01\0\0\0", &[7; 128]);
+    let audio = chunk(4, b"\0\0\x29\0\x01\x18\x08\x01\0\0\0", &[8; 128]);
+    let interleaved = [
+        video.clone(),
+        audio,
+        chunk(2, b"\0\0\0\0\0\x06\x04\0\0\0\0", b"\0\x06\0\0\0\x09"),
+        chunk(0xC6, b"", &[7; 128]),
+        chunk(0xC4, b"", &[8; 128]),
+        chunk(0xC6, b"", &[7; 44]),
+        chunk(0xC4, b"", &[8; 24]),
+        chunk(0x44, b"\0\0\x17\0\0\x01\x08", b"x"),
+        chunk(0x84, b"\0\0\x17", b"y"),
+        chunk(0xC4, b"", b"z"),
+    ]
+    .concat();
+    let extended = |repeat: &[u8]| {
+        let start = chunk(6, b"\xff\xff\xff\0\x01\x2c\x09\x01\0\0\0\x01\0\0\0", &[7; 128]);
+        let next = [repeat, &[7; 128]].concat();
+        let last = [repeat, &[7; 44]].concat();
+        [start, chunk(0xC6, b"", &next), chunk(0xC6, b"", &last)].concat()
+    };
+    let chunk_size = |size: &[u8; 4]| chunk(2, b"\0\0\0\0\0\x04\x01\0\0\0\0", size);
+    let abort = chunk(2, b"\0\0\0\0\0\x04\x02\0\0\0\0", b"\0\0\0\x06");
+    let ids = [&b"\x00\x00"[..], b"\x00\xff", b"\x01\x00\x01", b"\x01\xff\xff"]
+        .map(|id| [id, b"\0\0\0\0\0\x01\x08\x01\0\0\0x"].concat());
+    let large = [chunk_size(b"\0\x01\0\0"), chunk(6, b"\0\0\0\0\x13\x88\x09\x01\0\0\0", &[9; 5000])].concat();
+    let floods: Vec<u8> =
+        (3..63).flat_map(|id| chunk(id, b"\0\0\0\x10\0\0\x09\x01\0\0\0", &[0; 128])).collect();
+    let restart = [video.clone(), video.clone(), chunk(0x46, b"\0\0\0\0\x01\x2c\x09", &[1; 128])].concat();
+    let granted = |body: &[u8]| [&[1, 5], body].concat();
+    vec![
+        ("interleaved", granted(&interleaved)),
+        ("interleaved-ungranted", [&[0, 9], &interleaved[..]].concat()),
+        ("extended-repeated", granted(&extended(b"\x01\0\0\0"))),
+        ("extended-not-repeated", granted(&extended(b""))),
+        ("abort", granted(&[&video[..], &abort, &interleaved].concat())),
+        ("chunk-size-0", granted(&chunk_size(&[0; 4]))),
+        ("chunk-size-127", granted(&chunk_size(b"\0\0\0\x7f"))),
+        ("chunk-size-top-bit", granted(&chunk_size(&[0x80, 0, 0, 0]))),
+        ("chunk-size-large", granted(&large)),
+        ("ids", granted(&ids.concat())),
+        ("restart", granted(&restart)),
+        ("length-change", granted(&[&video[..], &chunk(0x46, b"\0\0\0\0\x01\0\x09", &[1; 128])].concat())),
+        (
+            "empty-messages",
+            granted(&[&chunk(4, b"\0\0\x05\0\0\0\x08\x01\0\0\0", b"")[..], &[0xC4; 50]].concat()),
+        ),
+        ("announced-flood", granted(&floods)),
+        ("announced-flood-ungranted", [&[0, 1], &floods[..]].concat()),
+        ("type-3-first", granted(&[0xC3])),
+    ]
+}
+
+fn handshake_seeds() -> Seeds {
+    let (mut client, mut server) = (Handshake::client(), Handshake::server());
+    let (mut to_server, mut to_client) = (BytesMut::new(), BytesMut::new());
+    let (mut sent, mut answered) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        client.advance(&mut to_client, &mut to_server).unwrap();
+        sent.extend_from_slice(&to_server);
+        server.advance(&mut to_server, &mut to_client).unwrap();
+        answered.extend_from_slice(&to_client);
+    }
+    let plain = [&[3][..], &[0; 8], &[0x5A; 3064], b"chunk"].concat();
+    vec![
+        ("server-digest", [&[0, 1], &sent[..]].concat()),
+        ("server-plain", [&[0, 2], &plain[..]].concat()),
+        ("server-cut", [&[0, 3], &plain[..2000]].concat()),
+        ("client-digest", [&[1, 4], &answered[..]].concat()),
+        ("client-plain", [&[1, 5], &plain[..]].concat()),
+        ("http", b"\0\0GET / HTTP/1.1\r\n\r\n".to_vec()),
+        ("tls", b"\0\0\x16\x03\x01\x02\0".to_vec()),
+        ("rtmpe", b"\0\0\x06".to_vec()),
+    ]
+}
