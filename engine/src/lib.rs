@@ -1,16 +1,70 @@
-//! An RTMP streaming engine that other programs carry inside them: the protocol and media layers.
+//! An RTMP streaming engine that other programs carry inside them: it serves, relays and loops live streams.
+//!
+//! ```
+//! use std::time::Duration;
+//! use streamengine_core::media::{Frame, FrameKind};
+//! use streamengine_core::{Engine, StreamKey};
+//!
+//! # fn main() -> streamengine_core::Result<()> {
+//! // Serve RTMP on any free port; encoders and players may come now.
+//! let engine = Engine::builder().listen_rtmp("127.0.0.1:0".parse().unwrap()).start()?;
+//! println!("rtmp://{}/live/demo", engine.listeners()[0].address);
+//!
+//! // Publish a stream from this program, and read it in this program.
+//! let key: StreamKey = "live/demo".parse()?;
+//! let publisher = engine.publish(&key)?;
+//! let mut subscriber = engine.subscribe(&key)?;
+//! let aac = Frame::new(FrameKind::Audio, 0, vec![0xaf, 1, 0x21, 0x10].into());
+//! publisher.push(aac.clone())?;
+//! assert_eq!(subscriber.blocking_next(Duration::from_secs(1))?, Some(aac));
+//!
+//! publisher.finish();
+//! engine.blocking_drain()
+//! # }
+//! ```
+//!
+//! The tour: [`Engine`] starts, stops and lists everything; [`Config`] is all that it can be told, and [`Limits`]
+//! all that peers can make it do. [`Engine::publish`] gives a [`Publisher`] to push [`Frame`](media::Frame)s
+//! into, [`Engine::subscribe`] a [`Subscriber`] to take them out of. [`Engine::push`] and [`Engine::pull`] relay
+//! streams to and from other servers, [`Engine::play_file`] plays FLV files as live streams. [`Authorize`]
+//! decides who may publish and play. [`Engine::events`] tells what happens.
+//!
+//! The engine runs on threads of its own. Methods that may wait are async; those named `blocking_` wait on the
+//! caller's thread. All others return at once.
 #![forbid(unsafe_code)]
 
+mod auth;
+mod config;
+mod engine;
 mod error;
+mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hub;
 mod key;
-#[allow(dead_code, reason = "for the layers above")]
 mod limits;
+mod local;
 pub mod media;
+mod net;
 pub mod proto;
+mod service;
+mod sessions;
+mod url;
 
+pub use auth::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};
+pub use config::{
+    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, PublishConfig, PullConfig,
+    PullWhen, PushConfig, RtmpConfig, RtmpsConfig, TlsConfig,
+};
+pub use engine::{Engine, EngineBuilder, EngineStats, ListenerInfo};
 pub use error::{Error, ErrorKind, Result};
+pub use events::{Event, EventReceiver, Id, Received};
+pub use hub::{EndReason, StartAt, StreamInfo, StreamState, Takeover};
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
+pub use local::{Publisher, Subscriber};
+pub use service::file_loop::{FileState, FileStatus};
+pub use service::relay::{OnRefusal, RelayDirection, RelayState, RelayStatus};
+pub use sessions::{SessionInfo, SessionRole};
+pub use url::{Credentials, RtmpUrl, UrlError, UrlWarning};

@@ -1,0 +1,255 @@
+//! Who may publish and play: one decision point for every door.
+//!
+//! The embedding program decides by implementing [`Authorize`]. Without one, [`PublishRule`] applies.
+
+use crate::Limits;
+use crate::key::{Printable, Secret, StreamKey, StreamName};
+use crate::limits::ms;
+use rml_amf0::Amf0Value;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// To publish a stream.
+    Publish,
+    /// To play a stream.
+    Play,
+}
+
+/// A request to publish or play, with all that is known of who asks. `Debug` shows nothing that may be secret.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct AuthRequest {
+    /// Publish or play.
+    pub action: Action,
+    /// The stream, with the secret and the query that came in its name.
+    pub name: StreamName,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// The whole object of the RTMP `connect` command: `tcUrl`, `flashVer`, `pageUrl` and what else the encoder
+    /// sent. Empty for other doors. Texts in it may hold secrets.
+    pub connect: Arc<HashMap<String, Amf0Value>>,
+}
+
+impl AuthRequest {
+    /// A request; `connect` is the object of the RTMP `connect` command, empty for other doors.
+    pub fn new(
+        action: Action,
+        name: StreamName,
+        peer: SocketAddr,
+        tls: bool,
+        connect: Arc<HashMap<String, Amf0Value>>,
+    ) -> Self {
+        Self { action, name, peer, tls, connect }
+    }
+
+    /// The stream's public name.
+    pub fn stream(&self) -> &StreamKey {
+        &self.name.key
+    }
+}
+
+/// Of the `connect` object only the names are shown: encoders put keys into its URLs.
+impl fmt::Debug for AuthRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { action, name, peer, tls, connect } = self;
+        let names: Vec<_> = connect.keys().map(|name| Printable(name)).collect();
+        let mut fields = f.debug_struct("AuthRequest");
+        fields.field("action", action).field("name", name).field("peer", peer).field("tls", tls);
+        fields.field("connect", &names).finish()
+    }
+}
+
+/// The right that was granted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// By which right: a user or key name. A publisher that is lost can be replaced by one with the same.
+    pub principal: Option<String>,
+}
+
+/// A request that waits for its answer. Answer at once or later, from any thread; dropping it refuses.
+#[derive(Debug)]
+pub struct Ticket {
+    answer: oneshot::Sender<Result<Grant, String>>,
+}
+
+impl Ticket {
+    /// Grants the request.
+    pub fn accept(self, grant: Grant) {
+        // The peer may have left meanwhile: then nobody is interested in the answer.
+        let _ = self.answer.send(Ok(grant));
+    }
+
+    /// Refuses it. The encoder or player shows `reason`.
+    pub fn reject(self, reason: impl Into<String>) {
+        let _ = self.answer.send(Err(reason.into()));
+    }
+}
+
+/// Decides who may publish and play.
+///
+/// `authorize` is called on an I/O thread and must not block: keep the ticket and answer it later where the
+/// decision takes time. No answer within [`Limits::auth_timeout_ms`] is a refusal.
+pub trait Authorize: Send + Sync + 'static {
+    /// Decides `request`, now or later, through `ticket`.
+    fn authorize(&self, request: AuthRequest, ticket: Ticket);
+}
+
+impl<F: Fn(AuthRequest, Ticket) + Send + Sync + 'static> Authorize for F {
+    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
+        self(request, ticket);
+    }
+}
+
+/// The built-in rule for publishing; playing is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PublishRule {
+    /// From this machine only.
+    #[default]
+    Loopback,
+    /// From anywhere with this key: in the query (`stream?key=KEY`) or behind a colon in the name (`stream:KEY`).
+    Key(Secret),
+    /// By anybody.
+    Open,
+}
+
+impl PublishRule {
+    /// The rule in one line, for the start of a server.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Self::Loopback => "publishing: from this machine only (--publish-key KEY or --open to change)",
+            Self::Key(_) => "publishing: with the key, as STREAM?key=KEY or STREAM:KEY",
+            Self::Open => "publishing: open to everybody who can reach the port",
+        }
+    }
+
+    fn decide(&self, request: &AuthRequest) -> Result<Grant, &'static str> {
+        let by = |principal: &str| Ok(Grant { principal: Some(principal.to_owned()) });
+        match (request.action, self) {
+            (Action::Play, _) => Ok(Grant::default()),
+            (Action::Publish, Self::Open) => by("open"),
+            (Action::Publish, Self::Loopback) if is_loopback(request.peer) => by("loopback"),
+            (Action::Publish, Self::Loopback) => {
+                Err("publishing is allowed from the server's own machine only")
+            }
+            (Action::Publish, Self::Key(key)) if key_matches(key, &request.name) => by("publish-key"),
+            (Action::Publish, Self::Key(_)) => {
+                Err("wrong or missing publish key; use STREAM?key=KEY or STREAM:KEY")
+            }
+        }
+    }
+}
+
+impl Authorize for PublishRule {
+    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
+        match self.decide(&request) {
+            Ok(grant) => ticket.accept(grant),
+            Err(reason) => ticket.reject(reason),
+        }
+    }
+}
+
+fn is_loopback(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
+}
+
+/// An empty key matches nothing: a key that was not set must not open the door.
+fn key_matches(key: &Secret, name: &StreamName) -> bool {
+    let given = name.query_value("key").unwrap_or_else(|| name.secret.expose().to_owned());
+    !key.is_empty() && key.matches(&given)
+}
+
+/// Asks the authoriser and holds it to its time.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    authorizer: Arc<dyn Authorize>,
+    timeout: Duration,
+}
+
+impl Gate {
+    pub(crate) fn new(authorizer: Arc<dyn Authorize>, limits: &Limits) -> Self {
+        Self { authorizer, timeout: ms(limits.auth_timeout_ms) }
+    }
+
+    /// The verdict, or the reason for the refusal in words that the peer may see.
+    pub(crate) async fn decide(&self, request: AuthRequest) -> Result<Grant, String> {
+        let (answer, verdict) = oneshot::channel();
+        self.authorizer.authorize(request, Ticket { answer });
+        match tokio::time::timeout(self.timeout, verdict).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(_dropped)) => Err("not authorised".to_owned()),
+            Err(_elapsed) => Err("authorisation did not answer in time".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(action: Action, peer: &str, name: &str) -> AuthRequest {
+        let name = StreamName::parse("live", name).unwrap();
+        AuthRequest::new(action, name, peer.parse().unwrap(), false, Arc::default())
+    }
+
+    fn allows(rule: &PublishRule, peer: &str, name: &str) -> bool {
+        rule.decide(&request(Action::Publish, peer, name)).is_ok()
+    }
+
+    #[test]
+    fn publishing_is_for_this_machine_only_unless_opened() {
+        let rule = PublishRule::default();
+        for peer in ["127.0.0.1:1", "127.8.9.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(allows(&rule, peer, "a"), "{peer}");
+        }
+        for peer in ["192.0.2.1:1", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:1"] {
+            assert!(!allows(&rule, peer, "a"), "{peer}");
+            assert!(allows(&PublishRule::Open, peer, "a"), "{peer}");
+            assert!(rule.decide(&request(Action::Play, peer, "a")).is_ok(), "playing is open");
+        }
+    }
+
+    #[test]
+    fn a_publish_key_is_taken_from_query_or_name_and_nothing_else_opens() {
+        let rule = PublishRule::Key(Secret::new("s3 cret"));
+        for name in ["a?key=s3%20cret", "a?x=1&key=s3%20cret", "a:s3 cret"] {
+            assert!(allows(&rule, "192.0.2.1:1", name), "{name}");
+        }
+        for name in
+            ["a", "a?key=", "a?key=s3", "a:", "a?Key=s3%20cret", "a:s3 cret?key=x", "a?key=x&key=s3%20cret"]
+        {
+            assert!(!allows(&rule, "127.0.0.1:1", name), "{name}");
+        }
+        assert!(
+            !allows(&PublishRule::Key(Secret::default()), "127.0.0.1:1", "a:"),
+            "an empty key opens nothing"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn authorizer_without_answer_is_refusal() {
+        let kept = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let keep = kept.clone();
+        let gate = Gate::new(
+            Arc::new(move |_: AuthRequest, ticket: Ticket| keep.lock().push(ticket)),
+            &Limits::default(),
+        );
+        let start = tokio::time::Instant::now();
+        assert!(gate.decide(request(Action::Publish, "127.0.0.1:1", "a")).await.is_err());
+        assert!(start.elapsed() <= Duration::from_millis(3_500), "{:?}", start.elapsed());
+
+        let dropping = Gate::new(Arc::new(|_: AuthRequest, _: Ticket| {}), &Limits::default());
+        assert!(
+            dropping.decide(request(Action::Play, "127.0.0.1:1", "a")).await.is_err(),
+            "a dropped ticket refuses"
+        );
+    }
+}

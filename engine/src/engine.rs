@@ -1,0 +1,493 @@
+//! The engine: the only public door. Starts, stops and drains; listeners, relays, file jobs, publishers and
+//! subscribers come and go at run time.
+
+use crate::auth::{Authorize, Gate as AuthGate};
+use crate::config::{AppConfig, Config, FileConfig, PullConfig, PushConfig};
+use crate::events::{Event, EventReceiver, Events, Id};
+use crate::hub::{EndReason, Interest, StreamInfo, StreamState, SubscribeOptions};
+use crate::key::StreamKey;
+use crate::limits::ms;
+use crate::local::{Publisher, Subscriber, block_on};
+use crate::media::timeline::{Clip, Repeat};
+use crate::net::{Admission, Listener, ServerTls};
+use crate::service::Core;
+use crate::service::file_loop::{FileJobs, FileStatus};
+use crate::service::relay::{RelayStatus, Relays};
+use crate::service::rtmp;
+use crate::service::source::LocalPublisher;
+use crate::sessions::{SessionInfo, SessionRole};
+use crate::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Handle, Runtime};
+use tokio_util::sync::CancellationToken;
+
+/// Ended resume windows are looked for this often.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+/// How long dropping an engine waits for its threads.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Builds an [`Engine`].
+#[derive(Default)]
+pub struct EngineBuilder {
+    config: Config,
+    authorizer: Option<Arc<dyn Authorize>>,
+    events: Events,
+}
+
+impl EngineBuilder {
+    /// Takes a whole configuration; later calls change it.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Listens for RTMP on `address`; port 0 takes any free one, see [`Engine::listeners`].
+    #[must_use]
+    pub fn listen_rtmp(mut self, address: SocketAddr) -> Self {
+        self.config.rtmp.listen.push(address);
+        self
+    }
+
+    /// Lets `authorizer` decide who may publish and play, in place of the configuration's rule.
+    #[must_use]
+    pub fn authorize(mut self, authorizer: impl Authorize) -> Self {
+        self.authorizer = Some(Arc::new(authorizer));
+        self
+    }
+
+    /// Watches events from the very start; [`Engine::events`] may miss those of the start itself.
+    pub fn events(&self) -> EventReceiver {
+        self.events.subscribe()
+    }
+
+    /// Starts the engine on threads of its own: opens the listeners, starts relays and file jobs of the
+    /// configuration.
+    ///
+    /// # Errors
+    /// A configuration that does not fit together, an address in use, an unreadable certificate or file. Nothing
+    /// is left running then.
+    pub fn start(self) -> Result<Engine> {
+        self.config.check()?;
+        let runtime = runtime(self.config.engine.threads())?;
+        let authorizer = self.authorizer.unwrap_or_else(|| Arc::new(self.config.publish_rule()));
+        let auth = AuthGate::new(authorizer, &self.config.limits);
+        let core = Arc::new(Core::new(self.config, auth, self.events));
+        let engine = Engine { inner: Arc::new(Inner::new(core, runtime)) };
+        engine.start_configured()?;
+        Ok(engine)
+    }
+}
+
+fn runtime(threads: usize) -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("streamengine")
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::io("start the engine's threads", cause))
+}
+
+/// An RTMP engine: serves, relays and loops live streams. Cheap to clone; the last clone dropped stops it.
+///
+/// Several engines can live in one process; they share nothing.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    handle: Handle,
+    /// Taken when the engine is dropped.
+    runtime: Option<Runtime>,
+    relays: Relays,
+    files: FileJobs,
+    admission: Arc<Admission>,
+    listeners: Mutex<BTreeMap<Id, Listening>>,
+    since: Instant,
+}
+
+struct Listening {
+    info: ListenerInfo,
+    stop: CancellationToken,
+}
+
+/// An open listener.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ListenerInfo {
+    /// The listener.
+    pub id: Id,
+    /// `rtmp` or `rtmps`.
+    pub protocol: &'static str,
+    /// The address really bound.
+    pub address: SocketAddr,
+}
+
+/// An engine's counters at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct EngineStats {
+    /// Time since the start.
+    pub uptime: Duration,
+    /// Connections accepted since the start.
+    pub connections_accepted: u64,
+    /// Connections turned away since the start, because too many had not published or played yet.
+    pub connections_turned_away: u64,
+    /// Connections at present.
+    pub connections: usize,
+    /// Of these, publishers.
+    pub publishers: usize,
+    /// Of these, players.
+    pub players: usize,
+    /// Streams that have a publisher.
+    pub streams_live: usize,
+    /// Bytes received on all connections that were accepted.
+    pub bytes_in: u64,
+    /// Bytes sent on them.
+    pub bytes_out: u64,
+    /// Bytes in all rings.
+    pub ring_bytes: usize,
+    /// Tasks that panicked: each cost one connection, relay attempt or file job, and each is a bug to report.
+    pub panics: u64,
+}
+
+impl Engine {
+    /// Starts the making of an engine.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// Opens an RTMP listener; port 0 takes any free one.
+    ///
+    /// # Errors
+    /// The address cannot be bound: `listen rtmp on 127.0.0.1:1935: Address already in use`.
+    pub fn listen_rtmp(&self, address: SocketAddr) -> Result<ListenerInfo> {
+        self.listen(address, None)
+    }
+
+    /// Opens an RTMPS listener with a certificate chain and key in PEM files, read again when they change.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or a file cannot be used.
+    pub fn listen_rtmps(&self, address: SocketAddr, cert: &Path, key: &Path) -> Result<ListenerInfo> {
+        self.listen(address, Some(Arc::new(ServerTls::load(cert, key)?)))
+    }
+
+    /// The open listeners.
+    pub fn listeners(&self) -> Vec<ListenerInfo> {
+        self.inner.listeners.lock().values().map(|listening| listening.info.clone()).collect()
+    }
+
+    /// Closes a listener. Its connections go on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id.
+    pub fn close_listener(&self, id: Id) -> Result<()> {
+        let listening = self.inner.listeners.lock().remove(&id).ok_or_else(|| not_found("listener", id))?;
+        listening.stop.cancel();
+        Ok(())
+    }
+
+    /// Publishes a stream from this program, under the policy of its app.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] where it has a publisher that the policy keeps, [`ErrorKind::NotFound`] for an app
+    /// that the configuration does not list, [`ErrorKind::Closed`] while draining.
+    pub fn publish(&self, key: &StreamKey) -> Result<Publisher> {
+        self.app(key)?;
+        Ok(Publisher::new(LocalPublisher::take(&self.inner.core, key, "program", Vec::new())?))
+    }
+
+    /// Reads a stream in this program. It need not have a publisher yet.
+    ///
+    /// # Errors
+    /// As for [`Self::publish`], but never [`ErrorKind::Exists`].
+    pub fn subscribe(&self, key: &StreamKey) -> Result<Subscriber> {
+        let start = self.app(key)?.start;
+        let options = SubscribeOptions { start, wait: None, interest: Interest::Viewer };
+        let inner = self.inner.core.hub.subscribe(key, options);
+        Ok(Subscriber::new(inner, self.inner.handle.clone()))
+    }
+
+    /// Pushes a local stream to another server, from now on and whenever it is live. Returns at once; see
+    /// [`Self::relays`] for its state.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] while draining.
+    pub fn push(&self, push: PushConfig) -> Result<Id> {
+        self.app(&push.stream)?;
+        Ok(self.inner.relays.push(push))
+    }
+
+    /// Fetches a stream from another server into a local name. Returns at once; see [`Self::relays`].
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn pull(&self, pull: PullConfig) -> Result<Id> {
+        self.app(&pull.stream)?;
+        Ok(self.inner.relays.pull(pull))
+    }
+
+    /// State and counters of all relays.
+    pub fn relays(&self) -> Vec<RelayStatus> {
+        self.inner.relays.list()
+    }
+
+    /// State and counters of one relay; `None` where there is none of that id.
+    pub fn relay(&self, id: Id) -> Option<RelayStatus> {
+        self.inner.relays.status(id)
+    }
+
+    /// Ends a relay: it unpublishes, or stops playing, in good order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id.
+    pub fn remove_relay(&self, id: Id) -> Result<()> {
+        self.inner.relays.remove(id)
+    }
+
+    /// Makes a relay try again at once, also one that has failed for good.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id.
+    pub fn restart_relay(&self, id: Id) -> Result<()> {
+        self.inner.relays.restart(id)
+    }
+
+    /// Plays FLV files as a live stream, paced in real time, with a seamless seam. They are read through once
+    /// before this returns.
+    ///
+    /// # Errors
+    /// A file cannot be read or is malformed (the text names the byte position), the stream has a publisher,
+    /// draining.
+    pub fn play_file(&self, file: FileConfig) -> Result<Id> {
+        self.app(&file.stream)?;
+        self.inner.files.play(file)
+    }
+
+    /// [`Self::play_file`] with clips that may lie in memory.
+    ///
+    /// # Errors
+    /// As [`Self::play_file`].
+    pub fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<Id> {
+        self.app(stream)?;
+        self.inner.files.play_clips(stream, clips, repeat)
+    }
+
+    /// State and progress of all file jobs; those that have ended stay listed until stopped.
+    pub fn files(&self) -> Vec<FileStatus> {
+        self.inner.files.list()
+    }
+
+    /// State and progress of one file job; `None` where there is none of that id.
+    pub fn file(&self, id: Id) -> Option<FileStatus> {
+        self.inner.files.status(id)
+    }
+
+    /// Ends a file job and its stream, and takes it off the list.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id.
+    pub fn stop_file(&self, id: Id) -> Result<()> {
+        self.inner.files.stop(id)
+    }
+
+    /// All streams, by name.
+    pub fn streams(&self) -> Vec<StreamInfo> {
+        self.inner.core.hub.streams()
+    }
+
+    /// All connections.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.inner.core.sessions.list()
+    }
+
+    /// Ends a connection; `reason` is told to it and to the log.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id.
+    pub fn kick(&self, session: Id, reason: &str) -> Result<()> {
+        let kicked = self.inner.core.sessions.kick(session, reason);
+        kicked.then_some(()).ok_or_else(|| not_found("session", session))
+    }
+
+    /// Ends a stream: its publisher and its players are told `reason`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is no such stream.
+    pub fn kick_stream(&self, key: &StreamKey, reason: &str) -> Result<()> {
+        let ended = self.inner.core.hub.end(key, EndReason::Kicked(reason.to_owned()));
+        ended
+            .then_some(())
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no stream {key}")))
+    }
+
+    /// Watches events from now on.
+    pub fn events(&self) -> EventReceiver {
+        self.inner.core.events.subscribe()
+    }
+
+    /// Counters of the whole engine.
+    pub fn stats(&self) -> EngineStats {
+        let (streams, sessions) = (self.streams(), self.sessions());
+        let totals = self.inner.core.sessions.totals();
+        let having = |role| sessions.iter().filter(|session| session.role == role).count();
+        EngineStats {
+            uptime: self.inner.since.elapsed(),
+            connections_accepted: totals.accepted.load(Ordering::Relaxed),
+            connections_turned_away: self.inner.admission.turned_away(),
+            connections: sessions.len(),
+            publishers: having(SessionRole::Publisher),
+            players: having(SessionRole::Player),
+            streams_live: streams.iter().filter(|stream| stream.state == StreamState::Live).count(),
+            bytes_in: totals.bytes_in.load(Ordering::Relaxed),
+            bytes_out: totals.bytes_out.load(Ordering::Relaxed),
+            ring_bytes: streams.iter().map(|stream| stream.ring_bytes).sum(),
+            panics: totals.panics.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends everything in good order: no new connections, publishers and players are told, relays unpublish.
+    /// Takes at most [`EngineConfig::drain_timeout_ms`](crate::EngineConfig::drain_timeout_ms).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] where some connection did not end in that time and was cut.
+    pub async fn drain(&self) -> Result<()> {
+        let drained = self.inner.handle.spawn(drain(self.inner.core.clone())).await;
+        drained
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the engine was stopped while draining")))
+    }
+
+    /// [`Self::drain`] on a thread that is not an async worker.
+    ///
+    /// # Errors
+    /// As [`Self::drain`]; [`ErrorKind::Deadlock`] on an async worker thread.
+    pub fn blocking_drain(&self) -> Result<()> {
+        block_on(&self.inner.handle, self.drain())?
+    }
+
+    fn app(&self, key: &StreamKey) -> Result<&AppConfig> {
+        let core = &self.inner.core;
+        if core.draining.is_cancelled() {
+            return Err(Error::new(ErrorKind::Closed, format!("stream {key}: the engine is draining")));
+        }
+        core.app(key).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("stream {key}: the configuration has no app {}", key.app()),
+            )
+        })
+    }
+
+    fn start_configured(&self) -> Result<()> {
+        let core = &self.inner.core;
+        for &address in &core.config.rtmp.listen {
+            self.listen_rtmp(address)?;
+        }
+        let rtmps = &core.config.rtmps;
+        if let (Some(cert), Some(key)) = (&rtmps.cert, &rtmps.key) {
+            for &address in &rtmps.listen {
+                self.listen_rtmps(address, cert, key)?;
+            }
+        }
+        self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone())));
+        for pull in &core.config.pull {
+            self.pull(pull.clone())?;
+        }
+        for push in &core.config.push {
+            self.push(push.clone())?;
+        }
+        for file in &core.config.file {
+            self.play_file(file.clone())?;
+        }
+        Ok(())
+    }
+
+    fn listen(&self, address: SocketAddr, tls: Option<Arc<ServerTls>>) -> Result<ListenerInfo> {
+        let inner = &self.inner;
+        if inner.core.draining.is_cancelled() {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                format!("listen on {address}: the engine is draining"),
+            ));
+        }
+        let protocol = if tls.is_some() { "rtmps" } else { "rtmp" };
+        let _entered = inner.handle.enter();
+        let listener = Listener::bind(protocol, address)?;
+        let info = ListenerInfo { id: inner.core.new_id(), protocol, address: listener.local_addr() };
+        let stop = inner.core.draining.child_token();
+        let core = inner.core.clone();
+        let serve = move |accepted| rtmp::accept(core.clone(), accepted, tls.clone());
+        let core = inner.core.clone();
+        let on_panic = move || {
+            core.sessions.count_panic();
+        };
+        let accepting = listener.run(inner.admission.clone(), stop.clone(), serve, on_panic);
+        inner.handle.spawn(inner.core.tasks.track_future(accepting));
+        inner.listeners.lock().insert(info.id, Listening { info: info.clone(), stop });
+        inner.core.events.emit(Event::ListenerUp { id: info.id, protocol, address: info.address });
+        Ok(info)
+    }
+}
+
+fn not_found(what: &str, id: Id) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no {what} {id}"))
+}
+
+async fn sweep(core: Arc<Core>) {
+    let mut ticks = tokio::time::interval(SWEEP_PERIOD);
+    while core.draining.run_until_cancelled(ticks.tick()).await.is_some() {
+        core.hub.sweep();
+    }
+}
+
+async fn drain(core: Arc<Core>) -> Result<()> {
+    core.draining.cancel();
+    core.hub.end_all(&EndReason::Shutdown);
+    core.tasks.close();
+    let timeout = ms(core.config.engine.drain_timeout_ms);
+    tokio::time::timeout(timeout, core.tasks.wait()).await.map_err(|_| {
+        let left = core.sessions.list().len();
+        Error::new(
+            ErrorKind::Timeout,
+            format!("draining took longer than {timeout:?}; {left} connections were cut"),
+        )
+    })
+}
+
+impl Inner {
+    fn new(core: Arc<Core>, runtime: Runtime) -> Self {
+        Self {
+            handle: runtime.handle().clone(),
+            relays: Relays::new(core.clone(), runtime.handle().clone()),
+            files: FileJobs::new(core.clone(), runtime.handle().clone()),
+            runtime: Some(runtime),
+            admission: Admission::new(&core.config.limits),
+            listeners: Mutex::default(),
+            since: Instant::now(),
+            core,
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.core.draining.cancel();
+        self.core.hub.end_all(&EndReason::Shutdown);
+        let Some(runtime) = self.runtime.take() else { return };
+        // Waiting is not allowed on an async worker thread.
+        match Handle::try_current() {
+            Ok(_) => runtime.shutdown_background(),
+            Err(_) => runtime.shutdown_timeout(STOP_TIMEOUT),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What happens in an engine, as values that a program can watch.
+
+use crate::key::StreamKey;
+use serde::Serialize;
+use std::net::SocketAddr;
+use tokio::sync::broadcast;
+
+/// Events kept for a receiver that does not keep up; then it is told how many it lost.
+const BACKLOG: usize = 4_096;
+
+/// Identifies a connection, relay, file job or listener within one engine; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Id(pub u64);
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Something that happened. As JSON each is one object whose `event` names it in snake case.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A listener is open.
+    ListenerUp {
+        /// The listener.
+        id: Id,
+        /// `rtmp` or `rtmps`.
+        protocol: &'static str,
+        /// The address really bound.
+        address: SocketAddr,
+    },
+    /// A stream has got a publisher.
+    Publish {
+        /// The stream.
+        stream: StreamKey,
+        /// The publisher's session, where it is a connection.
+        session: Option<Id>,
+        /// Its address, or the name of the relay or file that publishes.
+        source: String,
+    },
+    /// A publisher has left.
+    Unpublish {
+        /// The stream.
+        stream: StreamKey,
+        /// The publisher's session, where it is a connection.
+        session: Option<Id>,
+        /// Why.
+        reason: String,
+    },
+    /// A player has joined a stream.
+    Play {
+        /// The stream.
+        stream: StreamKey,
+        /// The player's session.
+        session: Id,
+        /// Its address.
+        peer: SocketAddr,
+    },
+    /// A player has left a stream.
+    Stop {
+        /// The stream.
+        stream: StreamKey,
+        /// The player's session.
+        session: Id,
+        /// Why.
+        reason: String,
+        /// Bytes of media sent to it.
+        bytes_sent: u64,
+    },
+    /// A request of a peer was refused.
+    Refused {
+        /// The session.
+        session: Id,
+        /// Its address.
+        peer: SocketAddr,
+        /// What it asked for: `connect`, `publish` or `play`.
+        request: &'static str,
+        /// The stream, where its name was valid.
+        stream: Option<StreamKey>,
+        /// Why, as told to the peer.
+        reason: String,
+    },
+    /// A connection has ended.
+    Closed {
+        /// The session.
+        session: Id,
+        /// Its address.
+        peer: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// A relay has changed its state.
+    Relay(crate::service::relay::RelayStatus),
+    /// A file job has changed its state.
+    File(crate::service::file_loop::FileStatus),
+}
+
+/// Sends events to whoever watches.
+#[derive(Clone)]
+pub(crate) struct Events {
+    sender: broadcast::Sender<Event>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { sender: broadcast::Sender::new(BACKLOG) }
+    }
+}
+
+impl Events {
+    pub(crate) fn emit(&self, event: Event) {
+        // An error only means that nobody watches.
+        let _ = self.sender.send(event);
+    }
+
+    pub(crate) fn subscribe(&self) -> EventReceiver {
+        EventReceiver { receiver: self.sender.subscribe() }
+    }
+}
+
+/// Watches an engine's events from the moment of its making.
+pub struct EventReceiver {
+    receiver: broadcast::Receiver<Event>,
+}
+
+/// What a receiver gets.
+#[derive(Debug, Clone)]
+pub enum Received {
+    /// The next event.
+    Event(Event),
+    /// This many events were lost because they were not fetched in time.
+    Lost(u64),
+}
+
+impl EventReceiver {
+    /// Waits for the next event; `None` when the engine is gone.
+    pub async fn next(&mut self) -> Option<Received> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(Received::Event(event)),
+            Err(broadcast::error::RecvError::Lagged(lost)) => Some(Received::Lost(lost)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+
+    /// The next event if there is one already.
+    pub fn try_next(&mut self) -> Option<Received> {
+        match self.receiver.try_recv() {
+            Ok(event) => Some(Received::Event(event)),
+            Err(broadcast::error::TryRecvError::Lagged(lost)) => Some(Received::Lost(lost)),
+            Err(_) => None,
+        }
+    }
+
+    /// Waits for the next event on a thread that is not an async worker; `None` when the engine is gone.
+    pub fn blocking_next(&mut self) -> Option<Received> {
+        match self.receiver.blocking_recv() {
+            Ok(event) => Some(Received::Event(event)),
+            Err(broadcast::error::RecvError::Lagged(lost)) => Some(Received::Lost(lost)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_does_not_keep_up_is_told_how_many_events_it_lost() {
+        let events = Events::default();
+        let mut receiver = events.subscribe();
+        let peer = ([192, 0, 2, 1], 1).into();
+        for session in 0..BACKLOG as u64 + 10 {
+            events.emit(Event::Closed { session: Id(session), peer, reason: String::new() });
+        }
+        assert!(matches!(receiver.try_next(), Some(Received::Lost(10))));
+        assert!(matches!(receiver.try_next(), Some(Received::Event(Event::Closed { session: Id(10), .. }))));
+    }
+}

@@ -1,0 +1,314 @@
+//! Names to streams: the right to publish, the frame ring, and subscribers as positions in it. No I/O.
+//!
+//! ```text
+//!            publish                    publisher lost
+//!   idle ------------------> live ----------------------> away
+//!    |                        |  ^                          |
+//!    | last subscriber leaves |  '-------- publish ---------'
+//!    v                        | finish, kick                | resume window over
+//!   gone                      v                             v
+//!                           ended <------------------------'
+//! ```
+//! An ended stream leaves the map at once; its subscribers read what is left and then the end. A later publisher
+//! of the same name gets a new stream.
+
+mod feed;
+mod ring;
+mod stream;
+mod subscriber;
+mod timeline;
+
+pub(crate) use feed::{Batch, Feed, Place};
+pub(crate) use stream::{Publisher, WakeFor};
+pub use stream::{StreamInfo, StreamState};
+pub use subscriber::StartAt;
+pub(crate) use subscriber::Subscriber;
+
+use crate::Limits;
+use crate::key::StreamKey;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use stream::Stream;
+use tokio::sync::watch;
+
+/// Who may take a stream's name over from its present publisher.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takeover {
+    /// Nobody: the newcomer is refused while the publisher is connected.
+    Reject,
+    /// Any authorised newcomer; the present publisher is told and closed.
+    Replace,
+    /// A newcomer with the same rights, once the present publisher has sent no media for 0.5 s. Ends "already
+    /// publishing" after a network loss without letting a second encoder cut a healthy stream.
+    #[default]
+    ReplaceIfStalled,
+}
+
+/// Silence after which [`Takeover::ReplaceIfStalled`] lets a publisher be replaced.
+const STALLED_AFTER: Duration = Duration::from_millis(500);
+
+/// A payload at which the hub panics in the middle of its work, to test what a bug would cost.
+#[cfg(test)]
+pub(crate) const PANIC_PAYLOAD: &[u8] = b"panic-for-a-test";
+
+/// What a publisher asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PublishRequest {
+    /// The app's takeover policy.
+    pub(crate) takeover: Takeover,
+    /// How long subscribers stay when the publisher is lost; zero ends the stream at once.
+    pub(crate) resume_window: Duration,
+    /// By which right it publishes; two with equal values have the same rights.
+    pub(crate) principal: Option<String>,
+    /// Engine ids that the stream has passed on its way here, oldest first (loop guard).
+    pub(crate) hops: Vec<String>,
+    /// Who it is, for lists: a peer address, or the name of a file or relay.
+    pub(crate) source: String,
+}
+
+/// Why a publisher was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PublishRefusal {
+    /// The name has a publisher and the takeover policy keeps it.
+    AlreadyPublishing,
+    /// The present publisher was admitted by another right.
+    OtherRights,
+}
+
+impl fmt::Display for PublishRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AlreadyPublishing => "already publishing: the stream has a publisher that is sending",
+            Self::OtherRights => "already publishing: the stream belongs to a publisher with other rights",
+        })
+    }
+}
+
+impl std::error::Error for PublishRefusal {}
+
+/// Why a stream ended for a publisher or a subscriber.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The publisher ended it on purpose.
+    Unpublished,
+    /// The publisher was lost and did not return within the resume window.
+    PublisherLost,
+    /// Nobody published within the time that the subscriber would wait.
+    NotPublished,
+    /// The subscriber fell off the ring too often within a minute.
+    Lagging,
+    /// Another publisher took the name over.
+    Replaced,
+    /// Ended by the operator or the embedding program, with a reason in words.
+    Kicked(String),
+    /// The engine is draining.
+    Shutdown,
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unpublished => f.write_str("unpublished"),
+            Self::PublisherLost => f.write_str("publisher lost and not back within the resume window"),
+            Self::NotPublished => f.write_str("nobody publishes this stream"),
+            Self::Lagging => f.write_str("reading too slowly"),
+            Self::Replaced => f.write_str("taken over by another publisher"),
+            Self::Kicked(why) => write!(f, "closed by the operator: {why}"),
+            Self::Shutdown => f.write_str("server is shutting down"),
+        }
+    }
+}
+
+/// What a subscriber asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct SubscribeOptions {
+    /// Where to start in a live stream.
+    pub(crate) start: StartAt,
+    /// How long to wait for a publisher before the end is [`EndReason::NotPublished`]; `None` = for ever.
+    pub(crate) wait: Option<Duration>,
+    /// Whether it counts as somebody watching, for relay pulls on demand.
+    pub(crate) interest: Interest,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> Self {
+        Self { start: StartAt::Keyframe, wait: None, interest: Interest::Viewer }
+    }
+}
+
+/// Whether a subscriber makes the engine fetch a stream that is pulled on demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Somebody watches: on-demand pulls start.
+    Viewer,
+    /// Only follows a stream that is there anyway (relay push).
+    Follower,
+}
+
+/// All streams of one engine. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Hub {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limits: Limits,
+    map: Mutex<Map>,
+    ring_bytes: Arc<AtomicUsize>,
+    next_id: AtomicU64,
+}
+
+#[derive(Default)]
+struct Map {
+    streams: HashMap<StreamKey, Arc<Stream>>,
+    /// Viewers by stream, only for the streams that an on-demand pull watches.
+    demand: HashMap<StreamKey, watch::Sender<usize>>,
+}
+
+impl Hub {
+    /// A hub without streams.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let shared = Shared {
+            limits: limits.clone(),
+            map: Mutex::default(),
+            ring_bytes: Arc::default(),
+            next_id: AtomicU64::new(1),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes the right to publish `key`, or says why not.
+    pub(crate) fn publish(
+        &self,
+        key: &StreamKey,
+        request: PublishRequest,
+    ) -> Result<Publisher, PublishRefusal> {
+        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let stream = self.stream_or_new(key);
+            if let Some(verdict) = stream.try_publish(id, &request) {
+                return verdict.map(|ended| Publisher::new(self.clone(), stream, id, ended));
+            }
+            // It ended between look-up and publish: the next round makes a new one.
+            self.remove(&stream);
+        }
+    }
+
+    /// A subscriber of `key`, which need not have a publisher yet.
+    pub(crate) fn subscribe(&self, key: &StreamKey, options: SubscribeOptions) -> Subscriber {
+        loop {
+            let stream = self.stream_or_new(key);
+            if stream.join(options.interest) {
+                self.change_demand(key, options.interest, |viewers| *viewers += 1);
+                return Subscriber::new(self.clone(), stream, options);
+            }
+            self.remove(&stream);
+        }
+    }
+
+    /// How many viewers `key` has, as a value to watch; for relay pulls on demand.
+    pub(crate) fn demand(&self, key: &StreamKey) -> watch::Receiver<usize> {
+        let mut map = self.shared.map.lock();
+        let viewers = map.streams.get(key).map_or(0, |stream| stream.viewers());
+        map.demand.entry(key.clone()).or_insert_with(|| watch::Sender::new(viewers)).subscribe()
+    }
+
+    /// Facts of one stream.
+    pub(crate) fn stream(&self, key: &StreamKey) -> Option<StreamInfo> {
+        self.find(key).map(|stream| stream.info())
+    }
+
+    /// Facts of all streams, by name.
+    pub(crate) fn streams(&self) -> Vec<StreamInfo> {
+        let mut infos: Vec<_> = self.all().iter().map(|stream| stream.info()).collect();
+        infos.sort_by(|a, b| a.key.cmp(&b.key));
+        infos
+    }
+
+    /// The engine ids that a stream has passed; empty where it has no publisher.
+    pub(crate) fn hops(&self, key: &StreamKey) -> Vec<String> {
+        self.find(key).map_or_else(Vec::new, |stream| stream.hops())
+    }
+
+    /// Ends a stream: its publisher loses the right, its subscribers get the end. False where there is none.
+    pub(crate) fn end(&self, key: &StreamKey, reason: EndReason) -> bool {
+        let Some(stream) = self.find(key) else { return false };
+        self.end_stream(&stream, reason);
+        true
+    }
+
+    /// Ends all streams.
+    pub(crate) fn end_all(&self, reason: &EndReason) {
+        for stream in self.all() {
+            self.end_stream(&stream, reason.clone());
+        }
+    }
+
+    /// Ends streams whose resume window is over. Call it about once a second; readers look for themselves too.
+    pub(crate) fn sweep(&self) {
+        for stream in self.all() {
+            if stream.expire() {
+                self.remove(&stream);
+            }
+        }
+    }
+
+    fn end_stream(&self, stream: &Arc<Stream>, reason: EndReason) {
+        stream.end(reason);
+        self.remove(stream);
+    }
+
+    fn find(&self, key: &StreamKey) -> Option<Arc<Stream>> {
+        self.shared.map.lock().streams.get(key).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Stream>> {
+        self.shared.map.lock().streams.values().cloned().collect()
+    }
+
+    fn stream_or_new(&self, key: &StreamKey) -> Arc<Stream> {
+        let make = || Arc::new(Stream::new(key, &self.shared.limits, self.shared.ring_bytes.clone()));
+        self.shared.map.lock().streams.entry(key.clone()).or_insert_with(make).clone()
+    }
+
+    fn remove(&self, stream: &Arc<Stream>) {
+        let mut map = self.shared.map.lock();
+        if map.streams.get(stream.key()).is_some_and(|current| Arc::ptr_eq(current, stream)) {
+            map.streams.remove(stream.key());
+        }
+    }
+
+    fn leave(&self, stream: &Arc<Stream>, interest: Interest) {
+        self.change_demand(stream.key(), interest, |viewers| *viewers = viewers.saturating_sub(1));
+        if stream.leave(interest) {
+            self.remove(stream);
+        }
+    }
+
+    fn change_demand(&self, key: &StreamKey, interest: Interest, change: impl FnOnce(&mut usize)) {
+        if interest == Interest::Viewer
+            && let Some(demand) = self.shared.map.lock().demand.get(key)
+        {
+            demand.send_modify(change);
+        }
+    }
+
+    /// Where all rings together are too large, the largest gives way.
+    fn shed(&self) {
+        while self.shared.ring_bytes.load(Ordering::Relaxed) > self.shared.limits.ring_bytes_total {
+            let largest = self.all().into_iter().max_by_key(|stream| stream.ring_bytes());
+            if !largest.is_some_and(|stream| stream.shrink()) {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

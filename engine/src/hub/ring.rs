@@ -1,0 +1,143 @@
+//! The frame ring of one stream: GOP cache, queue of every subscriber and memory bound at once.
+
+use crate::Limits;
+use crate::limits::ms;
+use crate::media::{Frame, FrameKind};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::time::Instant;
+
+/// Decoder configuration and metadata that a joining subscriber gets before its first frame.
+pub(super) type Prelude = Arc<Vec<Frame>>;
+
+/// What a frame costs beside its payload; keeps streams of tiny frames within the byte bound too.
+const FRAME_OVERHEAD: usize = 128;
+
+struct Entry {
+    frame: Frame,
+    /// On keyframes: the configuration in force, so that joining here needs no search.
+    prelude: Option<Prelude>,
+    arrived: Instant,
+}
+
+/// Frames by sequence number, the oldest evicted by bytes, count and age.
+pub(super) struct Ring {
+    entries: VecDeque<Entry>,
+    first: u64,
+    bytes: usize,
+    /// Bytes of all rings of the engine.
+    total: Arc<AtomicUsize>,
+    newest_keyframe: Option<u64>,
+    /// Sequence number of the newest video frame plus one.
+    after_video: u64,
+    max_bytes: usize,
+    max_frames: usize,
+    max_age: std::time::Duration,
+}
+
+impl Ring {
+    pub(super) fn new(limits: &Limits, total: Arc<AtomicUsize>) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            total,
+            newest_keyframe: None,
+            after_video: 0,
+            max_bytes: limits.ring_bytes,
+            max_frames: limits.ring_frames.max(1),
+            max_age: ms(limits.ring_ms),
+        }
+    }
+
+    /// Appends a frame and evicts what the bounds no longer allow; the frame itself always stays.
+    pub(super) fn push(&mut self, frame: Frame, prelude: &Prelude, now: Instant) {
+        let keyframe = frame.kind == FrameKind::Video && frame.flags.keyframe && !frame.is_config();
+        if keyframe {
+            self.newest_keyframe = Some(self.head());
+        }
+        if frame.kind == FrameKind::Video {
+            self.after_video = self.head() + 1;
+        }
+        let cost = cost(&frame);
+        self.bytes += cost;
+        self.total.fetch_add(cost, Ordering::Relaxed);
+        self.entries.push_back(Entry { frame, prelude: keyframe.then(|| prelude.clone()), arrived: now });
+        while self.entries.len() > 1 && self.is_over(now) {
+            self.evict_oldest();
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let Some(oldest) = self.entries.front() else { return false };
+        self.bytes > self.max_bytes
+            || self.entries.len() > self.max_frames
+            || now.saturating_duration_since(oldest.arrived) > self.max_age
+    }
+
+    /// Drops the oldest frame; false when the ring is empty.
+    pub(super) fn evict_oldest(&mut self) -> bool {
+        let Some(entry) = self.entries.pop_front() else { return false };
+        let cost = cost(&entry.frame);
+        self.bytes -= cost;
+        self.total.fetch_sub(cost, Ordering::Relaxed);
+        self.first += 1;
+        if self.newest_keyframe.is_some_and(|keyframe| keyframe < self.first) {
+            self.newest_keyframe = None;
+        }
+        true
+    }
+
+    fn entry(&self, sequence: u64) -> Option<&Entry> {
+        let index = sequence.checked_sub(self.first)?;
+        self.entries.get(usize::try_from(index).ok()?)
+    }
+
+    /// The frame at `sequence`, if the ring still holds it.
+    pub(super) fn get(&self, sequence: u64) -> Option<&Frame> {
+        self.entry(sequence).map(|entry| &entry.frame)
+    }
+
+    /// Sequence number, time and configuration of the newest keyframe held.
+    pub(super) fn newest_keyframe(&self) -> Option<(u64, i64, Prelude)> {
+        let sequence = self.newest_keyframe?;
+        let entry = self.entry(sequence)?;
+        Some((sequence, entry.frame.timestamp, entry.prelude.clone()?))
+    }
+
+    /// Whether there is video at `sequence` or behind it.
+    pub(super) fn has_video_from(&self, sequence: u64) -> bool {
+        self.after_video > sequence
+    }
+
+    /// The sequence number that the next frame will get.
+    pub(super) fn head(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// The sequence number of the oldest frame held.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Bytes held, frame overhead included.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of frames held.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+fn cost(frame: &Frame) -> usize {
+    frame.payload.len() + FRAME_OVERHEAD
+}

@@ -1,0 +1,255 @@
+//! A subscriber: a position in a stream's ring.
+
+use super::feed::{Batch, Feed, Place};
+use super::ring::Prelude;
+use super::stream::{Registered, State, Stream, WakeFor};
+use super::{EndReason, Hub, SubscribeOptions};
+use crate::limits::ms;
+use crate::media::{Frame, FrameKind};
+use serde::Deserialize;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Where a subscriber starts in a live stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartAt {
+    /// At the newest keyframe: a picture at once, up to one GOP behind.
+    #[default]
+    Keyframe,
+    /// At the newest frame: least delay, a picture with the next keyframe.
+    LiveEdge,
+}
+
+/// What a reader finds.
+struct Look {
+    /// There are frames or the end.
+    is_ready: bool,
+    deadline: Option<Instant>,
+}
+
+/// Lags are counted over a minute, or over three lengths of the ring: a steadily slow reader falls off a long ring
+/// only once in its length.
+const MIN_LAG_WINDOW: Duration = Duration::from_secs(60);
+
+/// A reader of one stream. Dropping it is leaving.
+///
+/// First come metadata and decoder configuration, then frames from the start position, video from a keyframe.
+pub(crate) struct Subscriber {
+    hub: Hub,
+    stream: Arc<Stream>,
+    options: SubscribeOptions,
+    registered: Registered,
+    cursor: u64,
+    /// Configuration to send before the frame at `cursor`.
+    pending: Vec<Frame>,
+    needs_keyframe: bool,
+    joined: Instant,
+    lags: Vec<Instant>,
+    lag_window: Duration,
+    max_lags: u32,
+}
+
+impl Subscriber {
+    pub(super) fn new(hub: Hub, stream: Arc<Stream>, options: SubscribeOptions) -> Self {
+        let mut subscriber = Self {
+            registered: None,
+            lag_window: ms(hub.shared.limits.ring_ms.saturating_mul(3)).max(MIN_LAG_WINDOW),
+            max_lags: hub.shared.limits.max_lags,
+            hub,
+            stream,
+            options,
+            cursor: 0,
+            pending: Vec::new(),
+            needs_keyframe: true,
+            joined: Instant::now(),
+            lags: Vec::new(),
+        };
+        subscriber.rejoin();
+        subscriber
+    }
+
+    /// The stream's name.
+    pub(crate) fn key(&self) -> &crate::StreamKey {
+        self.stream.key()
+    }
+
+    /// Waits until [`Self::take`] has frames or the end to give.
+    pub(crate) async fn ready(&mut self) {
+        while !self.is_ready_by(self.deadline()).await {}
+    }
+
+    /// Waits like [`Self::ready`], but no longer than `deadline`; whether there is something.
+    async fn is_ready_by(&mut self, deadline: Option<Instant>) -> bool {
+        let ready = poll_fn(|cx| self.poll_ready(cx));
+        match deadline {
+            Some(at) => tokio::time::timeout_at(at, ready).await.is_ok(),
+            None => {
+                ready.await;
+                true
+            }
+        }
+    }
+
+    /// Ready when [`Self::take`] has frames or the end to give. Passing deadlines wake nobody: see
+    /// [`Self::deadline`].
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let stream = self.stream.clone();
+        stream.with_state(|state| {
+            if self.look_at(state).is_ready {
+                return Poll::Ready(());
+            }
+            state.waiters.register(&mut self.registered, WakeFor::Any, cx.waker());
+            Poll::Pending
+        })
+    }
+
+    /// When the wait for a publisher, or for its return, is over.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.look().deadline
+    }
+
+    /// Whether everything has been taken and the next frame is wanted as it comes: nothing has to be sent
+    /// before it or left out.
+    pub(crate) fn is_level(&self) -> bool {
+        self.stream.with_state(|state| {
+            let needs_nothing = self.pending.is_empty() && (!self.needs_keyframe || !state.has_video());
+            needs_nothing
+                && !state.is_idle()
+                && self.cursor == state.ring.head()
+                && state.end_at(self.cursor).is_none()
+        })
+    }
+
+    /// Steps over a batch where its frames are the next and all of them are wanted: somebody else delivers them.
+    pub(crate) fn step_over(&mut self, batch: &Batch) -> Place {
+        if self.cursor >= batch.to {
+            return Place::After;
+        }
+        let as_it_is = self.pending.is_empty() && !(self.needs_keyframe && batch.has_video);
+        if self.cursor != batch.from || !as_it_is {
+            return Place::Elsewhere;
+        }
+        self.cursor = batch.to;
+        Place::At
+    }
+
+    /// A reader of the same stream from its live edge on, for all subscribers that are level.
+    pub(crate) fn feed(&self) -> Feed {
+        Feed::new(self.stream.clone())
+    }
+
+    /// Appends frames to `out` until their payloads pass `max_bytes` (at least one frame, if there is one);
+    /// returns how many. 0 = nothing right now. The end of the stream is an error with its reason.
+    pub(crate) fn take(&mut self, max_bytes: usize, out: &mut Vec<Frame>) -> Result<usize, EndReason> {
+        let stream = self.stream.clone();
+        let before = out.len();
+        stream.with_state(|state| self.take_from(state, max_bytes, out))?;
+        Ok(out.len() - before)
+    }
+
+    /// Goes to the start position, as if it had joined now: what was not taken is left out.
+    pub(crate) fn rejoin(&mut self) {
+        let stream = self.stream.clone();
+        stream.with_state(|state| {
+            let keyframe = match self.options.start {
+                StartAt::Keyframe => state.ring.newest_keyframe(),
+                StartAt::LiveEdge => None,
+            };
+            self.start_at(state, keyframe);
+        });
+    }
+
+    fn look(&self) -> Look {
+        self.stream.with_state(|state| self.look_at(state))
+    }
+
+    fn look_at(&self, state: &State) -> Look {
+        let wait_until = self.options.wait.map(|wait| self.joined + wait);
+        let timed_out = state.is_idle() && wait_until.is_some_and(|at| at <= Instant::now());
+        let is_over = timed_out || state.end_at(self.cursor).is_some();
+        let has_pending = !self.pending.is_empty();
+        Look {
+            is_ready: is_over || has_pending || state.ring.head() > self.cursor,
+            deadline: if state.is_idle() { wait_until } else { state.deadline() },
+        }
+    }
+
+    fn take_from(
+        &mut self,
+        state: &mut State,
+        max_bytes: usize,
+        out: &mut Vec<Frame>,
+    ) -> Result<(), EndReason> {
+        if state.is_idle() {
+            return self.check_wait();
+        }
+        if self.cursor < state.ring.first() {
+            self.jump(state)?;
+        }
+        let had = out.len();
+        let mut bytes = 0;
+        out.append(&mut self.pending);
+        while let Some(frame) = state.ring.get(self.cursor).filter(|_| bytes < max_bytes) {
+            self.cursor += 1;
+            if self.wants(frame) {
+                bytes += frame.payload.len();
+                out.push(frame.clone());
+            }
+        }
+        match state.end_at(self.cursor) {
+            Some(reason) if out.len() == had => Err(reason.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_wait(&self) -> Result<(), EndReason> {
+        match self.options.wait {
+            Some(wait) if self.joined.elapsed() >= wait => Err(EndReason::NotPublished),
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes to a keyframe, else to the live edge; the configuration in force there is put before it.
+    fn start_at(&mut self, state: &State, keyframe: Option<(u64, i64, Prelude)>) {
+        self.needs_keyframe = true;
+        let (cursor, at, prelude) =
+            keyframe.unwrap_or_else(|| (state.ring.head(), state.now_ms(), state.prelude.clone()));
+        self.cursor = cursor;
+        self.pending = prelude.iter().map(|frame| Frame { timestamp: at, ..frame.clone() }).collect();
+    }
+
+    /// The position fell off the ring: on at the newest keyframe, unless that happened too often.
+    fn jump(&mut self, state: &mut State) -> Result<(), EndReason> {
+        let now = Instant::now();
+        self.lags.retain(|&at| now.saturating_duration_since(at) <= self.lag_window);
+        self.lags.push(now);
+        let from = self.cursor;
+        self.start_at(state, state.ring.newest_keyframe());
+        state.count_lag(self.cursor.saturating_sub(from));
+        if self.lags.len() >= self.max_lags as usize {
+            return Err(EndReason::Lagging);
+        }
+        Ok(())
+    }
+
+    /// Video is of no use before the first keyframe after a start or a jump.
+    fn wants(&mut self, frame: &Frame) -> bool {
+        if frame.kind != FrameKind::Video || frame.is_config() {
+            return true;
+        }
+        self.needs_keyframe &= !frame.flags.keyframe;
+        !self.needs_keyframe
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let Self { stream, registered, .. } = self;
+        stream.with_state(|state| state.waiters.unregister(registered));
+        self.hub.leave(&self.stream, self.options.interest);
+    }
+}

@@ -1,0 +1,400 @@
+//! Tests of the hub: rights, ring bounds, joins, lags, resumes and ends, in virtual time.
+
+use super::*;
+use crate::media::{Frame, FrameKind};
+use bytes::Bytes;
+use tokio::time::advance;
+
+fn key() -> StreamKey {
+    StreamKey::new("live", "s").unwrap()
+}
+
+fn video(at: i64, first: [u8; 2], len: usize) -> Frame {
+    let mut payload = vec![0; len.max(5)];
+    payload[..2].copy_from_slice(&first);
+    Frame::new(FrameKind::Video, at, payload.into())
+}
+
+fn header(at: i64) -> Frame {
+    video(at, [0x17, 0], 40)
+}
+
+fn keyframe(at: i64) -> Frame {
+    video(at, [0x17, 1], 1000)
+}
+
+fn inter(at: i64) -> Frame {
+    video(at, [0x27, 1], 100)
+}
+
+fn audio(at: i64) -> Frame {
+    Frame::new(FrameKind::Audio, at, Bytes::from_static(&[0xaf, 1, 2, 3]))
+}
+
+fn audio_header() -> Frame {
+    Frame::new(FrameKind::Audio, 0, Bytes::from_static(&[0xaf, 0, 0x12, 0x10]))
+}
+
+fn request() -> PublishRequest {
+    PublishRequest {
+        resume_window: Duration::from_secs(10),
+        principal: Some("a".into()),
+        ..Default::default()
+    }
+}
+
+fn all(subscriber: &mut Subscriber) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while subscriber.take(usize::MAX, &mut frames).unwrap() > 0 {}
+    frames
+}
+
+fn times(frames: &[Frame]) -> Vec<i64> {
+    frames.iter().map(|frame| frame.timestamp).collect()
+}
+
+fn hub(change: impl FnOnce(&mut Limits)) -> Hub {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    Hub::new(&limits)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joining_subscriber_gets_configuration_then_the_newest_keyframe() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    for frame in [header(0), audio_header(), keyframe(0), inter(40), keyframe(80), audio(90), inter(120)] {
+        publisher.push(frame).unwrap();
+    }
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    let frames = all(&mut subscriber);
+    assert_eq!(times(&frames), [80, 80, 80, 90, 120]);
+    assert!(frames[0].is_config() && frames[1].is_config() && frames[2].flags.keyframe);
+    assert_eq!(subscriber.take(1, &mut Vec::new()), Ok(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_at_the_live_edge_gets_audio_at_once_and_video_from_the_next_keyframe() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.push(keyframe(0)).unwrap();
+    let options = SubscribeOptions { start: StartAt::LiveEdge, ..Default::default() };
+    let mut subscriber = hub.subscribe(&key(), options);
+    assert_eq!(all(&mut subscriber), []);
+    for frame in [inter(40), audio(50), keyframe(80), inter(120)] {
+        publisher.push(frame).unwrap();
+    }
+    assert_eq!(times(&all(&mut subscriber)), [50, 80, 120]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_waited_gets_the_stream_from_its_first_frame() {
+    let hub = hub(|_| {});
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    let publisher = hub.publish(&key(), request()).unwrap();
+    for frame in [audio(0), header(0), keyframe(0), keyframe(40)] {
+        publisher.push(frame).unwrap();
+    }
+    subscriber.ready().await;
+    assert_eq!(all(&mut subscriber).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f23_without_any_keyframe_players_get_audio_and_memory_is_bounded() {
+    let hub = hub(|limits| limits.ring_frames = 100);
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    for i in 0..10_000 {
+        publisher.push(inter(i * 40)).unwrap();
+        publisher.push(audio(i * 40 + 5)).unwrap();
+        assert_eq!(times(&all(&mut subscriber)), [i * 40 + 5]);
+    }
+    let info = hub.stream(&key()).unwrap();
+    assert!(info.ring_frames <= 100, "{}", info.ring_frames);
+    assert_eq!(info.keyframes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f22_audio_only_for_24_hours_of_media_stays_flat() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.push(audio_header()).unwrap();
+    let limits = Limits::default();
+    for i in 0..24 * 3600 * 1000 / 23 {
+        publisher.push(audio(i * 23)).unwrap();
+    }
+    let info = hub.stream(&key()).unwrap();
+    assert!(info.ring_frames <= limits.ring_frames && info.ring_bytes <= limits.ring_frames * 256);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ring_is_bounded_by_bytes_frames_and_age() {
+    let ring = |change: fn(&mut Limits)| async move {
+        let hub = hub(change);
+        let publisher = hub.publish(&key(), request()).unwrap();
+        for i in 0..100 {
+            publisher.push(keyframe(i * 40)).unwrap();
+            advance(Duration::from_millis(40)).await;
+        }
+        hub.stream(&key()).unwrap()
+    };
+    assert_eq!(ring(|_| {}).await.ring_frames, 100);
+    assert!(ring(|limits| limits.ring_bytes = 10_000).await.ring_bytes <= 10_000);
+    assert_eq!(ring(|limits| limits.ring_frames = 10).await.ring_frames, 10);
+    assert!((10..=11).contains(&ring(|limits| limits.ring_ms = 400).await.ring_frames));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_a_ring_count_what_tiny_frames_cost_beside_their_payload() {
+    let hub = hub(|limits| limits.ring_bytes = 10_000);
+    let publisher = hub.publish(&key(), request()).unwrap();
+    for i in 0..1_000 {
+        publisher.push(audio(i)).unwrap();
+    }
+    let frames = hub.stream(&key()).unwrap().ring_frames;
+    assert!((50..=100).contains(&frames), "{frames} frames of 4 bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_rings_together_are_bounded_and_the_largest_gives_way() {
+    let hub = hub(|limits| limits.ring_bytes_total = 100_000);
+    let small_key = StreamKey::new("live", "small").unwrap();
+    let small = hub.publish(&small_key, request()).unwrap();
+    let large = hub.publish(&key(), request()).unwrap();
+    small.push(keyframe(0)).unwrap();
+    for i in 0..1000 {
+        large.push(keyframe(i * 40)).unwrap();
+        assert!(hub.shared.ring_bytes.load(Ordering::Relaxed) <= 100_000);
+    }
+    assert_eq!(hub.stream(&small_key).unwrap().ring_frames, 1, "the small stream keeps what it has");
+    drop((small, large));
+    hub.end_all(&EndReason::Shutdown);
+    assert_eq!(hub.shared.ring_bytes.load(Ordering::Relaxed), 0, "ended streams give their bytes back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f19_a_slow_subscriber_jumps_to_the_newest_keyframe_and_is_closed_at_the_third_lag() {
+    let hub = hub(|limits| limits.ring_frames = 10);
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let mut slow = hub.subscribe(&key(), SubscribeOptions::default());
+    let mut at = 0;
+    let mut burst = || {
+        for _ in 0..3 {
+            for frame in [keyframe(at), inter(at + 40), inter(at + 80), inter(at + 120)] {
+                publisher.push(frame).unwrap();
+            }
+            at += 160;
+        }
+        at - 160
+    };
+    for _ in 0..2 {
+        let newest = burst();
+        let frames = all(&mut slow);
+        assert!(frames[0].flags.keyframe && frames[0].timestamp == newest, "{:?}", times(&frames));
+    }
+    burst();
+    assert_eq!(slow.take(usize::MAX, &mut Vec::new()), Err(EndReason::Lagging));
+    let info = hub.stream(&key()).unwrap();
+    assert_eq!(info.lags, 3);
+    assert!(info.frames_skipped > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f19_a_steadily_slow_subscriber_that_falls_off_once_in_a_rings_length_is_closed_too() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let mut slow = hub.subscribe(&key(), SubscribeOptions::default());
+    let mut falls = 0;
+    // It takes one frame a second of a stream that has 25.
+    for i in 0..200 * 25 {
+        publisher.push(keyframe(i * 40)).unwrap();
+        advance(Duration::from_millis(40)).await;
+        if i % 25 == 0 {
+            match slow.take(1, &mut Vec::new()) {
+                Ok(_) => falls = hub.stream(&key()).unwrap().lags,
+                Err(reason) => {
+                    assert_eq!((reason, falls), (EndReason::Lagging, 2));
+                    return;
+                }
+            }
+        }
+    }
+    panic!("still there after {falls} falls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f26_a_second_publisher_is_refused_while_the_first_sends() {
+    let hub = hub(|_| {});
+    let first = hub.publish(&key(), request()).unwrap();
+    first.push(keyframe(0)).unwrap();
+    advance(Duration::from_millis(400)).await;
+    assert_eq!(hub.publish(&key(), request()).err(), Some(PublishRefusal::AlreadyPublishing));
+    first.push(inter(40)).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn f25_a_stalled_publisher_is_replaced_by_one_with_the_same_rights_only() {
+    let hub = hub(|_| {});
+    let first = hub.publish(&key(), request()).unwrap();
+    first.push(keyframe(0)).unwrap();
+    advance(Duration::from_millis(600)).await;
+    let other = PublishRequest { principal: Some("b".into()), ..request() };
+    assert_eq!(hub.publish(&key(), other).err(), Some(PublishRefusal::OtherRights));
+    let second = hub.publish(&key(), request()).unwrap();
+    assert_eq!(first.ended().await, EndReason::Replaced);
+    assert_eq!(first.push(inter(40)), Err(EndReason::Replaced));
+    second.push(keyframe(0)).unwrap();
+    drop(first);
+    second.push(inter(40)).unwrap();
+    assert_eq!(hub.stream(&key()).unwrap().state, StreamState::Live, "the loser's leaving changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn takeover_reject_keeps_and_replace_takes() {
+    let hub = hub(|_| {});
+    let _first = hub.publish(&key(), request()).unwrap();
+    advance(Duration::from_secs(60)).await;
+    let reject = PublishRequest { takeover: Takeover::Reject, ..request() };
+    assert_eq!(hub.publish(&key(), reject).err(), Some(PublishRefusal::AlreadyPublishing));
+    let replace = PublishRequest { takeover: Takeover::Replace, principal: Some("b".into()), ..request() };
+    assert!(hub.publish(&key(), replace).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn f25_players_stay_while_the_publisher_is_away_and_time_goes_on() {
+    let hub = hub(|_| {});
+    let first = hub.publish(&key(), request()).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    for frame in [header(0), audio_header(), keyframe(0), audio(10), inter(40)] {
+        first.push(frame).unwrap();
+    }
+    assert_eq!(all(&mut subscriber).len(), 5);
+    drop(first);
+    advance(Duration::from_secs(9)).await;
+    assert_eq!(all(&mut subscriber), []);
+    let second = hub.publish(&key(), request()).unwrap();
+    // The same configuration again, a tail of inter frames, then the first keyframe.
+    for frame in [header(0), audio_header(), inter(7000), keyframe(7040), audio(7050)] {
+        second.push(frame).unwrap();
+    }
+    let frames = all(&mut subscriber);
+    assert_eq!(times(&frames), [80, 90], "one discontinuity, no repeated configuration, monotone time");
+    assert!(frames[0].flags.keyframe);
+    assert_eq!(hub.stream(&key()).unwrap().resumes, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_returning_publisher_with_new_configuration_announces_it() {
+    let hub = hub(|_| {});
+    drop({
+        let first = hub.publish(&key(), request()).unwrap();
+        first.push(header(0)).unwrap();
+        first.push(keyframe(0)).unwrap();
+        first
+    });
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    all(&mut subscriber);
+    let second = hub.publish(&key(), request()).unwrap();
+    let changed = video(0, [0x17, 0], 50);
+    second.push(changed.clone()).unwrap();
+    second.push(keyframe(0)).unwrap();
+    let frames = all(&mut subscriber);
+    assert_eq!(frames[0].payload, changed.payload);
+    assert!(frames[1].flags.keyframe);
+    let mut late = hub.subscribe(&key(), SubscribeOptions::default());
+    assert_eq!(all(&mut late)[0].payload, changed.payload);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f25_without_return_the_stream_ends_after_the_resume_window() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.push(keyframe(0)).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    drop(publisher);
+    assert_eq!(all(&mut subscriber).len(), 1);
+    let start = tokio::time::Instant::now();
+    subscriber.ready().await;
+    assert_eq!(subscriber.take(1, &mut Vec::new()), Err(EndReason::PublisherLost));
+    assert_eq!(start.elapsed().as_secs(), 10);
+    hub.sweep();
+    assert!(hub.stream(&key()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn f24_without_resume_window_a_lost_publisher_ends_the_stream_at_once() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), PublishRequest::default()).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    publisher.push(keyframe(0)).unwrap();
+    drop(publisher);
+    let mut frames = Vec::new();
+    assert_eq!(subscriber.take(usize::MAX, &mut frames), Ok(1), "what was sent is still delivered");
+    assert_eq!(subscriber.take(usize::MAX, &mut frames), Err(EndReason::PublisherLost));
+    assert!(hub.publish(&key(), request()).is_ok(), "the name is free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_stream_ends_for_its_subscribers_and_a_new_one_starts_afresh() {
+    let hub = hub(|_| {});
+    let first = hub.publish(&key(), request()).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    first.push(keyframe(50_000)).unwrap();
+    first.finish();
+    let second = hub.publish(&key(), request()).unwrap();
+    second.push(keyframe(0)).unwrap();
+    let mut frames = Vec::new();
+    assert_eq!(subscriber.take(usize::MAX, &mut frames), Ok(1));
+    assert_eq!(subscriber.take(usize::MAX, &mut frames), Err(EndReason::Unpublished));
+    let mut next = hub.subscribe(&key(), SubscribeOptions::default());
+    assert_eq!(times(&all(&mut next)), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_publisher_waits_no_longer_than_told() {
+    let hub = hub(|_| {});
+    let wait = Some(Duration::from_secs(10));
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions { wait, ..Default::default() });
+    assert_eq!(subscriber.take(1, &mut Vec::new()), Ok(0));
+    let start = tokio::time::Instant::now();
+    subscriber.ready().await;
+    assert_eq!(start.elapsed().as_secs(), 10);
+    assert_eq!(subscriber.take(1, &mut Vec::new()), Err(EndReason::NotPublished));
+    drop(subscriber);
+    assert!(hub.streams().is_empty(), "a name that nobody uses leaves no trace");
+}
+
+#[tokio::test(start_paused = true)]
+async fn demand_counts_viewers_not_followers() {
+    let hub = hub(|_| {});
+    let demand = hub.demand(&key());
+    let follower =
+        hub.subscribe(&key(), SubscribeOptions { interest: Interest::Follower, ..Default::default() });
+    assert_eq!(*demand.borrow(), 0);
+    let viewers = [(); 2].map(|()| hub.subscribe(&key(), SubscribeOptions::default()));
+    assert_eq!(*demand.borrow(), 2);
+    drop(viewers);
+    assert_eq!(*demand.borrow(), 0);
+    drop(follower);
+}
+
+#[tokio::test(start_paused = true)]
+async fn configuration_that_a_publisher_piles_up_is_bounded() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    for track in [201, 202] {
+        let mut payload = vec![0u8; 600_000];
+        payload[..7].copy_from_slice(&[&b"\x96\x00avc1"[..], &[track]].concat());
+        publisher.push(Frame::new(FrameKind::Video, 0, payload.into())).unwrap();
+    }
+    for track in 0..200 {
+        let header = [&b"\x96\x00avc1"[..], &[track, 1, 2, 3]].concat();
+        let frame = Frame::new(FrameKind::Video, 0, header.into());
+        assert!(frame.is_config());
+        publisher.push(frame).unwrap();
+    }
+    let config = hub.stream(&key()).unwrap().config;
+    let bytes: usize = config.iter().map(|frame| frame.payload.len()).sum();
+    assert!(bytes <= 1024 * 1024, "{bytes} bytes");
+    assert_eq!(config.len(), 64, "frames");
+}

@@ -1,0 +1,476 @@
+//! Listeners: binding, admission before and after accept, and a loop that never gives up.
+
+use super::{LogLimit, tune};
+use crate::limits::ms;
+use crate::{Error, Limits, Result};
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Connections that the kernel completes before we accept them.
+const BACKLOG: i32 = 4096;
+/// Pauses after an accept error: the first, and the longest. The longest keeps recovery within a second.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500));
+/// Shortest time between log lines about connections that are turned away.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+/// Log lines a second about connections that end before they were granted anything.
+const STRANGER_LINES: u32 = 10;
+
+/// Admission for all listeners of an engine: how many connections there may be, how many of them may still
+/// wait for a granted `publish` or `play`, and how many of those from one address.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    connections: Arc<Semaphore>,
+    write_timeout: Duration,
+    max_ungranted: usize,
+    max_ungranted_per_address: usize,
+    ungranted: Mutex<Counts>,
+    turned_away: AtomicU64,
+    log: LogLimit,
+    stranger_log: LogLimit,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Why a connection is turned away at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// [`Limits::max_ungranted`] connections wait for a grant.
+    Full,
+    /// [`Limits::max_ungranted_per_address`] of this address do.
+    FullForAddress,
+}
+
+impl Admission {
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            write_timeout: ms(limits.write_timeout_ms),
+            max_ungranted: limits.max_ungranted,
+            max_ungranted_per_address: limits.max_ungranted_per_address,
+            ungranted: Mutex::default(),
+            turned_away: AtomicU64::new(0),
+            log: LogLimit::new(1, LOG_PERIOD),
+            stranger_log: LogLimit::new(STRANGER_LINES, Duration::from_secs(1)),
+        })
+    }
+
+    /// A place among the ungranted connections for a connection from `peer`.
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Ungranted, TurnedAway> {
+        let address = counted_as(peer);
+        let mut counts = self.ungranted.lock();
+        if counts.total >= self.max_ungranted {
+            return Err(TurnedAway::Full);
+        }
+        let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
+        if of_address >= self.max_ungranted_per_address {
+            return Err(TurnedAway::FullForAddress);
+        }
+        counts.total += 1;
+        counts.by_address.insert(address, of_address + 1);
+        Ok(Ungranted { admission: Arc::clone(self), address })
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut counts = self.ungranted.lock();
+        counts.total = counts.total.saturating_sub(1);
+        if let Some(count) = counts.by_address.get_mut(&address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.by_address.remove(&address);
+            }
+        }
+    }
+
+    /// Connections closed right after accept because of the limits.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Connections without a granted `publish` or `play`.
+    #[cfg(test)]
+    pub(crate) fn ungranted(&self) -> usize {
+        self.ungranted.lock().total
+    }
+
+    fn note_turned_away(&self, peer: SocketAddr, why: TurnedAway) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+        let Some(more) = self.log.allow() else { return };
+        let reason = match why {
+            TurnedAway::Full => "too many connections have not published or played yet",
+            TurnedAway::FullForAddress => {
+                "too many connections of its address have not published or played yet"
+            }
+        };
+        tracing::warn!(%peer, more, "connection closed: {reason}");
+    }
+}
+
+/// One host may hold a whole /64 of IPv6, so that is what counts as an address.
+fn counted_as(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// A place among the connections that have not been granted anything; dropped at the grant.
+#[derive(Debug)]
+pub(crate) struct Ungranted {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+impl Ungranted {
+    /// `Some(lines held back since the last one)` where a line about this connection may be logged: strangers
+    /// cannot fill the log.
+    pub(crate) fn may_log(&self) -> Option<u64> {
+        self.admission.stranger_log.allow()
+    }
+}
+
+impl Drop for Ungranted {
+    fn drop(&mut self) {
+        self.admission.leave(self.address);
+    }
+}
+
+/// A connection fresh from accept.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The socket, its options set.
+    pub(crate) stream: TcpStream,
+    /// The peer's address.
+    pub(crate) peer: SocketAddr,
+    /// When it was accepted: phase deadlines count from here.
+    pub(crate) since: Instant,
+    /// To be dropped when the connection is granted `publish` or `play`.
+    pub(crate) ungranted: Ungranted,
+    /// To be kept as long as the connection.
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// A bound listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    local: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address` (port 0 = any free one) for `what` (`rtmp`, `rtmps`), which only names it in errors.
+    /// An IPv6 address serves IPv6 only, whatever the system's default is, so that `0.0.0.0` and `[::]` can
+    /// be bound side by side. Needs a tokio runtime.
+    pub(crate) fn bind(what: &str, address: SocketAddr) -> Result<Self> {
+        Self::try_bind(address).map_err(|cause| Error::io(format_args!("listen {what} on {address}"), cause))
+    }
+
+    fn try_bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        #[cfg(unix)] // on Windows the option lets others take the port
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from_std(socket.into())?;
+        let local = socket.local_addr()?;
+        Ok(Self { socket, local })
+    }
+
+    /// The address really bound.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Accepts connections until `shutdown` and runs `serve` on each as a task of its own. Then closes the
+    /// listening socket and waits for these tasks; dropping the future aborts them. A task that panics is a bug
+    /// of ours; it costs its connection and is told to `on_panic`.
+    pub(crate) async fn run<F, S>(
+        self,
+        admission: Arc<Admission>,
+        shutdown: CancellationToken,
+        serve: F,
+        on_panic: impl Fn(),
+    ) where
+        F: Fn(Accepted) -> S,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let check = |ended: Result<(), JoinError>| match ended {
+            Err(error) if error.is_panic() => on_panic(),
+            _ => {}
+        };
+        let mut tasks = JoinSet::new();
+        let mut acceptor = Acceptor { listener: self, admission, pause: None };
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(ended) = tasks.join_next() => check(ended),
+                accepted = acceptor.next() => { tasks.spawn(serve(accepted)); }
+            }
+        }
+        drop(acceptor);
+        while let Some(ended) = tasks.join_next().await {
+            check(ended);
+        }
+    }
+}
+
+struct Acceptor {
+    listener: Listener,
+    admission: Arc<Admission>,
+    /// After an error: when to try again, and the length of that pause.
+    pause: Option<(Instant, Duration)>,
+}
+
+impl Acceptor {
+    /// The next connection that may stay. Safe to cancel at any point.
+    async fn next(&mut self) -> Accepted {
+        loop {
+            if let Some((until, _)) = self.pause {
+                tokio::time::sleep_until(until).await;
+            }
+            // The permit comes first: without one, connections wait in the kernel's backlog and cost us nothing.
+            let Ok(permit) = Arc::clone(&self.admission.connections).acquire_owned().await else {
+                return std::future::pending().await;
+            };
+            match self.listener.socket.accept().await {
+                Ok((stream, peer)) => {
+                    self.pause = None;
+                    match self.admission.admit(peer.ip()) {
+                        Ok(ungranted) => {
+                            tune(&stream, self.admission.write_timeout);
+                            let since = Instant::now();
+                            return Accepted { stream, peer, since, ungranted, permit };
+                        }
+                        Err(why) => self.admission.note_turned_away(peer, why),
+                    }
+                }
+                Err(error) => self.back_off(&error),
+            }
+        }
+    }
+
+    /// Out of descriptors or memory: waits, ever longer, instead of spinning. Errors that concern only the
+    /// connection that was to be accepted cost no pause.
+    fn back_off(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+            return;
+        }
+        let length = self.pause.map_or(BACK_OFF.0, |(_, last)| last.saturating_mul(2).min(BACK_OFF.1));
+        self.pause = Some((Instant::now() + length, length));
+        if let Some(more) = self.admission.log.allow() {
+            tracing::warn!(listener = %self.listener.local, more, "cannot accept connections for now: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::mpsc;
+
+    const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits
+    }
+
+    /// Runs a listener whose connections are handed to the test.
+    fn accept_all(
+        limits: Limits,
+    ) -> (SocketAddr, Arc<Admission>, mpsc::Receiver<Accepted>, CancellationToken) {
+        let listener = Listener::bind("rtmp", LOOPBACK).unwrap();
+        let (address, admission, stop) =
+            (listener.local_addr(), Admission::new(&limits), CancellationToken::new());
+        let (sender, receiver) = mpsc::channel(100);
+        let run = listener.run(
+            Arc::clone(&admission),
+            stop.clone(),
+            move |accepted| {
+                let sender = sender.clone();
+                async move {
+                    let _ = sender.send(accepted).await;
+                }
+            },
+            || (),
+        );
+        tokio::spawn(run);
+        (address, admission, receiver, stop)
+    }
+
+    #[tokio::test]
+    async fn port_0_reports_the_port_really_bound_and_a_taken_one_is_an_error_that_names_it() {
+        let first = Listener::bind("rtmp", LOOPBACK).unwrap();
+        assert_ne!(first.local_addr().port(), 0);
+        let error = Listener::bind("rtmp", first.local_addr()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddressInUse);
+        let start = format!("listen rtmp on {}: Address already in use", first.local_addr());
+        assert!(error.to_string().starts_with(&start), "{error}");
+    }
+
+    #[tokio::test]
+    async fn f14_one_address_may_hold_so_many_ungranted_connections_and_others_are_still_served() {
+        let (address, admission, mut accepted, _stop) =
+            accept_all(limits(|l| l.max_ungranted_per_address = 2));
+        let mut own = Vec::new();
+        for _ in 0..3 {
+            own.push(TcpStream::connect(address).await.unwrap());
+        }
+        let (one, two) = (accepted.recv().await.unwrap(), accepted.recv().await.unwrap());
+        let closed = tokio::time::timeout(Duration::from_secs(5), own[2].read(&mut [0])).await;
+        assert_eq!(closed.expect("the third is closed at once").unwrap(), 0);
+        assert_eq!((admission.ungranted(), admission.turned_away()), (2, 1));
+
+        let other = tokio::net::TcpSocket::new_v4().unwrap();
+        other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let other = other.connect(address).await.unwrap();
+        assert_eq!(accepted.recv().await.unwrap().peer, other.local_addr().unwrap());
+
+        drop(one.ungranted);
+        let _again = TcpStream::connect(address).await.unwrap();
+        accepted.recv().await.expect("a grant makes room");
+        drop(two);
+    }
+
+    #[tokio::test]
+    async fn f14_all_addresses_together_may_hold_so_many_ungranted_connections() {
+        let admission = Admission::new(&limits(|l| l.max_ungranted = 2));
+        let ip = |last| IpAddr::from([192, 0, 2, last]);
+        let _first = admission.admit(ip(1)).unwrap();
+        let second = admission.admit(ip(2)).unwrap();
+        assert_eq!(admission.admit(ip(3)).unwrap_err(), TurnedAway::Full);
+        drop(second);
+        assert!(admission.admit(ip(3)).is_ok());
+    }
+
+    #[test]
+    fn f14_an_ipv6_host_cannot_pass_as_many_addresses() {
+        let admission = Admission::new(&limits(|l| l.max_ungranted_per_address = 1));
+        let _one = admission.admit("2001:db8::1".parse().unwrap()).unwrap();
+        assert_eq!(admission.admit("2001:db8::2".parse().unwrap()).unwrap_err(), TurnedAway::FullForAddress);
+        assert!(admission.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
+        let _mapped = admission.admit("::ffff:192.0.2.1".parse().unwrap()).unwrap();
+        assert!(admission.admit("192.0.2.1".parse().unwrap()).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f14_strangers_cannot_fill_the_log() {
+        let admission = Admission::new(&Limits::default());
+        let ungranted = admission.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
+        let lines = |tries: usize| (0..tries).filter_map(|_| ungranted.may_log()).collect::<Vec<_>>();
+        assert_eq!(lines(1_000), [0; 10], "lines about ends in a second");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(lines(1), [990], "the next one says how many were held back");
+
+        let turned_away = (0..1_000).filter_map(|_| admission.log.allow()).count();
+        assert_eq!(turned_away, 1, "lines about connections that are turned away, in 10 s");
+    }
+
+    #[tokio::test]
+    async fn connections_over_the_limit_wait_until_one_ends() {
+        let (address, _admission, mut accepted, _stop) = accept_all(limits(|l| l.max_connections = 1));
+        let _first = TcpStream::connect(address).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_all(b"x").await.unwrap();
+        let held = accepted.recv().await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(accepted.try_recv().is_err());
+        drop(held);
+        let mut later = accepted.recv().await.unwrap();
+        assert_eq!(later.stream.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn f15_failing_accepts_are_retried_ever_later_but_within_half_a_second() {
+        let listener = Listener::bind("rtmp", LOOPBACK).unwrap();
+        let admission = Admission::new(&limits(|_| ()));
+        let mut acceptor = Acceptor { listener, admission, pause: None };
+        let too_many_files = || io::Error::from_raw_os_error(24);
+        let start = Instant::now();
+        let mut failures = 0;
+        while start.elapsed() < Duration::from_secs(10) {
+            acceptor.back_off(&too_many_files());
+            let (until, length) = acceptor.pause.unwrap();
+            assert!(length <= Duration::from_millis(500));
+            tokio::time::sleep_until(until).await;
+            failures += 1;
+        }
+        assert!(failures < 40, "{failures} tries in 10 s are no busy loop");
+
+        acceptor.pause = None;
+        acceptor.back_off(&io::ErrorKind::ConnectionAborted.into());
+        assert!(acceptor.pause.is_none(), "a peer that gave up does not slow the others");
+    }
+
+    #[tokio::test]
+    async fn f52_a_panic_costs_one_connection_and_is_counted() {
+        let listener = Listener::bind("rtmp", LOOPBACK).unwrap();
+        let address = listener.local_addr();
+        let admission = Admission::new(&limits(|_| ()));
+        let panics = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&panics);
+        let on_panic = move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        };
+        let serve = |mut accepted: Accepted| async move {
+            let byte = accepted.stream.read_u8().await.unwrap();
+            assert_ne!(byte, b'!', "injected");
+            accepted.stream.write_u8(byte).await.unwrap();
+        };
+        tokio::spawn(listener.run(Arc::clone(&admission), CancellationToken::new(), serve, on_panic));
+        for byte in *b"a!b" {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_u8(byte).await.unwrap();
+            assert_eq!(stream.read_u8().await.ok(), (byte != b'!').then_some(byte));
+        }
+        assert_eq!(panics.load(Ordering::Relaxed), 1);
+        assert_eq!(admission.ungranted(), 0);
+    }
+
+    #[tokio::test]
+    async fn shutdown_refuses_new_connections_at_once_and_waits_for_the_running_ones() {
+        let listener = Listener::bind("rtmp", LOOPBACK).unwrap();
+        let (address, stop) = (listener.local_addr(), CancellationToken::new());
+        let serve = |mut accepted: Accepted| async move {
+            while let Ok(byte) = accepted.stream.read_u8().await {
+                accepted.stream.write_u8(byte).await.unwrap();
+            }
+        };
+        let run = tokio::spawn(listener.run(Admission::new(&Limits::default()), stop.clone(), serve, || ()));
+        let mut running = TcpStream::connect(address).await.unwrap();
+        running.write_u8(1).await.unwrap();
+        running.read_u8().await.unwrap();
+        stop.cancel();
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        running.write_u8(2).await.unwrap();
+        assert_eq!(running.read_u8().await.unwrap(), 2);
+        assert!(!run.is_finished());
+        drop(running);
+        run.await.unwrap();
+    }
+}

@@ -1,0 +1,263 @@
+//! Sockets: plain and TLS connections, listeners with admission, dialling, deadlines and vectored writes.
+//!
+//! Only this module touches sockets. Services get a [`Conn`] (or, in tests, any byte stream) and write
+//! through an [`Outbox`], which also knows for how long the peer has taken nothing.
+
+mod dial;
+mod listen;
+mod outbox;
+#[cfg(test)]
+pub(crate) mod tests;
+mod tls;
+
+pub(crate) use dial::{DialOptions, DialStep, Dialer};
+pub(crate) use listen::{Accepted, Admission, Listener, Ungranted};
+pub(crate) use outbox::Outbox;
+pub(crate) use tls::{DialTls, ServerTls, Verify};
+
+use parking_lot::Mutex;
+use socket2::SockRef;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::TlsStream;
+
+/// Unsent bytes that the kernel may hold before a socket stops being writable, so that the lag rule acts on
+/// fresh frames and not on megabytes that are already queued.
+const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+
+/// First byte of a TLS record that carries a handshake.
+pub(crate) const TLS_FIRST_BYTE: u8 = 0x16;
+
+/// An open connection: plain TCP or TLS, accepted or dialled.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    stream: Stream,
+    peer: SocketAddr,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    // Boxed: the state of a TLS connection is over a kilobyte, and most connections are plain.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Conn {
+    /// A plain connection over an accepted or connected socket, which [`tune`] has prepared.
+    pub(crate) fn plain(stream: TcpStream, peer: SocketAddr) -> Self {
+        Self { stream: Stream::Plain(stream), peer }
+    }
+
+    fn tls(stream: TlsStream<TcpStream>, peer: SocketAddr) -> Self {
+        Self { stream: Stream::Tls(Box::new(stream)), peer }
+    }
+
+    /// The other side's address.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Takes it apart, for reading and writing from different tasks.
+    pub(crate) fn into_halves(self) -> Halves {
+        match self.stream {
+            Stream::Plain(stream) => {
+                let (reader, writer) = stream.into_split();
+                Halves::Plain(reader, writer)
+            }
+            Stream::Tls(stream) => {
+                let (reader, writer) = tokio::io::split(*stream);
+                Halves::Tls(reader, writer)
+            }
+        }
+    }
+
+    /// Whether the connection is encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+}
+
+/// The writing half of a connection, on which writes can be tried from any task.
+pub(crate) trait Sink: AsyncWrite + Unpin + Send + 'static {
+    /// Writes what the transport takes at once. `WouldBlock` where it takes nothing: then somebody has to poll for
+    /// writing, as nobody is woken.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Passes on what the transport has taken but holds back; false where some is left.
+    fn is_flushed(&mut self) -> bool;
+}
+
+impl Sink for OwnedWriteHalf {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        OwnedWriteHalf::try_write(self, bytes)
+    }
+
+    fn is_flushed(&mut self) -> bool {
+        true
+    }
+}
+
+/// TLS connections, and byte streams in tests: their state is shared with the reading half.
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Sink for WriteHalf<IO> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match Pin::new(self).poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn is_flushed(&mut self) -> bool {
+        // An error shows at the next write.
+        Pin::new(self).poll_flush(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+}
+
+/// A connection's halves.
+pub(crate) enum Halves {
+    /// Plain TCP.
+    Plain(OwnedReadHalf, OwnedWriteHalf),
+    /// TLS.
+    Tls(ReadHalf<TlsStream<TcpStream>>, WriteHalf<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Sets the options that every RTMP socket has: no Nagle delay, a bound on unsent bytes in the kernel, and an
+/// end to connections whose peer acknowledges nothing any more.
+///
+/// The last is twice `write_timeout`: our own stall rule comes first and names the reason; the
+/// kernel's catches dead peers to whom only a ping is on its way, and sockets that are already closed.
+fn tune(stream: &TcpStream, write_timeout: Duration) {
+    // A socket whose peer is already gone may refuse options; the next read says so.
+    let _ = stream.set_nodelay(true);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let socket = SockRef::from(stream);
+        let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
+        let _ = socket.set_tcp_user_timeout(Some(write_timeout.saturating_mul(2)));
+    }
+}
+
+/// One timer for all deadlines of a connection. It may ring early: whoever asked for it looks at the clock.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    set_for: Option<Instant>,
+}
+
+impl Alarm {
+    /// An alarm that is not set. Needs a tokio runtime.
+    pub(crate) fn new() -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), set_for: None }
+    }
+
+    /// Sets it to ring at `at` or earlier. A deadline that moves ahead with every write costs nothing: the
+    /// timer stays where it is, rings, and is set again.
+    pub(crate) fn set(&mut self, at: Instant) {
+        if self.set_for.is_none_or(|earlier| at < earlier) {
+            self.set_for = Some(at);
+            self.sleep.as_mut().reset(at);
+        }
+    }
+
+    /// Ready when it rings; it is not set any more then.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.set_for else { return Poll::Pending };
+        // The timer itself gives way when the task is busy; a deadline must not.
+        if at <= Instant::now() || self.sleep.as_mut().poll(cx).is_ready() {
+            self.set_for = None;
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+/// Lets so many log lines through in a period, and counts those it holds back.
+#[derive(Debug)]
+pub(crate) struct LogLimit {
+    lines: u32,
+    period: Duration,
+    state: Mutex<LogState>,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    since: Option<Instant>,
+    written: u32,
+    held_back: u64,
+}
+
+impl LogLimit {
+    pub(crate) fn new(lines: u32, period: Duration) -> Self {
+        Self { lines, period, state: Mutex::default() }
+    }
+
+    /// `Some(lines held back since the last one)` where a line may be written now.
+    pub(crate) fn allow(&self) -> Option<u64> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if state.since.is_none_or(|since| now.duration_since(since) >= self.period) {
+            state.since = Some(now);
+            state.written = 0;
+        }
+        if state.written >= self.lines {
+            state.held_back = state.held_back.saturating_add(1);
+            return None;
+        }
+        state.written += 1;
+        Some(std::mem::take(&mut state.held_back))
+    }
+}

@@ -1,0 +1,331 @@
+//! Promises of TLS and dialling, over real sockets.
+
+use super::*;
+use crate::{Error, ErrorKind, Limits};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// A certificate authority whose certificate lies in `ca.pem`, and a place for what it issues.
+pub(crate) struct Authority {
+    dir: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let name = format!("authority of {}", dir.path().display());
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { dir, issuer: Issuer::new(params, key) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes `cert.pem` and `key.pem` for `host`.
+    pub(crate) fn issue(&self, host: &str, change: impl FnOnce(&mut CertificateParams)) {
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        self.write(&params.signed_by(&key, &self.issuer).unwrap().pem(), &key);
+    }
+
+    fn issue_self_signed(&self, host: &str, is_ca: IsCa) {
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let key = KeyPair::generate().unwrap();
+        self.write(&params.self_signed(&key).unwrap().pem(), &key);
+    }
+
+    fn write(&self, cert: &str, key: &KeyPair) {
+        std::fs::write(self.path("cert.pem"), cert).unwrap();
+        std::fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
+    }
+
+    pub(crate) fn server(&self) -> Arc<ServerTls> {
+        Arc::new(ServerTls::load(self.path("cert.pem"), self.path("key.pem")).unwrap())
+    }
+
+    pub(crate) fn trusted(&self) -> DialTls {
+        DialTls { ca_file: Some(self.path("ca.pem")), verify: Verify::Full }
+    }
+}
+
+/// Serves TLS, echoing; the port and what became of each connection.
+async fn serve(tls: Arc<ServerTls>) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Result<(), Error>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (outcomes, received) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            let (tls, outcomes) = (tls.clone(), outcomes.clone());
+            tokio::spawn(async move {
+                let mut conn = match tls.accept(stream, peer).await {
+                    Ok(conn) => conn,
+                    Err(error) => return drop(outcomes.send(Err(error))),
+                };
+                assert!(conn.is_tls());
+                let _ = outcomes.send(Ok(()));
+                while let Ok(byte) = conn.read_u8().await {
+                    conn.write_u8(byte).await.unwrap();
+                    conn.flush().await.unwrap();
+                }
+            });
+        }
+    });
+    (port, received)
+}
+
+async fn dial(port: u16, tls: DialTls) -> Result<Conn, Error> {
+    let options = DialOptions { host: "localhost".into(), port, tls: Some(tls) };
+    Dialer::new(&Limits::default()).dial(&options, |_| ()).await
+}
+
+async fn echo(conn: &mut Conn, byte: u8) {
+    conn.write_u8(byte).await.unwrap();
+    conn.flush().await.unwrap();
+    assert_eq!(conn.read_u8().await.unwrap(), byte);
+}
+
+/// The dial must fail as TLS, with text that names the target and holds all of `words`.
+async fn must_fail(port: u16, tls: DialTls, words: &[&str]) {
+    let error = dial(port, tls).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    let target = format!("localhost:{port}");
+    for word in words.iter().chain([&target.as_str()]) {
+        assert!(error.to_string().contains(word), "{word}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn f44_a_certificate_of_a_trusted_authority_is_accepted() {
+    let authority = Authority::new();
+    authority.issue("localhost", |_| ());
+    let (port, mut outcomes) = serve(authority.server()).await;
+    let mut conn = dial(port, authority.trusted()).await.unwrap();
+    assert!(conn.is_tls());
+    assert_eq!(conn.peer().port(), port);
+    echo(&mut conn, 7).await;
+    outcomes.recv().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn f44_bad_certificates_are_refused_with_the_cause() {
+    let authority = Authority::new();
+    let trusted = || authority.trusted();
+
+    authority.issue("localhost", |params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    });
+    must_fail(serve(authority.server()).await.0, trusted(), &["expired", "days ago"]).await;
+
+    authority.issue("localhost", |params| {
+        params.not_before = date_time_ymd(4000, 1, 1);
+        params.not_after = date_time_ymd(4001, 1, 1);
+    });
+    must_fail(serve(authority.server()).await.0, trusted(), &["not valid yet"]).await;
+
+    authority.issue("live.example.com", |_| ());
+    must_fail(serve(authority.server()).await.0, trusted(), &["another host name", "live.example.com"]).await;
+
+    authority.issue("localhost", |_| ());
+    let stranger = Authority::new();
+    must_fail(serve(authority.server()).await.0, stranger.trusted(), &["issuer is unknown"]).await;
+
+    for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+        authority.issue_self_signed("localhost", is_ca);
+        must_fail(serve(authority.server()).await.0, trusted(), &["self-signed"]).await;
+    }
+}
+
+#[tokio::test]
+async fn f44_only_the_danger_option_accepts_a_bad_certificate() {
+    let authority = Authority::new();
+    authority.issue_self_signed("elsewhere", IsCa::NoCa);
+    let (port, _) = serve(authority.server()).await;
+    let any = DialTls { ca_file: None, verify: Verify::DangerAcceptAny };
+    echo(&mut dial(port, any).await.unwrap(), 1).await;
+}
+
+#[tokio::test]
+async fn f44_a_peer_with_tls_1_0_is_refused_and_named() {
+    let authority = Authority::new();
+    authority.issue("localhost", |_| ());
+    let (port, mut outcomes) = serve(authority.server()).await;
+    let mut old = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    let mut hello = b"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x01".to_vec();
+    hello.extend([9; 32]); // random
+    hello.extend(b"\x00\x00\x02\x00\x2f\x01\x00"); // no session, AES128-SHA, no compression
+    old.write_all(&hello).await.unwrap();
+    let error = outcomes.recv().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("does not offer TLS 1.2 or 1.3"), "{error}");
+}
+
+#[tokio::test]
+async fn f44_a_renewed_certificate_is_used_by_the_next_connection_and_none_is_dropped() {
+    let old = Authority::new();
+    old.issue("localhost", |_| ());
+    let tls = old.server();
+    let (port, _) = serve(tls.clone()).await;
+    let mut running = dial(port, old.trusted()).await.unwrap();
+    tokio::time::pause();
+
+    // Files that do not fit together leave the old certificate in force.
+    std::fs::write(old.path("key.pem"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    dial(port, old.trusted()).await.expect("the old certificate is still there");
+
+    let new = Authority::new();
+    new.issue("localhost", |_| ());
+    for name in ["cert.pem", "key.pem"] {
+        std::fs::rename(new.path(name), old.path(name)).unwrap();
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let mut next = dial(port, new.trusted()).await.expect("the new certificate is in use");
+    echo(&mut next, 1).await;
+    echo(&mut running, 2).await;
+    assert!(dial(port, old.trusted()).await.is_err());
+}
+
+#[tokio::test]
+async fn certificate_files_that_cannot_be_used_are_named() {
+    let authority = Authority::new();
+    authority.issue("localhost", |_| ());
+    let (cert, key) = (authority.path("cert.pem"), authority.path("key.pem"));
+    let missing = ServerTls::load(authority.path("none.pem"), &key).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(missing.to_string().contains("none.pem"), "{missing}");
+    let swapped = ServerTls::load(&key, &cert).unwrap_err();
+    assert!(swapped.to_string().contains("holds no certificate"), "{swapped}");
+}
+
+#[tokio::test]
+async fn f45_plain_rtmp_on_the_tls_port_is_closed_within_100_ms_and_named() {
+    let authority = Authority::new();
+    authority.issue("localhost", |_| ());
+    let (port, mut outcomes) = serve(authority.server()).await;
+    for (first, words) in [(b"\x03", "plain RTMP connection on the TLS"), (b"G", "HTTP"), (b"\0", "no TLS")] {
+        let mut plain = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let start = std::time::Instant::now();
+        plain.write_all(first).await.unwrap();
+        assert!(matches!(plain.read(&mut [0]).await, Ok(0) | Err(_)));
+        assert!(start.elapsed() <= Duration::from_millis(100));
+        let error = outcomes.recv().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn tls_towards_a_plain_port_says_so() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").await.unwrap();
+        let _ = stream.read(&mut [0; 1000]).await;
+    });
+    must_fail(port, Authority::new().trusted(), &["does not speak TLS"]).await;
+}
+
+#[tokio::test]
+async fn f31_errors_of_a_dial_name_the_target_and_the_cause() {
+    let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let dialer = Dialer::new(&Limits::default());
+    let dial = async |host: &str, port| {
+        let options = DialOptions { host: host.into(), port, tls: None };
+        let mut steps = Vec::new();
+        let result = dialer.dial(&options, |step| steps.push(step)).await;
+        (result.unwrap_err(), steps)
+    };
+    let (refused, steps) = dial("127.0.0.1", unused.port()).await;
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+    assert!(refused.to_string().starts_with(&format!("{unused}: connect:")), "{refused}");
+    assert_eq!(steps, [DialStep::Resolving, DialStep::Connecting(unused)]);
+    let (unknown, _) = dial("does-not-exist.invalid", 1935).await;
+    assert_eq!(unknown.kind(), ErrorKind::Resolve);
+    assert!(unknown.to_string().starts_with("does-not-exist.invalid:1935: "), "{unknown}");
+}
+
+/// A listener that answers no SYN any more because its backlog is full, and what fills it.
+async fn black_hole() -> (socket2::Socket, SocketAddr, Vec<TcpStream>) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut fill = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+    {
+        fill.push(stream.unwrap());
+    }
+    (socket, address, fill)
+}
+
+#[tokio::test]
+async fn f31_an_address_without_an_answer_costs_5_seconds_and_the_next_is_tried() {
+    let (_socket, dead, _fill) = black_hole().await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let alive = listener.local_addr().unwrap();
+    tokio::time::pause();
+    let start = Instant::now();
+    let dialer = Dialer::new(&Limits::default());
+    let (_, peer) = dialer.connect(&[dead, alive], &mut |_| ()).await.unwrap();
+    assert_eq!(peer, alive);
+    assert_eq!(start.elapsed().as_secs(), 5);
+    let error = dialer.connect(&[dead], &mut |_| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn f31_no_more_than_eight_addresses_of_a_host_are_tried() {
+    let dead = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let mut tried = 0;
+    let error = Dialer::new(&Limits::default()).connect(&[dead; 20], &mut |_| tried += 1).await.unwrap_err();
+    assert_eq!((error.kind(), tried), (ErrorKind::Refused, 8));
+}
+
+#[tokio::test]
+async fn sockets_have_no_delay_and_little_unsent_data() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    tune(&stream, Duration::from_secs(10));
+    assert!(stream.nodelay().unwrap());
+    #[cfg(target_os = "linux")]
+    assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), NOT_SENT_LOW_WATER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_log_lines_are_held_back_and_counted() {
+    let limit = LogLimit::new(2, Duration::from_secs(1));
+    assert_eq!(limit.allow(), Some(0));
+    assert_eq!(limit.allow(), Some(0));
+    assert_eq!(limit.allow(), None);
+    assert_eq!(limit.allow(), None);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(limit.allow(), Some(2));
+    assert_eq!(limit.allow(), Some(0));
+    assert_eq!(limit.allow(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_rings_at_the_earliest_time_it_was_set_to() {
+    let mut alarm = Alarm::new();
+    let start = Instant::now();
+    alarm.set(start + Duration::from_secs(5));
+    alarm.set(start + Duration::from_secs(3));
+    alarm.set(start + Duration::from_secs(4));
+    std::future::poll_fn(|cx| alarm.poll(cx)).await;
+    assert_eq!(start.elapsed().as_secs(), 3);
+    let unset = std::future::poll_fn(|cx| alarm.poll(cx));
+    tokio::time::timeout(Duration::from_secs(60), unset).await.expect_err("it rings once");
+}

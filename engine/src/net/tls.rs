@@ -1,0 +1,332 @@
+//! TLS 1.2 and 1.3 by rustls: server certificates that renew themselves, verification of peers, errors in words.
+
+use super::{Conn, TLS_FIRST_BYTE};
+use crate::{Error, ErrorKind, Result};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, PeerIncompatible, RootCertStore,
+    ServerConfig, SignatureScheme,
+};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// Shortest time between two looks at the certificate files.
+const CHECK_PERIOD: Duration = Duration::from_secs(1);
+
+/// A server's certificate and key. When the files change, the next connection gets the new certificate;
+/// files that cannot be used leave the old one in force.
+#[derive(Debug)]
+pub(crate) struct ServerTls {
+    cert: PathBuf,
+    key: PathBuf,
+    config: ArcSwap<ServerConfig>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    stamps: [Option<Stamp>; 2],
+}
+
+/// What tells one version of a file from the next.
+type Stamp = (SystemTime, u64);
+
+impl ServerTls {
+    /// Reads a certificate chain and its key, both PEM.
+    pub(crate) fn load(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self> {
+        let (cert, key) = (cert.into(), key.into());
+        let stamps = [stamp(&cert), stamp(&key)];
+        let config = ArcSwap::new(server_config(&cert, &key)?);
+        Ok(Self { cert, key, config, seen: Mutex::new(Seen { at: Instant::now(), stamps }) })
+    }
+
+    /// The server side of a TLS handshake. The caller bounds the time. A peer that does not speak TLS is
+    /// found out by its first byte.
+    pub(crate) async fn accept(&self, stream: TcpStream, peer: SocketAddr) -> Result<Conn> {
+        check_first_byte(&stream).await?;
+        match TlsAcceptor::from(self.current()).accept(stream).await {
+            Ok(stream) => Ok(Conn::tls(stream.into(), peer)),
+            Err(error) => Err(Error::new(ErrorKind::Tls, words(&error))),
+        }
+    }
+
+    /// The configuration for the next connection. Looks at the files at most once a second.
+    fn current(&self) -> Arc<ServerConfig> {
+        let mut seen = self.seen.lock();
+        if seen.at.elapsed() >= CHECK_PERIOD {
+            seen.at = Instant::now();
+            let stamps = [stamp(&self.cert), stamp(&self.key)];
+            if stamps != seen.stamps {
+                seen.stamps = stamps;
+                self.reload();
+            }
+        }
+        self.config.load_full()
+    }
+
+    /// Called once per change of the files, so a broken one is logged once.
+    fn reload(&self) {
+        match server_config(&self.cert, &self.key) {
+            Ok(config) => {
+                self.config.store(config);
+                tracing::info!(cert = %self.cert.display(), "certificate renewed");
+            }
+            Err(error) => {
+                tracing::error!("the certificate in use stays, the new one cannot be used: {error}")
+            }
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = path.metadata().ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}
+
+/// Waits for the first byte and leaves it in the socket.
+async fn check_first_byte(stream: &TcpStream) -> Result<()> {
+    let mut first = [0];
+    let peeked = stream.peek(&mut first).await.map_err(|e| Error::io("TLS handshake", e))?;
+    match (peeked, first) {
+        (0, _) => Err(Error::new(ErrorKind::Reset, "closed by the peer before the TLS handshake")),
+        (_, [TLS_FIRST_BYTE]) => Ok(()),
+        (_, [3]) => Err(Error::new(ErrorKind::Protocol, "plain RTMP connection on the TLS (rtmps) port")),
+        (_, [byte]) if byte.is_ascii_uppercase() => {
+            Err(Error::new(ErrorKind::Protocol, "plain text, perhaps HTTP, on the TLS (rtmps) port"))
+        }
+        _ => Err(Error::new(ErrorKind::Protocol, "no TLS on the TLS (rtmps) port")),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn server_config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
+    let chain = read_certificates(cert)?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| pem_error("private key", key, &e))?;
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
+    config.map(Arc::new).map_err(|e| {
+        let files = format!("certificate {} with key {}", cert.display(), key.display());
+        Error::new(ErrorKind::Tls, format!("{files}: {e}"))
+    })
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let error = |e| pem_error("certificate", path, &e);
+    let chain: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(error)?.collect::<Result<_, _>>().map_err(error)?;
+    if chain.is_empty() {
+        return Err(error(rustls::pki_types::pem::Error::NoItemsFound));
+    }
+    Ok(chain)
+}
+
+fn pem_error(what: &str, path: &Path, error: &rustls::pki_types::pem::Error) -> Error {
+    let path = path.display();
+    match error {
+        rustls::pki_types::pem::Error::Io(cause) => {
+            Error::io(format_args!("{what} {path}"), io::Error::new(cause.kind(), cause.to_string()))
+        }
+        rustls::pki_types::pem::Error::NoItemsFound => {
+            Error::new(ErrorKind::Format, format!("{what} {path}: the file holds no {what} in PEM form"))
+        }
+        other => Error::new(ErrorKind::Format, format!("{what} {path}: {other}")),
+    }
+}
+
+/// How to check the certificate of a server that is dialled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DialTls {
+    /// Authorities (PEM) to trust besides those of the operating system.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Whether certificates are checked at all.
+    pub(crate) verify: Verify,
+}
+
+/// Whether a server's certificate is checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Verify {
+    /// Chain, dates and host name are checked.
+    #[default]
+    Full,
+    /// Nothing is; anybody on the way can read and change the stream. Logged at each use.
+    DangerAcceptAny,
+}
+
+/// The client side of a TLS handshake with `host`, which is also the name to verify. The caller bounds the time.
+pub(super) async fn connect(
+    stream: TcpStream,
+    peer: SocketAddr,
+    host: &str,
+    config: Arc<ClientConfig>,
+) -> Result<Conn> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| Error::new(ErrorKind::Tls, "the host is not a name that a certificate can carry"))?;
+    match TlsConnector::from(config).connect(name, stream).await {
+        Ok(stream) => Ok(Conn::tls(stream.into(), peer)),
+        Err(error) => Err(Error::new(ErrorKind::Tls, words(&error))),
+    }
+}
+
+/// The authorities that the operating system trusts. Reads files: not for async tasks.
+pub(super) fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!("trusted certificate authorities of this system: {error}");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    roots
+}
+
+/// What a client needs to check a server as `options` say, `roots` being those of the system.
+pub(super) fn client_config(options: &DialTls, roots: &RootCertStore) -> Result<Arc<ClientConfig>> {
+    let provider = provider();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::new(ErrorKind::Tls, e.to_string()))?;
+    let config = match options.verify {
+        Verify::DangerAcceptAny => {
+            let verifier = Arc::new(AcceptAny { provider });
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+        }
+        Verify::Full => {
+            let roots = trusted(options.ca_file.as_deref(), roots)?;
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn trusted(ca_file: Option<&Path>, roots: &RootCertStore) -> Result<RootCertStore> {
+    let mut roots = roots.clone();
+    if let Some(path) = ca_file {
+        for certificate in read_certificates(path)? {
+            roots.add(certificate).map_err(|e| {
+                Error::new(ErrorKind::Format, format!("certificate authority {}: {e}", path.display()))
+            })?;
+        }
+    }
+    if roots.is_empty() {
+        let help =
+            "this system has no trusted certificate authorities; install ca-certificates or name a CA file";
+        return Err(Error::new(ErrorKind::Tls, help));
+    }
+    Ok(roots)
+}
+
+/// Accepts every certificate; handshake signatures are still checked, so that broken peers fail early.
+#[derive(Debug)]
+struct AcceptAny {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The cause of a failed TLS handshake, for people.
+fn words(error: &io::Error) -> String {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(cause) => tls_words(cause),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "closed by the peer in the TLS handshake".into()
+        }
+        None => format!("TLS handshake: {error}"),
+    }
+}
+
+fn tls_words(error: &rustls::Error) -> String {
+    use PeerIncompatible as Old;
+    match error {
+        rustls::Error::InvalidCertificate(cause) => certificate_words(cause),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the peer does not speak TLS on this port".into()
+        }
+        rustls::Error::PeerIncompatible(
+            Old::Tls12NotOffered
+            | Old::Tls12NotOfferedOrEnabled
+            | Old::ServerDoesNotSupportTls12Or13
+            | Old::SupportedVersionsExtensionRequired
+            | Old::SignatureAlgorithmsExtensionRequired,
+        ) => "the peer does not offer TLS 1.2 or 1.3".into(),
+        rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            "the peer supports neither TLS 1.2 nor 1.3".into()
+        }
+        rustls::Error::AlertReceived(alert) => format!("the peer ended the TLS handshake: {alert:?}"),
+        other => format!("TLS handshake: {other}"),
+    }
+}
+
+fn certificate_words(cause: &CertificateError) -> String {
+    match cause {
+        CertificateError::Expired => "the certificate has expired".into(),
+        CertificateError::ExpiredContext { time, not_after } => {
+            let days = time.as_secs().saturating_sub(not_after.as_secs()) / 86_400;
+            format!("the certificate has expired, {days} days ago")
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet (is the clock right?)".into()
+        }
+        CertificateError::NotValidForName => "the certificate is for another host name".into(),
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let names = presented.join(", ");
+            format!("the certificate is for another host name ({})", crate::Printable(&names))
+        }
+        CertificateError::UnknownIssuer => {
+            "the certificate's issuer is unknown: it is self-signed, or its authority is not trusted here"
+                .into()
+        }
+        // webpki's name for a self-signed certificate that is marked as an authority, as openssl makes them.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate is an authority's own (self-signed)".into()
+        }
+        other => format!("the certificate is not acceptable: {other}"),
+    }
+}

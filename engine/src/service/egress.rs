@@ -1,0 +1,263 @@
+//! Egress: one writer per (stream, flush policy, shard) for all players that are level with the stream.
+//!
+//! ```text
+//!   hub ──Feed──> shard ──one batch, made once──> lane ──one write──> socket
+//!                                                 lane ──one write──> socket
+//! ```
+//! A player that is level has no task to wake: the shard writes the batch to its socket, in one system call. One
+//! that is not (it has just joined, its socket is full, it asked for something, its stream has ended) is driven by
+//! its connection's task until it is level again. So a shard never waits for a player, copies nothing for one, and
+//! holds no lock of the stream while it writes.
+
+use super::Core;
+use crate::config::Flush;
+use crate::hub::{Batch, Feed, WakeFor};
+use crate::key::StreamKey;
+use crate::media::{Frame, FrameKind};
+use crate::proto::chunk::{WireMessage, csid};
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// With [`Flush::Ride`]: the longest that audio waits for video.
+const RIDE_CAP: Duration = Duration::from_millis(50);
+
+/// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// The message stream of players: nearly all play on the first one that they create.
+pub(crate) const PLAY_STREAM: u32 = 1;
+
+/// The wire form of a frame on message stream `stream_id`.
+pub(crate) fn wire_form(frame: &Frame, stream_id: u32) -> WireMessage {
+    let csid = match frame.kind {
+        FrameKind::Audio => csid::AUDIO,
+        FrameKind::Video => csid::VIDEO,
+        FrameKind::Data => csid::STREAM,
+    };
+    WireMessage::new(csid, frame.kind.type_id(), stream_id, frame.timestamp, frame.payload.clone())
+}
+
+/// Frames in wire form, for all players that are level.
+#[derive(Default)]
+pub(crate) struct WireBatch {
+    pub(crate) batch: Batch,
+    /// All messages in one piece, chunk headers included, on message stream [`PLAY_STREAM`]: one copy of the frames
+    /// for all players, and one slice per write, which costs the kernel less than several.
+    pub(crate) bytes: Bytes,
+    /// Time of the newest coded frame, by kind.
+    pub(crate) newest: [Option<i64>; 3],
+}
+
+impl WireBatch {
+    fn encode(&mut self, buffer: &mut BytesMut) {
+        self.newest = [None; 3];
+        for frame in &self.batch.frames {
+            wire_form(frame, PLAY_STREAM).encode(buffer);
+            if !frame.is_config() {
+                self.newest[frame.kind as usize] = Some(frame.timestamp);
+            }
+        }
+        self.bytes = buffer.split().freeze();
+    }
+}
+
+/// One connection's place in a shard.
+pub(crate) trait Lane: Send + Sync {
+    /// Writes a batch. False = the player is not level any more, and its connection's task has been woken for it.
+    fn write(&self, shard: &Shard, batch: &WireBatch) -> bool;
+
+    /// Gives the player back to its connection's task: the stream has ended.
+    fn release(&self, shard: &Shard);
+}
+
+/// The shards of one engine.
+#[derive(Default)]
+pub(crate) struct Egress {
+    shards: Mutex<HashMap<(StreamKey, Flush), Group>>,
+    next: AtomicUsize,
+}
+
+/// The shards of one stream and flush policy, by thread.
+type Group = Vec<Option<Arc<Shard>>>;
+
+/// What a shard and its players share.
+pub(crate) struct Shard {
+    /// Only tells which stream the shard reads.
+    stream: Feed,
+    joining: Mutex<Joining>,
+    /// A lane has joined, or a player has left.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Joining {
+    lanes: Vec<Arc<dyn Lane>>,
+    /// The stream has ended, and the shard with it.
+    is_over: bool,
+}
+
+/// A player's hold on its shard. While there is one, the shard's task lives.
+pub(crate) struct ShardHandle(Arc<Shard>);
+
+impl Deref for ShardHandle {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.0
+    }
+}
+
+impl Drop for ShardHandle {
+    fn drop(&mut self) {
+        self.changed.notify_one();
+    }
+}
+
+impl Shard {
+    /// Puts a lane under the shard's care; false where the stream has ended.
+    pub(crate) fn join(&self, lane: Arc<dyn Lane>) -> bool {
+        let mut joining = self.joining.lock();
+        if joining.is_over {
+            return false;
+        }
+        joining.lanes.push(lane);
+        self.changed.notify_one();
+        true
+    }
+}
+
+impl Egress {
+    /// The shard for a new player of the stream that `feed` reads. Needs a tokio runtime.
+    pub(crate) fn shard(&self, core: &Arc<Core>, key: &StreamKey, flush: Flush, feed: Feed) -> ShardHandle {
+        let count = core.config.engine.threads();
+        let slot = self.next.fetch_add(1, Ordering::Relaxed) % count;
+        let mut shards = self.shards.lock();
+        let group = shards.entry((key.clone(), flush)).or_insert_with(|| vec![None; count]);
+        if let Some(Some(shard)) = group.get(slot)
+            && shard.stream.is_same_stream(&feed)
+        {
+            return ShardHandle(shard.clone());
+        }
+        let shard =
+            Arc::new(Shard { stream: feed.again(), joining: Mutex::default(), changed: Notify::new() });
+        if let Some(place) = group.get_mut(slot) {
+            *place = Some(shard.clone());
+        }
+        let writer = Writer { core: core.clone(), key: key.clone(), flush, shard: shard.clone(), feed };
+        core.tasks.spawn(core.draining.clone().run_until_cancelled_owned(writer.run()));
+        ShardHandle(shard)
+    }
+
+    /// Takes a shard off the list; false where players hold it and that counts.
+    fn remove(&self, key: &StreamKey, flush: Flush, shard: &Arc<Shard>, hold: Hold) -> bool {
+        let mut shards = self.shards.lock();
+        // One is the list's, one the writer's. New holds are made under the lock only.
+        if hold == Hold::Respect && Arc::strong_count(shard) > 2 {
+            return false;
+        }
+        let key = (key.clone(), flush);
+        if let Some(group) = shards.get_mut(&key) {
+            let is_it =
+                |place: &Option<Arc<Shard>>| place.as_ref().is_some_and(|other| Arc::ptr_eq(other, shard));
+            group.iter_mut().filter(|place| is_it(place)).for_each(|place| *place = None);
+            if group.iter().all(Option::is_none) {
+                shards.remove(&key);
+            }
+        }
+        true
+    }
+}
+
+/// Whether players that hold a shard keep it on the list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Respect,
+    Ignore,
+}
+
+/// The task of a shard.
+struct Writer {
+    core: Arc<Core>,
+    key: StreamKey,
+    flush: Flush,
+    shard: Arc<Shard>,
+    feed: Feed,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let mut lanes = Vec::new();
+        let mut buffer = BytesMut::new();
+        let mut batch = WireBatch::default();
+        let mut last = Instant::now();
+        loop {
+            self.admit(&mut lanes);
+            if lanes.is_empty() {
+                if self.retire(Hold::Respect) {
+                    return;
+                }
+                self.shard.changed.notified().await;
+                // What came while nobody was level was delivered otherwise.
+                self.feed.skip();
+                continue;
+            }
+            self.wait(last).await;
+            last = Instant::now();
+            self.admit(&mut lanes);
+            if !self.write(&mut lanes, &mut batch, &mut buffer) {
+                break;
+            }
+        }
+        self.shard.joining.lock().is_over = true;
+        self.admit(&mut lanes);
+        lanes.iter().for_each(|lane| lane.release(&self.shard));
+        self.retire(Hold::Ignore);
+    }
+
+    fn admit(&self, lanes: &mut Vec<Arc<dyn Lane>>) {
+        lanes.append(&mut self.shard.joining.lock().lanes);
+    }
+
+    fn retire(&self, hold: Hold) -> bool {
+        self.core.egress.remove(&self.key, self.flush, &self.shard, hold)
+    }
+
+    /// Waits until it is time to write.
+    async fn wait(&mut self, last: Instant) {
+        match self.flush {
+            Flush::Immediate => drop(timeout(LOOK_PERIOD, self.feed.news(WakeFor::Any)).await),
+            // Elapsed: audio has waited long enough, if there is any.
+            Flush::Ride => drop(timeout(RIDE_CAP, self.feed.news(WakeFor::Video)).await),
+            Flush::Merge(period) => {
+                sleep_until(last + period).await;
+                drop(timeout(LOOK_PERIOD, self.feed.news(WakeFor::Any)).await);
+            }
+        }
+    }
+
+    /// Writes all that has come to all lanes; those that are not level leave. False = the stream has ended.
+    fn write(
+        &mut self,
+        lanes: &mut Vec<Arc<dyn Lane>>,
+        batch: &mut WireBatch,
+        buffer: &mut BytesMut,
+    ) -> bool {
+        loop {
+            if !self.feed.take(self.core.config.limits.player_batch, &mut batch.batch) {
+                return false;
+            }
+            if batch.batch.frames.is_empty() {
+                return true;
+            }
+            batch.encode(buffer);
+            lanes.retain(|lane| lane.write(&self.shard, batch));
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! FLV files as live streams, paced in real time.
+//!
+//! ```text
+//!   blocking thread: Loop ──batch──> task: sleep until start + due ──> LocalPublisher ──> hub
+//! ```
+//!
+//! Every frame waits for its own instant after one common start, so waits do not add up to drift. While one batch
+//! is played the next one is read; no thread is held between reads.
+
+use crate::config::FileConfig;
+use crate::events::{Event, Id};
+use crate::key::StreamKey;
+use crate::media::timeline::{Clip, Loop, Repeat, TimedFrame};
+use crate::service::Core;
+use crate::service::source::LocalPublisher;
+use crate::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Frames and bytes of one read; two batches are in memory at a time.
+const BATCH_FRAMES: usize = 64;
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Lateness (a disk that hangs, a process that was stopped) after which the schedule moves instead of frames being
+/// sent in a burst to catch up.
+const MAX_LATE: Duration = Duration::from_secs(2);
+
+/// Where a file job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FileState {
+    /// It plays.
+    Playing,
+    /// All loops have been played, and the stream has ended.
+    Finished,
+    /// It was asked to stop; the stream has ended.
+    Stopped,
+    /// It had to end; [`FileStatus::error`] says why.
+    Failed,
+}
+
+impl FileState {
+    /// The state's name as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Playing => "playing",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl std::fmt::Display for FileState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// State and progress of one file job.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct FileStatus {
+    /// The job.
+    pub id: Id,
+    /// The local stream.
+    pub stream: StreamKey,
+    /// Where it stands.
+    pub state: FileState,
+    /// The file that is played; one that is read ahead counts for the last frames before it.
+    pub file: String,
+    /// Loops finished, a loop being all files once.
+    pub loops_done: u64,
+    /// Media time sent since the start, over all loops, in milliseconds.
+    pub position_ms: u64,
+    /// Media messages sent.
+    pub frames: u64,
+    /// Why it failed, where it has; of a malformed file with the byte position.
+    pub error: Option<String>,
+}
+
+/// All file jobs of one engine.
+pub(crate) struct FileJobs {
+    core: Arc<Core>,
+    runtime: Handle,
+    entries: Mutex<BTreeMap<Id, Entry>>,
+}
+
+struct Entry {
+    status: Arc<Mutex<FileStatus>>,
+    stop: CancellationToken,
+}
+
+impl FileJobs {
+    /// Jobs that run on `runtime`; their owner may call from any thread.
+    pub(crate) fn new(core: Arc<Core>, runtime: Handle) -> Self {
+        Self { core, runtime, entries: Mutex::default() }
+    }
+
+    /// Plays files as the configuration says. Reads them through once before it returns.
+    pub(crate) fn play(&self, config: FileConfig) -> Result<Id> {
+        let repeat = config.loops.map_or(Repeat::Forever, Repeat::Times);
+        self.play_clips(&config.stream, config.paths.into_iter().map(Clip::File).collect(), repeat)
+    }
+
+    /// Plays clips, which may lie in memory, as `stream`. Errors: of [`Loop::open`], and where the name is taken.
+    pub(crate) fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<Id> {
+        let clips = Loop::open(clips, repeat)?;
+        let file = clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default();
+        let publisher = LocalPublisher::take(&self.core, stream, &format!("file {file}"), Vec::new())?;
+        let status = FileStatus {
+            id: self.core.new_id(),
+            stream: stream.clone(),
+            state: FileState::Playing,
+            file,
+            loops_done: 0,
+            position_ms: 0,
+            frames: 0,
+            error: None,
+        };
+        let id = status.id;
+        tracing::info!(job = %id, %stream, file = status.file, "file plays");
+        self.core.events.emit(Event::File(status.clone()));
+        let status = Arc::new(Mutex::new(status));
+        let stop = self.core.draining.child_token();
+        let job = Job { core: self.core.clone(), status: status.clone(), stop: stop.clone() };
+        self.core.tasks.spawn_on(job.guard(clips, publisher), &self.runtime);
+        self.entries.lock().insert(id, Entry { status, stop });
+        Ok(id)
+    }
+
+    /// Ends a job and its stream, and takes it off the list.
+    pub(crate) fn stop(&self, id: Id) -> Result<()> {
+        let entry = self.entries.lock().remove(&id);
+        let unknown = || Error::new(ErrorKind::NotFound, format!("file job {id}: there is none"));
+        entry.ok_or_else(unknown)?.stop.cancel();
+        Ok(())
+    }
+
+    /// All jobs, in the order in which they were started; those that have ended stay until they are stopped.
+    pub(crate) fn list(&self) -> Vec<FileStatus> {
+        self.entries.lock().values().map(|entry| entry.status.lock().clone()).collect()
+    }
+
+    /// One job; `None` where there is none of that id.
+    pub(crate) fn status(&self, id: Id) -> Option<FileStatus> {
+        self.entries.lock().get(&id).map(|entry| entry.status.lock().clone())
+    }
+}
+
+/// What was read in one go.
+struct Batch {
+    frames: Vec<TimedFrame>,
+    /// The file and the loops done when the last of them had been read.
+    file: Option<String>,
+    loops_done: u64,
+    /// What ends the job behind these frames: `None` = there is more to read.
+    end: Option<Result<()>>,
+}
+
+/// Reads the next batch with blocking calls.
+fn read(clips: &mut Loop) -> Batch {
+    let mut batch = Batch { frames: Vec::with_capacity(BATCH_FRAMES), file: None, loops_done: 0, end: None };
+    let mut bytes = 0;
+    while batch.frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES && batch.end.is_none() {
+        match clips.next_frame() {
+            Ok(Some(timed)) => {
+                bytes += timed.frame.payload.len();
+                batch.frames.push(timed);
+            }
+            Ok(None) => batch.end = Some(Ok(())),
+            Err(error) => batch.end = Some(Err(error)),
+        }
+    }
+    batch.file = clips.playing().map(str::to_owned);
+    batch.loops_done = clips.rounds();
+    batch
+}
+
+/// A read under way; it gives the clips back.
+type Reading = JoinHandle<(Loop, Batch)>;
+
+#[derive(Clone)]
+struct Job {
+    core: Arc<Core>,
+    status: Arc<Mutex<FileStatus>>,
+    stop: CancellationToken,
+}
+
+impl Job {
+    /// Runs the job. A panic in it is a bug of ours; it costs the job and its stream.
+    async fn guard(self, clips: Loop, publisher: LocalPublisher) {
+        let (core, job) = (self.core.clone(), self.clone());
+        let run = core.tasks.spawn(async move { job.run(clips, publisher).await });
+        if run.await.is_err_and(|error| error.is_panic()) {
+            core.sessions.count_panic();
+            self.end(FileState::Failed, Some("a bug in the engine has ended this job".to_owned()));
+        }
+    }
+
+    async fn run(self, clips: Loop, publisher: LocalPublisher) {
+        let (state, error) = match self.stop.run_until_cancelled(self.play(clips, &publisher)).await {
+            None => (FileState::Stopped, None),
+            Some(Ok(())) => (FileState::Finished, None),
+            Some(Err(error)) => (FileState::Failed, Some(error.to_string())),
+        };
+        publisher.finish();
+        self.end(state, error);
+    }
+
+    /// Notes and tells the end.
+    fn end(&self, state: FileState, error: Option<String>) {
+        let status = {
+            let mut status = self.status.lock();
+            status.state = state;
+            status.error = error;
+            status.clone()
+        };
+        let (job, stream) = (status.id, &status.stream);
+        match &status.error {
+            Some(error) => tracing::error!(%job, %stream, "file job failed: {error}"),
+            None => tracing::info!(%job, %stream, "file job {state}"),
+        }
+        self.core.events.emit(Event::File(status));
+    }
+
+    async fn play(&self, clips: Loop, publisher: &LocalPublisher) -> Result<()> {
+        let mut schedule = None;
+        let mut reading = self.start_reading(clips);
+        loop {
+            let (clips, batch) = reading.await.map_err(|error| {
+                Error::new(ErrorKind::Internal, format!("a bug in the engine has ended the reader: {error}"))
+            })?;
+            let length = clips.end();
+            let next = batch.end.is_none().then(|| self.start_reading(clips));
+            let start = schedule.get_or_insert_with(Instant::now);
+            for timed in batch.frames {
+                self.send(timed, start, publisher).await?;
+            }
+            self.note_batch(batch.file, batch.loops_done);
+            match (batch.end, next) {
+                (None, Some(next)) => reading = next,
+                (Some(Err(error)), _) => return Err(error),
+                // The last frame has its time too.
+                _ => {
+                    sleep_until(*start + length).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn start_reading(&self, mut clips: Loop) -> Reading {
+        tokio::task::spawn_blocking(move || {
+            let batch = read(&mut clips);
+            (clips, batch)
+        })
+    }
+
+    /// Sends a frame at its instant.
+    async fn send(&self, timed: TimedFrame, start: &mut Instant, publisher: &LocalPublisher) -> Result<()> {
+        let due = *start + timed.due;
+        let late = Instant::now().saturating_duration_since(due);
+        if late.is_zero() {
+            sleep_until(due).await;
+        } else if late > MAX_LATE {
+            *start += late;
+            tracing::warn!(stream = %self.status.lock().stream, ?late, "file is late, its schedule moves");
+        }
+        publisher.push(timed.frame).map_err(|reason| {
+            Error::new(ErrorKind::Closed, format!("the right to publish is gone: {reason}"))
+        })?;
+        let mut status = self.status.lock();
+        status.frames += 1;
+        status.position_ms = u64::try_from(timed.due.as_millis()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    fn note_batch(&self, file: Option<String>, loops_done: u64) {
+        let mut status = self.status.lock();
+        status.loops_done = loops_done;
+        if let Some(file) = file {
+            status.file = file;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! The services: each talks to the hub, never to another service.
+
+pub(crate) mod egress;
+pub(crate) mod file_loop;
+pub(crate) mod relay;
+pub(crate) mod rtmp;
+pub(crate) mod source;
+
+use crate::auth::Gate;
+use crate::config::{AppConfig, Config};
+use crate::events::{Events, Id};
+use crate::hub::Hub;
+use crate::key::StreamKey;
+use crate::service::egress::Egress;
+use crate::sessions::Sessions;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What every service of one engine shares.
+pub(crate) struct Core {
+    /// Names this engine in `connect` objects: the loop guard refuses streams that have passed it before.
+    pub(crate) id: String,
+    pub(crate) config: Config,
+    pub(crate) hub: Hub,
+    pub(crate) auth: Gate,
+    pub(crate) events: Events,
+    pub(crate) sessions: Sessions,
+    pub(crate) egress: Egress,
+    /// Cancelled when the engine drains: no new connections, streams end, peers are told.
+    pub(crate) draining: CancellationToken,
+    /// Every task of the engine.
+    pub(crate) tasks: TaskTracker,
+    next_id: AtomicU64,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, auth: Gate, events: Events) -> Self {
+        Self {
+            id: new_engine_id(),
+            hub: Hub::new(&config.limits),
+            config,
+            auth,
+            events,
+            sessions: Sessions::default(),
+            egress: Egress::default(),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            next_id: AtomicU64::new(1),
+        }
+    }
+
+    pub(crate) fn new_id(&self) -> Id {
+        Id(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.
+    pub(crate) fn app(&self, key: &StreamKey) -> Option<&AppConfig> {
+        self.config.app(key.app())
+    }
+}
+
+fn new_engine_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

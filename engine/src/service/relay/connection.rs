@@ -1,0 +1,325 @@
+//! One connection of a relay: from the dialled socket to the granted `publish` or `play`, and its byte flow.
+
+use super::auth::Authentication;
+use super::status::RelayState;
+use super::task::{Broken, Relay, add};
+use crate::limits::ms;
+use crate::net::{Conn, Outbox};
+use crate::proto::amf0::Amf0Value;
+use crate::proto::chunk::WireMessage;
+use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession, HOPS_KEY};
+use crate::url::RtmpUrl;
+use crate::{Error, ErrorKind};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Room for one read.
+const READ_BUFFER: usize = 32 * 1024;
+/// Unsent answers (to pings and the like) at which a peer that does not read is not read from either.
+const MAX_UNSENT_ANSWERS: usize = 64 * 1024;
+/// Time to say goodbye in.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// Engines that a stream may pass, this one included.
+pub(super) const MAX_HOPS: usize = 8;
+
+/// A granted stream.
+pub(super) struct Established<'a> {
+    pub(super) connection: Connection<'a>,
+    /// The message stream to publish on; 0 when playing.
+    pub(super) stream_id: u32,
+    /// The engines that the server says the stream has passed, itself included; empty from other software.
+    pub(super) hops: Vec<String>,
+}
+
+/// Dials `url` and asks for its stream, with RTMP authentication where the server wants it.
+pub(super) async fn establish<'a>(
+    relay: &'a Relay,
+    url: &RtmpUrl,
+    role: ClientRole,
+    hops: Vec<String>,
+) -> Result<Established<'a>, Broken> {
+    let mut auth = Authentication::new();
+    loop {
+        let conn = relay.dial(url).await?;
+        relay.enter(RelayState::Handshaking);
+        let options = ClientOptions {
+            app: auth.extend(url.app()),
+            tc_url: auth.extend(&url.tc_url()),
+            stream: url.stream_with_query().into_owned(),
+            role,
+            hops: hops.clone(),
+        };
+        let mut connection = Connection::new(relay, conn, ClientSession::new(options, relay.limits()));
+        match connection.request().await? {
+            Answer::Granted { stream_id, hops } => return Ok(Established { connection, stream_id, hops }),
+            Answer::ConnectRefused { description, .. } if auth.refused(url, &description, &nonce()) => {}
+            Answer::ConnectRefused { code, description } | Answer::StreamRefused { code, description } => {
+                return Err(Broken::refused(url, &code, &description));
+            }
+        }
+    }
+}
+
+fn nonce() -> String {
+    format!("{:08x}", rand::random::<u32>())
+}
+
+enum Answer {
+    Granted { stream_id: u32, hops: Vec<String> },
+    ConnectRefused { code: String, description: String },
+    StreamRefused { code: String, description: String },
+}
+
+pub(super) struct Connection<'a> {
+    relay: &'a Relay,
+    conn: Conn,
+    session: ClientSession,
+    outbox: Outbox,
+    /// Bytes of the outbox that are in the relay's counter already.
+    counted: u64,
+    acks: Acks,
+}
+
+impl<'a> Connection<'a> {
+    fn new(relay: &'a Relay, conn: Conn, session: ClientSession) -> Self {
+        Self { relay, conn, session, outbox: Outbox::default(), counted: 0, acks: Acks::default() }
+    }
+
+    /// Goes through handshake and commands up to the answer, each phase within its deadline.
+    async fn request(&mut self) -> Result<Answer, Broken> {
+        let limits = self.relay.limits();
+        let handshake = limits.handshake_timeout_ms;
+        match timeout(ms(handshake), self.event()).await {
+            Ok(event) => drop(event?),
+            Err(_) => return Err(late("the RTMP handshake", handshake)),
+        }
+        let commands = limits.command_timeout_ms;
+        match timeout(ms(commands), self.answer()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(late("the answer to connect, publish or play", commands)),
+        }
+    }
+
+    async fn answer(&mut self) -> Result<Answer, Broken> {
+        let mut server = None;
+        loop {
+            match self.event().await? {
+                ClientEvent::Connected(properties) => server = Some(server_hops(&properties)),
+                ClientEvent::Publishing { stream_id } => {
+                    return Ok(Answer::Granted { stream_id, hops: server.unwrap_or_default() });
+                }
+                ClientEvent::Playing => {
+                    return Ok(Answer::Granted { stream_id: 0, hops: server.unwrap_or_default() });
+                }
+                ClientEvent::Rejected { code, description } => {
+                    return Ok(match server {
+                        None => Answer::ConnectRefused { code, description },
+                        Some(_) => Answer::StreamRefused { code, description },
+                    });
+                }
+                ClientEvent::Ended => return Err(Broken::lost(ErrorKind::NotFound, "the stream has ended")),
+                ClientEvent::HandshakeDone
+                | ClientEvent::Media { .. }
+                | ClientEvent::ReconnectRequest { .. }
+                | ClientEvent::Acknowledged(_) => {}
+            }
+        }
+    }
+
+    /// The next event, however long it takes. Safe to cancel.
+    async fn event(&mut self) -> Result<ClientEvent, Broken> {
+        loop {
+            if let Some(event) = self.poll_event()? {
+                return Ok(event);
+            }
+            self.exchange().await?;
+        }
+    }
+
+    /// The next event in what has been received.
+    pub(super) fn poll_event(&mut self) -> Result<Option<ClientEvent>, Broken> {
+        let event = self.session.poll()?;
+        if let Some(ClientEvent::Acknowledged(total)) = event {
+            let news = self.acks.acknowledge(total.min(self.outbox.written()));
+            add(&self.relay.counters.bytes_acknowledged, news);
+        }
+        Ok(event)
+    }
+
+    /// Puts a media message on its way.
+    pub(super) fn push(&mut self, message: WireMessage) {
+        self.outbox.push(message);
+    }
+
+    /// Whether everything on its way has left.
+    pub(super) fn is_drained(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Sends and receives until something has come in or the last byte has left. Safe to cancel.
+    pub(super) async fn exchange(&mut self) -> Result<(), Broken> {
+        self.outbox.push_output(self.session.output());
+        poll_fn(|cx| self.poll_exchange(cx)).await.map_err(|error| self.broken_by(error))
+    }
+
+    /// Reads before it writes: a server that refuses and closes has said why, though writing fails already.
+    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outbox.output_len() < MAX_UNSENT_ANSWERS && self.poll_read(cx)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.outbox.is_empty() {
+            return Poll::Pending;
+        }
+        let sent = self.outbox.poll_write(cx, &mut self.conn);
+        self.count_sent();
+        sent
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let input = self.session.input();
+        input.reserve(READ_BUFFER);
+        let bytes = ready!(pin!(self.conn.read_buf(input)).poll(cx))?;
+        add(&self.relay.counters.bytes_received, bytes as u64);
+        Poll::Ready(if bytes == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
+    }
+
+    fn count_sent(&mut self) {
+        let written = self.outbox.written();
+        add(&self.relay.counters.bytes_sent, written - self.counted);
+        self.counted = written;
+        self.acks.written(written, Instant::now());
+    }
+
+    fn broken_by(&self, error: io::Error) -> Broken {
+        let peer = self.conn.peer();
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Broken::lost(ErrorKind::Reset, format!("{peer}: the connection was closed by the peer"))
+            }
+            _ => Error::io(peer, error).into(),
+        }
+    }
+
+    /// For how long the peer has taken nothing, by the socket or by its acknowledgements.
+    pub(super) fn stalled_for(&self) -> Duration {
+        let since = [self.outbox.stalled_since(), self.acks.stalled_since()].into_iter().flatten().min();
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// For how long there has always been something that the peer has not taken yet.
+    pub(super) fn busy_for(&self) -> Duration {
+        self.outbox.busy_since().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Takes leave in the protocol's words, as far as the peer lets us in a second.
+    pub(super) async fn close(mut self) {
+        self.session.close();
+        self.outbox.push_output(self.session.output());
+        let until = Instant::now() + CLOSE_TIME;
+        let flush = poll_fn(|cx| self.outbox.poll_write(cx, &mut self.conn));
+        let flushed = timeout_at(until, flush).await.is_ok_and(|result| result.is_ok());
+        self.count_sent();
+        if !flushed || self.conn.shutdown().await.is_err() {
+            return;
+        }
+        // Closing a socket with unread input resets it, which may cost the peer our last words.
+        let mut rest = [0; 1024];
+        let drain = async { while self.conn.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {} };
+        let _ = timeout_at(until, drain).await;
+    }
+}
+
+fn late(what: &str, limit_ms: u64) -> Broken {
+    Broken::lost(ErrorKind::Timeout, format!("{what} took longer than {limit_ms} ms"))
+}
+
+/// The engine ids in the server's answer to `connect`.
+fn server_hops(properties: &HashMap<String, Amf0Value>) -> Vec<String> {
+    match properties.get(HOPS_KEY) {
+        Some(Amf0Value::Utf8String(list)) => {
+            let fits =
+                |id: &&str| (1..=64).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric());
+            list.split(',').filter(fits).take(MAX_HOPS).map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What the peer's acknowledgements say about its reading. Peers that never acknowledge say nothing.
+#[derive(Debug, Default)]
+struct Acks {
+    total: u64,
+    /// The widest distance of two acknowledgements: some servers go by their own window.
+    step: u64,
+    /// Since when more is unacknowledged than the peer's habit explains.
+    overdue_since: Option<Instant>,
+}
+
+impl Acks {
+    /// Takes a running total; returns how much of it is new.
+    fn acknowledge(&mut self, total: u64) -> u64 {
+        let news = total.saturating_sub(self.total);
+        if news > 0 {
+            self.total = total;
+            self.step = self.step.max(news);
+            self.overdue_since = None;
+        }
+        news
+    }
+
+    fn written(&mut self, total: u64, now: Instant) {
+        let patience = self.step.max(ACK_WINDOW).saturating_mul(2);
+        if self.total > 0 && total.saturating_sub(self.total) > patience {
+            self.overdue_since.get_or_insert(now);
+        }
+    }
+
+    fn stalled_since(&self) -> Option<Instant> {
+        self.overdue_since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f29_acknowledgements_that_stop_are_a_stall_once_twice_the_window_is_outstanding() {
+        let (mut acks, now) = (Acks::default(), Instant::now());
+        assert_eq!(acks.acknowledge(ACK_WINDOW), ACK_WINDOW);
+        acks.written(3 * ACK_WINDOW, now);
+        assert_eq!(acks.stalled_since(), None);
+        acks.written(3 * ACK_WINDOW + 1, now);
+        acks.written(4 * ACK_WINDOW, now + Duration::from_secs(5));
+        assert_eq!(acks.stalled_since(), Some(now));
+        assert_eq!(acks.acknowledge(2 * ACK_WINDOW), ACK_WINDOW);
+        assert_eq!(acks.stalled_since(), None);
+    }
+
+    #[test]
+    fn f29_peers_with_a_wider_window_or_without_acknowledgements_are_no_stall() {
+        let (mut acks, now) = (Acks::default(), Instant::now());
+        acks.written(u64::MAX, now);
+        assert_eq!(acks.stalled_since(), None, "never acknowledged");
+        acks.acknowledge(4 * ACK_WINDOW);
+        acks.written(12 * ACK_WINDOW, now);
+        assert_eq!(acks.stalled_since(), None, "acknowledges every four windows");
+    }
+
+    #[test]
+    fn engine_ids_of_the_server_are_read_and_nonsense_is_left_out() {
+        let hops = |text: &str| {
+            server_hops(&HashMap::from([(HOPS_KEY.to_owned(), Amf0Value::Utf8String(text.to_owned()))]))
+        };
+        assert_eq!(hops("ab1,cd2"), ["ab1", "cd2"]);
+        assert_eq!(hops("a b,,x\n"), [""; 0]);
+        assert_eq!(hops(&"a,".repeat(1000)).len(), MAX_HOPS);
+        assert!(server_hops(&HashMap::new()).is_empty());
+    }
+}

@@ -1,0 +1,286 @@
+//! The task of a relay pull: a remote stream published under a local name.
+
+use super::connection::{Connection, Established, establish};
+use super::moved;
+use super::status::RelayState;
+use super::task::{Broken, Relay, Retry, add};
+use crate::ErrorKind;
+use crate::config::{PullConfig, PullWhen};
+use crate::hub::EndReason;
+use crate::limits::ms;
+use crate::media::{Frame, FrameKind};
+use crate::proto::client::{ClientEvent, ClientRole};
+use crate::service::source::LocalPublisher;
+use crate::url::RtmpUrl;
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew.
+const NEGATIVE_RESULT: Duration = Duration::from_secs(5);
+
+/// Why pulling came to an orderly end.
+enum Over {
+    /// The relay is to end.
+    Stopped,
+    /// Nobody watches any more.
+    Unwatched,
+    /// The server asked us to connect to this URL instead.
+    Moved(RtmpUrl),
+}
+
+/// Pulls always or while somebody watches, until `stop` or until the server has refused for good.
+pub(super) async fn run(relay: &Relay, config: &PullConfig, stop: &CancellationToken) {
+    let mut retry = Retry::new(config.on_refusal);
+    let mut audience = Audience::new(relay, config);
+    let mut url = RtmpUrl::clone(&relay.url);
+    while stop.run_until_cancelled(audience.arrived(relay)).await.is_some() {
+        let broken = match pull_once(relay, &url, &mut retry, &mut audience, stop).await {
+            Ok(Over::Stopped) => break,
+            Ok(Over::Unwatched) => continue,
+            Ok(Over::Moved(to)) => {
+                url = to;
+                Broken::lost(ErrorKind::Closed, "the server asked for a reconnect")
+            }
+            Err(broken) => {
+                url = RtmpUrl::clone(&relay.url);
+                broken
+            }
+        };
+        relay.note(&broken);
+        let Some(wait) = retry.wait_after(&broken) else { return relay.enter(RelayState::Failed) };
+        relay.enter(RelayState::BackingOff);
+        if stop.run_until_cancelled(audience.wait_for_retry(wait)).await.is_none() {
+            break;
+        }
+        add(&relay.counters.retries, 1);
+    }
+    relay.enter(RelayState::Idle);
+}
+
+/// One connection: from dialling to its end.
+async fn pull_once(
+    relay: &Relay,
+    url: &RtmpUrl,
+    retry: &mut Retry,
+    audience: &mut Audience,
+    stop: &CancellationToken,
+) -> Result<Over, Broken> {
+    add(&relay.counters.attempts, 1);
+    let establish = establish(relay, url, ClientRole::Play, vec![relay.core.id.clone()]);
+    let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Over::Stopped) };
+    let Established { mut connection, hops, .. } = established?;
+    if hops.contains(&relay.core.id) {
+        let text = "relay loop: the server is this engine, or gets the stream from it";
+        return Err(Broken::held_back(ErrorKind::Limit, text));
+    }
+    relay.enter(RelayState::Playing);
+    tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay pull plays");
+    let mut local = Local { relay, hops, publisher: None, first: None, newest: Instant::now() };
+    let result = receive(relay, url, &mut connection, &mut local, audience, stop).await;
+    if let Some(first) = local.first {
+        retry.granted(first.elapsed());
+    }
+    if result.is_ok() {
+        if !matches!(result, Ok(Over::Moved(_))) {
+            local.finish();
+        }
+        connection.close().await;
+    }
+    result
+}
+
+/// Takes frames in until the stream, the connection or the relay ends.
+async fn receive(
+    relay: &Relay,
+    url: &RtmpUrl,
+    connection: &mut Connection<'_>,
+    local: &mut Local<'_>,
+    audience: &mut Audience,
+    stop: &CancellationToken,
+) -> Result<Over, Broken> {
+    let mut watchdog =
+        interval((ms(relay.limits().publisher_timeout_ms) / 20).max(Duration::from_millis(10)));
+    watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        while let Some(event) = connection.poll_event()? {
+            match event {
+                ClientEvent::Media { kind, timestamp, payload } => local.push(kind, timestamp, payload)?,
+                ClientEvent::Ended => {
+                    local.finish();
+                    return Err(Broken::lost(ErrorKind::NotFound, "the stream has ended upstream"));
+                }
+                ClientEvent::Rejected { code, description } => {
+                    return Err(Broken::refused(url, &code, &description));
+                }
+                ClientEvent::ReconnectRequest { tc_url } => {
+                    if let Some(to) = moved(relay, url, tc_url.as_deref()) {
+                        return Ok(Over::Moved(to));
+                    }
+                }
+                _ => {}
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(Over::Stopped),
+            () = audience.left() => return Ok(Over::Unwatched),
+            reason = local.ended() => return Err(local.taken(&reason)),
+            result = connection.exchange() => result?,
+            _ = watchdog.tick() => check_silence(relay, local)?,
+        }
+    }
+}
+
+/// Shows a silent upstream in the state, and ends the connection where that lasts.
+fn check_silence(relay: &Relay, local: &Local<'_>) -> Result<(), Broken> {
+    let limit = ms(relay.limits().publisher_timeout_ms);
+    let silence = local.newest.elapsed();
+    if silence >= limit {
+        let text = format!("the upstream has sent no media for {} ms", limit.as_millis());
+        return Err(Broken::lost(ErrorKind::Timeout, text));
+    }
+    relay.enter(if silence >= limit / 4 { RelayState::Stalled } else { RelayState::Playing });
+    Ok(())
+}
+
+/// The local stream. Its name is taken with the first media message: servers grant streams that nobody publishes.
+struct Local<'a> {
+    relay: &'a Relay,
+    /// Engines that the stream has passed upstream.
+    hops: Vec<String>,
+    publisher: Option<LocalPublisher>,
+    /// When media first came on this connection, and when it last did.
+    first: Option<Instant>,
+    newest: Instant,
+}
+
+impl Local<'_> {
+    fn push(&mut self, kind: FrameKind, timestamp: i64, payload: Bytes) -> Result<(), Broken> {
+        self.newest = Instant::now();
+        self.first.get_or_insert(self.newest);
+        add(&self.relay.counters.frames, 1);
+        let publisher = match &self.publisher {
+            Some(publisher) => publisher,
+            None => {
+                let publisher = self.take_name()?;
+                self.relay.recovered();
+                self.publisher.insert(publisher)
+            }
+        };
+        publisher.push(Frame::new(kind, timestamp, payload)).map_err(|reason| self.taken(&reason))
+    }
+
+    fn take_name(&self) -> Result<LocalPublisher, Broken> {
+        let source = format!("relay {} from {}", self.relay.id, self.relay.url);
+        LocalPublisher::take(&self.relay.core, &self.relay.stream, &source, self.hops.clone())
+            .map_err(|error| Broken::held_back(error.kind(), error.to_string()))
+    }
+
+    fn taken(&self, reason: &EndReason) -> Broken {
+        Broken::held_back(ErrorKind::Closed, format!("local stream {}: {reason}", self.relay.stream))
+    }
+
+    async fn ended(&self) -> EndReason {
+        match &self.publisher {
+            Some(publisher) => publisher.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.finish();
+        }
+    }
+}
+
+/// Who watches the local stream; with [`PullWhen::Always`] that does not matter.
+struct Audience {
+    viewers: Option<watch::Receiver<usize>>,
+    linger: Duration,
+    empty_since: Option<Instant>,
+}
+
+impl Audience {
+    fn new(relay: &Relay, config: &PullConfig) -> Self {
+        let viewers = match config.when {
+            PullWhen::Always => None,
+            PullWhen::Watched => Some(relay.core.hub.demand(&relay.stream)),
+        };
+        Self { viewers, linger: ms(config.linger_ms), empty_since: None }
+    }
+
+    /// Waits for somebody to watch; meanwhile the relay is idle.
+    async fn arrived(&mut self, relay: &Relay) {
+        self.empty_since = None;
+        let Some(viewers) = &mut self.viewers else { return };
+        if *viewers.borrow_and_update() == 0 {
+            relay.enter(RelayState::Idle);
+            wait_for(viewers, |viewers| viewers > 0).await;
+        }
+    }
+
+    /// Waits until nobody has watched for the linger. Safe to cancel: the time goes on.
+    async fn left(&mut self) {
+        let Some(viewers) = &mut self.viewers else { return std::future::pending().await };
+        loop {
+            if *viewers.borrow_and_update() > 0 {
+                self.empty_since = None;
+                wait_for(viewers, |viewers| viewers == 0).await;
+            }
+            let since = *self.empty_since.get_or_insert_with(Instant::now);
+            tokio::select! {
+                () = sleep_until(since + self.linger) => return,
+                () = wait_for(viewers, |viewers| viewers > 0) => {}
+            }
+        }
+    }
+
+    /// Waits before the next attempt, less long for somebody who comes to watch meanwhile.
+    async fn wait_for_retry(&mut self, wait: Duration) {
+        let now = Instant::now();
+        let full = sleep_until(now + wait);
+        let Some(viewers) = &mut self.viewers else { return full.await };
+        let newcomer = async {
+            wait_for(viewers, |viewers| viewers == 0).await;
+            wait_for(viewers, |viewers| viewers > 0).await;
+            sleep_until(now + NEGATIVE_RESULT).await;
+        };
+        tokio::select! {
+            () = full => {}
+            () = newcomer => {}
+        }
+    }
+}
+
+/// Waits for a number of viewers; for ever where the hub is gone.
+async fn wait_for(viewers: &mut watch::Receiver<usize>, wanted: impl Fn(usize) -> bool) {
+    if viewers.wait_for(|&viewers| wanted(viewers)).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn f33_who_comes_to_watch_shortens_a_wait_to_5_seconds_and_no_further() {
+        let viewers = watch::Sender::new(0);
+        let mut audience =
+            Audience { viewers: Some(viewers.subscribe()), linger: Duration::ZERO, empty_since: None };
+        let start = Instant::now();
+        let newcomer = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            viewers.send_replace(1);
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = audience.wait_for_retry(Duration::from_secs(30)) => {}
+            () = newcomer => {}
+        }
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
+}

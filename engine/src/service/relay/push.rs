@@ -1,0 +1,212 @@
+//! The task of a relay push: a local stream published on a remote server.
+
+use super::connection::{Connection, Established, MAX_HOPS, establish};
+use super::moved;
+use super::status::RelayState;
+use super::task::{Broken, Relay, Retry, add};
+use crate::ErrorKind;
+use crate::config::PushConfig;
+use crate::hub::{EndReason, Interest, StartAt, StreamState, SubscribeOptions, Subscriber};
+use crate::limits::ms;
+use crate::media::{Frame, FrameKind};
+use crate::proto::chunk::{WireMessage, csid};
+use crate::proto::client::{ClientEvent, ClientRole};
+use crate::url::RtmpUrl;
+use bytes::{BufMut, Bytes, BytesMut};
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// `@setDataFrame` as an AMF0 string: makes servers keep the metadata for later players.
+const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
+/// `onMetaData` as an AMF0 string.
+const ON_META_DATA: &[u8] = b"\x02\x00\x0aonMetaData";
+
+/// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Why pushing came to an orderly end.
+enum Over {
+    /// The relay is to end.
+    Stopped,
+    /// The local stream has ended.
+    StreamEnded,
+    /// The server asked us to connect to this URL instead.
+    Moved(RtmpUrl),
+}
+
+/// Pushes whenever the local stream is live, until `stop` or until the target has refused for good.
+pub(super) async fn run(relay: &Relay, config: &PushConfig, stop: &CancellationToken) {
+    let mut retry = Retry::new(config.on_refusal);
+    let mut url = RtmpUrl::clone(&relay.url);
+    while let Some(subscriber) = stop.run_until_cancelled(live_stream(relay)).await {
+        let broken = match push_once(relay, &url, &mut retry, subscriber, stop).await {
+            Ok(Over::Stopped) => break,
+            Ok(Over::StreamEnded) => continue,
+            Ok(Over::Moved(to)) => {
+                url = to;
+                Broken::lost(ErrorKind::Closed, "the server asked for a reconnect")
+            }
+            Err(broken) => {
+                url = RtmpUrl::clone(&relay.url);
+                broken
+            }
+        };
+        relay.note(&broken);
+        let Some(wait) = retry.wait_after(&broken) else { return relay.enter(RelayState::Failed) };
+        relay.enter(RelayState::BackingOff);
+        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            break;
+        }
+        add(&relay.counters.retries, 1);
+    }
+    relay.enter(RelayState::Idle);
+}
+
+/// Waits until the local stream has frames; meanwhile the relay is idle.
+async fn live_stream(relay: &Relay) -> Subscriber {
+    let hub = &relay.core.hub;
+    let is_live = || {
+        let state = hub.stream(&relay.stream).map(|info| info.state);
+        matches!(state, Some(StreamState::Live | StreamState::Away))
+    };
+    let options = SubscribeOptions { start: StartAt::Keyframe, wait: None, interest: Interest::Follower };
+    loop {
+        let mut subscriber = hub.subscribe(&relay.stream, options.clone());
+        if !is_live() {
+            relay.enter(RelayState::Idle);
+        }
+        subscriber.ready().await;
+        if is_live() {
+            return subscriber;
+        }
+    }
+}
+
+/// One connection: from dialling to its end.
+async fn push_once(
+    relay: &Relay,
+    url: &RtmpUrl,
+    retry: &mut Retry,
+    mut subscriber: Subscriber,
+    stop: &CancellationToken,
+) -> Result<Over, Broken> {
+    add(&relay.counters.attempts, 1);
+    let started = Instant::now();
+    let hops = onward_hops(relay)?;
+    let establish = establish(relay, url, ClientRole::Publish, hops);
+    let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Over::Stopped) };
+    let Established { mut connection, stream_id, .. } = established?;
+    let granted = Instant::now();
+    relay.enter(RelayState::Publishing);
+    tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay push publishes");
+    if started.elapsed() > FRESH {
+        subscriber.rejoin();
+    }
+    let result = feed(relay, url, &mut connection, stream_id, &mut subscriber, stop).await;
+    retry.granted(granted.elapsed());
+    if result.is_ok() {
+        connection.close().await;
+    }
+    result
+}
+
+/// The engines that the stream has passed, this one last; an error where they are too many.
+fn onward_hops(relay: &Relay) -> Result<Vec<String>, Broken> {
+    let mut hops = relay.core.hub.hops(&relay.stream);
+    hops.push(relay.core.id.clone());
+    if hops.len() > MAX_HOPS {
+        let text = format!("the stream has passed {MAX_HOPS} engines already: probably a relay loop");
+        return Err(Broken::held_back(ErrorKind::Limit, text));
+    }
+    Ok(hops)
+}
+
+/// Sends frames until the stream, the connection or the relay ends.
+async fn feed(
+    relay: &Relay,
+    url: &RtmpUrl,
+    connection: &mut Connection<'_>,
+    stream_id: u32,
+    subscriber: &mut Subscriber,
+    stop: &CancellationToken,
+) -> Result<Over, Broken> {
+    let limits = relay.limits();
+    let mut watchdog = interval((ms(limits.write_timeout_ms) / 20).max(Duration::from_millis(10)));
+    watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut frames = Vec::new();
+    loop {
+        while let Some(event) = connection.poll_event()? {
+            if let Some(to) = on_event(relay, url, event)? {
+                return Ok(Over::Moved(to));
+            }
+        }
+        if connection.is_drained() {
+            match subscriber.take(limits.player_batch, &mut frames) {
+                Ok(0) => {}
+                Ok(count) => {
+                    relay.recovered();
+                    add(&relay.counters.frames, count as u64);
+                    frames.drain(..).for_each(|frame| connection.push(wire_form(frame, stream_id)));
+                }
+                Err(EndReason::Lagging) => return Err(too_slow()),
+                Err(_) => return Ok(Over::StreamEnded),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(Over::Stopped),
+            result = connection.exchange() => result?,
+            () = subscriber.ready(), if connection.is_drained() => {}
+            _ = watchdog.tick() => check_stall(relay, connection)?,
+        }
+    }
+}
+
+/// A URL where the event asks us to go there.
+fn on_event(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<Option<RtmpUrl>, Broken> {
+    match event {
+        ClientEvent::Rejected { code, description } => Err(Broken::refused(url, &code, &description)),
+        ClientEvent::ReconnectRequest { tc_url } => Ok(moved(relay, url, tc_url.as_deref())),
+        _ => Ok(None),
+    }
+}
+
+/// Shows a stall in the state, and ends the connection where it lasts.
+fn check_stall(relay: &Relay, connection: &Connection<'_>) -> Result<(), Broken> {
+    let limit = ms(relay.limits().write_timeout_ms);
+    let stalled = connection.stalled_for();
+    if stalled >= limit {
+        let text = format!("stalled: the target has taken nothing for {} ms", limit.as_millis());
+        return Err(Broken::lost(ErrorKind::Timeout, text));
+    }
+    // What was handed out is older than anything in the ring: such a target cannot catch up.
+    if connection.busy_for() >= ms(relay.limits().ring_ms) {
+        return Err(too_slow());
+    }
+    relay.enter(if stalled >= limit / 4 { RelayState::Stalled } else { RelayState::Publishing });
+    Ok(())
+}
+
+fn too_slow() -> Broken {
+    Broken::lost(ErrorKind::Limit, "the target reads too slowly: it cannot keep up with the stream")
+}
+
+fn wire_form(frame: Frame, stream_id: u32) -> WireMessage {
+    let (csid, payload) = match frame.kind {
+        FrameKind::Audio => (csid::AUDIO, frame.payload),
+        FrameKind::Video => (csid::VIDEO, frame.payload),
+        FrameKind::Data => (csid::STREAM, as_published(frame.payload)),
+    };
+    WireMessage::new(csid, frame.kind.type_id(), stream_id, frame.timestamp, payload)
+}
+
+/// Metadata as publishers send it.
+fn as_published(payload: Bytes) -> Bytes {
+    if !payload.starts_with(ON_META_DATA) {
+        return payload;
+    }
+    let mut published = BytesMut::with_capacity(SET_DATA_FRAME.len() + payload.len());
+    published.put_slice(SET_DATA_FRAME);
+    published.put_slice(&payload);
+    published.freeze()
+}

@@ -1,0 +1,245 @@
+//! One relay as its task and its observers share it: state, counters, and when to try again.
+
+use super::OnRefusal;
+use super::backoff::{Backoff, Failure, STABLE};
+use super::status::{RelayDirection, RelayState, RelayStatus};
+use crate::events::{Event, Id};
+use crate::key::{Printable, StreamKey};
+use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
+use crate::proto::ProtocolError;
+use crate::service::Core;
+use crate::url::RtmpUrl;
+use crate::{Error, ErrorKind, Limits};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A relay: what it is to do, where it stands, what it has carried.
+pub(super) struct Relay {
+    pub(super) id: Id,
+    pub(super) direction: RelayDirection,
+    pub(super) stream: StreamKey,
+    pub(super) url: Arc<RtmpUrl>,
+    pub(super) core: Arc<Core>,
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) counters: Counters,
+    condition: Mutex<Condition>,
+}
+
+/// Running totals over all connections of a relay.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) attempts: AtomicU64,
+    pub(super) retries: AtomicU64,
+    pub(super) bytes_sent: AtomicU64,
+    pub(super) bytes_acknowledged: AtomicU64,
+    pub(super) bytes_received: AtomicU64,
+    pub(super) frames: AtomicU64,
+}
+
+pub(super) fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+struct Condition {
+    state: RelayState,
+    since: Instant,
+    last_error: Option<(ErrorKind, String)>,
+}
+
+impl Relay {
+    pub(super) fn new(
+        core: &Arc<Core>,
+        dialer: &Arc<Dialer>,
+        direction: RelayDirection,
+        stream: StreamKey,
+        url: RtmpUrl,
+    ) -> Self {
+        Self {
+            id: core.new_id(),
+            direction,
+            stream,
+            url: Arc::new(url),
+            core: core.clone(),
+            dialer: dialer.clone(),
+            counters: Counters::default(),
+            condition: Mutex::new(Condition {
+                state: RelayState::Idle,
+                since: Instant::now(),
+                last_error: None,
+            }),
+        }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.core.config.limits
+    }
+
+    /// Goes to `state` and tells who watches; nothing happens where it is there already.
+    pub(super) fn enter(&self, state: RelayState) {
+        {
+            let mut condition = self.condition.lock();
+            if condition.state == state {
+                return;
+            }
+            condition.state = state;
+            condition.since = Instant::now();
+        }
+        self.core.events.emit(Event::Relay(self.status()));
+    }
+
+    /// Media flows: what went wrong before is over.
+    pub(super) fn recovered(&self) {
+        self.condition.lock().last_error = None;
+    }
+
+    /// Remembers why an attempt ended. A new reason is logged as a warning, a repeated one only for debugging.
+    pub(super) fn note(&self, broken: &Broken) {
+        let news = (broken.kind, broken.text.clone());
+        let is_new = self.condition.lock().last_error.replace(news.clone()) != Some(news);
+        let (id, stream, url) = (self.id.0, &self.stream, &self.url);
+        match is_new {
+            true => tracing::warn!(relay = id, %stream, %url, "relay broken: {}", broken.text),
+            false => tracing::debug!(relay = id, %stream, %url, "relay still broken: {}", broken.text),
+        }
+    }
+
+    pub(super) fn status(&self) -> RelayStatus {
+        let condition = self.condition.lock();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (last_error_kind, last_error) = condition.last_error.clone().unzip();
+        RelayStatus {
+            id: self.id,
+            direction: self.direction,
+            stream: self.stream.clone(),
+            url: self.url.clone(),
+            state: condition.state,
+            since_ms: u64::try_from(condition.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            last_error,
+            last_error_kind,
+            attempts: read(&self.counters.attempts),
+            retries: read(&self.counters.retries),
+            bytes_sent: read(&self.counters.bytes_sent),
+            bytes_acknowledged: read(&self.counters.bytes_acknowledged),
+            bytes_received: read(&self.counters.bytes_received),
+            frames: read(&self.counters.frames),
+        }
+    }
+
+    /// Opens a connection to the host of `url`, which is looked up anew each time.
+    pub(super) async fn dial(&self, url: &RtmpUrl) -> Result<crate::net::Conn, Broken> {
+        let tls = &self.core.config.tls;
+        let verify = match tls.danger_accept_invalid_certs {
+            true => Verify::DangerAcceptAny,
+            false => Verify::Full,
+        };
+        let options = DialOptions {
+            host: url.host().to_owned(),
+            port: url.port(),
+            tls: url.tls().then(|| DialTls { ca_file: tls.ca.clone(), verify }),
+        };
+        let on_step = |step| {
+            self.enter(match step {
+                DialStep::Resolving => RelayState::Resolving,
+                DialStep::Connecting(_) | DialStep::Securing(_) => RelayState::Connecting,
+            });
+        };
+        Ok(self.dialer.dial(&options, on_step).await?)
+    }
+}
+
+/// How an attempt, or an established relay, came to its end.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) failure: Failure,
+    pub(super) kind: ErrorKind,
+    /// Fit for logs and statistics.
+    pub(super) text: String,
+    /// Whether [`OnRefusal::Fail`] may make this final: a refusal by the peer.
+    pub(super) may_be_final: bool,
+}
+
+impl Broken {
+    /// The connection is of no use any more.
+    pub(super) fn lost(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self { failure: Failure::Lost, kind, text: text.into(), may_be_final: false }
+    }
+
+    /// The peer refused: its status code and its own words, without the secrets of `url` that it may quote.
+    pub(super) fn refused(url: &RtmpUrl, code: &str, description: &str) -> Self {
+        let (code, words) = (url.redact(code), url.redact(description));
+        let text = match words.as_str() {
+            "" => format!("refused: {}", Printable(&code)),
+            words => format!("refused: {}: {}", Printable(&code), Printable(words)),
+        };
+        Self { failure: Failure::Refused, kind: ErrorKind::Rejected, text, may_be_final: true }
+    }
+
+    /// Something on our side does not let the relay go on for now.
+    pub(super) fn held_back(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self { failure: Failure::Refused, kind, text: text.into(), may_be_final: false }
+    }
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self::lost(error.kind(), error.to_string())
+    }
+}
+
+impl From<ProtocolError> for Broken {
+    fn from(error: ProtocolError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// Decides when a relay tries again, and whether it does.
+pub(super) struct Retry {
+    backoff: Backoff,
+    on_refusal: OnRefusal,
+    /// Whether the stream has flowed for a while before: a refusal then is taken to be passing. Servers that look
+    /// at the key only after their first answer refuse earlier.
+    has_flowed: bool,
+}
+
+impl Retry {
+    pub(super) fn new(on_refusal: OnRefusal) -> Self {
+        Self { backoff: Backoff::default(), on_refusal, has_flowed: false }
+    }
+
+    /// The peer had granted the stream, and it flowed for `lasted`.
+    pub(super) fn granted(&mut self, lasted: Duration) {
+        self.has_flowed |= lasted >= STABLE;
+        self.backoff.flowed(lasted);
+    }
+
+    /// How long to wait after `broken`; `None` = give up for good.
+    pub(super) fn wait_after(&mut self, broken: &Broken) -> Option<Duration> {
+        if broken.may_be_final && self.on_refusal == OnRefusal::Fail && !self.has_flowed {
+            return None;
+        }
+        Some(self.backoff.after(broken.failure, Instant::now(), rand::random()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f30_a_refusal_is_final_only_where_asked_for_and_before_the_stream_has_flowed() {
+        let url = "rtmp://h/a/b".parse().unwrap();
+        let refusal = Broken::refused(&url, "NetStream.Publish.BadName", "already publishing");
+        assert!(Retry::new(OnRefusal::Retry).wait_after(&refusal).is_some());
+
+        let mut retry = Retry::new(OnRefusal::Fail);
+        assert!(retry.wait_after(&Broken::lost(ErrorKind::Reset, "gone")).is_some());
+        assert!(retry.wait_after(&Broken::held_back(ErrorKind::Exists, "local name taken")).is_some());
+        retry.granted(Duration::from_millis(100));
+        assert_eq!(retry.wait_after(&refusal), None, "granted first, refused right after");
+        retry.granted(STABLE);
+        assert!(retry.wait_after(&refusal).is_some(), "the target may still hold our lost connection");
+    }
+}

@@ -1,0 +1,256 @@
+//! Promises of relay pulls.
+
+use super::support::*;
+use crate::ErrorKind;
+use crate::config::{PullConfig, PullWhen};
+use crate::events::Id;
+use crate::hub::{EndReason, StreamState, SubscribeOptions, Subscriber};
+use crate::media::{Frame, FrameKind};
+use crate::proto::server::ServerEvent;
+use crate::service::relay::RelayState;
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+fn pull(node: &Node, door: &Door, when: PullWhen, linger_ms: u64) -> Id {
+    let mut config = PullConfig::new(url(&door.url("up/stream?token=1")), key("live/s"));
+    config.when = when;
+    config.linger_ms = linger_ms;
+    node.relays.pull(config)
+}
+
+fn watch(node: &Node, wait: Option<Duration>) -> Subscriber {
+    node.core.hub.subscribe(&key("live/s"), SubscribeOptions { wait, ..Default::default() })
+}
+
+async fn next_frames(subscriber: &mut Subscriber) -> Result<Vec<Frame>, EndReason> {
+    soon("frames or the end", subscriber.ready()).await;
+    let mut frames = Vec::new();
+    subscriber.take(usize::MAX, &mut frames)?;
+    Ok(frames)
+}
+
+/// The numbers of the coded video frames up to `last`.
+async fn numbers_up_to(subscriber: &mut Subscriber, last: i64) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&last) {
+        let frames = next_frames(subscriber).await.unwrap();
+        let coded = frames.iter().filter(|f| f.kind == FrameKind::Video && is_coded(&f.payload));
+        numbers.extend(coded.map(|frame| number(&frame.payload)));
+    }
+    numbers
+}
+
+#[tokio::test]
+async fn a_pulled_stream_arrives_under_its_local_name_byte_for_byte() {
+    let (mut node, door) = (Node::new(|_| ()), Door::open().await);
+    let id = pull(&node, &door, PullWhen::Always, 0);
+    let mut remote = door.greet().await;
+    let connect = remote.connect().await;
+    assert_eq!((connect.app.as_str(), connect.hops), ("up", vec![node.core.id.clone()]));
+    remote.session.accept();
+    let Some(ServerEvent::Play(play)) = remote.event().await else { panic!("no play") };
+    assert_eq!(play.name, "stream?token=1");
+    remote.session.accept();
+    remote.flush().await;
+    node.state(id, RelayState::Playing).await;
+    assert!(node.core.hub.stream(&key("live/s")).is_none(), "the name is taken with the first media");
+
+    let mut viewer = watch(&node, None);
+    for frame in headers() {
+        remote.send(frame).await;
+    }
+    for n in 0..5 {
+        remote.send(frame(n, 5000)).await;
+    }
+    let frames = next_frames(&mut viewer).await.unwrap();
+    assert_eq!(frames[0].payload, headers()[0].payload);
+    assert_eq!(numbers_up_to(&mut watch(&node, None), 4).await, [0, 1, 2, 3, 4]);
+    let info = node.core.hub.stream(&key("live/s")).unwrap();
+    let source = info.publisher.unwrap();
+    assert!(source.contains(&door.address.to_string()) && !source.contains("token"), "{source}");
+}
+
+#[tokio::test]
+async fn f33_an_on_demand_pull_starts_with_the_first_viewer_and_ends_after_the_last() {
+    let (mut node, door) = (Node::new(|_| ()), Door::open().await);
+    let id = pull(&node, &door, PullWhen::Watched, 100);
+    tokio::time::timeout(Duration::from_millis(50), door.accept()).await.expect_err("nobody watches yet");
+    assert_eq!(node.status(id).state, RelayState::Idle);
+
+    let mut viewer = watch(&node, None);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    assert_eq!(numbers_up_to(&mut viewer, 0).await, [0]);
+    let mut follower = watch(&node, None);
+    drop(viewer);
+    remote.send(frame(1, 100)).await;
+    numbers_up_to(&mut follower, 1).await;
+    drop(follower);
+    assert_eq!(remote.event().await, Some(ServerEvent::StopPlay { stream_id: 1 }), "a clean end");
+    assert_eq!(remote.event().await, None);
+    let status = node.state(id, RelayState::Idle).await;
+    assert_eq!((status.last_error, status.attempts), (None, 1));
+    assert!(node.core.hub.stream(&key("live/s")).is_none());
+
+    let _viewer = watch(&node, None);
+    door.grant().await;
+}
+
+#[tokio::test]
+async fn f33_a_viewer_that_returns_within_the_linger_finds_the_stream_running() {
+    let (mut node, door) = (Node::new(|_| ()), Door::open().await);
+    let id = pull(&node, &door, PullWhen::Watched, 60_000);
+    let mut viewer = watch(&node, None);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    numbers_up_to(&mut viewer, 0).await;
+    drop(viewer);
+    assert_eq!(numbers_up_to(&mut watch(&node, None), 0).await, [0]);
+    node.state(id, RelayState::Playing).await;
+    assert_eq!(node.status(id).attempts, 1);
+}
+
+#[tokio::test]
+async fn f33_players_wait_for_a_lost_upstream_no_longer_than_the_resume_window() {
+    let mut node = Node::new(|config| config.default_app.resume_window_ms = 300);
+    let door = Door::open().await;
+    let id = pull(&node, &door, PullWhen::Watched, 100);
+    let mut viewer = watch(&node, None);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    numbers_up_to(&mut viewer, 0).await;
+    door.close();
+    drop(remote);
+    node.state(id, RelayState::BackingOff).await;
+    assert_eq!(node.core.hub.stream(&key("live/s")).unwrap().state, StreamState::Away);
+    assert_eq!(next_frames(&mut viewer).await.unwrap_err(), EndReason::PublisherLost);
+}
+
+#[tokio::test]
+async fn f33_viewers_of_an_upstream_that_never_answers_get_not_published() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    pull(&node, &door, PullWhen::Watched, 100);
+    let mut viewer = watch(&node, Some(Duration::from_millis(200)));
+    let _silent = door.accept().await;
+    assert_eq!(next_frames(&mut viewer).await.unwrap_err(), EndReason::NotPublished);
+}
+
+#[tokio::test]
+async fn a_lost_upstream_that_is_back_resumes_the_same_stream() {
+    let (mut node, door) = (Node::new(|_| ()), Door::open().await);
+    let id = pull(&node, &door, PullWhen::Always, 0);
+    let mut viewer = watch(&node, None);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    numbers_up_to(&mut viewer, 0).await;
+    drop(remote);
+    let mut remote = door.grant().await;
+    remote.send(frame(10, 100)).await;
+    assert_eq!(numbers_up_to(&mut viewer, 10).await, [10]);
+    let status = node.state(id, RelayState::Playing).await;
+    assert_eq!(status.last_error, None);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_upstream_ends_locally_at_once() {
+    let (mut node, door) = (Node::new(|_| ()), Door::open().await);
+    let id = pull(&node, &door, PullWhen::Always, 0);
+    let mut viewer = watch(&node, None);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    numbers_up_to(&mut viewer, 0).await;
+    remote.session.end_play(1, "over");
+    remote.flush().await;
+    assert_eq!(next_frames(&mut viewer).await.unwrap_err(), EndReason::Unpublished);
+    let status = node.state(id, RelayState::BackingOff).await;
+    assert_eq!(status.last_error.unwrap(), "the stream has ended upstream");
+}
+
+#[tokio::test]
+async fn a_silent_upstream_is_stalled_and_then_given_up() {
+    let mut node = Node::with_limits(|limits| limits.publisher_timeout_ms = 300);
+    let door = Door::open().await;
+    let id = pull(&node, &door, PullWhen::Always, 0);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    node.state(id, RelayState::Stalled).await;
+    let status = node.state(id, RelayState::BackingOff).await;
+    assert!(status.last_error.unwrap().starts_with("the upstream has sent no media for 300 ms"));
+}
+
+#[tokio::test]
+async fn a_taken_local_name_makes_the_pull_wait_and_leaves_its_publisher_alone() {
+    let (mut node, door) = (Node::new(|_| ()), Door::open().await);
+    let publisher = node.publish("live/s");
+    publisher.push(frame(0, 100)).unwrap();
+    let id = pull(&node, &door, PullWhen::Always, 0);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    let status = node.state(id, RelayState::BackingOff).await;
+    assert!(status.last_error.unwrap().contains("live/s: already publishing"));
+    publisher.push(frame(1, 100)).unwrap();
+}
+
+#[tokio::test]
+async fn f32_a_pull_from_the_same_engine_is_refused_at_connect() {
+    let mut node = Node::new(|_| ());
+    let config = PullConfig::new(url(&format!("rtmp://{}/live/a", node.serve())), key("live/b"));
+    let id = node.relays.pull(config);
+    let status = node.state(id, RelayState::BackingOff).await;
+    assert!(status.last_error.unwrap().contains("relay loop"));
+}
+
+#[tokio::test]
+async fn f32_two_engines_that_pull_from_each_other_do_not_go_round_in_circles() {
+    let (mut a, b) = (Node::new(|_| ()), Node::new(|_| ()));
+    let (at_a, at_b) = (format!("rtmp://{}/live/s", a.serve()), format!("rtmp://{}/live/s", b.serve()));
+    let publisher = a.publish("live/s");
+    publisher.push(frame(0, 100)).unwrap();
+    b.relays.pull(PullConfig::new(url(&at_a), key("live/s")));
+    let mut viewer = watch(&b, None);
+    numbers_up_to(&mut viewer, 0).await;
+    let back = a.relays.pull(PullConfig::new(url(&at_b), key("live/s")));
+    let status = a.state(back, RelayState::BackingOff).await;
+    assert!(status.last_error.unwrap().contains("relay loop"), "{:?}", a.status(back));
+    publisher.push(frame(1, 100)).unwrap();
+    assert_eq!(numbers_up_to(&mut viewer, 1).await, [1]);
+}
+
+#[tokio::test]
+async fn f32_a_pushed_stream_is_not_pulled_back() {
+    let (mut a, b) = (Node::new(|_| ()), Node::new(|_| ()));
+    let at_b = format!("rtmp://{}/live/s", b.serve());
+    let publishing = a.keep_publishing("live/s", 100);
+    let onward = a.push_to("live/s", &at_b);
+    a.state(onward, RelayState::Publishing).await;
+    numbers_up_to(&mut watch(&b, None), 10).await;
+    let back = a.relays.pull(PullConfig::new(url(&at_b), key("live/copy")));
+    let status = a.state(back, RelayState::BackingOff).await;
+    assert!(status.last_error.unwrap().contains("relay loop"), "{:?}", a.status(back));
+    publishing.abort();
+}
+
+#[tokio::test]
+async fn f52_a_panic_costs_one_attempt_of_one_relay_and_is_counted() {
+    let (mut node, door, other_door) = (Node::new(|_| ()), Door::open().await, Door::open().await);
+    let id = pull(&node, &door, PullWhen::Always, 0);
+    let mut remote = door.grant().await;
+    let other = node.relays.pull(PullConfig::new(url(&other_door.url("up/stream")), key("live/other")));
+    let mut other_remote = other_door.grant().await;
+    other_remote.send(frame(0, 100)).await;
+    let mut viewer = node.core.hub.subscribe(&key("live/other"), SubscribeOptions::default());
+    numbers_up_to(&mut viewer, 0).await;
+
+    let bad = Bytes::from_static(crate::hub::PANIC_PAYLOAD);
+    remote.send(Frame::new(FrameKind::Audio, 0, bad)).await;
+    let status = node.state(id, RelayState::BackingOff).await;
+    assert_eq!(status.last_error_kind, Some(ErrorKind::Internal));
+    assert!(status.last_error.unwrap().contains("bug"));
+    assert_eq!(node.core.sessions.totals().panics.load(Ordering::Relaxed), 1);
+    other_remote.send(frame(1, 100)).await;
+    assert_eq!(numbers_up_to(&mut viewer, 1).await, [1], "the other relay goes on");
+    assert_eq!(node.status(other).state, RelayState::Playing);
+    node.relays.restart(id).unwrap();
+    door.grant().await;
+}

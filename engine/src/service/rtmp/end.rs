@@ -1,0 +1,221 @@
+//! How connections end: reasons, what the peer is told, and the last bytes.
+
+use super::player::Player;
+use super::{Connection, SMALL_READ, poll_read};
+use crate::events::Event;
+use crate::hub::EndReason;
+use crate::limits::ms;
+use crate::net::Sink;
+use crate::proto::server::{Phase, Rejection};
+use crate::proto::{ProtocolError, ProtocolErrorKind};
+use bytes::BytesMut;
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::time::timeout;
+
+/// How long a peer has to close its side after ours: closing at once would make its kernel throw away the last
+/// message, which says why.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Why and how a connection ends.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) reason: String,
+    farewell: Farewell,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    /// The peer is gone, hostile or stuck: nothing more is sent.
+    Cut,
+    /// What waits is sent first.
+    Flush,
+}
+
+impl End {
+    pub(super) fn cut(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), farewell: Farewell::Cut }
+    }
+
+    pub(super) fn flush(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), farewell: Farewell::Flush }
+    }
+}
+
+impl From<ProtocolError> for End {
+    fn from(error: ProtocolError) -> Self {
+        match error.kind {
+            ProtocolErrorKind::Handshake => Self::cut(error.detail),
+            _ => Self::cut(format!("protocol error: {error}")),
+        }
+    }
+}
+
+/// An I/O error of a connection, in words that are the same on all systems.
+pub(super) fn io_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+            "connection reset by the peer".into()
+        }
+        io::ErrorKind::TimedOut => "the peer has stopped answering".into(),
+        _ => format!("connection failed: {error}"),
+    }
+}
+
+/// What a publisher is told when its right is taken away.
+fn rejection(reason: &EndReason) -> Rejection {
+    let code = match reason {
+        EndReason::Shutdown => "NetConnection.Connect.AppShutdown",
+        EndReason::Replaced => "NetStream.Publish.BadName",
+        _ => "NetStream.Publish.Denied",
+    };
+    Rejection { code, description: reason.to_string() }
+}
+
+impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
+    /// The hub has taken the right to publish away.
+    pub(super) fn on_lost(&mut self, index: usize, reason: &EndReason) -> Result<(), End> {
+        self.end_publish(index, reason);
+        self.end_if_idle(reason.to_string())
+    }
+
+    /// A publisher has sent no media for too long. Its stream waits for its return.
+    pub(super) fn on_silence(&mut self, index: usize) -> Result<(), End> {
+        let published = self.publishes.swap_remove(index);
+        let reason = format!("no media for {} ms", self.limits().publisher_timeout_ms);
+        let told = Rejection { code: "NetStream.Publish.Idle", description: reason.clone() };
+        self.rtmp.end_publish(published.stream_id, &told);
+        self.emit_unpublish(published.publisher.key().clone(), &reason);
+        drop(published);
+        self.end_if_idle(reason)
+    }
+
+    /// The stream has ended for a player.
+    pub(super) fn end_player(&mut self, index: usize, reason: &EndReason) -> Result<(), End> {
+        let player = self.lane.lock().players.swap_remove(index);
+        let text = reason.to_string();
+        match reason {
+            EndReason::NotPublished => {
+                let not_found =
+                    Rejection { code: "NetStream.Play.StreamNotFound", description: text.clone() };
+                self.rtmp.fail_play(player.stream_id, &not_found);
+            }
+            _ => self.rtmp.end_play(player.stream_id, &text),
+        }
+        self.emit_stop(&player, &text);
+        self.end_if_idle(text)
+    }
+
+    pub(super) fn on_kicked(&mut self, reason: &str) -> End {
+        let reason = EndReason::Kicked(reason.to_owned());
+        self.end_streams(&reason);
+        End::flush(reason.to_string())
+    }
+
+    pub(super) fn on_draining(&mut self) -> End {
+        self.end_streams(&EndReason::Shutdown);
+        End::flush(EndReason::Shutdown.to_string())
+    }
+
+    fn take_players(&self) -> Vec<Player> {
+        self.lane.lock().take_players()
+    }
+
+    /// Tells the peer that everything on the connection is over, the request that waits included.
+    fn end_streams(&mut self, reason: &EndReason) {
+        while !self.publishes.is_empty() {
+            self.end_publish(0, reason);
+        }
+        for player in self.take_players() {
+            self.rtmp.end_play(player.stream_id, &reason.to_string());
+            self.emit_stop(&player, &reason.to_string());
+        }
+        if self.pending.take().is_some() {
+            self.rtmp.reject(&rejection(reason));
+        }
+    }
+
+    /// Ends a publish on purpose: there is nothing to come back to.
+    fn end_publish(&mut self, index: usize, reason: &EndReason) {
+        let published = self.publishes.swap_remove(index);
+        self.rtmp.end_publish(published.stream_id, &rejection(reason));
+        self.emit_unpublish(published.publisher.key().clone(), &reason.to_string());
+        published.publisher.finish();
+    }
+
+    /// Closes the connection when the last of its streams has ended from our side.
+    fn end_if_idle(&mut self, reason: String) -> Result<(), End> {
+        if self.is_idle() { Err(End::flush(reason)) } else { Ok(()) }
+    }
+
+    /// Leaves the streams that are still there when the connection ends; publishers may come back to them.
+    pub(super) fn leave_streams(&mut self, end: &End) {
+        for published in std::mem::take(&mut self.publishes) {
+            self.emit_unpublish(published.publisher.key().clone(), &end.reason);
+        }
+        for player in self.take_players() {
+            self.emit_stop(&player, &end.reason);
+        }
+        self.pending = None;
+    }
+
+    /// Sends what waits, closes our side and gives the peer a moment to close its own.
+    pub(super) async fn farewell(&mut self, end: &End) {
+        if end.farewell == Farewell::Cut {
+            return;
+        }
+        let limits = self.limits();
+        let time = match self.core.draining.is_cancelled() {
+            true => ms(self.core.config.engine.drain_timeout_ms) * 3 / 4,
+            false => ms(limits.write_timeout_ms),
+        };
+        let flushed = timeout(time, self.flush()).await;
+        if let Ok(Ok(())) = flushed {
+            let _ = timeout(LINGER, self.linger()).await;
+        }
+    }
+
+    /// Writes what waits. What the peer still sends is read and thrown away, or it might wait for us for ever.
+    async fn flush(&mut self) -> io::Result<()> {
+        let Self { reader, lane, .. } = self;
+        let mut is_open = true;
+        poll_fn(|cx| {
+            if let Poll::Ready(written) = lane.lock().poll_write(cx) {
+                return Poll::Ready(written);
+            }
+            while is_open && let Poll::Ready(read) = poll_read(cx, reader, &mut BytesMut::new(), SMALL_READ) {
+                is_open = read.is_ok_and(|bytes| bytes > 0);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn linger(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.lane.lock().poll_shutdown(cx)).await?;
+        let reader = &mut self.reader;
+        while poll_fn(|cx| poll_read(cx, reader, &mut BytesMut::new(), SMALL_READ)).await? > 0 {}
+        Ok(())
+    }
+
+    /// Takes the connection off the list, then tells log and events that it has ended.
+    pub(super) fn report(self, end: &End) {
+        let (session, peer, reason) = (self.entry.id(), self.peer.addr, &end.reason);
+        drop(self.entry);
+        match &self.ungranted {
+            Some(stranger) => {
+                if let Some(more) = stranger.may_log() {
+                    tracing::warn!(%session, %peer, more, "connection closed: {reason}");
+                }
+            }
+            None if self.rtmp.phase() == Phase::Granted => {
+                tracing::info!(%session, %peer, "connection closed: {reason}");
+            }
+            None => tracing::warn!(%session, %peer, "connection closed: {reason}"),
+        }
+        self.core.events.emit(Event::Closed { session, peer, reason: reason.clone() });
+    }
+}

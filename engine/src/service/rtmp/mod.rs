@@ -1,0 +1,530 @@
+//! RTMP connections: one task each, between the socket, the protocol session and the hub.
+//!
+//! ```text
+//!   socket ──read──> ServerSession ──events──> requests (connect, publish, play: verdicts)
+//!                        │                └──> Publisher::push (media)
+//!                        └──replies──> Outbox ──vectored write──> socket
+//!   hub ──Subscriber──> Player ──frames──> Outbox
+//! ```
+//!
+//! Reading and writing go on side by side: a player that does not read can still tell us that it leaves, and a
+//! peer that does not read our replies is not read from until it does.
+
+mod end;
+mod lane;
+mod player;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+use super::Core;
+use crate::Limits;
+use crate::auth::Grant;
+use crate::events::Event;
+use crate::hub::{EndReason, Publisher};
+use crate::limits::ms;
+use crate::net::{Accepted, Alarm, Conn, Halves, ServerTls, Sink, Ungranted};
+use crate::proto::server::{Phase, ServerEvent, ServerSession};
+use crate::sessions::Session;
+use bytes::BytesMut;
+use end::End;
+use lane::Lane;
+use player::Player;
+use requests::{Hello, Pending};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::time::Instant;
+
+/// Replies that may wait for a peer that does not read them; then nothing more is read from it.
+const MAX_WAITING_REPLIES: usize = 64 * 1024;
+/// Size of one read from a publisher: reads per wake-up are what ingest costs.
+const PUBLISHER_READ: usize = 64 * 1024;
+/// Size of one read from anybody else; it lies on the stack, so idle players hold no buffer.
+const SMALL_READ: usize = 4 * 1024;
+
+/// The other side of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeerInfo {
+    /// Its address.
+    pub(crate) addr: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub(crate) tls: bool,
+}
+
+/// Serves one accepted socket until it ends; with `tls` as RTMPS.
+pub(crate) async fn accept(core: Arc<Core>, accepted: Accepted, tls: Option<Arc<ServerTls>>) {
+    let Accepted { stream, peer, since, ungranted, permit } = accepted;
+    let _permit = permit;
+    let conn = match tls {
+        None => Conn::plain(stream, peer),
+        Some(tls) => {
+            let deadline = since + ms(core.config.limits.handshake_timeout_ms);
+            // Boxed: the handshake would otherwise enlarge the task for all its life.
+            match tokio::time::timeout_at(deadline, Box::pin(tls.accept(stream, peer))).await {
+                Ok(Ok(conn)) => conn,
+                Ok(Err(error)) => return log_tls_failure(&ungranted, peer, &error.to_string()),
+                Err(_) => return log_tls_failure(&ungranted, peer, "TLS handshake took too long"),
+            }
+        }
+    };
+    let info = PeerInfo { addr: peer, tls: conn.is_tls() };
+    match conn.into_halves() {
+        Halves::Plain(reader, writer) => {
+            Connection::new(core, reader, writer, info, since, Some(ungranted)).run().await;
+        }
+        // Boxed: few connections are of this kind, and the task is as large as the larger kind.
+        Halves::Tls(reader, writer) => {
+            Box::pin(Connection::new(core, reader, writer, info, since, Some(ungranted)).run()).await;
+        }
+    }
+}
+
+fn log_tls_failure(ungranted: &Ungranted, peer: SocketAddr, error: &str) {
+    if let Some(more) = ungranted.may_log() {
+        tracing::warn!(%peer, more, "connection closed: {error}");
+    }
+}
+
+/// Serves one connection over any byte stream until it ends.
+#[cfg(test)]
+pub(crate) async fn serve<IO>(core: Arc<Core>, io: IO, peer: PeerInfo)
+where
+    IO: AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (reader, writer) = tokio::io::split(io);
+    Connection::new(core, reader, writer, peer, Instant::now(), None).run().await;
+}
+
+/// An accepted `publish`.
+struct Published {
+    stream_id: u32,
+    publisher: Publisher,
+    /// When the last audio, video or data message came.
+    last_media: Instant,
+}
+
+/// One connection and all that goes on on it.
+struct Connection<R, W> {
+    core: Arc<Core>,
+    reader: R,
+    /// The writing half, with the players.
+    lane: Arc<Lane<W>>,
+    peer: PeerInfo,
+    entry: Session,
+    rtmp: ServerSession,
+    /// What `connect` said, once it is accepted.
+    hello: Option<Hello>,
+    /// The request that waits for the authoriser.
+    pending: Option<Pending>,
+    publishes: Vec<Published>,
+    signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
+    alarm: Alarm,
+    since: Instant,
+    /// Since when nothing has been published or played; `None` during the handshake and while there is.
+    idle_since: Option<Instant>,
+    next_ping: Instant,
+    /// Whose turn it is when several things have happened.
+    reads_first: bool,
+    /// The place among the connections that have not been granted anything.
+    ungranted: Option<Ungranted>,
+}
+
+/// What ends a connection from outside.
+enum Signal {
+    Kicked(String),
+    Draining,
+}
+
+/// Where things happen. They take turns, so that none of them can starve the others.
+#[derive(Clone, Copy)]
+enum Source {
+    Peer,
+    Outbox,
+    Hub,
+}
+
+/// What a connection waits for.
+enum Wake {
+    /// Bytes have been read; 0 = the peer has closed.
+    Read(usize),
+    /// Everything is written.
+    Written,
+    /// The player at this index has frames or its end.
+    Ready(usize),
+    /// The publisher at this index has lost its right.
+    Lost(usize, EndReason),
+    /// The authoriser has decided.
+    Verdict(Result<Grant, String>),
+    Signal(Signal),
+    /// A deadline may have passed.
+    Alarm,
+    ReadFailed(io::Error),
+    WriteFailed(io::Error),
+}
+
+impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
+    fn new(
+        core: Arc<Core>,
+        reader: R,
+        writer: W,
+        peer: PeerInfo,
+        since: Instant,
+        ungranted: Option<Ungranted>,
+    ) -> Self {
+        let entry = core.sessions.open(core.new_id(), peer.addr, peer.tls);
+        let mut rtmp = ServerSession::new(&core.config.limits);
+        rtmp.set_engine_id(&core.id);
+        Self {
+            signals: Box::pin(signals(core.clone(), entry.kicked())),
+            rtmp,
+            core,
+            reader,
+            lane: Arc::new(Lane::new(writer, entry.sent())),
+            peer,
+            entry,
+            hello: None,
+            pending: None,
+            publishes: Vec::new(),
+            alarm: Alarm::new(),
+            since,
+            idle_since: None,
+            next_ping: since,
+            reads_first: false,
+            ungranted,
+        }
+    }
+
+    async fn run(mut self) {
+        let end = self.work().await;
+        self.leave_streams(&end);
+        self.send_output();
+        self.farewell(&end).await;
+        self.lane.lock().close();
+        self.report(&end);
+    }
+
+    async fn work(&mut self) -> End {
+        loop {
+            let wake = self.wait().await;
+            if let Err(end) = self.on_wake(wake) {
+                return end;
+            }
+            self.send_output();
+            self.lane.hand_over();
+        }
+    }
+
+    /// Reads, writes and waits, all at once, until something has happened.
+    async fn wait(&mut self) -> Wake {
+        self.set_alarm();
+        self.reads_first = !self.reads_first;
+        let order = match self.reads_first {
+            true => [Source::Peer, Source::Outbox, Source::Hub],
+            false => [Source::Outbox, Source::Hub, Source::Peer],
+        };
+        let can_read = !self.rtmp.is_waiting() && self.lane.lock().outbox.output_len() < MAX_WAITING_REPLIES;
+        let Self { reader, lane, rtmp, pending, publishes, signals, alarm, .. } = self;
+        let read_size = if publishes.is_empty() { SMALL_READ } else { PUBLISHER_READ };
+        let mut lost = pin!(any_lost(publishes));
+        poll_fn(|cx| {
+            if let Poll::Ready(wake) = poll_outside(cx, signals, alarm, pending.as_mut()) {
+                return Poll::Ready(wake);
+            }
+            for source in order {
+                let wake = match source {
+                    Source::Peer if can_read => poll_read(cx, reader, rtmp.input(), read_size)
+                        .map(|read| read.map_or_else(Wake::ReadFailed, Wake::Read)),
+                    Source::Peer => Poll::Pending,
+                    Source::Outbox => poll_outbox(cx, lane),
+                    Source::Hub => poll_hub(cx, lane, lost.as_mut()),
+                };
+                if wake.is_ready() {
+                    return wake;
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Puts what the session has to say on the way.
+    fn send_output(&mut self) {
+        self.lane.lock().outbox.push_output(self.rtmp.output());
+    }
+
+    fn on_wake(&mut self, wake: Wake) -> Result<(), End> {
+        match wake {
+            Wake::Read(0) => Err(End::cut("closed by the peer")),
+            Wake::Read(bytes) => {
+                self.entry.add_bytes_in(bytes as u64);
+                self.digest()
+            }
+            Wake::Written => Ok(()),
+            Wake::Ready(index) => self.fill(index),
+            Wake::Lost(index, reason) => self.on_lost(index, &reason),
+            Wake::Verdict(verdict) => {
+                self.on_verdict(verdict)?;
+                self.digest()
+            }
+            Wake::Signal(Signal::Kicked(reason)) => Err(self.on_kicked(&reason)),
+            Wake::Signal(Signal::Draining) => Err(self.on_draining()),
+            Wake::Alarm => self.on_alarm(),
+            Wake::ReadFailed(error) => Err(End::cut(end::io_words(&error))),
+            Wake::WriteFailed(error) => {
+                self.read_rest()?;
+                Err(End::cut(end::io_words(&error)))
+            }
+        }
+    }
+
+    /// Goes through what has been read, up to a request that needs a verdict.
+    fn digest(&mut self) -> Result<(), End> {
+        while let Some(event) = self.rtmp.poll()? {
+            self.on_event(event)?;
+        }
+        if self.idle_since.is_none() && self.is_idle() && self.rtmp.phase() != Phase::Handshake {
+            self.idle_since = Some(Instant::now());
+        }
+        if self.publishes.is_empty() && self.rtmp.input().is_empty() {
+            *self.rtmp.input() = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    /// Reads what the kernel still has when the peer takes nothing any more: an encoder that unpublishes and
+    /// closes at once has not been lost.
+    fn read_rest(&mut self) -> Result<(), End> {
+        let mut cx = Context::from_waker(Waker::noop());
+        while !self.rtmp.is_waiting()
+            && let Poll::Ready(Ok(bytes @ 1..)) =
+                poll_read(&mut cx, &mut self.reader, self.rtmp.input(), PUBLISHER_READ)
+        {
+            self.entry.add_bytes_in(bytes as u64);
+            self.digest()?;
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: ServerEvent) -> Result<(), End> {
+        match event {
+            ServerEvent::Connect(connect) => self.on_connect(connect),
+            ServerEvent::Publish(publish) => self.on_publish(publish),
+            ServerEvent::Play(play) => self.on_play(play),
+            ServerEvent::Media { stream_id, kind, timestamp, payload } => {
+                self.on_media(stream_id, kind, timestamp, payload)
+            }
+            ServerEvent::Unpublish { stream_id } => {
+                self.on_unpublish(stream_id);
+                Ok(())
+            }
+            ServerEvent::StopPlay { stream_id } => {
+                self.on_stop_play(stream_id);
+                Ok(())
+            }
+            ServerEvent::Pause { stream_id, paused } => {
+                self.with_player(stream_id, |player| player.pause(paused));
+                Ok(())
+            }
+            ServerEvent::Receive { stream_id, kind, wanted } => {
+                self.with_player(stream_id, |player| player.receive(kind, wanted));
+                Ok(())
+            }
+            ServerEvent::Acknowledged(_) | ServerEvent::Pong(_) => Ok(()),
+        }
+    }
+
+    fn with_player(&self, stream_id: u32, act: impl FnOnce(&mut Player)) {
+        let mut output = self.lane.lock();
+        if let Some(player) = output.players.iter_mut().find(|player| player.stream_id == stream_id) {
+            act(player);
+        }
+    }
+
+    fn has_players(&self) -> bool {
+        !self.lane.lock().players.is_empty()
+    }
+
+    /// Nothing is published, played or asked for.
+    fn is_idle(&self) -> bool {
+        self.publishes.is_empty() && !self.has_players() && self.pending.is_none()
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.core.config.limits
+    }
+
+    /// The phase's deadline: time for the handshake, for a granted request, or none while there is one.
+    fn phase_deadline(&self) -> Option<Instant> {
+        match self.rtmp.phase() {
+            Phase::Handshake => Some(self.since + ms(self.limits().handshake_timeout_ms)),
+            _ => self.idle_since.map(|since| since + ms(self.limits().command_timeout_ms)),
+        }
+    }
+
+    fn set_alarm(&mut self) {
+        let limits = &self.core.config.limits;
+        let silence = ms(limits.publisher_timeout_ms);
+        let ping = self.has_players().then_some(self.next_ping);
+        let output = self.lane.lock().times();
+        let deadlines = [
+            self.phase_deadline(),
+            output.stalled_since.map(|since| since + ms(limits.write_timeout_ms)),
+            output.busy_since.map(|since| since + ms(limits.ring_ms)),
+            output.deadline,
+            self.publishes.iter().map(|published| published.last_media + silence).min(),
+            ping,
+        ];
+        if let Some(earliest) = deadlines.into_iter().flatten().min() {
+            self.alarm.set(earliest);
+        }
+    }
+
+    fn on_alarm(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let limits = self.core.config.limits.clone();
+        if self.phase_deadline().is_some_and(|at| at <= now) {
+            return Err(End::cut(match self.rtmp.phase() {
+                Phase::Handshake => "handshake took too long",
+                _ => "nothing published or played in time",
+            }));
+        }
+        let output = self.lane.lock().times();
+        let passed = |since: Option<Instant>, time| since.is_some_and(|since| since + ms(time) <= now);
+        if passed(output.stalled_since, limits.write_timeout_ms) {
+            return Err(End::cut("the peer has stopped reading"));
+        }
+        // What was handed out is older than anything in the ring: such a peer cannot catch up.
+        if passed(output.busy_since, limits.ring_ms) {
+            return Err(End::cut("reading too slowly"));
+        }
+        if self.has_players() && self.next_ping <= now {
+            self.ping(now);
+        }
+        let overdue = self.lane.lock().overdue(now);
+        if let Some(index) = overdue {
+            return self.fill(index);
+        }
+        let silent = |published: &Published| passed(Some(published.last_media), limits.publisher_timeout_ms);
+        match self.publishes.iter().position(silent) {
+            Some(index) => self.on_silence(index),
+            None => Ok(()),
+        }
+    }
+
+    fn ping(&mut self, now: Instant) {
+        #[expect(clippy::cast_possible_truncation, reason = "the wire's clock is modulo 2^32")]
+        let clock = now.duration_since(self.since).as_millis() as u32;
+        self.rtmp.ping(clock);
+        self.next_ping = now + ms(self.limits().ping_interval_ms);
+    }
+
+    /// Hands a player its next frames, or ends it.
+    fn fill(&mut self, index: usize) -> Result<(), End> {
+        let filled = self.lane.lock().fill(index, self.core.config.limits.player_batch);
+        filled.or_else(|reason| self.end_player(index, &reason))
+    }
+
+    fn emit(&self, event: Event) {
+        self.core.events.emit(event);
+    }
+}
+
+/// Signals, deadlines and verdicts. They come first: a peer that floods us must not put them off.
+fn poll_outside(
+    cx: &mut Context<'_>,
+    signals: &mut Pin<Box<dyn Future<Output = Signal> + Send>>,
+    alarm: &mut Alarm,
+    pending: Option<&mut Pending>,
+) -> Poll<Wake> {
+    if let Poll::Ready(signal) = signals.as_mut().poll(cx) {
+        return Poll::Ready(Wake::Signal(signal));
+    }
+    if alarm.poll(cx).is_ready() {
+        return Poll::Ready(Wake::Alarm);
+    }
+    match pending {
+        Some(pending) => pending.verdict.as_mut().poll(cx).map(Wake::Verdict),
+        None => Poll::Pending,
+    }
+}
+
+/// Writes what waits, and notices what a shard met when it wrote.
+fn poll_outbox<W: Sink>(cx: &mut Context<'_>, lane: &Lane<W>) -> Poll<Wake> {
+    let mut output = lane.lock();
+    if let Poll::Ready(error) = output.poll_failed(cx) {
+        return Poll::Ready(Wake::WriteFailed(error));
+    }
+    match output.outbox.is_empty() {
+        true => Poll::Pending,
+        false => {
+            output.poll_write(cx).map(|written| written.map_or_else(Wake::WriteFailed, |()| Wake::Written))
+        }
+    }
+}
+
+fn poll_hub<W: Sink>(
+    cx: &mut Context<'_>,
+    lane: &Lane<W>,
+    lost: Pin<&mut impl Future<Output = (usize, EndReason)>>,
+) -> Poll<Wake> {
+    let mut output = lane.lock();
+    if output.outbox.is_empty()
+        && let Poll::Ready(index) = output.poll_ready(cx)
+    {
+        return Poll::Ready(Wake::Ready(index));
+    }
+    drop(output);
+    lost.poll(cx).map(|(index, reason)| Wake::Lost(index, reason))
+}
+
+/// Waits until somebody wants the connection to end.
+async fn signals(core: Arc<Core>, kicked: impl Future<Output = String>) -> Signal {
+    tokio::select! {
+        reason = kicked => Signal::Kicked(reason),
+        () = core.draining.cancelled() => Signal::Draining,
+    }
+}
+
+/// Waits until one of the publishers has lost its right; its index and why.
+async fn any_lost(publishes: &[Published]) -> (usize, EndReason) {
+    match publishes {
+        [] => std::future::pending().await,
+        [one] => (0, one.publisher.ended().await),
+        several => {
+            let mut waits: Vec<_> = several.iter().map(|one| Box::pin(one.publisher.ended())).collect();
+            poll_fn(|cx| {
+                for (index, wait) in waits.iter_mut().enumerate() {
+                    if let Poll::Ready(reason) = wait.as_mut().poll(cx) {
+                        return Poll::Ready((index, reason));
+                    }
+                }
+                Poll::Pending
+            })
+            .await
+        }
+    }
+}
+
+/// Reads once, at most `size` bytes, into `input`; 0 = the peer has closed.
+fn poll_read<IO: AsyncRead + Unpin>(
+    cx: &mut Context<'_>,
+    io: &mut IO,
+    input: &mut BytesMut,
+    size: usize,
+) -> Poll<io::Result<usize>> {
+    if size > SMALL_READ {
+        input.reserve(size);
+        return pin!(io.read_buf(input)).poll(cx);
+    }
+    let mut bytes = [MaybeUninit::uninit(); SMALL_READ];
+    let mut read = ReadBuf::uninit(&mut bytes);
+    ready!(Pin::new(io).poll_read(cx, &mut read))?;
+    input.extend_from_slice(read.filled());
+    Poll::Ready(Ok(read.filled().len()))
+}

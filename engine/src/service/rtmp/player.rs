@@ -1,0 +1,186 @@
+//! One stream on its way to one player: frames out of the hub, in the wire form, filtered as the player asked.
+
+use crate::hub::{EndReason, Place, Subscriber};
+use crate::key::StreamKey;
+use crate::media::{Frame, FrameKind};
+use crate::net::Outbox;
+use crate::service::egress::{Lane, PLAY_STREAM, Shard, ShardHandle, WireBatch, wire_form};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// An accepted `play`.
+pub(super) struct Player {
+    pub(super) stream_id: u32,
+    subscriber: Subscriber,
+    paused: bool,
+    wants_audio: bool,
+    wants_video: bool,
+    /// Time of the newest frame sent, by kind.
+    newest: [Option<i64>; 3],
+    /// What [`Self::newest`] was at the last return to the live point: nothing is sent twice.
+    sent_before: [Option<i64>; 3],
+    bytes_sent: u64,
+    /// Who writes to it while it is level.
+    shard: ShardHandle,
+    driver: Driver,
+    /// Whether the shard has it on its list, also while its connection drives it.
+    is_listed: bool,
+}
+
+/// Who moves a player on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// Its connection's task: it is behind, or not like the others.
+    Connection,
+    /// The shard.
+    Shard,
+}
+
+impl Player {
+    pub(super) fn new(stream_id: u32, subscriber: Subscriber, shard: ShardHandle) -> Self {
+        Self {
+            stream_id,
+            subscriber,
+            paused: false,
+            wants_audio: true,
+            wants_video: true,
+            newest: [None; 3],
+            sent_before: [None; 3],
+            bytes_sent: 0,
+            shard,
+            driver: Driver::Connection,
+            is_listed: false,
+        }
+    }
+
+    pub(super) fn driver(&self) -> Driver {
+        self.driver
+    }
+
+    /// Takes the player back from the shard.
+    pub(super) fn take_back(&mut self) {
+        self.driver = Driver::Connection;
+    }
+
+    /// Gives it to the shard where the shard can write to it. `lane` is put on the shard's list, once.
+    pub(super) fn hand_over(&mut self, lane: impl FnOnce() -> Arc<dyn Lane>) {
+        if self.driver == Driver::Connection && self.is_plain() && self.subscriber.is_level() {
+            self.is_listed = self.is_listed || self.shard.join(lane());
+            if self.is_listed {
+                self.driver = Driver::Shard;
+            }
+        }
+    }
+
+    /// The shard has taken it off its list.
+    pub(super) fn unlist(&mut self) {
+        self.is_listed = false;
+        self.driver = Driver::Connection;
+    }
+
+    /// It gets every frame as it is, on the usual message stream.
+    fn is_plain(&self) -> bool {
+        let wants_all = self.wants_audio && self.wants_video && !self.paused;
+        wants_all && self.stream_id == PLAY_STREAM && self.sent_before == [None; 3]
+    }
+
+    pub(super) fn is_listed_by(&self, shard: &Shard) -> bool {
+        self.is_listed && std::ptr::eq(&*self.shard, shard)
+    }
+
+    /// Where the player stands to a batch of the shard; where it is [`Place::At`] it has taken it.
+    pub(super) fn step_over(&mut self, batch: &WireBatch) -> Place {
+        let place = self.subscriber.step_over(&batch.batch);
+        if place == Place::At {
+            self.bytes_sent += batch.bytes.len() as u64;
+            for (newest, sent) in self.newest.iter_mut().zip(batch.newest) {
+                *newest = sent.or(*newest);
+            }
+        }
+        place
+    }
+
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.subscriber.poll_ready(cx)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.subscriber.deadline()
+    }
+
+    pub(super) fn key(&self) -> &StreamKey {
+        self.subscriber.key()
+    }
+
+    /// Bytes of media put on the way so far.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
+    }
+
+    /// Holds media back, or goes on at the live point.
+    pub(super) fn pause(&mut self, paused: bool) {
+        self.take_back();
+        if self.paused && !paused {
+            self.rejoin();
+        }
+        self.paused = paused;
+    }
+
+    /// Stops or restarts one kind of media; video restarts with a keyframe.
+    pub(super) fn receive(&mut self, kind: FrameKind, wanted: bool) {
+        self.take_back();
+        match kind {
+            FrameKind::Audio => self.wants_audio = wanted,
+            FrameKind::Video => {
+                if wanted && !self.wants_video {
+                    self.rejoin();
+                }
+                self.wants_video = wanted;
+            }
+            FrameKind::Data => {}
+        }
+    }
+
+    /// The newest keyframe may lie before what was sent last; the player then goes on where it was.
+    fn rejoin(&mut self) {
+        self.subscriber.rejoin();
+        self.sent_before = self.newest;
+    }
+
+    /// Puts the next frames into `outbox`, about `max_bytes` of them. The error is the end of the stream.
+    ///
+    /// While paused, frames are taken and dropped, so that the end is noticed and nothing piles up.
+    pub(super) fn fill(&mut self, max_bytes: usize, outbox: &mut Outbox) -> Result<(), EndReason> {
+        let mut frames = Vec::new();
+        self.subscriber.take(max_bytes, &mut frames)?;
+        for frame in frames {
+            if self.wants(&frame) {
+                self.send(frame, outbox);
+            }
+        }
+        Ok(())
+    }
+
+    fn wants(&self, frame: &Frame) -> bool {
+        let asked_for = match frame.kind {
+            FrameKind::Audio => self.wants_audio,
+            FrameKind::Video => self.wants_video,
+            FrameKind::Data => true,
+        };
+        let is_new = self.sent_before[frame.kind as usize].is_none_or(|sent| frame.timestamp > sent);
+        !self.paused && (frame.is_config() || (asked_for && is_new))
+    }
+
+    fn send(&mut self, frame: Frame, outbox: &mut Outbox) {
+        let newest = &mut self.newest[frame.kind as usize];
+        // Configuration that is repeated after a jump may be older than what was sent: time does not go back.
+        let timestamp = newest.map_or(frame.timestamp, |newest| newest.max(frame.timestamp));
+        if !frame.is_config() {
+            *newest = Some(timestamp);
+        }
+        let message = wire_form(&Frame { timestamp, ..frame }, self.stream_id);
+        self.bytes_sent += message.len() as u64;
+        outbox.push(message);
+    }
+}

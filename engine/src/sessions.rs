@@ -1,0 +1,208 @@
+//! The connections of an engine: who is there, what they carried, and how to end one.
+
+use crate::events::Id;
+use crate::key::StreamKey;
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What a connection does with a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionRole {
+    /// It has not been granted anything yet.
+    Pending,
+    /// It publishes.
+    Publisher,
+    /// It plays.
+    Player,
+}
+
+/// Facts and counters of one connection at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// The session.
+    pub id: Id,
+    /// Its peer.
+    pub peer: SocketAddr,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// What it does; the latest granted request decides.
+    pub role: SessionRole,
+    /// The stream of that request.
+    pub stream: Option<StreamKey>,
+    /// The software that the peer claims to be (`flashVer` of `connect`).
+    pub agent: Option<String>,
+    /// Time since it was accepted.
+    pub uptime: Duration,
+    /// Bytes received, handshake and chunk headers included.
+    pub bytes_in: u64,
+    /// Bytes sent, likewise.
+    pub bytes_out: u64,
+}
+
+struct Entry {
+    peer: SocketAddr,
+    tls: bool,
+    since: Instant,
+    facts: Mutex<Facts>,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    kicked: watch::Sender<Option<String>>,
+}
+
+struct Facts {
+    role: SessionRole,
+    stream: Option<StreamKey>,
+    agent: Option<String>,
+}
+
+/// All connections of one engine, and its totals.
+#[derive(Clone, Default)]
+pub(crate) struct Sessions {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    entries: Mutex<HashMap<Id, Arc<Entry>>>,
+    totals: Totals,
+}
+
+/// Counters since the engine's start.
+#[derive(Default)]
+pub(crate) struct Totals {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) panics: AtomicU64,
+}
+
+impl Sessions {
+    /// Enters a connection; it stays listed until the handle is dropped.
+    pub(crate) fn open(&self, id: Id, peer: SocketAddr, tls: bool) -> Session {
+        let entry = Arc::new(Entry {
+            peer,
+            tls,
+            since: Instant::now(),
+            facts: Mutex::new(Facts { role: SessionRole::Pending, stream: None, agent: None }),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            kicked: watch::Sender::new(None),
+        });
+        self.shared.totals.accepted.fetch_add(1, Ordering::Relaxed);
+        self.shared.entries.lock().insert(id, entry.clone());
+        Session { id, entry, shared: self.shared.clone() }
+    }
+
+    pub(crate) fn list(&self) -> Vec<SessionInfo> {
+        let mut list: Vec<_> = self.shared.entries.lock().iter().map(|(&id, entry)| entry.info(id)).collect();
+        list.sort_by_key(|session| session.id);
+        list
+    }
+
+    /// Asks a connection to end; false where there is none of that id.
+    pub(crate) fn kick(&self, id: Id, reason: &str) -> bool {
+        let entry = self.shared.entries.lock().get(&id).cloned();
+        entry.is_some_and(|entry| {
+            entry.kicked.send_replace(Some(reason.to_owned()));
+            true
+        })
+    }
+
+    /// Counts a task that has panicked.
+    pub(crate) fn count_panic(&self) {
+        self.shared.totals.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.shared.totals
+    }
+}
+
+impl Entry {
+    fn info(&self, id: Id) -> SessionInfo {
+        let facts = self.facts.lock();
+        SessionInfo {
+            id,
+            peer: self.peer,
+            tls: self.tls,
+            role: facts.role,
+            stream: facts.stream.clone(),
+            agent: facts.agent.clone(),
+            uptime: self.since.elapsed(),
+            bytes_in: self.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One connection's place in the list.
+pub(crate) struct Session {
+    id: Id,
+    entry: Arc<Entry>,
+    shared: Arc<Shared>,
+}
+
+impl Session {
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    pub(crate) fn set_role(&self, role: SessionRole, stream: &StreamKey) {
+        let mut facts = self.entry.facts.lock();
+        facts.role = role;
+        facts.stream = Some(stream.clone());
+    }
+
+    pub(crate) fn set_agent(&self, agent: &str) {
+        self.entry.facts.lock().agent = Some(crate::Printable(agent).to_string());
+    }
+
+    pub(crate) fn add_bytes_in(&self, bytes: u64) {
+        self.entry.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.totals.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts what is sent, for whoever sends.
+    pub(crate) fn sent(&self) -> SentCounter {
+        SentCounter { entry: self.entry.clone(), shared: self.shared.clone() }
+    }
+
+    /// Waits until somebody asks this connection to end; the reason. The future does not borrow the session.
+    pub(crate) fn kicked(&self) -> impl Future<Output = String> + Send + 'static + use<> {
+        let mut kicked = self.entry.kicked.subscribe();
+        async move {
+            let reason = kicked.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+            match reason {
+                Some(reason) => reason,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Counts the bytes sent on one connection.
+pub(crate) struct SentCounter {
+    entry: Arc<Entry>,
+    shared: Arc<Shared>,
+}
+
+impl SentCounter {
+    pub(crate) fn add(&self, bytes: u64) {
+        self.entry.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.totals.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.entries.lock().remove(&self.id);
+    }
+}

@@ -1,0 +1,562 @@
+//! RTMP URLs of relay targets and sources: `rtmp[s]://[user:pass@]host[:port]/app[/more]/stream[?query]`.
+//!
+//! An own parser rather than a general URL crate: app, stream name and query must reach the server byte for byte
+//! as the user typed them, and a URL crate rewrites `..`, quotes, spaces and `#`.
+
+use crate::Secret;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use std::borrow::Cow;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+/// Longest URL in bytes: room for signed queries, small enough to log and to send in one command.
+const MAX_URL: usize = 8 * 1024;
+
+/// What would end or split a value inside a query.
+pub(crate) const IN_QUERY: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'&').add(b'=').add(b'?').add(b'#').add(b'%').add(b'/');
+
+/// Where to push a stream to or pull it from.
+///
+/// `Display` and `Debug` never show user, password, query, or the secret part of a `NAME:SECRET` stream name:
+/// they print as `***`. [`RtmpUrl::stream_with_query`] and [`RtmpUrl::credentials`] give them out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RtmpUrl {
+    tls: bool,
+    credentials: Option<Credentials>,
+    host: String,
+    port: u16,
+    app: String,
+    stream: String,
+    query: Option<Secret>,
+    warning: Option<UrlWarning>,
+}
+
+/// User name and password of a URL, percent-decoded. `Debug` prints neither.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Credentials {
+    /// The user name.
+    pub user: Secret,
+    /// The password; empty where the URL has none.
+    pub password: Secret,
+}
+
+/// Something in a URL that was tolerated but has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UrlWarning {
+    /// librtmp options behind the URL (`rtmp://host/app/stream live=1`): their names. Values may be secrets.
+    LibrtmpOptions(Vec<String>),
+}
+
+impl fmt::Display for UrlWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LibrtmpOptions(names) => {
+                write!(f, "ignored librtmp options behind the URL: {}", names.join(", "))
+            }
+        }
+    }
+}
+
+impl RtmpUrl {
+    /// The app: all parts of the path but the last.
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// The stream name, the last part of the path, without its query.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The query without its question mark; it belongs to the target alone and is sent to nobody else.
+    pub fn query(&self) -> Option<&Secret> {
+        self.query.as_ref()
+    }
+
+    /// The stream name as `publish` and `play` send it, query included. Never log it.
+    pub fn stream_with_query(&self) -> Cow<'_, str> {
+        match &self.query {
+            Some(query) => Cow::Owned(format!("{}?{}", self.stream, query.expose())),
+            None => Cow::Borrowed(&self.stream),
+        }
+    }
+
+    /// The URL up to the app, without credentials, for `tcUrl`. The port is left out where it is the default.
+    pub fn tc_url(&self) -> String {
+        format!("{}{}/{}", self.scheme(), self.authority(), self.app)
+    }
+
+    /// The host name or address, without the brackets of IPv6.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port: as given, else 1935 (rtmp) or 443 (rtmps).
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the connection uses TLS (`rtmps`).
+    pub fn tls(&self) -> bool {
+        self.tls
+    }
+
+    /// User name and password for RTMP authentication.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// What was ignored while parsing; worth one log line.
+    pub fn warning(&self) -> Option<&UrlWarning> {
+        self.warning.as_ref()
+    }
+
+    /// This stream at the place that a reconnect request names: an absolute `tcUrl`, or one relative to ours. Only
+    /// the app and the port may change. The text of the error is safe to log.
+    pub fn moved_to(&self, tc_url: &str) -> Result<Self, &'static str> {
+        let absolute = match tc_url {
+            _ if tc_url.contains("://") => tc_url.to_owned(),
+            _ if tc_url.starts_with("//") => format!("{}{}", self.scheme(), tc_url.trim_start_matches('/')),
+            _ => format!("{}{}/{}", self.scheme(), self.authority(), tc_url.trim_start_matches('/')),
+        };
+        let base = absolute.split('?').next().unwrap_or_default().trim_end_matches('/');
+        let there: Self = format!("{base}/stream").parse().map_err(|error: UrlError| error.as_str())?;
+        if there.host != self.host {
+            return Err("it names another host");
+        }
+        if self.tls && !there.tls {
+            return Err("it would give up TLS");
+        }
+        Ok(Self { tls: there.tls, port: there.port, app: there.app, ..self.clone() })
+    }
+
+    /// `text` of the server, which may quote what we sent, with every secret of this URL as `***`.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut secrets = self.secrets();
+        // The longest first, so that none is hidden in part only.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let long_enough = secrets.iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
+        long_enough.fold(text.to_owned(), |text, secret| text.replace(&**secret, "***"))
+    }
+
+    fn secrets(&self) -> Vec<Cow<'_, str>> {
+        let mut secrets = Vec::new();
+        if let Some(Credentials { user, password }) = &self.credentials {
+            secrets.extend([user.expose(), password.expose()].map(Cow::Borrowed));
+            secrets.push(utf8_percent_encode(user.expose(), IN_QUERY).into());
+        }
+        if let Some(query) = &self.query {
+            secrets.push(query.expose().into());
+            let values = query.expose().split('&').filter_map(|pair| pair.split_once('='));
+            secrets.extend(values.map(|(_, value)| Cow::Borrowed(value)));
+        }
+        match self.stream.split_once(':') {
+            Some((_, secret)) => secrets.push(secret.into()),
+            None if self.stream.len() >= KEY_LENGTH => secrets.push(self.stream.as_str().into()),
+            None => {}
+        }
+        secrets
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "rtmps://" } else { "rtmp://" }
+    }
+
+    /// `host[:port]`, with brackets around IPv6, the port only where it is not the default.
+    fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == default_port(self.tls) { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 1935 }
+}
+
+/// A stream name of this length is taken for a key, as large platforms give them out in place of names.
+const KEY_LENGTH: usize = 16;
+/// How much of such a key is shown, to tell targets apart.
+const KEY_SHOWN: usize = 4;
+
+/// Shorter texts are not taken out of a server's words: that would make them unreadable and hide nothing.
+const SHORTEST_SECRET: usize = 3;
+
+/// Credentials, secret, query and names that look like keys are masked.
+impl fmt::Display for RtmpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let credentials = if self.credentials.is_some() { "***@" } else { "" };
+        let (stream, secret) = match (self.stream.split_once(':'), self.stream.get(..KEY_SHOWN)) {
+            (Some((stream, _)), _) => (stream, ":***"),
+            (None, Some(start)) if self.stream.len() >= KEY_LENGTH => (start, "***"),
+            _ => (self.stream.as_str(), ""),
+        };
+        let query = if self.query.is_some() { "?***" } else { "" };
+        write!(f, "{}{credentials}{}/{}/{stream}{secret}{query}", self.scheme(), self.authority(), self.app)
+    }
+}
+
+impl fmt::Debug for RtmpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Serializes masked, as it displays.
+impl serde::Serialize for RtmpUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RtmpUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for RtmpUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        if text.len() > MAX_URL {
+            return Err(UrlError::TooLong);
+        }
+        let text = unquote(text.trim());
+        let (url, warning) = split_librtmp_options(text)?;
+        if url.chars().any(char::is_control) {
+            return Err(UrlError::ControlCharacter);
+        }
+        let (tls, rest) = split_scheme(url)?;
+        let (authority, path) = rest.split_once('/').ok_or(UrlError::MissingApp)?;
+        let (credentials, host) = split_credentials(authority)?;
+        let (host, port) = split_port(host)?;
+        let (app, stream, query) = split_path(path)?;
+        Ok(Self {
+            tls,
+            credentials,
+            host: check_host(host)?,
+            port: port.unwrap_or(default_port(tls)),
+            app: app.to_owned(),
+            stream: stream.to_owned(),
+            query: query.map(Secret::new),
+            warning,
+        })
+    }
+}
+
+/// Takes one pair of quotes off that a shell or a configuration file left around the URL.
+fn unquote(text: &str) -> &str {
+    ['\'', '"']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+        .map_or(text, str::trim)
+}
+
+/// Splits ` live=1 timeout=5` off, the way librtmp takes options; other spaces are an error.
+fn split_librtmp_options(text: &str) -> Result<(&str, Option<UrlWarning>), UrlError> {
+    let Some((url, options)) = text.split_once(char::is_whitespace) else { return Ok((text, None)) };
+    let name = |option: &str| Some(option.split_once('=')?.0.to_owned()).filter(|name| is_option_name(name));
+    let names = options.split_whitespace().map(name).collect::<Option<Vec<_>>>().ok_or(UrlError::Space)?;
+    Ok((url, Some(UrlWarning::LibrtmpOptions(names))))
+}
+
+fn is_option_name(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
+fn split_scheme(url: &str) -> Result<(bool, &str), UrlError> {
+    let (scheme, rest) = url.split_once("://").ok_or(UrlError::MissingScheme)?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "rtmp" => Ok((false, rest)),
+        "rtmps" => Ok((true, rest)),
+        "" => Err(UrlError::MissingScheme),
+        _ => Err(UrlError::Scheme),
+    }
+}
+
+/// Splits `user:pass@` off. The last `@` counts, so that an unescaped one in a password does no harm.
+fn split_credentials(authority: &str) -> Result<(Option<Credentials>, &str), UrlError> {
+    let Some((userinfo, host)) = authority.rsplit_once('@') else { return Ok((None, authority)) };
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    let credentials = Credentials { user: percent_decode(user)?, password: percent_decode(password)? };
+    Ok((Some(credentials).filter(|c| !c.user.is_empty()), host))
+}
+
+fn percent_decode(text: &str) -> Result<Secret, UrlError> {
+    let decoded =
+        percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| UrlError::Credentials)?;
+    Ok(Secret::new(decoded))
+}
+
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']').ok_or(UrlError::Host)?;
+            host.parse::<Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            let port = after.strip_prefix(':');
+            if port.is_none() && !after.is_empty() {
+                return Err(UrlError::Host);
+            }
+            (host, port)
+        }
+        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    let parse = |port: &str| port.parse().ok().filter(|&port: &u16| port != 0).ok_or(UrlError::Port);
+    Ok((host, port.filter(|port| !port.is_empty()).map(parse).transpose()?))
+}
+
+fn check_host(host: &str) -> Result<String, UrlError> {
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    if host.is_empty() || host.len() > 255 || !host.chars().all(allowed) {
+        return Err(UrlError::Host);
+    }
+    Ok(host.to_ascii_lowercase())
+}
+
+/// App, stream name and query. The query is split off first: its values may hold slashes.
+fn split_path(path: &str) -> Result<(&str, &str, Option<&str>), UrlError> {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let path = path.trim_start_matches('/');
+    if path.is_empty() {
+        return Err(UrlError::MissingApp);
+    }
+    let (app, stream) = path.rsplit_once('/').ok_or(UrlError::MissingStream)?;
+    if stream.is_empty() {
+        return Err(UrlError::MissingStream);
+    }
+    Ok((app.trim_end_matches('/'), stream, query.filter(|query| !query.is_empty())))
+}
+
+/// Why a text is not an RTMP URL. The message holds nothing of the text, which may have secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// No `rtmp://` at the start.
+    MissingScheme,
+    /// Another scheme than rtmp and rtmps.
+    Scheme,
+    /// The host is missing or has characters that hosts cannot have.
+    Host,
+    /// The port is not a number from 1 to 65535.
+    Port,
+    /// User or password do not decode to UTF-8.
+    Credentials,
+    /// No path behind the host.
+    MissingApp,
+    /// The path has an app but no stream name.
+    MissingStream,
+    /// A space that no librtmp option follows.
+    Space,
+    /// A control character.
+    ControlCharacter,
+    /// Longer than 8 KiB.
+    TooLong,
+}
+
+impl UrlError {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::MissingScheme => "the scheme is missing; expected rtmp://host/app/stream",
+            Self::Scheme => "the scheme is not supported; use rtmp or rtmps",
+            Self::Host => "the host is missing or malformed (IPv6 addresses stand in brackets)",
+            Self::Port => "the port is not a number from 1 to 65535",
+            Self::Credentials => "user or password is not valid percent-encoded UTF-8",
+            Self::MissingApp => "app and stream name are missing; expected rtmp://host/app/stream",
+            Self::MissingStream => {
+                "the stream name is missing behind the app; expected rtmp://host/app/stream"
+            }
+            Self::Space => "the URL has a space in it",
+            Self::ControlCharacter => "the URL has a control character in it",
+            Self::TooLong => "the URL is longer than 8 KiB",
+        }
+    }
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+impl From<UrlError> for crate::Error {
+    fn from(error: UrlError) -> Self {
+        Self::new(crate::ErrorKind::InvalidArgument, format!("RTMP URL: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> RtmpUrl {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn error(text: &str) -> UrlError {
+        text.parse::<RtmpUrl>().expect_err(text)
+    }
+
+    #[test]
+    fn f40_a_stream_name_that_looks_like_a_key_shows_its_start_only() {
+        let url: RtmpUrl = "rtmp://a.example/live2/abcd-efgh-ijkl-mnop".parse().unwrap();
+        assert_eq!(url.to_string(), "rtmp://a.example/live2/abcd***");
+        assert_eq!(url.stream_with_query(), "abcd-efgh-ijkl-mnop");
+        let url: RtmpUrl = "rtmp://a.example/live/demo-copy".parse().unwrap();
+        assert_eq!(url.to_string(), "rtmp://a.example/live/demo-copy");
+    }
+
+    #[test]
+    fn f40_secrets_are_taken_out_of_a_servers_words() {
+        let url: RtmpUrl = "rtmp://us%20er:pa%20ss@h/live/x?key=abcd&n=1&key2=abcdef".parse().unwrap();
+        for (words, redacted) in [
+            ("no such key: abcd", "no such key: ***"),
+            ("no stream x?key=abcd&n=1&key2=abcdef", "no stream x?***"),
+            ("abcdef is too long, 1 is too short", "*** is too long, 1 is too short"),
+            ("user=us%20er, us er, pa ss", "user=***, ***, ***"),
+            ("nothing to hide", "nothing to hide"),
+        ] {
+            assert_eq!(url.redact(words), redacted);
+        }
+        let name: RtmpUrl = "rtmp://h/live/x:hunter2".parse().unwrap();
+        assert_eq!(name.redact("x:hunter2 is taken"), "x:*** is taken");
+        let key: RtmpUrl = "rtmp://h/live2/abcd-efgh-ijkl-mnop".parse().unwrap();
+        assert_eq!(key.redact("no abcd-efgh-ijkl-mnop"), "no ***");
+    }
+
+    /// App, stream name with query and tcUrl of URLs that users of other systems had trouble with.
+    #[test]
+    fn c6_urls_that_trouble_other_programs_are_taken_apart_right() {
+        let table = [
+            // m1k1o/neko#276, #236: librtmp suffix
+            ("rtmp://lhr08.contribute.live-video.net/app/live_1_abc live=1", "app", "live_1_abc"),
+            // m1k1o/neko#205: quotes around the URL
+            (
+                "'rtmp://10.0.0.1:21935/live/neko?user=publish&pass=abcdef'",
+                "live",
+                "neko?user=publish&pass=abcdef",
+            ),
+            ("\"rtmp://10.0.0.1/live/neko live=1\"", "live", "neko"),
+            // pedroSG94/RootEncoder#1566: a URL inside the query
+            (
+                "rtmp://192.168.238.182:1935/live/100044?userId=1&cover=http://192.168.238.182/x.png",
+                "live",
+                "100044?userId=1&cover=http://192.168.238.182/x.png",
+            ),
+            // pedroSG94/RootEncoder#1652: two-part app, query without keys
+            ("rtmp://rtmp-auto.millicast.com:1935/v2/pub/name?a1b2=", "v2/pub", "name?a1b2="),
+            // arut/nginx-rtmp-module#1426: three-part app
+            ("rtmp://10.0.0.1:1935/test/my_application/path/name", "test/my_application/path", "name"),
+            // nothing is decoded, normalised or cut on the way to the server
+            ("rtmp://h/live/a%20b..#c?d={\"e\"}&f='g'", "live", "a%20b..#c?d={\"e\"}&f='g'"),
+            ("rtmp://h//live//a", "live", "a"),
+            ("RTMP://h/live/a?", "live", "a"),
+        ];
+        for (text, app, stream) in table {
+            let url = url(text);
+            assert_eq!((url.app(), &*url.stream_with_query()), (app, stream), "{text}");
+        }
+    }
+
+    #[test]
+    fn host_port_and_tls_follow_the_scheme() {
+        let plain = url("rtmp://Example.com/live/a");
+        assert_eq!((plain.host(), plain.port(), plain.tls()), ("example.com", 1935, false));
+        assert_eq!(plain.tc_url(), "rtmp://example.com/live");
+        let tls = url("rtmps://example.com/live/a");
+        assert_eq!((tls.port(), tls.tls(), tls.tc_url().as_str()), (443, true, "rtmps://example.com/live"));
+        assert_eq!(url("rtmps://h:1935/a/b/c").tc_url(), "rtmps://h:1935/a/b");
+        assert_eq!(url("rtmp://h:/a/b").port(), 1935);
+    }
+
+    #[test]
+    fn ipv6_literals_keep_their_brackets_in_the_tc_url_only() {
+        let v6 = url("rtmp://u:p@[2001:db8::1]:1936/live/a");
+        assert_eq!((v6.host(), v6.port()), ("2001:db8::1", 1936));
+        assert_eq!(v6.tc_url(), "rtmp://[2001:db8::1]:1936/live");
+        assert_eq!(url("rtmp://[::1]/live/a").to_string(), "rtmp://[::1]/live/a");
+        for bad in ["rtmp://[::1/live/a", "rtmp://[x]/live/a", "rtmp://[::1]1935/live/a"] {
+            assert_eq!(error(bad), UrlError::Host, "{bad}");
+        }
+        assert_eq!(error("rtmp://::1/live/a"), UrlError::Port);
+    }
+
+    #[test]
+    fn credentials_are_decoded_and_never_part_of_what_is_sent_as_tc_url() {
+        let url = url("rtmp://us%40er:p%3Aa@ss@host/live/a");
+        let credentials = url.credentials().unwrap();
+        assert_eq!((credentials.user.expose(), credentials.password.expose()), ("us@er", "p:a@ss"));
+        assert_eq!((url.host(), url.tc_url().as_str()), ("host", "rtmp://host/live"));
+        assert!("rtmp://@host/live/a".parse::<RtmpUrl>().unwrap().credentials().is_none());
+    }
+
+    #[test]
+    fn f40_secrets_of_a_url_are_neither_displayed_nor_debugged_nor_serialized() {
+        let url = url("rtmps://marker1:marker2@host:444/live/name:marker3?key=marker4 token=marker5");
+        assert_eq!(url.to_string(), "rtmps://***@host:444/live/name:***?***");
+        assert_eq!(url.warning().unwrap().to_string(), "ignored librtmp options behind the URL: token");
+        let printed = format!("{url} {url:?} {:?} {:?}", url.credentials(), url.warning());
+        assert!(!printed.contains("marker"), "{printed}");
+    }
+
+    #[test]
+    fn f39_a_reconnect_request_leads_to_the_same_host_only() {
+        let here = url("rtmps://u:p@host/live/a?key=1");
+        for (to, tc_url) in [
+            ("rtmps://host:444/other", "rtmps://host:444/other"),
+            ("rtmps://HOST/v2/pub/?x=1", "rtmps://host/v2/pub"),
+            ("/other", "rtmps://host/other"),
+            ("other", "rtmps://host/other"),
+            ("//host:1/other", "rtmps://host:1/other"),
+        ] {
+            let there = here.moved_to(to).unwrap();
+            assert_eq!((there.tc_url().as_str(), &*there.stream_with_query()), (tc_url, "a?key=1"), "{to}");
+            assert_eq!(there.credentials(), here.credentials());
+        }
+        for to in [
+            "rtmps://other/live",
+            "rtmp://host/live",
+            "//127.0.0.1/live",
+            "http://host/live",
+            "rtmps://host",
+            "",
+        ] {
+            assert!(here.moved_to(to).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_is_missing() {
+        let table = [
+            (" live=1", UrlError::MissingScheme),
+            ("", UrlError::MissingScheme),
+            ("host/live/a", UrlError::MissingScheme),
+            ("rtmp:192.168.34.219:8888/aa/aa", UrlError::MissingScheme),
+            ("http://host/live/a", UrlError::Scheme),
+            ("rtmpe://host/live/a", UrlError::Scheme),
+            ("rtmp://host", UrlError::MissingApp),
+            ("rtmp://host/", UrlError::MissingApp),
+            ("rtmp://host/live2", UrlError::MissingStream),
+            ("rtmp://host/live2/", UrlError::MissingStream),
+            ("rtmp://host/mystream?user=alice&pass=secret", UrlError::MissingStream),
+            ("rtmp:///live/a", UrlError::Host),
+            ("rtmp://<ip>:21935/live/neko", UrlError::Host),
+            ("rtmp://host:port/live/a", UrlError::Port),
+            ("rtmp://host:0/live/a", UrlError::Port),
+            ("rtmp://host:65536/live/a", UrlError::Port),
+            ("rtmp://host/live/my stream", UrlError::Space),
+            ("rtmp://host/live/a\0b", UrlError::ControlCharacter),
+            ("rtmp://%ff@host/live/a", UrlError::Credentials),
+        ];
+        for (text, expected) in table {
+            assert_eq!(error(text), expected, "{text}");
+        }
+        assert_eq!(error(&format!("rtmp://host/live/{}", "a".repeat(9_000))), UrlError::TooLong);
+        assert!(UrlError::MissingStream.to_string().contains("stream name is missing"));
+    }
+}

@@ -1,0 +1,259 @@
+//! The public API as an embedding program uses it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use streamengine_core::media::{Frame, FrameKind};
+use streamengine_core::{
+    AuthRequest, Config, EndReason, Engine, ErrorKind, Event, Grant, PullConfig, PushConfig, Received,
+    RelayState, RtmpUrl, StreamKey, StreamState, Ticket,
+};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+fn any_port() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+fn serving() -> Engine {
+    Engine::builder().listen_rtmp(any_port()).start().unwrap()
+}
+
+fn key(name: &str) -> StreamKey {
+    name.parse().unwrap()
+}
+
+fn url(engine: &Engine, name: &str) -> RtmpUrl {
+    format!("rtmp://{}/{name}", engine.listeners()[0].address).parse().unwrap()
+}
+
+fn keyframe(at: i64, len: usize) -> Frame {
+    let mut payload = vec![7; len.max(5)];
+    payload[..2].copy_from_slice(&[0x17, 1]);
+    Frame::new(FrameKind::Video, at, payload.into())
+}
+
+/// Waits for an event of which `pick` makes something.
+fn wait_for<T>(engine: &Engine, mut pick: impl FnMut(Event) -> Option<T>, act: impl FnOnce()) -> T {
+    let mut events = engine.events();
+    act();
+    loop {
+        match events.blocking_next().expect("the engine lives") {
+            Received::Event(event) => {
+                if let Some(found) = pick(event) {
+                    return found;
+                }
+            }
+            Received::Lost(count) => panic!("{count} events lost"),
+        }
+    }
+}
+
+#[test]
+fn frames_go_from_a_publisher_through_push_and_pull_to_a_subscriber_byte_for_byte() {
+    let (origin, edge) = (serving(), serving());
+    let publisher = origin.publish(&key("live/a")).unwrap();
+    origin.push(PushConfig::new(key("live/a"), url(&edge, "live/b"))).unwrap();
+    let reader = Engine::builder().start().unwrap();
+    reader.pull(PullConfig::new(url(&edge, "live/b"), key("in/c"))).unwrap();
+    let mut subscriber = reader.subscribe(&key("in/c")).unwrap();
+
+    // The first frame shows that both relays stand.
+    publisher.push(keyframe(0, 10)).unwrap();
+    assert!(subscriber.blocking_next(WAIT).unwrap().is_some());
+    // Sizes around the chunk size, and one message of several chunks.
+    let frames: Vec<_> = [5, 127, 65_535, 65_536, 65_537, 300_000]
+        .into_iter()
+        .zip(0..)
+        .map(|(len, i)| keyframe(1000 + i * 40, len))
+        .collect();
+    for frame in &frames {
+        publisher.push(frame.clone()).unwrap();
+    }
+    for frame in &frames {
+        let got = subscriber.blocking_next(WAIT).unwrap().expect("a frame");
+        assert!(got.payload == frame.payload, "{} bytes became {}", frame.payload.len(), got.payload.len());
+        assert_eq!((got.kind, got.timestamp), (frame.kind, frame.timestamp));
+    }
+    let push = origin.relays().pop().unwrap();
+    assert_eq!(push.state, RelayState::Publishing);
+
+    publisher.finish();
+    assert_eq!(subscriber.blocking_next(WAIT).unwrap(), None, "the end goes through both relays");
+    assert_eq!(subscriber.end(), Some(&EndReason::Unpublished));
+}
+
+#[test]
+fn a_blocking_call_on_an_async_worker_is_an_error_not_a_panic() {
+    let engine = serving();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut subscriber = engine.subscribe(&key("live/a")).unwrap();
+        assert_eq!(subscriber.blocking_next(WAIT).unwrap_err().kind(), ErrorKind::Deadlock);
+        assert_eq!(engine.blocking_drain().unwrap_err().kind(), ErrorKind::Deadlock);
+        engine.drain().await.unwrap();
+        drop(engine);
+    });
+}
+
+#[test]
+fn async_calls_work_on_any_executor() {
+    let engine = serving();
+    let mut subscriber = engine.subscribe(&key("live/a")).unwrap();
+    let publisher = engine.publish(&key("live/a")).unwrap();
+    let pushing = std::thread::spawn(move || {
+        publisher.push(keyframe(0, 10)).unwrap();
+        publisher.finish();
+    });
+    // Not tokio: the simplest executor there is.
+    let mut next = std::pin::pin!(subscriber.next());
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let frame = loop {
+        match next.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(frame) => break frame,
+            std::task::Poll::Pending => std::thread::park_timeout(WAIT),
+        }
+    };
+    assert!(frame.unwrap().flags.keyframe);
+    pushing.join().unwrap();
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn the_embedding_program_decides_and_may_take_its_time() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let decide = move |request: AuthRequest, ticket: Ticket| {
+        count.fetch_add(1, Ordering::SeqCst);
+        std::thread::spawn(move || match request.name.query_value("token").as_deref() {
+            Some("good") => ticket.accept(Grant { principal: Some("alice".to_owned()) }),
+            _ => ticket.reject("your token has expired"),
+        });
+    };
+    let server = Engine::builder().listen_rtmp(any_port()).authorize(decide).start().unwrap();
+    let client = Engine::builder().start().unwrap();
+    let publisher = client.publish(&key("live/a")).unwrap();
+    publisher.push(keyframe(0, 10)).unwrap();
+
+    let push = |query: &str| {
+        client.push(PushConfig::new(key("live/a"), url(&server, &format!("live/{query}")))).unwrap();
+    };
+    let refused = |event| match event {
+        Event::Relay(status) => status.last_error,
+        _ => None,
+    };
+    let words = wait_for(&client, refused, || push("x?token=old"));
+    assert!(words.contains("your token has expired"), "{words}");
+    assert!(!words.contains("old"), "no query in errors: {words}");
+    let published = |event| matches!(event, Event::Publish { .. }).then_some(());
+    wait_for(&server, published, || push("y?token=good"));
+    assert!(asked.load(Ordering::SeqCst) >= 2);
+}
+
+#[test]
+fn kicks_name_their_reason_and_unknown_ids_are_errors() {
+    let server = serving();
+    let client = Engine::builder().start().unwrap();
+    client.pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    let publisher = server.publish(&key("live/a")).unwrap();
+    let play = |event| match event {
+        Event::Play { session, .. } => Some(session),
+        _ => None,
+    };
+    let session = wait_for(&server, play, || publisher.push(keyframe(0, 10)).unwrap());
+    let closed = |event| match event {
+        Event::Closed { session, reason, .. } => Some((session, reason)),
+        _ => None,
+    };
+    let (closed, reason) = wait_for(&server, closed, || server.kick(session, "maintenance").unwrap());
+    assert_eq!(closed, session);
+    assert!(reason.contains("maintenance"), "{reason}");
+    assert_eq!(server.kick(session, "again").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(server.remove_relay(session).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(server.stop_file(session).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(server.close_listener(session).unwrap_err().kind(), ErrorKind::NotFound);
+
+    server.kick_stream(&key("live/a"), "over").unwrap();
+    let error = publisher.push(keyframe(40, 10)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(error.to_string().contains("over"), "{error}");
+    assert_eq!(server.kick_stream(&key("live/a"), "over").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_taken_name_and_an_unlisted_app_are_refused_in_words() {
+    let config = Config::from_toml("[apps.live]\ntakeover = \"reject\"\n").unwrap();
+    let engine = Engine::builder().config(config).start().unwrap();
+    let _first = engine.publish(&key("live/a")).unwrap();
+    let taken = engine.publish(&key("live/a")).err().unwrap();
+    assert_eq!(taken.kind(), ErrorKind::Exists);
+    assert!(taken.to_string().contains("live/a"), "{taken}");
+    let unlisted = engine.publish(&key("other/a")).err().unwrap();
+    assert_eq!(unlisted.kind(), ErrorKind::NotFound);
+    assert!(unlisted.to_string().contains("other"), "{unlisted}");
+}
+
+#[test]
+fn an_address_in_use_is_an_error_that_names_it_and_leaves_nothing_running() {
+    let first = serving();
+    let address = first.listeners()[0].address;
+    let error = Engine::builder().listen_rtmp(any_port()).listen_rtmp(address).start().err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::AddressInUse);
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[test]
+fn a_closed_listener_frees_its_port() {
+    let engine = serving();
+    let listener = engine.listeners().pop().unwrap();
+    engine.close_listener(listener.id).unwrap();
+    assert!(engine.listeners().is_empty());
+    let deadline = Instant::now() + WAIT;
+    while let Err(error) = engine.listen_rtmp(listener.address) {
+        assert!(Instant::now() < deadline, "{error}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn after_draining_everything_is_closed_and_says_so() {
+    let engine = serving();
+    let publisher = engine.publish(&key("live/a")).unwrap();
+    let mut subscriber = engine.subscribe(&key("live/a")).unwrap();
+    engine.blocking_drain().unwrap();
+    assert_eq!(publisher.push(keyframe(0, 10)).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(subscriber.blocking_next(WAIT).unwrap(), None);
+    assert_eq!(subscriber.end(), Some(&EndReason::Shutdown));
+    assert_eq!(engine.publish(&key("live/a")).err().unwrap().kind(), ErrorKind::Closed);
+    assert_eq!(engine.listen_rtmp(any_port()).err().unwrap().kind(), ErrorKind::Closed);
+    assert!(engine.streams().is_empty());
+}
+
+#[test]
+fn handles_outlive_their_engine() {
+    let engine = serving();
+    let publisher = engine.publish(&key("live/a")).unwrap();
+    let mut subscriber = engine.subscribe(&key("live/a")).unwrap();
+    drop(engine);
+    assert_eq!(publisher.push(keyframe(0, 10)).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(subscriber.try_next().unwrap(), None);
+}
+
+#[test]
+fn engines_in_one_process_share_nothing() {
+    let engines = [serving(), serving()];
+    let publisher = engines[0].publish(&key("live/a")).unwrap();
+    publisher.push(keyframe(0, 10)).unwrap();
+    assert_eq!(engines[0].streams()[0].state, StreamState::Live);
+    assert!(engines[1].streams().is_empty());
+    assert_eq!(engines[0].stats().streams_live, 1);
+    assert_eq!(engines[1].stats().streams_live, 0);
+}

@@ -1,0 +1,36 @@
+//! Engines that come and go. A test executable of its own: it measures its whole process.
+#![cfg(target_os = "linux")]
+
+use std::time::Duration;
+use streamengine_core::media::{Frame, FrameKind};
+use streamengine_core::{Engine, StreamKey};
+
+#[test]
+fn f47_a_thousand_engines_come_and_go_and_leave_nothing() {
+    let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+    let rss_pages = || -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse().unwrap()
+    };
+    let key: StreamKey = "live/a".parse().unwrap();
+    let keyframe = [[0x17, 1].as_slice(), &[7; 10_000]].concat();
+    let frame = Frame::new(FrameKind::Video, 0, keyframe.into());
+    let any_port = "127.0.0.1:0".parse().unwrap();
+    let address = Engine::builder().listen_rtmp(any_port).start().unwrap().listeners()[0].address;
+    let cycle = || {
+        // The same port each time; traffic in it.
+        let engine = Engine::builder().listen_rtmp(address).start().unwrap();
+        let publisher = engine.publish(&key).unwrap();
+        publisher.push(frame.clone()).unwrap();
+        let mut subscriber = engine.subscribe(&key).unwrap();
+        assert!(subscriber.blocking_next(Duration::from_secs(10)).unwrap().is_some());
+    };
+    // The allocator's arenas settle first.
+    (0..200).for_each(|_| cycle());
+    let before = (rss_pages(), count("/proc/self/task"), count("/proc/self/fd"));
+    (0..1000).for_each(|_| cycle());
+    let grown = rss_pages().saturating_sub(before.0) * 4;
+    assert!(grown <= 1024, "{grown} KiB more after 1,000 engines");
+    assert_eq!(count("/proc/self/task"), before.1, "threads");
+    assert_eq!(count("/proc/self/fd"), before.2, "descriptors");
+}

@@ -1,0 +1,188 @@
+//! Marked secrets at every door, and a search for them in everything that the engine gives out. A test executable
+//! of its own: it collects the log of its whole process.
+
+mod collect;
+mod peers;
+
+use collect::Output;
+use peers::{Echo, knock};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use streamengine_core::media::{Frame, FrameKind};
+use streamengine_core::proto::client::ClientRole;
+use streamengine_core::{
+    Action, AuthRequest, Config, Engine, EngineBuilder, EventReceiver, OnRefusal, PullConfig, PushConfig,
+    RelayState, RtmpUrl, StreamKey, StreamName,
+};
+
+/// Every secret of these tests starts so.
+pub(crate) const MARK: &str = "5ecret";
+const PUBLISH_KEY: &str = "5ecret-publish-key";
+
+fn key(name: &str) -> StreamKey {
+    name.parse().unwrap()
+}
+
+fn url(text: &str) -> RtmpUrl {
+    text.parse().unwrap()
+}
+
+fn start(builder: EngineBuilder) -> (Engine, EventReceiver) {
+    let events = builder.events();
+    (builder.start().unwrap(), events)
+}
+
+fn keyframe(at: i64) -> Frame {
+    Frame::new(FrameKind::Video, at, vec![0x17, 1, 0, 0, 0, 9].into())
+}
+
+/// Waits until the relay of `stream` is where it is wanted.
+fn until(engine: &Engine, stream: &StreamKey, wanted: impl Fn(RelayState, Option<&str>) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let relay = engine.relays().into_iter().find(|relay| relay.stream == *stream).unwrap();
+        if wanted(relay.state, relay.last_error.as_deref()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{relay:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A server with a publish key, and peers that try all ways to give secrets to it.
+fn serve(output: &Output) -> (Engine, EventReceiver) {
+    let toml =
+        format!("[rtmp]\nlisten = [\"127.0.0.1:0\"]\n[publish]\nkey = \"{PUBLISH_KEY}\"\n[apps.live]\n");
+    let config = Config::from_toml(&toml).unwrap();
+    output.add("configuration", &format!("{config:?}"));
+    let (server, events) = start(Engine::builder().config(config));
+    let address = server.listeners()[0].address;
+    for (role, app, stream) in [
+        (ClientRole::Publish, "live", "a?key=5ecret-publish-key"),
+        (ClientRole::Publish, "live", "a:5ecret-publish-key"),
+        (ClientRole::Publish, "live?key=5ecret-publish-key", "a"),
+        (ClientRole::Publish, "live", "a?key=5ecret-wrong"),
+        (ClientRole::Publish, "live", "a:5ecret-wrong"),
+        (ClientRole::Publish, "live", "a b?key=5ecret-wrong"),
+        (ClientRole::Publish, "live", "..:5ecret-wrong"),
+        (ClientRole::Publish, "live/none?token=5ecret-app", "a?key=5ecret-wrong"),
+        (ClientRole::Publish, "none?token=5ecret-app", "a"),
+        (ClientRole::Play, "live?token=5ecret-app", "a?token=5ecret-play"),
+        (ClientRole::Play, "live", "a:5ecret-play"),
+        (ClientRole::Play, "live", "\\?token=5ecret-play"),
+    ] {
+        output.add("status", &collect::statuses(&server));
+        knock(address, role, app, stream);
+    }
+    (server, events)
+}
+
+/// An engine that pushes with secrets in its URLs, to servers that quote them in their refusals among others.
+fn push(server: &Engine, output: &Output) -> (Engine, EventReceiver) {
+    let (engine, events) = start(Engine::builder());
+    let there = server.listeners()[0].address;
+    let echo = Echo::start();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = |_: RelayState, error: Option<&str>| error.is_some();
+    for (local, target) in [
+        ("live/wrong", format!("rtmp://{there}/live/w?key=5ecret-wrong&x=1")),
+        ("live/name", format!("rtmp://{there}/live/w:5ecret-wrong")),
+        ("live/auth", format!("rtmp://5ecret-user:5ecret%20pass@{}/live/x?token=5ecret-query", echo.address)),
+        ("live/long", format!("rtmp://{}/live2/5ecret-abcd-efgh-ijkl", echo.address)),
+        ("live/tls", format!("rtmps://5ecret-user:5ecret-pass@{}/live/x?token=5ecret-query", echo.address)),
+        ("live/closed", format!("rtmp://5ecret-user:5ecret-pass@{closed}/live/x?token=5ecret-query")),
+        ("live/dns", "rtmp://5ecret-user:5ecret-pass@none.invalid/live/x?token=5ecret-query".to_owned()),
+    ] {
+        let publisher = engine.publish(&key(local)).unwrap();
+        publisher.push(keyframe(0)).unwrap();
+        let mut push = PushConfig::new(key(local), url(&target));
+        push.on_refusal = OnRefusal::Fail;
+        output.add("push", &format!("{push:?}"));
+        engine.push(push).unwrap();
+        until(&engine, &key(local), refused);
+        output.add("status", &collect::statuses(&engine));
+    }
+    let publisher = engine.publish(&key("live/good")).unwrap();
+    publisher.push(keyframe(0)).unwrap();
+    let good = url(&format!("rtmp://5ecret-user:5ecret-pass@{there}/live/copy?key={PUBLISH_KEY}"));
+    engine.push(PushConfig::new(key("live/good"), good)).unwrap();
+    until(&engine, &key("live/good"), |state, _| state == RelayState::Publishing);
+    pull(server, output, echo.address);
+    output.add("status", &collect::statuses(&engine));
+    (engine, events)
+}
+
+/// Pulls what is pushed to the server, and what the other one refuses.
+fn pull(server: &Engine, output: &Output, refusing: SocketAddr) {
+    let (engine, events) = start(Engine::builder());
+    let there = server.listeners()[0].address;
+    let target =
+        |address, name| format!("rtmp://5ecret-user:5ecret%20pass@{address}/live/{name}?token=5ecret-query");
+    for (local, from) in [("in/refused", target(refusing, "x")), ("in/copy", target(there, "copy"))] {
+        let pull = PullConfig::new(url(&from), key(local));
+        output.add("pull", &format!("{pull:?}"));
+        engine.pull(pull).unwrap();
+    }
+    until(&engine, &key("in/refused"), |_, error| error.is_some());
+    until(&engine, &key("in/copy"), |state, _| state == RelayState::Playing);
+    output.add("status", &collect::statuses(&engine));
+    output.add("status", &collect::statuses(server));
+    engine.blocking_drain().unwrap();
+    output.add_events(events);
+}
+
+/// Errors and `Debug` texts of values that carry secrets.
+fn print_values(output: &Output) {
+    for text in [
+        "[publish]\nkey = 5ecret",
+        "[[push]]\nstream = \"live/a\"\nurl = \"rtmp://5ecret:5ecret@h h/a/b?5ecret\"",
+        "[[pull]]\nstream = \"live/a\"\nurl = \"http://5ecret:5ecret@h/a/b?5ecret\"",
+    ] {
+        output.add("error", &format!("{0} {0:?}", Config::from_toml(text).unwrap_err()));
+    }
+    let name = StreamName::parse("live?5ecret", "a:5ecret?5ecret").unwrap();
+    output.add("name", &format!("{name:?}"));
+    let object = [("tcUrl", "rtmp://h/live?5ecret"), ("swfUrl", "5ecret")];
+    let object = object.map(|(key, value)| {
+        (key.to_owned(), streamengine_core::proto::amf0::Amf0Value::Utf8String(value.to_owned()))
+    });
+    let peer = "127.0.0.1:1".parse().unwrap();
+    let request = AuthRequest::new(Action::Publish, name, peer, false, std::sync::Arc::new(object.into()));
+    output.add("request", &format!("{request:?}"));
+}
+
+#[test]
+fn f40_no_secret_leaves_by_log_event_status_or_error() {
+    let output = Output::collect();
+    let (server, server_events) = serve(&output);
+    let (engine, engine_events) = push(&server, &output);
+    print_values(&output);
+    engine.blocking_drain().unwrap();
+    server.blocking_drain().unwrap();
+    output.add_events(server_events);
+    output.add_events(engine_events);
+
+    let text = output.text();
+    // The search has something to search in: what must be there, and at the finest level.
+    for expected in [
+        " TRACE ",
+        "publish",
+        "wrong or missing publish key",
+        "connection closed: ",
+        "relay broken: refused: ",
+        "\"event\":\"refused\"",
+        "\"event\":\"relay\"",
+        "\"last_error\":\"",
+        "no such key",
+        "***",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in the output");
+    }
+    let leaks: Vec<_> = text.lines().filter(|line| line.contains(MARK)).collect();
+    assert!(
+        leaks.is_empty(),
+        "{} lines with secrets, such as {:#?}",
+        leaks.len(),
+        &leaks[..leaks.len().min(5)]
+    );
+}
