@@ -1,0 +1,280 @@
+//! The command line: commands, options, and the help that explains them.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use streamengine_core::{Secret, StreamKey};
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done, or ended by Ctrl-C / SIGTERM in good order (a second one ends at once)
+  1  failed while running; the last line on stderr names what failed and why
+  2  the command line or the configuration is wrong";
+
+const SERVE_HELP: &str = "\
+Examples:
+  streamengine serve                            port 1935, publish from here only
+  streamengine serve --publish-key s3cret       publish as STREAM?key=s3cret
+  streamengine serve --rtmp 127.0.0.1:0 --json  any free port, told on stdout
+  streamengine serve --config streamengine.toml --set apps.live.takeover=reject
+  streamengine serve --rtmps 0.0.0.0:443 --cert chain.pem --key key.pem
+
+Publish with   ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/NAME
+Play with      ffplay rtmp://HOST/live/NAME
+
+Settings are taken from the file, then from the environment (STREAMENGINE_LIMITS__MAX_CONNECTIONS=5000 sets \
+limits.max_connections), then from --set, then from the other options; the last one wins.
+
+With --json, stdout carries one JSON object per line: first
+  {\"event\":\"ready\",\"rtmp\":[\"127.0.0.1:40001\"],\"rtmps\":[],\"pid\":4711}
+and then the events: listener_up, publish, unpublish, play, stop, refused, closed, relay, file. Logs go to stderr.";
+
+const LOOP_HELP: &str = "\
+Examples:
+  streamengine loop clip.flv rtmp://live.example.com/app/KEY
+  streamengine loop a.flv b.flv rtmp://one.example/live/x rtmp://two.example/live/y
+  streamengine loop clip.flv --local live/clip --rtmp 0.0.0.0:1935
+  streamengine loop clip.flv rtmp://127.0.0.1/live/test --loops 3
+
+Arguments that begin with rtmp:// or rtmps:// are targets, all others are files. Files are played one after the \
+other, in real time, with a seamless seam, for ever or --loops times.
+
+A target that cannot be reached is tried again for ever. A target that refuses (bad key, name taken) before it has \
+ever accepted is given up; when no target is left and nothing is served here, the command ends with status 1. \
+--retry makes it ask again instead. With --loops, status 0 means that every target took the stream to its end without \
+interruption; frames played before it was connected are counted in the log.";
+
+const RELAY_HELP: &str = "\
+Examples:
+  streamengine relay rtmp://camera.lan/live/cam rtmp://live.example.com/app/KEY
+  streamengine relay rtmp://in.example/live/x rtmp://a.example/live/x rtmps://b.example/app/KEY
+
+Neither end need be up when it starts: what cannot be reached is tried again for ever. What is refused before it was \
+ever granted (bad key, no such stream) is given up; when the source or all targets are, the command ends with \
+status 1. --retry makes it ask again instead.";
+
+const DEMO_HELP: &str = "\
+Serves RTMP on 127.0.0.1:1935 and loops a bundled clip as live/demo. A second server on 127.0.0.1:1936 gets it \
+relayed as live/demo-copy. Where a port is taken, a free one is used and told.
+
+Examples:
+  streamengine demo
+  streamengine demo --duration 10   end after 10 s; status 0 if the copy is live";
+
+const PROBE_HELP: &str = "\
+Examples:
+  streamengine probe rtmp://127.0.0.1/live/demo
+  streamengine probe clip.flv --json";
+
+/// RTMP server, relay and file looper.
+///
+/// Serves live streams to players, relays them between servers, and plays FLV files as live streams.
+#[derive(Debug, Parser)]
+#[command(name = "streamengine", version, after_help = EXIT_STATUS)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// What to log on stderr: error, warn, info, debug, trace, or filters such as info,streamengine_core=debug
+    #[arg(
+        long,
+        global = true,
+        display_order = 900,
+        value_name = "LEVEL",
+        env = "STREAMENGINE_LOG",
+        default_value = "info"
+    )]
+    pub(crate) log: String,
+    /// Log as JSON, one object per line
+    #[arg(long, global = true, display_order = 901)]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve RTMP: let encoders publish and players play
+    #[command(after_help = with_status(SERVE_HELP))]
+    Serve(ServeArgs),
+    /// Play FLV files as a live stream, into other servers or served here
+    #[command(after_help = with_status(LOOP_HELP))]
+    Loop(LoopArgs),
+    /// Fetch a stream from one server and push it to others
+    #[command(after_help = with_status(RELAY_HELP))]
+    Relay(RelayArgs),
+    /// Show a clip served, looped and relayed to a second server, all in one process
+    #[command(after_help = with_status(DEMO_HELP))]
+    Demo(DemoArgs),
+    /// Tell what is in a stream or an FLV file: tracks, codecs, sizes, rates
+    #[command(after_help = with_status(PROBE_HELP))]
+    Probe(ProbeArgs),
+    /// Check a configuration file and tell what it means
+    #[command(after_help = EXIT_STATUS)]
+    CheckConfig(CheckArgs),
+}
+
+fn with_status(help: &str) -> String {
+    format!("{help}\n\n{EXIT_STATUS}")
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file (TOML); see check-config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Listen for RTMP here; repeatable, port 0 takes any free one [default: 0.0.0.0:1935 and [::]:1935]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) rtmp: Vec<SocketAddr>,
+    /// Listen for RTMP over TLS here; repeatable
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) rtmps: Vec<SocketAddr>,
+    /// Certificate chain for --rtmps (PEM), read again when it changes
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key for --rtmps (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// Publishing needs this key, as STREAM?key=KEY or STREAM:KEY. Better from the environment: other users of this
+    /// machine can read command lines
+    #[arg(long, value_name = "KEY", env = "STREAMENGINE_PUBLISH_KEY", hide_env_values = true)]
+    #[arg(value_parser = publish_key)]
+    pub(crate) publish_key: Option<Secret>,
+    /// Let anybody publish who can reach the port [default: from this machine only]
+    #[arg(long, conflicts_with = "publish_key")]
+    pub(crate) open: bool,
+    /// Set a value of the configuration by its dotted key; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    pub(crate) settings: Vec<(String, String)>,
+    /// Print events on stdout, one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoopArgs {
+    /// FLV files to play, and rtmp:// or rtmps:// URLs to push to
+    #[arg(required = true, value_name = "FILE|URL")]
+    pub(crate) sources_and_targets: Vec<String>,
+    /// Name of the stream in this process
+    #[arg(long, value_name = "APP/STREAM")]
+    pub(crate) local: Option<StreamKey>,
+    /// Serve the local stream to players here as well; repeatable
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address, requires = "local")]
+    pub(crate) rtmp: Vec<SocketAddr>,
+    /// How often to play the files [default: for ever]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) loops: Option<u64>,
+    /// Ask again where a target refuses
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// Print events on stdout, one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RelayArgs {
+    /// Where the stream comes from: rtmp[s]://[user:pass@]host[:port]/app/stream[?query]
+    #[arg(value_name = "FROM-URL")]
+    pub(crate) from: String,
+    /// Where it goes to
+    #[arg(required = true, value_name = "TO-URL")]
+    pub(crate) to: Vec<String>,
+    /// Ask again where the source or a target refuses
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// Print events on stdout, one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Address of the first server [default: 127.0.0.1:1935, or a free port]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) rtmp: Option<SocketAddr>,
+    /// Address of the second server [default: 127.0.0.1:1936, or a free port]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) rtmp2: Option<SocketAddr>,
+    /// End after this time [default: run until Ctrl-C]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) duration: Option<u32>,
+    /// Print events on stdout, one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// An rtmp:// or rtmps:// URL, or an FLV file
+    #[arg(value_name = "URL|FILE")]
+    pub(crate) target: String,
+    /// How long to watch a URL, from its first frame
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Configuration file (TOML)
+    pub(crate) file: PathBuf,
+}
+
+/// Whether an argument names a stream on a server rather than a file.
+pub(crate) fn is_url(argument: &str) -> bool {
+    ["rtmp://", "rtmps://"]
+        .iter()
+        .any(|scheme| argument.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected ADDR:PORT, such as 0.0.0.0:1935 or [::]:1935".to_owned())
+}
+
+fn publish_key(text: &str) -> Result<Secret, String> {
+    match text {
+        "" => Err("the key is empty".to_owned()),
+        _ => Ok(Secret::new(text)),
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or("expected KEY=VALUE, such as limits.max_connections=5000")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn targets_are_told_from_files_by_their_scheme() {
+        for url in ["rtmp://h/a/b", "rtmps://h/a/b", "RTMP://h/a/b"] {
+            assert!(is_url(url), "{url}");
+        }
+        for file in ["clip.flv", "rtmp.flv", "./rtmp:/x", "é"] {
+            assert!(!is_url(file), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_publish_key_is_not_printed() {
+        let cli = Cli::try_parse_from(["streamengine", "serve", "--publish-key", "s3cret"]).unwrap();
+        assert!(!format!("{cli:?}").contains("s3cret"));
+    }
+}

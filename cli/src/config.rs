@@ -1,0 +1,160 @@
+//! The configuration from file, environment and options; and `check-config`.
+
+use crate::Failure;
+use crate::args::ServeArgs;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use streamengine_core::{
+    AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig, StartAt, Takeover,
+};
+
+/// The configuration of `serve`: the file, then the environment, then `--set`, then the other options.
+pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
+    let mut source = match &args.config {
+        Some(path) => read(path)?,
+        None => ConfigSource::default(),
+    };
+    source.apply_env(environment()).map_err(Failure::from)?;
+    for (key, value) in &args.settings {
+        source.set(key, value).map_err(|error| error.context("--set"))?;
+    }
+    let mut config = source.build().map_err(|error| match &args.config {
+        Some(path) => error.context(path.display()),
+        None => error,
+    })?;
+    apply_options(&mut config, args);
+    config.check()?;
+    Ok(config)
+}
+
+/// The configuration of commands that have their jobs from the command line: of the environment, what says how
+/// to do them (TLS, limits, threads), not what to do.
+pub(crate) fn for_jobs() -> streamengine_core::Result<Config> {
+    let mut source = ConfigSource::default();
+    source.apply_env(environment())?;
+    let given = source.build()?;
+    let mut config = Config::default();
+    (config.tls, config.limits, config.engine, config.publish) =
+        (given.tls, given.limits, given.engine, given.publish);
+    Ok(config)
+}
+
+/// Variables that are not text cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn apply_options(config: &mut Config, args: &ServeArgs) {
+    if !args.rtmp.is_empty() {
+        config.rtmp.listen.clone_from(&args.rtmp);
+    }
+    if !args.rtmps.is_empty() {
+        config.rtmps.listen.clone_from(&args.rtmps);
+    }
+    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
+        config.rtmps.cert = Some(cert.clone());
+        config.rtmps.key = Some(key.clone());
+    }
+    if let Some(key) = &args.publish_key {
+        config.publish.key = Some(key.clone());
+        config.publish.open = false;
+    }
+    if args.open {
+        config.publish.key = None;
+        config.publish.open = true;
+    }
+}
+
+fn read(path: &Path) -> Result<ConfigSource, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("configuration {}: {error}", path.display())))?;
+    ConfigSource::from_toml(&text).map_err(|error| error.context(path.display()).into())
+}
+
+/// `check-config`: what a file means in short, or what is wrong with it.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    let config = read(path)?.build().map_err(|error| error.context(path.display()))?;
+    let mut out = std::io::stdout().lock();
+    write!(out, "{}", describe(&config))
+        .map_err(|error| Failure::running(format!("write to stdout: {error}")))
+}
+
+fn describe(config: &Config) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: &dyn std::fmt::Display| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{what:<12}{value}");
+    };
+    let default = crate::serve::listens_by_default(config);
+    line("rtmp", &if default { "0.0.0.0:1935, [::]:1935".to_owned() } else { listed(&config.rtmp.listen) });
+    line("rtmps", &listed(&config.rtmps.listen));
+    line("publishing", &config.publish_rule().describe().trim_start_matches("publishing: "));
+    match config.apps.is_empty() {
+        true => line("apps", &format_args!("any: {}", policy(&config.default_app))),
+        false => config.apps.iter().for_each(|(name, app)| line("app", &format!("{name}: {}", policy(app)))),
+    }
+    config.push.iter().for_each(|push| line("push", &pushed(push)));
+    config.pull.iter().for_each(|pull| line("pull", &pulled(pull)));
+    config.file.iter().for_each(|file| line("file", &played(file)));
+    let limits = &config.limits;
+    line(
+        "limits",
+        &format_args!("{} connections, {} not yet granted", limits.max_connections, limits.max_ungranted),
+    );
+    text
+}
+
+fn listed(addresses: &[SocketAddr]) -> String {
+    match addresses {
+        [] => "off".to_owned(),
+        _ => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn policy(app: &AppConfig) -> String {
+    format!(
+        "takeover {}, resume window {} ms, players wait {} ms for a publisher and start at {}",
+        takeover(app.takeover),
+        app.resume_window_ms,
+        app.wait_for_publisher_ms,
+        start(app.start)
+    )
+}
+
+/// As the configuration spells it.
+fn takeover(policy: Takeover) -> &'static str {
+    match policy {
+        Takeover::Reject => "reject",
+        Takeover::Replace => "replace",
+        Takeover::ReplaceIfStalled => "replace-if-stalled",
+    }
+}
+
+/// As the configuration spells it.
+fn start(at: StartAt) -> &'static str {
+    match at {
+        StartAt::Keyframe => "keyframe",
+        StartAt::LiveEdge => "live-edge",
+    }
+}
+
+fn pushed(push: &PushConfig) -> String {
+    format!("{} to {}", push.stream, push.url)
+}
+
+fn pulled(pull: &PullConfig) -> String {
+    let when = match pull.when {
+        PullWhen::Always => String::new(),
+        PullWhen::Watched => format!(" while watched, and {} ms longer", pull.linger_ms),
+    };
+    format!("{} from {}{when}", pull.stream, pull.url)
+}
+
+fn played(file: &FileConfig) -> String {
+    let paths: Vec<_> = file.paths.iter().map(|path| path.display().to_string()).collect();
+    let times = file.loops.map_or_else(|| "for ever".to_owned(), |loops| format!("{loops} times"));
+    format!("{} plays {} {times}", file.stream, paths.join(", "))
+}

@@ -1,0 +1,139 @@
+//! `demo`: the classic two-server set-up in one process, with a bundled clip.
+
+use crate::args::DemoArgs;
+use crate::host::{self, Started, Stop};
+use crate::output::{self, Console, Origin, Ready};
+use crate::{Failure, config, rates, serve};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use streamengine_core::media::timeline::{Clip, Repeat};
+use streamengine_core::{Engine, Error, ErrorKind, PushConfig, RtmpUrl, StreamKey, StreamState};
+
+static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");
+
+const FIRST_PORT: u16 = 1935;
+const SECOND_PORT: u16 = 1936;
+/// How often rates are logged where there is no terminal.
+const LOG_PERIOD: Duration = Duration::from_secs(5);
+
+/// Serves the clip and its copy until asked to end, or for `--duration`.
+pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
+    let stop = Stop::on_signals()?;
+    let (original, copy) = (key("demo")?, key("demo-copy")?);
+    let first = start(args.rtmp, FIRST_PORT)?;
+    let second = start(args.rtmp2, SECOND_PORT)?;
+    let urls = [url(&first.engine, &original)?, url(&second.engine, &copy)?];
+
+    let engines = [first.engine, second.engine];
+    engines[0].push(PushConfig::new(original.clone(), urls[1].clone()))?;
+    let clip = Clip::Memory { name: "bundled clip".to_owned(), bytes: CLIP.into() };
+    engines[0].play_clips(&original, vec![clip], Repeat::Forever)?;
+
+    let mut ready = Ready::new(&engines);
+    ready.streams = urls.to_vec();
+    let events = [(first.to_print, Origin::Server(1)), (second.to_print, Origin::Server(2))];
+    let lines = output::announce(args.json, &ready, events);
+    if !args.json {
+        welcome(&urls);
+    }
+
+    let over = async {
+        match args.duration {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds.into())).await,
+            None => std::future::pending().await,
+        }
+    };
+    let outcome = host::block_on(async {
+        tokio::select! {
+            () = stop.asked() => Ok(()),
+            () = over => check(&engines, &copy),
+            () = rates::show(&engines, console, LOG_PERIOD) => Ok(()),
+        }
+    })?;
+    let finished = host::finish(engines, lines);
+    outcome.and(finished.map_err(Failure::from))
+}
+
+fn key(stream: &str) -> Result<StreamKey, Failure> {
+    StreamKey::new("live", stream).map_err(|error| Failure::running(error.to_string()))
+}
+
+/// An engine on `asked`, or on this machine's `port`, or where that is taken on a free one.
+fn start(asked: Option<SocketAddr>, port: u16) -> Result<Started, Failure> {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match start_on(asked.unwrap_or(usual)) {
+        Err(error) if asked.is_none() && error.kind() == ErrorKind::AddressInUse => {
+            tracing::info!("{usual} is in use, taking a free port instead");
+            start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).map_err(Failure::from)
+        }
+        started => started.map_err(serve::with_way_out),
+    }
+}
+
+fn start_on(address: SocketAddr) -> Result<Started, Error> {
+    let mut config = config::for_jobs()?;
+    config.rtmp.listen = vec![address];
+    Started::new(config)
+}
+
+/// Where a stream of an engine can be played.
+fn url(engine: &Engine, stream: &StreamKey) -> Result<RtmpUrl, Failure> {
+    let listeners = engine.listeners();
+    let listener = listeners.first().ok_or_else(|| Failure::running("the demo has no listener"))?;
+    crate::relay::parse_url(&format!("rtmp://{}/{stream}", reachable(listener.address)))
+}
+
+/// An address to connect to for one that was bound: "any" means this machine.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    match bound.ip().is_unspecified() {
+        true if bound.is_ipv4() => SocketAddr::from((Ipv4Addr::LOCALHOST, bound.port())),
+        true => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, bound.port())),
+        false => bound,
+    }
+}
+
+fn welcome(urls: &[RtmpUrl; 2]) {
+    let host = host_of(&urls[0]);
+    // As texts, which can be padded.
+    let [original, copy] = urls.each_ref().map(ToString::to_string);
+    let text = format!(
+        "Two servers are running:
+  {original:<39} the bundled clip, looped
+  {copy:<39} the same, relayed to a second server
+
+Open one in VLC (Media > Open Network Stream), or:
+  ffplay {original}
+
+Publish a stream of your own (OBS: Server rtmp://{host}/live, Stream Key mine):
+  ffmpeg -re -i FILE -c copy -f flv rtmp://{host}/live/mine
+
+Ctrl-C ends the demo.
+
+",
+    );
+    // Who has closed stdout does not want to read this.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn host_of(url: &RtmpUrl) -> String {
+    match url.host().contains(':') {
+        true => format!("[{}]:{}", url.host(), url.port()),
+        false => format!("{}:{}", url.host(), url.port()),
+    }
+}
+
+/// At the end of `--duration`: whether the copy has come through.
+fn check(engines: &[Engine; 2], copy: &StreamKey) -> Result<(), Failure> {
+    let [first, second] = engines;
+    let arrived = |stream: &streamengine_core::StreamInfo| {
+        stream.key == *copy && stream.state == StreamState::Live && stream.video_frames > 0
+    };
+    if second.streams().iter().any(arrived) {
+        return Ok(());
+    }
+    let relays = first.relays();
+    let error =
+        relays.iter().find_map(|relay| relay.last_error.as_deref()).unwrap_or("no frame arrived in time");
+    Err(Failure::running(format!("the copy {copy} on the second server is not live: {error}")))
+}

@@ -1,0 +1,134 @@
+//! Runs an engine for a command: signals, the ready line, draining, and an orderly end.
+
+use crate::output::EventLines;
+use std::future::Future;
+use streamengine_core::{Config, Engine, Error, EventReceiver, ListenerInfo};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Asked for by Ctrl-C or SIGTERM. A second signal ends the process at once.
+#[derive(Clone)]
+pub(crate) struct Stop {
+    asked: CancellationToken,
+}
+
+impl Stop {
+    /// Takes the signals from now on.
+    pub(crate) fn on_signals() -> Result<Self, Error> {
+        let runtime = runtime()?;
+        let entered = runtime.enter();
+        let mut signals = Signals::new().map_err(|cause| Error::io("handle signals", cause))?;
+        drop(entered);
+        let asked = CancellationToken::new();
+        let token = asked.clone();
+        // A thread of its own, so that nothing in the command can keep a second signal waiting.
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let name = signals.next().await.1;
+                tracing::info!("{name}: ending in good order; once more ends at once");
+                token.cancel();
+                std::process::exit(128 + signals.next().await.0);
+            });
+        });
+        Ok(Self { asked })
+    }
+
+    /// Waits until the end is asked for.
+    pub(crate) async fn asked(&self) {
+        self.asked.cancelled().await;
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The next signal's number and name.
+    async fn next(&mut self) -> (i32, &'static str) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (2, "interrupted"),
+            _ = self.terminate.recv() => (15, "asked to terminate"),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> (i32, &'static str) {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => (2, "interrupted"),
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// An engine, and its events from the very start, once to act on and once to print.
+pub(crate) struct Started {
+    pub(crate) engine: Engine,
+    pub(crate) events: EventReceiver,
+    pub(crate) to_print: EventReceiver,
+}
+
+impl Started {
+    /// Starts an engine.
+    pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        let builder = Engine::builder().config(config);
+        let (events, to_print) = (builder.events(), builder.events());
+        let engine = builder.start()?;
+        engine.listeners().iter().for_each(tell);
+        Ok(Self { engine, events, to_print })
+    }
+}
+
+/// Logs an open listener.
+pub(crate) fn tell(listener: &ListenerInfo) {
+    tracing::info!(address = %listener.address, "listening for {}", listener.protocol);
+}
+
+/// Drains and stops engines, all at the same time, and waits until it has been told on stdout.
+pub(crate) fn finish<const N: usize>(engines: [Engine; N], lines: Option<EventLines>) -> Result<(), Error> {
+    let drained = block_on(drain(&engines))?;
+    drop(engines);
+    if let Some(lines) = lines {
+        lines.finish();
+    }
+    drained
+}
+
+async fn drain(engines: &[Engine]) -> Result<(), Error> {
+    let mut draining: JoinSet<_> =
+        engines.iter().cloned().map(|engine| async move { engine.drain().await }).collect();
+    let mut result = Ok(());
+    while let Some(drained) = draining.join_next().await {
+        result = result.and(drained.unwrap_or(Ok(())));
+    }
+    result
+}
+
+/// Runs a command's own waiting; the engine has threads of its own.
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
+    Ok(runtime()?.block_on(future))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::io("start the command's runtime", cause))
+}

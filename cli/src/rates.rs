@@ -1,0 +1,243 @@
+//! Live rates: one line per stream and relay, on the terminal or in the log.
+
+use crate::output::{Console, LiveLines};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+use streamengine_core::{
+    Engine, Id, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamKey, StreamState,
+};
+
+/// How often the lines on a terminal are renewed.
+const REDRAW: Duration = Duration::from_secs(1);
+
+/// Shows the rates of `engines` until dropped: on the terminal each second, else in the log each `period`.
+pub(crate) async fn show(engines: &[Engine], console: &Console, period: Duration) {
+    let mut live = console.live_lines();
+    let mut ticks = tokio::time::interval(if live.is_some() { REDRAW } else { period });
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    let mut meters: Vec<_> = engines.iter().map(|_| Meter::new()).collect();
+    loop {
+        ticks.tick().await;
+        let rows: Vec<Row> =
+            engines.iter().zip(&mut meters).flat_map(|(engine, meter)| meter.read(engine)).collect();
+        tell(&rows, live.as_mut());
+    }
+}
+
+fn tell(rows: &[Row], live: Option<&mut LiveLines>) {
+    match live {
+        Some(lines) => lines.show(&rows.iter().map(Row::line).collect::<Vec<_>>()),
+        None => rows.iter().for_each(Row::log),
+    }
+}
+
+/// What one line tells.
+#[derive(Debug, PartialEq)]
+enum Row {
+    Stream {
+        stream: StreamKey,
+        state: StreamState,
+        uptime: Duration,
+        kbits_in: u64,
+        fps: f64,
+        players: usize,
+        kbits_out: u64,
+    },
+    Relay {
+        name: String,
+        state: &'static str,
+        since: Duration,
+        kbits: u64,
+        retries: u64,
+        error: Option<String>,
+    },
+}
+
+impl Row {
+    fn line(&self) -> String {
+        match self {
+            Self::Stream { stream, state, uptime, kbits_in, fps, players, kbits_out } => format!(
+                "{:<18} {:<4} {}  {fps:>4.1} fps  in {kbits_in}, out {kbits_out} kbit/s  {players} players",
+                stream.as_str(),
+                state_name(*state),
+                clock(*uptime),
+            ),
+            Self::Relay { name, state, since, kbits, retries, error } => {
+                let error = error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
+                let retries = if *retries > 0 { format!("  {retries} retries") } else { String::new() };
+                format!("  {state} {}  {kbits} kbit/s  {name}{retries}{error}", clock(*since))
+            }
+        }
+    }
+
+    fn log(&self) {
+        match self {
+            Self::Stream { stream, state, kbits_in, fps, players, kbits_out, .. } => {
+                let fps = (fps * 10.0).round() / 10.0;
+                tracing::info!(%stream, state = state_name(*state), kbits_in, fps, players, kbits_out, "rates");
+            }
+            Self::Relay { name, state, kbits, retries, error, .. } => {
+                let error = error.as_deref();
+                tracing::info!(relay = name, state, kbits, retries, error, "rates");
+            }
+        }
+    }
+}
+
+fn state_name(state: StreamState) -> &'static str {
+    match state {
+        StreamState::Idle => "idle",
+        StreamState::Live => "live",
+        StreamState::Away => "away",
+        StreamState::Ended => "ended",
+    }
+}
+
+/// `1:02:03`
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Counter {
+    StreamBytes(StreamKey),
+    StreamFrames(StreamKey),
+    Player(Id),
+    Relay(String),
+}
+
+/// Turns counters into rates: the growth since the last reading.
+struct Meter {
+    last: HashMap<Counter, u64>,
+    next: HashMap<Counter, u64>,
+    read_at: Instant,
+    elapsed: Duration,
+}
+
+impl Meter {
+    fn new() -> Self {
+        Self { last: HashMap::new(), next: HashMap::new(), read_at: Instant::now(), elapsed: Duration::ZERO }
+    }
+
+    fn read(&mut self, engine: &Engine) -> Vec<Row> {
+        let now = Instant::now();
+        self.elapsed = now.duration_since(self.read_at);
+        self.read_at = now;
+        let (sessions, relays) = (engine.sessions(), engine.relays());
+        let mut rows = Vec::new();
+        for stream in engine.streams() {
+            rows.push(self.stream(&stream, &sessions));
+        }
+        for relay in &relays {
+            rows.push(self.relay(relay));
+        }
+        // What was not read this time is gone, and forgotten.
+        self.last = std::mem::take(&mut self.next);
+        rows
+    }
+
+    fn stream(&mut self, stream: &StreamInfo, sessions: &[SessionInfo]) -> Row {
+        let key = &stream.key;
+        let of_it = |session: &&SessionInfo| {
+            session.role == SessionRole::Player && session.stream.as_ref() == Some(key)
+        };
+        let players: Vec<_> = sessions.iter().filter(of_it).collect();
+        let sent: u64 =
+            players.iter().map(|player| self.growth(Counter::Player(player.id), player.bytes_out)).sum();
+        let received = self.growth(Counter::StreamBytes(key.clone()), stream.bytes_in);
+        let frames = self.growth(Counter::StreamFrames(key.clone()), stream.video_frames);
+        Row::Stream {
+            stream: key.clone(),
+            state: stream.state,
+            uptime: stream.uptime,
+            kbits_in: self.kbits(received),
+            fps: self.per_second(frames),
+            players: players.len(),
+            kbits_out: self.kbits(sent),
+        }
+    }
+
+    fn relay(&mut self, relay: &RelayStatus) -> Row {
+        let bytes = relay.bytes_sent + relay.bytes_received;
+        let moved = self.growth(Counter::Relay(relay.id.to_string()), bytes);
+        Row::Relay {
+            name: crate::relay::name(relay),
+            state: relay.state.as_str(),
+            since: Duration::from_millis(relay.since_ms),
+            kbits: self.kbits(moved),
+            retries: relay.retries,
+            error: relay.last_error.clone(),
+        }
+    }
+
+    /// How much a counter has grown. One that is new, or starts again, grew from nothing.
+    fn growth(&mut self, counter: Counter, total: u64) -> u64 {
+        let before = self.last.get(&counter).copied().unwrap_or(0);
+        self.next.insert(counter, total);
+        total.checked_sub(before).unwrap_or(total)
+    }
+
+    fn per_second(&self, count: u64) -> f64 {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+    }
+
+    fn kbits(&self, bytes: u64) -> u64 {
+        (self.per_second(bytes) * 8.0 / 1000.0).round() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_the_growth_since_the_last_reading() {
+        let mut meter = Meter::new();
+        meter.elapsed = Duration::from_secs(2);
+        let counter = Counter::Player(Id(1));
+        assert_eq!(meter.growth(counter.clone(), 500), 500, "new: from nothing");
+        meter.last = std::mem::take(&mut meter.next);
+        assert_eq!(meter.growth(counter.clone(), 1_500), 1_000);
+        meter.last = std::mem::take(&mut meter.next);
+        assert_eq!(meter.growth(counter, 100), 100, "a counter that starts again");
+        assert_eq!(meter.kbits(1_000), 4);
+        assert!((meter.per_second(50) - 25.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn lines_fit_a_terminal_of_80_columns_and_tell_what_is_wrong() {
+        let stream = Row::Stream {
+            stream: "live/demo-copy".parse().unwrap(),
+            state: StreamState::Live,
+            uptime: Duration::from_secs(3_600),
+            kbits_in: 6_000,
+            fps: 60.0,
+            players: 12,
+            kbits_out: 72_000,
+        };
+        assert_eq!(
+            stream.line(),
+            "live/demo-copy     live 1:00:00  60.0 fps  in 6000, out 72000 kbit/s  12 players"
+        );
+        let relay = Row::Relay {
+            name: "push to rtmp://h/live/x".to_owned(),
+            state: "backing-off",
+            since: Duration::from_secs(2),
+            kbits: 0,
+            retries: 3,
+            error: Some("connection refused".to_owned()),
+        };
+        assert_eq!(
+            relay.line(),
+            "  backing-off 0:00:02  0 kbit/s  push to rtmp://h/live/x  3 retries: connection refused"
+        );
+    }
+
+    #[test]
+    fn a_clock_shows_hours() {
+        assert_eq!(clock(Duration::from_secs(3_723)), "1:02:03");
+    }
+}

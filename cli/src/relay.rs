@@ -1,0 +1,228 @@
+//! `loop` and `relay`: a file or a remote stream into other servers.
+
+use crate::args::{LoopArgs, RelayArgs, is_url};
+use crate::host::{self, Started, Stop};
+use crate::output::{self, Console, Origin, Ready};
+use crate::{Failure, config, rates, serve};
+use std::path::PathBuf;
+use std::time::Duration;
+use streamengine_core::{
+    Engine, EventReceiver, FileConfig, FileState, OnRefusal, PullConfig, PushConfig, RelayDirection,
+    RelayState, RelayStatus, RtmpUrl, StreamKey,
+};
+
+/// How often rates are logged where there is no terminal.
+const LOG_PERIOD: Duration = Duration::from_secs(5);
+/// After the last loop: how long targets may take to get the rest.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// `loop`: plays files into targets, and serves them here if asked to.
+pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure> {
+    let (urls, files): (Vec<_>, Vec<_>) =
+        args.sources_and_targets.iter().partition(|argument| is_url(argument));
+    let targets = urls.into_iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
+    if files.is_empty() {
+        return Err(Failure::usage(
+            "loop: no file given; arguments that begin with rtmp:// or rtmps:// are targets",
+        ));
+    }
+    if targets.is_empty() && args.rtmp.is_empty() {
+        return Err(Failure::usage(
+            "loop: no target; give an rtmp:// URL, or --local APP/STREAM with --rtmp ADDR:PORT",
+        ));
+    }
+    let stream = args.local.clone().map_or_else(|| private_name("loop"), Ok)?;
+    let mut file = FileConfig::new(stream.clone(), files.into_iter().map(PathBuf::from).collect());
+    file.loops = args.loops;
+
+    let stop = Stop::on_signals()?;
+    let mut config = config::for_jobs()?;
+    config.rtmp.listen.clone_from(&args.rtmp);
+    let rule = config.publish_rule();
+    let Started { engine, events, to_print } = Started::new(config).map_err(serve::with_way_out)?;
+    if !args.rtmp.is_empty() {
+        tracing::info!("{}", rule.describe());
+    }
+    push_all(&engine, &stream, targets, on_refusal(args.retry))?;
+    engine.play_file(file)?;
+    let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
+    let serves = if args.rtmp.is_empty() { Serves::TargetsOnly } else { Serves::PlayersToo };
+    let outcome =
+        work(&engine, events, &stop, console, |engine| loop_verdict(engine, serves)).and_then(|ended| {
+            match ended {
+                Ended::Done => host::block_on(delivered(&engine))?,
+                Ended::Asked => Ok(()),
+            }
+        });
+    let finished = host::finish([engine], lines);
+    outcome.and(finished.map_err(Failure::from))
+}
+
+/// `relay`: fetches a stream and pushes it to targets.
+pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failure> {
+    let from = parse_url(&args.from)?;
+    let targets = args.to.iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
+    let stream = private_name("relay")?;
+    let stop = Stop::on_signals()?;
+    let Started { engine, events, to_print } = Started::new(config::for_jobs()?)?;
+    push_all(&engine, &stream, targets, on_refusal(args.retry))?;
+    let mut pull = PullConfig::new(from, stream);
+    pull.on_refusal = on_refusal(args.retry);
+    engine.pull(pull)?;
+    let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
+    let outcome = work(&engine, events, &stop, console, relay_verdict).map(drop);
+    let finished = host::finish([engine], lines);
+    outcome.and(finished.map_err(Failure::from))
+}
+
+/// Where a stream goes besides the targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    /// Nowhere: without targets there is nothing to do.
+    TargetsOnly,
+    /// To players of this process as well.
+    PlayersToo,
+}
+
+/// Why a command's work is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Nothing is left to do.
+    Done,
+    /// A signal asked for it.
+    Asked,
+}
+
+type Verdict = Option<Result<Ended, Failure>>;
+
+/// Works until `verdict` is there or a signal asks for the end. The verdict is looked for at each event, in what the
+/// engine tells of itself, so that lost events do not matter.
+fn work(
+    engine: &Engine,
+    mut events: EventReceiver,
+    stop: &Stop,
+    console: &Console,
+    verdict: impl Fn(&Engine) -> Verdict,
+) -> Result<Ended, Failure> {
+    let decided = async {
+        loop {
+            if let Some(verdict) = verdict(engine) {
+                return verdict;
+            }
+            if events.next().await.is_none() {
+                return Err(Failure::running("the engine has stopped"));
+            }
+        }
+    };
+    host::block_on(async {
+        tokio::select! {
+            () = stop.asked() => Ok(Ended::Asked),
+            outcome = decided => outcome,
+            () = rates::show(std::slice::from_ref(engine), console, LOG_PERIOD) => Ok(Ended::Done),
+        }
+    })?
+}
+
+fn loop_verdict(engine: &Engine, serves: Serves) -> Verdict {
+    let files = engine.files();
+    if let Some(file) = files.iter().find(|file| file.state == FileState::Failed) {
+        let error = file.error.as_deref().unwrap_or("failed");
+        return Some(Err(Failure::running(format!("loop into {}: {error}", file.stream))));
+    }
+    if files.iter().all(|file| file.state != FileState::Playing) {
+        return Some(Ok(Ended::Done));
+    }
+    match serves {
+        Serves::TargetsOnly => all_failed(&engine.relays(), RelayDirection::Push).map(Err),
+        Serves::PlayersToo => None,
+    }
+}
+
+fn relay_verdict(engine: &Engine) -> Verdict {
+    let relays = engine.relays();
+    let failed = |direction| all_failed(&relays, direction);
+    failed(RelayDirection::Pull).or_else(|| failed(RelayDirection::Push)).map(Err)
+}
+
+/// The failure of a command whose relays of one direction have all been given up.
+fn all_failed(relays: &[RelayStatus], direction: RelayDirection) -> Option<Failure> {
+    let of_it: Vec<_> = relays.iter().filter(|relay| relay.direction == direction).collect();
+    let failed = !of_it.is_empty() && of_it.iter().all(|relay| relay.state == RelayState::Failed);
+    failed.then(|| Failure::running(of_it.iter().map(|relay| why(relay)).collect::<Vec<_>>().join("; ")))
+}
+
+pub(crate) fn why(relay: &RelayStatus) -> String {
+    format!("{}: {}", name(relay), relay.last_error.as_deref().unwrap_or("given up"))
+}
+
+/// Waits until the targets have got the rest of a stream that is over; an error where one has not got everything.
+async fn delivered(engine: &Engine) -> Result<(), Failure> {
+    let mut events = engine.events();
+    let all_idle = async { while !engine.relays().iter().all(is_over) && events.next().await.is_some() {} };
+    // What is not delivered by then is told below.
+    let _ = tokio::time::timeout(DELIVERY_TIMEOUT, all_idle).await;
+    tell_late_starts(engine);
+    let missed: Vec<_> = engine.relays().iter().filter_map(missed).collect();
+    if missed.is_empty() { Ok(()) } else { Err(Failure::running(missed.join("; "))) }
+}
+
+/// Files play from the start on, targets take frames from when they have let us in.
+fn tell_late_starts(engine: &Engine) {
+    let played: u64 = engine.files().iter().map(|file| file.frames).sum();
+    for relay in engine.relays().iter().filter(|relay| relay.frames < played) {
+        let missed = played - relay.frames;
+        tracing::info!("{}: {missed} of {played} frames were played while it was not connected", name(relay));
+    }
+}
+
+fn is_over(relay: &RelayStatus) -> bool {
+    relay.state == RelayState::Failed || (relay.state == RelayState::Idle && relay.frames > 0)
+}
+
+/// What a target has not got, in words.
+fn missed(relay: &RelayStatus) -> Option<String> {
+    match relay {
+        _ if !is_over(relay) => Some(format!("{}: not delivered in time ({})", name(relay), relay.state)),
+        _ if relay.state == RelayState::Failed => Some(why(relay)),
+        _ if relay.retries > 0 => {
+            Some(format!("{}: a part was not delivered: {} attempts", name(relay), relay.attempts))
+        }
+        _ => None,
+    }
+}
+
+/// What a relay is called in messages. URLs print masked.
+pub(crate) fn name(relay: &RelayStatus) -> String {
+    match relay.direction {
+        RelayDirection::Push => format!("push to {}", relay.url),
+        RelayDirection::Pull => format!("pull from {}", relay.url),
+    }
+}
+
+fn push_all(
+    engine: &Engine,
+    stream: &StreamKey,
+    targets: Vec<RtmpUrl>,
+    on_refusal: OnRefusal,
+) -> Result<(), Failure> {
+    for url in targets {
+        let mut push = PushConfig::new(stream.clone(), url);
+        push.on_refusal = on_refusal;
+        engine.push(push)?;
+    }
+    Ok(())
+}
+
+fn on_refusal(retry: bool) -> OnRefusal {
+    if retry { OnRefusal::Retry } else { OnRefusal::Fail }
+}
+
+/// The text itself is not repeated in the error: it may hold a password.
+pub(crate) fn parse_url(text: &str) -> Result<RtmpUrl, Failure> {
+    text.parse().map_err(|error| Failure::usage(format!("rtmp URL: {error}")))
+}
+
+/// The name of a stream that nobody outside sees.
+pub(crate) fn private_name(stream: &str) -> Result<StreamKey, Failure> {
+    StreamKey::new("local", stream).map_err(|error| Failure::usage(error.to_string()))
+}

@@ -1,0 +1,78 @@
+//! `serve`: RTMP and RTMPS listeners, and what else the configuration says.
+
+use crate::args::ServeArgs;
+use crate::host::{self, Started, Stop};
+use crate::output::{self, Console, Origin, Ready};
+use crate::{Failure, config, rates};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use streamengine_core::{Config, Engine, Error, ErrorKind};
+
+/// RTMP's port.
+const PORT: u16 = 1935;
+/// How often rates are logged where there is no terminal.
+const LOG_PERIOD: Duration = Duration::from_secs(60);
+
+/// Serves until it is asked to end.
+pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
+    let stop = Stop::on_signals()?;
+    let config = config::for_serve(&args)?;
+    let rule = config.publish_rule();
+    let Started { engine, to_print, .. } = start(config).map_err(with_way_out)?;
+    tracing::info!("{}", rule.describe());
+    let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
+    let engines = [engine];
+    host::block_on(async {
+        tokio::select! {
+            () = stop.asked() => {}
+            () = rates::show(&engines, console, LOG_PERIOD) => {}
+        }
+    })?;
+    match host::finish(engines, lines) {
+        Err(error) if error.kind() == ErrorKind::Timeout => tracing::warn!("{error}"),
+        drained => drained?,
+    }
+    Ok(())
+}
+
+/// Whether the configuration names no address to listen on.
+pub(crate) fn listens_by_default(config: &Config) -> bool {
+    config.rtmp.listen.is_empty() && config.rtmps.listen.is_empty()
+}
+
+fn start(mut config: Config) -> Result<Started, Error> {
+    let by_default = listens_by_default(&config);
+    if by_default {
+        config.rtmp.listen = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))];
+    }
+    let started = Started::new(config)?;
+    if by_default {
+        listen_on_ipv6(&started.engine)?;
+    }
+    Ok(started)
+}
+
+/// IPv6 may be switched off on a machine; that is worth a line but does not keep anybody on IPv4 waiting.
+fn listen_on_ipv6(engine: &Engine) -> Result<(), Error> {
+    match engine.listen_rtmp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))) {
+        Err(error) if error.kind() != ErrorKind::AddressInUse => {
+            tracing::warn!("serving on IPv4 only: {error}");
+            Ok(())
+        }
+        listening => listening.map(|listener| host::tell(&listener)),
+    }
+}
+
+/// The error of a start, with what to do about it.
+pub(crate) fn with_way_out(error: Error) -> Failure {
+    let hint = match error.kind() {
+        ErrorKind::AddressInUse => {
+            "; choose another address with --rtmp ADDR:PORT (port 0 takes any free one)"
+        }
+        ErrorKind::Permission => "; ports below 1024 may need more rights",
+        _ => "",
+    };
+    let mut failure = Failure::from(error);
+    failure.text.push_str(hint);
+    failure
+}

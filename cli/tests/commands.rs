@@ -1,0 +1,376 @@
+//! The command line's promises to people and scripts: help, the ready line, events, exit status, secrets.
+#![cfg(unix)]
+
+mod process;
+
+use process::{Process, run, run_with};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const ANY: &str = "127.0.0.1:0";
+
+fn project(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn file(directory: &TempDir, name: &str, content: impl AsRef<[u8]>) -> String {
+    let path = directory.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The first second and a half of the bundled clip.
+fn short_clip(directory: &TempDir) -> String {
+    let clip = std::fs::read(project("examples/media/demo.flv")).unwrap();
+    file(directory, "short.flv", &clip[..64 * 1024])
+}
+
+fn serve(args: &[&str]) -> (Process, u16) {
+    let process = Process::start(&[&["serve", "--rtmp", ANY, "--json"], args].concat());
+    let ready = process.event();
+    let port = Process::port(&ready, 0);
+    (process, port)
+}
+
+#[test]
+fn help_of_every_command_has_examples_and_exit_status() {
+    for name in ["serve", "loop", "relay", "demo", "probe"] {
+        let ended = run(&[name, "--help"]);
+        assert_eq!(ended.code, Some(0), "{name}");
+        for part in ["Examples:", "Exit status:", &format!("streamengine {name}")] {
+            assert!(ended.stdout.contains(part), "{name} lacks {part}");
+        }
+    }
+    let help = run(&["--help"]).stdout;
+    assert!(help.contains("check-config") && help.contains("Exit status:"), "{help}");
+}
+
+#[test]
+fn the_sample_configuration_is_valid_also_with_all_its_settings_taken_up() {
+    let sample = std::fs::read_to_string(project("examples/streamengine.toml")).unwrap();
+    let directory = TempDir::new().unwrap();
+    let settings = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    let all: Vec<String> = sample.lines().map(settings).collect();
+    for (text, part) in
+        [(sample.clone(), "this machine only"), (all.join("\n"), "live/clip plays clip.flv 3 times")]
+    {
+        let ended = run(&["check-config", &file(&directory, "sample.toml", text)]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains(part), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn the_sample_configuration_names_every_setting() {
+    let sample = std::fs::read_to_string(project("examples/streamengine.toml")).unwrap();
+    let mut names = 0;
+    for section in ["", "rtmp.", "rtmps.", "publish.", "default_app.", "tls.", "engine.", "limits."] {
+        let ended = run(&["serve", "--set", &format!("{section}nope=1")]);
+        assert_eq!(ended.code, Some(2));
+        let (_, known) = ended.stderr.split_once("expected").unwrap();
+        for name in known.lines().next().unwrap().split('`').skip(1).step_by(2) {
+            assert!(
+                sample.contains(&format!("{name} =")) || sample.contains(&format!("[{name}")),
+                "{section}{name}"
+            );
+            names += 1;
+        }
+    }
+    assert!(names > 40, "only {names} settings found");
+}
+
+#[test]
+fn a_wrong_configuration_is_status_2_and_names_the_line_and_the_nearest_key() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, "wrong.toml", "[rtmp]\nlisten = []\n[limits]\nmax_conections = 5\n");
+    for args in [&["check-config", path.as_str()][..], &["serve", "--config", &path]] {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(2));
+        for part in [path.as_str(), "line 4", "did you mean `max_connections`?"] {
+            assert!(ended.stderr.contains(part), "{args:?}: {}", ended.stderr);
+        }
+    }
+    assert_eq!(run(&["check-config", "/no/such/file"]).code, Some(2));
+}
+
+#[test]
+fn a_wrong_command_line_is_status_2() {
+    for args in [
+        &["serve", "--publish-key", "a", "--open"][..],
+        &["serve", "--publish-key", ""],
+        &["serve", "--rtmp", "nowhere"],
+        &["serve", "--rtmps", ANY],
+        &["serve", "--rtmps", ANY, "--cert", "c.pem"],
+        &["serve", "--set", "limits"],
+        &["serve", "--log", "=="],
+        &["loop", "rtmp://127.0.0.1/live/x"],
+        &["loop", "clip.flv"],
+        &["loop", "clip.flv", "--local", "live/x"],
+        &["loop", "clip.flv", "--rtmp", ANY],
+        &["loop", "clip.flv", "rtmp://127.0.0.1/live/x", "--loops", "0"],
+        &["relay", "rtmp://127.0.0.1/live/x"],
+        &["relay", "clip.flv", "rtmp://127.0.0.1/live/x"],
+        &["unknown"],
+    ] {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stdout.is_empty() && !ended.stderr.is_empty(), "{args:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn the_first_line_for_scripts_tells_the_addresses_really_bound() {
+    let process = Process::start(&["serve", "--rtmp", ANY, "--rtmp", ANY, "--json"]);
+    let ready = process.event();
+    assert_eq!(ready["event"], "ready");
+    assert!(ready["pid"].is_u64());
+    assert_eq!(ready["rtmps"], serde_json::json!([]));
+    for index in 0..2 {
+        let port = Process::port(&ready, index);
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+    assert_ne!(Process::port(&ready, 0), Process::port(&ready, 1));
+}
+
+#[test]
+fn rtmps_listens_with_a_certificate_from_files() {
+    let directory = TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let cert = file(&directory, "cert.pem", made.cert.pem());
+    let key = file(&directory, "key.pem", made.signing_key.serialize_pem());
+    let process = Process::start(&["serve", "--rtmps", ANY, "--cert", &cert, "--key", &key, "--json"]);
+    let ready = process.event();
+    assert_eq!(ready["rtmp"], serde_json::json!([]), "no plain listener was asked for");
+    let address = ready["rtmps"][0].as_str().unwrap();
+    std::net::TcpStream::connect(address).unwrap();
+
+    let broken = run(&["serve", "--rtmps", ANY, "--cert", &key, "--key", &key]);
+    assert_eq!(broken.code, Some(1));
+    assert!(broken.stderr.contains("key.pem"), "{}", broken.stderr);
+}
+
+#[test]
+fn both_signals_drain_with_status_0_within_5_s() {
+    for signal in ["TERM", "INT"] {
+        let (mut process, port) = serve(&[]);
+        let _connected = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let start = Instant::now();
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0), "{signal}");
+        assert!(start.elapsed() < Duration::from_secs(5), "{signal}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn an_address_in_use_is_status_1_and_names_the_way_out() {
+    let taken = TcpListener::bind(ANY).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = run(&["serve", "--rtmp", &address, "--json"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.is_empty(), "not ready: {}", ended.stdout);
+    for part in [address.as_str(), "in use", "--rtmp ADDR:PORT"] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn the_start_tells_who_may_publish() {
+    for (args, env, part) in [
+        (&[][..], &[][..], "from this machine only"),
+        (&["--open"], &[], "open to everybody"),
+        (&["--publish-key", "s3cret"], &[], "with the key"),
+        (&[], &[("STREAMENGINE_PUBLISH_KEY", "s3cret")], "with the key"),
+        (&[], &[("STREAMENGINE_PUBLISH__OPEN", "true")], "open to everybody"),
+    ] {
+        let args = [&["serve", "--rtmp", ANY, "--json", "--log", "trace"], args].concat();
+        let mut process = Process::start_with(&args, env);
+        assert_eq!(process.event()["event"], "ready");
+        process.signal("TERM");
+        process.wait();
+        let log = process.stderr();
+        assert!(log.contains(part), "{args:?}: {log}");
+        assert!(!log.contains("s3cret"), "the key was logged: {log}");
+    }
+}
+
+#[test]
+fn options_win_over_environment_and_that_over_the_file() {
+    let directory = TempDir::new().unwrap();
+    let config = file(&directory, "c.toml", "[rtmp]\nlisten = [\"203.0.113.1:1\"]\n[publish]\nkey = \"k\"\n");
+    let env = [("STREAMENGINE_RTMP__LISTEN", "[\"127.0.0.1:0\", \"127.0.0.1:0\"]")];
+    let mut process = Process::start_with(&["serve", "--config", &config, "--json", "--open"], &env);
+    assert_eq!(process.event()["rtmp"].as_array().unwrap().len(), 2);
+    process.signal("TERM");
+    process.wait();
+    assert!(process.stderr().contains("open to everybody"));
+
+    let options = ["serve", "--config", &config, "--json", "--rtmp", ANY];
+    assert_eq!(Process::start_with(&options, &env).event()["rtmp"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn urls_are_never_told_with_their_secrets() {
+    for url in [
+        "rtmp://user:s3cret@127.0.0.1:99999/live/x",
+        "rtmp://user:s3cret@/live/x",
+        "rtmp://127.0.0.1/x?s3cret",
+    ] {
+        let ended = run(&["loop", "clip.flv", url]);
+        assert_eq!(ended.code, Some(2), "{url}");
+        assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
+    }
+    let ended = run(&["probe", "rtmp://user:s3cret@127.0.0.1:1/live/x?key=s3cret", "--log", "trace"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("127.0.0.1:1/live/x?***") && !ended.stderr.contains("s3cret"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_source_that_refuses_ends_relay_with_status_1_and_its_words() {
+    let (_source, port) = serve(&["--set", "default_app.wait_for_publisher_ms=0"]);
+    let from = format!("rtmp://127.0.0.1:{port}/live/missing");
+    let ended = run(&["relay", &from, "rtmp://127.0.0.1:1/live/x"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains(&from), "{}", ended.stderr);
+}
+
+#[test]
+fn a_target_that_refuses_the_key_ends_loop_with_status_1_and_its_words() {
+    let directory = TempDir::new().unwrap();
+    let (_server, port) = serve(&["--publish-key", "right"]);
+    let url = format!("rtmp://127.0.0.1:{port}/live/x?key=wr0ng");
+    let ended = run(&["loop", &short_clip(&directory), &url]);
+    assert_eq!(ended.code, Some(1));
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(last.contains("/live/x?***") && last.contains("wrong or missing publish key"), "{last}");
+    assert!(!ended.stderr.contains("wr0ng"), "{}", ended.stderr);
+}
+
+#[test]
+fn with_retry_a_target_that_refuses_is_asked_again_until_a_signal_ends_the_loop() {
+    let directory = TempDir::new().unwrap();
+    let (_server, port) = serve(&["--publish-key", "right"]);
+    let url = format!("rtmp://127.0.0.1:{port}/live/x?key=wrong");
+    let mut process = Process::start(&["loop", &short_clip(&directory), &url, "--retry", "--json"]);
+    let backing_off = |process: &Process| while process.until("relay")["state"] != "backing-off" {};
+    backing_off(&process);
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+}
+
+#[test]
+fn a_loop_that_was_delivered_ends_with_status_0() {
+    let directory = TempDir::new().unwrap();
+    let (server, port) = serve(&[]);
+    let url = format!("rtmp://127.0.0.1:{port}/live/x");
+    let ended = run(&["loop", &short_clip(&directory), &url, "--loops", "2", "--json"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.starts_with("{\"event\":\"ready\""), "{}", ended.stdout);
+    let events: Vec<serde_json::Value> =
+        ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let frames = |event: &str| events.iter().rfind(|line| line["event"] == event).unwrap()["frames"].as_u64();
+    assert!(frames("file") > Some(200), "{}", ended.stdout);
+    assert_eq!(frames("relay"), frames("file"), "the target got every frame");
+    assert_eq!(server.until("publish")["stream"], "live/x");
+    assert_eq!(server.until("unpublish")["reason"], "unpublished");
+}
+
+#[test]
+fn a_loop_whose_target_is_away_at_the_end_has_status_1() {
+    let directory = TempDir::new().unwrap();
+    let closed = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+    let ended = run(&["loop", &short_clip(&directory), &format!("rtmp://{closed}/live/x"), "--loops", "1"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.lines().last().unwrap().contains(&closed.to_string()), "{}", ended.stderr);
+}
+
+#[test]
+fn a_signal_ends_loop_and_relay_with_a_clean_unpublish_and_status_0() {
+    let directory = TempDir::new().unwrap();
+    let (from, from_port) = serve(&[]);
+    let (to, to_port) = serve(&[]);
+    let source = format!("rtmp://127.0.0.1:{from_port}/live/x");
+    let target = format!("rtmp://127.0.0.1:{to_port}/live/y");
+    let mut looping = Process::start(&["loop", &short_clip(&directory), &source]);
+    from.until("publish");
+    let mut relaying = Process::start(&["relay", &source, &target]);
+    to.until("publish");
+    for (process, server) in [(&mut relaying, &to), (&mut looping, &from)] {
+        let start = Instant::now();
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0), "{}", process.stderr());
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(server.until("unpublish")["reason"], "unpublished");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_played_is_status_1_and_is_named() {
+    let directory = TempDir::new().unwrap();
+    for (name, content) in [("empty.flv", &b""[..]), ("text.flv", b"not a video")] {
+        let path = file(&directory, name, content);
+        for args in [&["loop", path.as_str(), "rtmp://127.0.0.1:1/live/x"][..], &["probe", &path]] {
+            let ended = run(args);
+            assert_eq!(ended.code, Some(1), "{args:?}");
+            assert!(ended.stderr.contains(name) && ended.stderr.contains("byte 0"), "{}", ended.stderr);
+        }
+    }
+    let ended = run(&["probe", "/no/such.flv"]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("/no/such.flv"), "{ended:?}");
+}
+
+#[test]
+fn probe_tells_what_is_in_a_file_and_in_a_stream() {
+    let directory = TempDir::new().unwrap();
+    let clip = project("examples/media/demo.flv");
+    let (server, port) = serve(&[]);
+    let url = format!("rtmp://127.0.0.1:{port}/live/x");
+    let _looping = Process::start(&["loop", &short_clip(&directory), &url]);
+    server.until("publish");
+    for args in
+        [&["probe", "--json", clip.to_str().unwrap()][..], &["probe", "--json", "--seconds", "1", &url]]
+    {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(told["tracks"][0]["codec"], "H.264", "{told}");
+        assert_eq!((&told["tracks"][0]["width"], &told["tracks"][0]["height"]), (&640.into(), &360.into()));
+        assert_eq!(told["tracks"][1]["sample_rate"], 48_000);
+    }
+    let text = run(&["probe", clip.to_str().unwrap()]).stdout;
+    assert!(text.contains("640x360") && text.contains("48000 Hz"), "{text}");
+}
+
+#[test]
+fn the_demo_serves_a_clip_and_its_copy_and_ends_by_itself() {
+    let env = [("STREAMENGINE_LOG", "warn")];
+    let ended = run_with(&["demo", "--rtmp", ANY, "--rtmp2", ANY, "--duration", "3", "--json"], &env);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines: Vec<serde_json::Value> =
+        ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let port = Process::port(&lines[0], 1);
+    assert_eq!(lines[0]["streams"][1], format!("rtmp://127.0.0.1:{port}/live/demo-copy"));
+    let published = |server: u8, stream: &str| {
+        lines
+            .iter()
+            .any(|line| line["event"] == "publish" && line["server"] == server && line["stream"] == stream)
+    };
+    assert!(published(1, "live/demo") && published(2, "live/demo-copy"), "{}", ended.stdout);
+}
+
+#[test]
+fn stdout_ends_with_the_process_and_carries_nothing_but_events() {
+    let (mut process, _) = serve(&[]);
+    assert_eq!(process.event()["event"], "listener_up");
+    process.signal("TERM");
+    process.wait();
+    assert!(process.is_silent());
+}

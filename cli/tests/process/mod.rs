@@ -1,0 +1,134 @@
+//! The binary as a process: its lines as they come, its exit status in time, and its end when a test fails.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything that should come soon; only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_streamengine"));
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STREAMENGINE_"))
+    {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(args: &[&str]) -> Ended {
+    run_with(args, &[])
+}
+
+/// Runs the binary with environment variables to its end.
+pub(crate) fn run_with(args: &[&str], env: &[(&str, &str)]) -> Ended {
+    let mut process = Process::start_with(args, env);
+    let status = process.wait();
+    let lines: Vec<String> = process.lines.iter().collect();
+    Ended { code: status.code(), stdout: lines.join("\n"), stderr: process.stderr() }
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A running process; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Process {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut child = command(args)
+            .envs(env.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)).ok();
+        });
+        let mut errors = child.stderr.take().unwrap();
+        let stderr = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            errors.read_to_end(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        });
+        Self { child, lines, stderr: Some(stderr) }
+    }
+
+    /// The next line of stdout as JSON.
+    pub(crate) fn event(&self) -> serde_json::Value {
+        let line = self.lines.recv_timeout(PATIENCE).expect("a line on stdout in time");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("not JSON: {line}: {error}"))
+    }
+
+    /// Lines of stdout up to the event of this name.
+    pub(crate) fn until(&self, event: &str) -> serde_json::Value {
+        loop {
+            let next = self.event();
+            if next["event"] == event {
+                return next;
+            }
+        }
+    }
+
+    /// Whether stdout has ended.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.lines.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected))
+    }
+
+    /// The port of the n-th RTMP listener, from the ready line.
+    pub(crate) fn port(ready: &serde_json::Value, index: usize) -> u16 {
+        let address: std::net::SocketAddr = ready["rtmp"][index].as_str().unwrap().parse().unwrap();
+        address.port()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent: Output = Command::new("kill").args([&format!("-{name}"), &pid]).output().unwrap();
+        assert!(sent.status.success(), "{sent:?}");
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the process did not end in time");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// Everything that it wrote to stderr; waits for its end.
+    pub(crate) fn stderr(&mut self) -> String {
+        self.stderr.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
