@@ -1,0 +1,102 @@
+//! F19, F20: players that read slowly or not at all.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use streamengine_tests::raw::RawPeer;
+use streamengine_tests::synthetic::{Shape, Source, Watcher};
+use streamengine_tests::{Engine, PATIENCE};
+
+/// A player that takes about 1 KB a second until it is stopped or closed.
+pub(crate) struct Trickler {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Trickler {
+    pub(crate) fn play(server: SocketAddr, name: &str) -> Self {
+        let (app, stream) = name.rsplit_once('/').expect("app/stream");
+        let mut peer = RawPeer::dial_with(server, None, Some(4_096)).expect("connect");
+        peer.open(app).expect("connect");
+        peer.ask_play(stream).expect("play");
+        let stop = Arc::new(AtomicBool::new(false));
+        let end = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 100];
+            while !end.load(Ordering::Relaxed) && peer.socket.read(&mut buffer).is_ok_and(|count| count > 0) {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Trickler {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[test]
+fn f19_ten_tricklers_cost_themselves_only_and_are_closed() {
+    // A shorter ring than the default's 30 s, so that the verdict comes within a minute.
+    let engine = Engine::serve().limit("ring_ms", 4_000).start();
+    let source = Source::publish(engine.rtmp, "live/big", Shape::bits_per_second(6_000_000));
+    let healthy: Vec<_> = (0..5).map(|_| Watcher::play(engine.rtmp, "live/big")).collect();
+    healthy[0].wait_frames(150);
+    let base = engine.rss();
+    let tricklers: Vec<_> = (0..10).map(|_| Trickler::play(engine.rtmp, "live/big")).collect();
+    engine.wait_players("live/big", 15);
+    for watcher in &healthy {
+        watcher.forget_gap();
+    }
+    let mut worst = 0;
+    let mut stopped = Vec::new();
+    let end = Instant::now() + Duration::from_secs(60);
+    while stopped.len() < tricklers.len() && Instant::now() < end {
+        healthy[0].wait_frames(healthy[0].seen().frames + 5);
+        worst = worst.max(engine.rss());
+        stopped = engine.events_of("stop");
+    }
+    assert_eq!(stopped.len(), tricklers.len(), "tricklers closed within 60 s");
+    assert!(stopped.iter().all(|event| event["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
+    let allowed = base + 32 * 1024 + 10 * 256;
+    assert!(worst <= allowed, "{worst} KiB with tricklers, {base} KiB without");
+    for watcher in &healthy {
+        let seen = watcher.seen();
+        assert_eq!((seen.lost, seen.backwards), (0, 0), "{seen:?}");
+        assert!(!watcher.has_ended());
+        // Goal: two frame intervals; the rest is for a machine that is busy with other tests.
+        assert!(seen.gap <= Duration::from_millis(400), "a healthy player waited {:?}", seen.gap);
+    }
+    assert!(!source.has_ended());
+}
+
+#[test]
+fn f20_a_player_that_stops_reading_is_closed_after_ten_seconds() {
+    let engine = Engine::serve().limit("ring_bytes", 4 << 20).start();
+    let source = Source::publish(engine.rtmp, "live/big", Shape::bits_per_second(40_000_000));
+    let healthy = Watcher::play(engine.rtmp, "live/big");
+    healthy.wait_frames(75);
+    let (base, files) = (engine.rss(), engine.files());
+    let mut stuck = RawPeer::dial_with(engine.rtmp, None, Some(4_096)).expect("connect");
+    stuck.open("live").expect("connect");
+    stuck.ask_play("big").expect("play");
+    engine.wait_players("live/big", 2);
+    let start = Instant::now();
+    let stop = engine.wait_after(0, "stop", PATIENCE, |_| true);
+    let seconds = start.elapsed().as_secs_f64();
+    // At 40 Mb/s the socket's buffers are full within a second or two; ten more are the deadline.
+    assert!((9.0..=14.0).contains(&seconds), "closed after {seconds:.1} s: {stop}");
+    assert!(stop["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{stop}");
+    engine.wait_files(files, Duration::from_secs(1));
+    assert!(engine.rss() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.rss());
+    assert_eq!(healthy.seen().lost, 0, "{:?}", healthy.seen());
+    assert!(!source.has_ended());
+}

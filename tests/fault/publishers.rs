@@ -1,0 +1,236 @@
+//! F24-F27: publishers that die, vanish, compete or flap.
+
+use crate::{best_of_three, timed};
+use std::time::{Duration, Instant};
+use streamengine_tests::peers::{self, command};
+use streamengine_tests::raw::Status;
+use streamengine_tests::synthetic::{Shape, Source, Watcher, granted};
+use streamengine_tests::{
+    Engine, Fault, PATIENCE, Proc, Proxy, Recorder, Serve, Signal, demo_clip, needs, poll, unique,
+};
+
+const START: &str = "NetStream.Publish.Start";
+const BAD_NAME: &str = "NetStream.Publish.BadName";
+
+fn shape() -> Shape {
+    Shape::bits_per_second(400_000)
+}
+
+fn app(settings: &str) -> Serve {
+    Engine::serve().config(format!("[default_app]\n{settings}\n"))
+}
+
+#[test]
+fn f24_a_killed_publisher_frees_its_name_within_100_ms() {
+    needs!("ffmpeg");
+    let engine = Engine::start();
+    let best = best_of_three(|| {
+        let name = format!("live/{}", unique("killed"));
+        let publisher = peers::ffmpeg_publish_forever(&demo_clip(), &engine.url(&name));
+        engine.wait_publish(&name);
+        let player = Recorder::play(engine.rtmp, &name);
+        player.wait_tags(20);
+        publisher.signal(Signal::KILL);
+        let start = Instant::now();
+        let free = poll(PATIENCE, || {
+            let (_peer, status) = granted(engine.rtmp, &name).ok()?;
+            (status.code == START).then_some(())
+        });
+        assert!(free.is_some(), "the name is never free\n{}", engine.process.log());
+        start.elapsed()
+    });
+    assert!(best <= Duration::from_millis(100), "the name was free after {best:?}");
+}
+
+#[test]
+fn f24_without_a_resume_window_players_are_told_at_once() {
+    needs!("ffmpeg");
+    let engine = app("resume_window_ms = 0").start();
+    let publisher = peers::ffmpeg_publish_forever(&demo_clip(), &engine.url("live/killed"));
+    engine.wait_publish("live/killed");
+    let player = Recorder::play(engine.rtmp, "live/killed");
+    player.wait_tags(20);
+    publisher.signal(Signal::KILL);
+    let (_, time) = timed(|| player.finish(PATIENCE));
+    assert!(time <= Duration::from_secs(1), "players were told after {time:?}");
+}
+
+#[test]
+fn f25_a_lost_publisher_comes_back_within_a_second_and_players_stay() {
+    let engine = Engine::start();
+    let proxy = Proxy::to(engine.rtmp);
+    let name = "live/lost";
+    let lost = Source::publish(proxy.address, name, shape());
+    let player = Watcher::play(engine.rtmp, name);
+    player.wait_frames(50);
+    proxy.set(Fault::BlackHole);
+    let start = Instant::now();
+    let back = poll(PATIENCE, || {
+        let (peer, status) = granted(engine.rtmp, name).ok()?;
+        (status.code == START).then_some(peer)
+    });
+    let time = start.elapsed();
+    let back = back.expect("the publisher is let in");
+    // Half a second of silence makes the old one replaceable.
+    assert!(time <= Duration::from_millis(1_500), "let in after {time:?}");
+    let _source = Source::run(back, shape(), 10_000);
+    player.wait_number(10_050, PATIENCE);
+    let seen = player.seen();
+    assert_eq!(seen.backwards, 0, "time went backwards: {seen:?}");
+    assert!(!player.has_ended());
+    drop(lost);
+}
+
+#[test]
+fn f25_a_lost_publisher_that_stays_away_frees_its_name_after_ten_seconds() {
+    let engine = Engine::start();
+    let proxy = Proxy::to(engine.rtmp);
+    let _lost = Source::publish(proxy.address, "live/lost", shape());
+    let player = Watcher::play(engine.rtmp, "live/lost");
+    player.wait_frames(25);
+    proxy.set(Fault::BlackHole);
+    let (event, time) = timed(|| engine.wait_unpublish("live/lost"));
+    let seconds = time.as_secs_f64();
+    assert!((9.0..=11.5).contains(&seconds), "freed after {seconds:.1} s: {event}");
+    let reason = event["reason"].as_str().unwrap_or_default();
+    assert!(!reason.is_empty(), "{event}");
+}
+
+/// A network namespace with one cable to this one.
+struct Namespace {
+    name: String,
+    cable: String,
+    subnet: String,
+}
+
+impl Namespace {
+    fn new() -> Self {
+        let pid = std::process::id();
+        let subnet = format!("10.{}.{}", 100 + pid / 250 % 100, pid % 250);
+        let space = Self { name: format!("se-{pid}"), cable: format!("se{pid}"), subnet };
+        let (name, cable, subnet) = (&space.name, &space.cable, &space.subnet);
+        ip(&format!("netns add {name}"));
+        ip(&format!("link add {cable} type veth peer name {cable}p netns {name}"));
+        ip(&format!("addr add {subnet}.1/24 dev {cable}"));
+        ip(&format!("link set {cable} up"));
+        ip(&format!("-n {name} addr add {subnet}.2/24 dev {cable}p"));
+        ip(&format!("-n {name} link set {cable}p up"));
+        space
+    }
+
+    fn cable(&self, state: &str) {
+        ip(&format!("link set {} {state}", self.cable));
+    }
+
+    fn publish(&self, url: &str) -> Proc {
+        let clip = demo_clip();
+        let mut line =
+            command("ip", ["netns", "exec", &self.name, "ffmpeg", "-v", "warning", "-nostdin", "-re"]);
+        line.args(["-stream_loop", "-1", "-i"]).arg(clip).args(["-c", "copy", "-f", "flv", url]);
+        Proc::spawn("ffmpeg in a namespace", line)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("ip").args(["netns", "del", &self.name]).status();
+        let _ = std::process::Command::new("ip")
+            .args(["link", "del", &self.cable])
+            .stderr(std::process::Stdio::null())
+            .status();
+    }
+}
+
+fn ip(line: &str) {
+    Proc::spawn("ip", command("ip", line.split(' '))).succeed(PATIENCE);
+}
+
+#[test]
+fn f25_a_pulled_cable_is_survived() {
+    needs!("root", "ip", "ffmpeg");
+    let space = Namespace::new();
+    let engine = Engine::serve().rtmp(format!("{}.1:0", space.subnet)).key("marker").start();
+    let url = engine.url("live/cable?key=marker");
+    let lost = space.publish(&url);
+    engine.wait_publish("live/cable");
+    let player = Recorder::play(engine.rtmp, "live/cable");
+    player.wait_tags(50);
+    space.cable("down");
+    lost.signal(Signal::KILL);
+    lost.wait(PATIENCE);
+    assert!(engine.events_of("unpublish").is_empty(), "nobody can have told the server");
+    let seen = player.tags().len();
+    space.cable("up");
+    let mark = engine.lines().mark();
+    let again = space.publish(&url);
+    let event = engine.wait_after(mark, "publish", PATIENCE, |_| true);
+    assert_eq!(event["stream"], "live/cable");
+    player.wait_tags(seen + 100);
+    let tags = player.tags();
+    for kind in [8, 9] {
+        let times: Vec<u32> =
+            tags.iter().filter(|(_, tag)| tag.kind == kind).map(|(_, tag)| tag.timestamp).collect();
+        assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "time of type {kind} went backwards");
+    }
+    assert!(engine.events_of("refused").is_empty(), "the owner was refused");
+    drop(again);
+}
+
+#[test]
+fn f26_a_second_publisher_is_refused_at_once_and_the_first_loses_nothing() {
+    let engine = Engine::serve().key("right").start();
+    let (first, status) = granted(engine.rtmp, "live/taken?key=right").expect("the first");
+    assert_eq!(status.code, START);
+    let _source = Source::run(first, shape(), 0);
+    let player = Watcher::play(engine.rtmp, "live/taken");
+    player.wait_frames(25);
+    let attempt = |name: &str, codes: &[&str]| {
+        best_of_three(|| {
+            let (answer, time) = timed(|| granted(engine.rtmp, name));
+            let Status { code, description, level } = answer.expect("an answer").1;
+            assert!(codes.contains(&code.as_str()), "{name}: {code} {description}");
+            assert_eq!(level, "error");
+            assert!(!description.is_empty(), "a refusal without a reason");
+            time
+        })
+    };
+    for (name, codes) in [
+        ("live/taken?key=right", [BAD_NAME].as_slice()),
+        ("live/taken?key=wrong", &[BAD_NAME, "NetStream.Publish.Denied", "NetStream.Publish.Unauthorized"]),
+        ("live/taken", &[BAD_NAME, "NetStream.Publish.Denied", "NetStream.Publish.Unauthorized"]),
+    ] {
+        let time = attempt(name, codes);
+        assert!(time <= Duration::from_millis(50), "{name} was refused after {time:?}");
+    }
+    player.wait_frames(player.seen().frames + 25);
+    let seen = player.seen();
+    assert_eq!((seen.lost, seen.backwards), (0, 0), "{seen:?}");
+}
+
+#[test]
+fn f27_a_flapping_publisher_leaks_nothing_and_players_survive() {
+    const FLAPS: u32 = 40;
+    let engine = Engine::start();
+    let name = "live/flap";
+    let mut source = Source::publish(engine.rtmp, name, shape());
+    let player = Watcher::play(engine.rtmp, name);
+    player.wait_frames(5);
+    let files = engine.files();
+    for flap in 1..=FLAPS {
+        // Its end is a connection that breaks, not an unpublish.
+        source.stop();
+        let back = poll(PATIENCE, || {
+            let (peer, status) = granted(engine.rtmp, name).ok()?;
+            (status.code == START).then_some(peer)
+        });
+        source = Source::run(back.expect("let in again"), shape(), flap * 1_000);
+        player.wait_number(flap * 1_000 + 4, PATIENCE);
+    }
+    let seen = player.seen();
+    assert_eq!(seen.backwards, 0, "{seen:?}");
+    assert!(!player.has_ended(), "the player was thrown out");
+    let lines = engine.process.err.all().len() as u32;
+    assert!(lines <= 4 * FLAPS + 20, "{lines} log lines for {FLAPS} flaps");
+    engine.wait_files(files, Duration::from_secs(6));
+    drop((source, player));
+}

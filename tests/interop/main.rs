@@ -1,0 +1,11 @@
+//! Foreign software and our binary together: what it publishes, plays and relays arrives byte for byte.
+
+mod commands;
+mod judges;
+mod play;
+mod probe;
+mod publish;
+mod relay;
+mod rtmps;
+mod seam;
+mod wire;

@@ -1,0 +1,177 @@
+//! Foreign programs as publishers and players, each as the command line its users know.
+
+use crate::Proc;
+use crate::flv::Recording;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longest time from a stream's end until a player has written its file.
+const WRITTEN: Duration = Duration::from_secs(40);
+
+/// How fast ffmpeg publishes a file.
+#[derive(Debug, Clone, Copy)]
+pub enum Speed {
+    /// In real time, as a camera would.
+    Real,
+    /// At three times that, where a test would only wait.
+    Fast,
+}
+
+/// A program with arguments.
+pub fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
+    command.args(args);
+    command
+}
+
+fn ffmpeg() -> Command {
+    command("ffmpeg", ["-hide_banner", "-nostdin", "-loglevel", "warning"])
+}
+
+/// ffmpeg publishes a file as it is, without encoding.
+pub fn ffmpeg_publish(file: &Path, url: &str, speed: Speed) -> Proc {
+    ffmpeg_publish_with(file, url, speed, &[])
+}
+
+/// The same with more output options.
+pub fn ffmpeg_publish_with(file: &Path, url: &str, speed: Speed, options: &[&str]) -> Proc {
+    let mut ffmpeg = ffmpeg();
+    match speed {
+        Speed::Real => ffmpeg.arg("-re"),
+        Speed::Fast => ffmpeg.args(["-readrate", "3"]),
+    };
+    ffmpeg.arg("-i").arg(file).args(["-c", "copy", "-f", "flv"]).args(options).arg(url);
+    Proc::spawn("ffmpeg publisher", ffmpeg)
+}
+
+/// ffmpeg publishes a file in a loop until it is killed.
+pub fn ffmpeg_publish_forever(file: &Path, url: &str) -> Proc {
+    let mut ffmpeg = ffmpeg();
+    ffmpeg.args(["-re", "-stream_loop", "-1", "-i"]).arg(file).args(["-c", "copy", "-f", "flv"]).arg(url);
+    Proc::spawn("ffmpeg publisher", ffmpeg)
+}
+
+/// A player that writes an FLV file.
+pub struct FilePlayer {
+    /// The program.
+    pub process: Proc,
+    folder: TempDir,
+}
+
+impl FilePlayer {
+    fn spawn(name: &str, build: impl FnOnce(&Path) -> Command) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let process = Proc::spawn(name, build(&folder.path().join("recorded.flv")));
+        Self { process, folder }
+    }
+
+    /// The file that it writes.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("recorded.flv")
+    }
+
+    /// Waits for the program's end, in which it finds the stream's end by itself, and reads its file.
+    pub fn finish(self) -> Recording {
+        let code = self.process.wait(WRITTEN);
+        assert!(code == 0, "the player ended with {code}\n{}", self.process.log());
+        Recording::read(&self.path())
+    }
+
+    /// Asks the program to end (as Ctrl-C does), and reads its file.
+    pub fn interrupt(self) -> Recording {
+        self.process.signal(crate::Signal::INT);
+        self.process.wait(WRITTEN);
+        Recording::read(&self.path())
+    }
+}
+
+/// ffmpeg plays a stream into an FLV file, without decoding.
+pub fn ffmpeg_play(url: &str) -> FilePlayer {
+    ffmpeg_play_with(url, &[])
+}
+
+/// The same with more input options.
+pub fn ffmpeg_play_with(url: &str, options: &[&str]) -> FilePlayer {
+    FilePlayer::spawn("ffmpeg player", |file| {
+        let mut ffmpeg = ffmpeg();
+        ffmpeg.args(options).args([
+            "-i",
+            url,
+            "-c",
+            "copy",
+            "-flvflags",
+            "no_duration_filesize",
+            "-f",
+            "flv",
+        ]);
+        ffmpeg.arg(file);
+        ffmpeg
+    })
+}
+
+/// rtmpdump plays a stream into an FLV file.
+pub fn rtmpdump_play(url: &str) -> FilePlayer {
+    FilePlayer::spawn("rtmpdump", |file| {
+        let mut dump = command("rtmpdump", ["--live", "-r", url, "-o"]);
+        dump.arg(file);
+        dump
+    })
+}
+
+/// GStreamer's rtmp2src plays a stream into an FLV file.
+pub fn gst_play(url: &str) -> FilePlayer {
+    FilePlayer::spawn("gst-launch rtmp2src", |file| {
+        let mut gst = command("gst-launch-1.0", ["-q", "rtmp2src"]);
+        gst.arg(format!("location={url}"))
+            .args(["!", "filesink"])
+            .arg(format!("location={}", file.display()));
+        gst
+    })
+}
+
+/// GStreamer's rtmp2sink publishes a file as it is, in real time.
+pub fn gst_publish(file: &Path, url: &str) -> Proc {
+    let mut gst = command("gst-launch-1.0", ["-q", "filesrc"]);
+    gst.arg(format!("location={}", file.display()));
+    gst.args("! flvdemux name=d flvmux name=m streamable=true ! rtmp2sink".split(' '));
+    gst.arg(format!("location={url}"));
+    gst.args("d.video ! queue ! m.video d.audio ! queue ! m.audio".split(' '));
+    Proc::spawn("gst-launch rtmp2sink", gst)
+}
+
+/// Whether GStreamer has this element.
+pub fn gst_has(element: &str) -> bool {
+    Command::new("gst-inspect-1.0").args(["--exists", element]).status().is_ok_and(|status| status.success())
+}
+
+/// One packet as ffprobe saw it.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    /// `video` or `audio`.
+    pub codec_type: String,
+    /// Decoding time, seconds.
+    pub dts: f64,
+    /// MD5 of its data.
+    pub hash: String,
+}
+
+/// ffprobe lists the packets of a file or URL, to its end.
+pub fn ffprobe_packets(input: &str) -> Vec<Packet> {
+    let args = ["-v", "error", "-show_packets", "-show_data_hash", "md5", "-of", "json", "-i", input];
+    let probe = Proc::spawn("ffprobe", command("ffprobe", args));
+    probe.succeed(WRITTEN);
+    let json: serde_json::Value = serde_json::from_str(&probe.out.all().join("\n")).expect("JSON of ffprobe");
+    let packets = json["packets"].as_array().cloned().unwrap_or_default();
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    packets
+        .iter()
+        .map(|packet| Packet {
+            codec_type: word(&packet["codec_type"]),
+            dts: word(&packet["dts_time"]).parse().unwrap_or(f64::NAN),
+            hash: word(&packet["data_hash"]),
+        })
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! A TCP proxy in user space that misbehaves on demand: no root, no kernel modules.
+
+use crate::locked;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::PoisonError;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// What the proxy does with the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Passes them on.
+    None,
+    /// Passes each piece on after this time.
+    Delay(Duration),
+    /// Passes on this many bytes a second towards the client, all of them towards the server.
+    Trickle(usize),
+    /// Takes nothing, sends nothing, closes nothing: the network is gone.
+    BlackHole,
+    /// Takes everything and passes nothing on.
+    Swallow,
+    /// Closes both sides in order.
+    Cut,
+    /// Closes both sides with a reset.
+    Reset,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    ToServer,
+    ToClient,
+}
+
+struct Control {
+    fault: Mutex<Fault>,
+    changed: Condvar,
+}
+
+/// A running proxy.
+pub struct Proxy {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    control: Arc<Control>,
+    closing: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Proxy {
+    /// Listens on a free port and passes connections on to `target`.
+    pub fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("address");
+        let control = Arc::new(Control { fault: Mutex::new(Fault::None), changed: Condvar::new() });
+        let closing = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (shared, end) = (control.clone(), closing.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if end.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                let Ok(server) = TcpStream::connect(target) else { continue };
+                let _ = start(client, server, &shared);
+            }
+        });
+        Self { address, control, closing }
+    }
+
+    /// Changes what happens from now on, on all connections.
+    pub fn set(&self, fault: Fault) {
+        *locked(&self.control.fault) = fault;
+        self.control.changed.notify_all();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.set(Fault::Cut);
+        self.closing.store(true, std::sync::atomic::Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn start(client: TcpStream, server: TcpStream, control: &Arc<Control>) -> io::Result<()> {
+    for (from, to, direction) in [
+        (client.try_clone()?, server.try_clone()?, Direction::ToServer),
+        (server, client, Direction::ToClient),
+    ] {
+        from.set_read_timeout(Some(Duration::from_millis(20)))?;
+        to.set_nodelay(true)?;
+        let control = control.clone();
+        std::thread::spawn(move || {
+            let _ = pass(&from, &to, direction, &control);
+            let _ = to.shutdown(Shutdown::Write);
+        });
+    }
+    Ok(())
+}
+
+fn pass(mut from: &TcpStream, mut to: &TcpStream, direction: Direction, control: &Control) -> io::Result<()> {
+    let mut buffer = [0_u8; 16_384];
+    loop {
+        let fault = *locked(&control.fault);
+        let room = match fault {
+            Fault::Trickle(rate) if direction == Direction::ToClient => (rate / 10).clamp(1, buffer.len()),
+            Fault::BlackHole => {
+                let guard = locked(&control.fault);
+                drop(
+                    control
+                        .changed
+                        .wait_while(guard, |now| *now == Fault::BlackHole)
+                        .unwrap_or_else(PoisonError::into_inner),
+                );
+                continue;
+            }
+            Fault::Cut => return close(from, to, None),
+            Fault::Reset => return close(from, to, Some(Duration::ZERO)),
+            _ => buffer.len(),
+        };
+        let count = match from.read(&mut buffer[..room]) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match *locked(&control.fault) {
+            Fault::Swallow => continue,
+            Fault::Delay(time) => std::thread::sleep(time),
+            Fault::Trickle(_) if direction == Direction::ToClient => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            _ => {}
+        }
+        to.write_all(&buffer[..count])?;
+    }
+}
+
+fn close(from: &TcpStream, to: &TcpStream, linger: Option<Duration>) -> io::Result<()> {
+    for socket in [from, to] {
+        if linger.is_some() {
+            socket2::SockRef::from(socket).set_linger(linger)?;
+        }
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    Ok(())
+}
