@@ -340,6 +340,7 @@ impl Engine {
     pub fn stats(&self) -> EngineStats {
         let (streams, sessions) = (self.streams(), self.sessions());
         let totals = self.inner.core.sessions.totals();
+        let traffic = self.inner.core.sessions.traffic();
         let having = |role| sessions.iter().filter(|session| session.role == role).count();
         EngineStats {
             uptime: self.inner.since.elapsed(),
@@ -349,8 +350,8 @@ impl Engine {
             publishers: having(SessionRole::Publisher),
             players: having(SessionRole::Player),
             streams_live: streams.iter().filter(|stream| stream.state == StreamState::Live).count(),
-            bytes_in: totals.bytes_in.load(Ordering::Relaxed),
-            bytes_out: totals.bytes_out.load(Ordering::Relaxed),
+            bytes_in: traffic.received,
+            bytes_out: traffic.sent,
             ring_bytes: streams.iter().map(|stream| stream.ring_bytes).sum(),
             panics: totals.panics.load(Ordering::Relaxed),
         }

@@ -52,8 +52,7 @@ struct Entry {
     tls: bool,
     since: Instant,
     facts: Mutex<Facts>,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
+    traffic: Arc<dyn CountTraffic>,
     kicked: watch::Sender<Option<String>>,
 }
 
@@ -61,6 +60,18 @@ struct Facts {
     role: SessionRole,
     stream: Option<StreamKey>,
     agent: Option<String>,
+}
+
+/// Bytes that a connection has carried.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
+/// A connection counts for itself, where it has its hands anyway: counters elsewhere cost a cache miss per message.
+pub(crate) trait CountTraffic: Send + Sync {
+    fn traffic(&self) -> Traffic;
 }
 
 /// All connections of one engine, and its totals.
@@ -79,21 +90,27 @@ struct Shared {
 #[derive(Default)]
 pub(crate) struct Totals {
     pub(crate) accepted: AtomicU64,
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
+    /// On connections that have ended.
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
     pub(crate) panics: AtomicU64,
 }
 
 impl Sessions {
     /// Enters a connection; it stays listed until the handle is dropped.
-    pub(crate) fn open(&self, id: Id, peer: SocketAddr, tls: bool) -> Session {
+    pub(crate) fn open(
+        &self,
+        id: Id,
+        peer: SocketAddr,
+        tls: bool,
+        traffic: Arc<dyn CountTraffic>,
+    ) -> Session {
         let entry = Arc::new(Entry {
             peer,
             tls,
             since: Instant::now(),
             facts: Mutex::new(Facts { role: SessionRole::Pending, stream: None, agent: None }),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
+            traffic,
             kicked: watch::Sender::new(None),
         });
         self.shared.totals.accepted.fetch_add(1, Ordering::Relaxed);
@@ -124,11 +141,26 @@ impl Sessions {
     pub(crate) fn totals(&self) -> &Totals {
         &self.shared.totals
     }
+
+    /// Bytes on all connections since the start.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let entries = self.shared.entries.lock();
+        let totals = &self.shared.totals;
+        let ended = Traffic {
+            received: totals.bytes_in.load(Ordering::Relaxed),
+            sent: totals.bytes_out.load(Ordering::Relaxed),
+        };
+        entries.values().fold(ended, |sum, entry| {
+            let Traffic { received, sent } = entry.traffic.traffic();
+            Traffic { received: sum.received + received, sent: sum.sent + sent }
+        })
+    }
 }
 
 impl Entry {
     fn info(&self, id: Id) -> SessionInfo {
         let facts = self.facts.lock();
+        let Traffic { received, sent } = self.traffic.traffic();
         SessionInfo {
             id,
             peer: self.peer,
@@ -137,8 +169,8 @@ impl Entry {
             stream: facts.stream.clone(),
             agent: facts.agent.clone(),
             uptime: self.since.elapsed(),
-            bytes_in: self.bytes_in.load(Ordering::Relaxed),
-            bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            bytes_in: received,
+            bytes_out: sent,
         }
     }
 }
@@ -165,16 +197,6 @@ impl Session {
         self.entry.facts.lock().agent = Some(crate::Printable(agent).to_string());
     }
 
-    pub(crate) fn add_bytes_in(&self, bytes: u64) {
-        self.entry.bytes_in.fetch_add(bytes, Ordering::Relaxed);
-        self.shared.totals.bytes_in.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Counts what is sent, for whoever sends.
-    pub(crate) fn sent(&self) -> SentCounter {
-        SentCounter { entry: self.entry.clone(), shared: self.shared.clone() }
-    }
-
     /// Waits until somebody asks this connection to end; the reason. The future does not borrow the session.
     pub(crate) fn kicked(&self) -> impl Future<Output = String> + Send + 'static + use<> {
         let mut kicked = self.entry.kicked.subscribe();
@@ -188,21 +210,13 @@ impl Session {
     }
 }
 
-/// Counts the bytes sent on one connection.
-pub(crate) struct SentCounter {
-    entry: Arc<Entry>,
-    shared: Arc<Shared>,
-}
-
-impl SentCounter {
-    pub(crate) fn add(&self, bytes: u64) {
-        self.entry.bytes_out.fetch_add(bytes, Ordering::Relaxed);
-        self.shared.totals.bytes_out.fetch_add(bytes, Ordering::Relaxed);
-    }
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
-        self.shared.entries.lock().remove(&self.id);
+        let mut entries = self.shared.entries.lock();
+        entries.remove(&self.id);
+        // Under the lock, so that no sum has the connection twice or not at all.
+        let Traffic { received, sent } = self.entry.traffic.traffic();
+        self.shared.totals.bytes_in.fetch_add(received, Ordering::Relaxed);
+        self.shared.totals.bytes_out.fetch_add(sent, Ordering::Relaxed);
     }
 }

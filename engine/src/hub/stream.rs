@@ -573,12 +573,15 @@ impl Publisher {
     }
 
     /// Waits until the right to publish is taken away: takeover, kick or shutdown.
-    pub(crate) async fn ended(&self) -> EndReason {
+    /// The future does not borrow the publisher.
+    pub(crate) fn ended(&self) -> impl Future<Output = EndReason> + Send + 'static + use<> {
         let mut ended = self.ended.clone();
-        match ended.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or(EndReason::Replaced),
-            // The stream dropped the sender: only a newer publisher does that without a reason.
-            Err(_) => EndReason::Replaced,
+        async move {
+            match ended.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone().unwrap_or(EndReason::Replaced),
+                // The stream dropped the sender: only a newer publisher does that without a reason.
+                Err(_) => EndReason::Replaced,
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod dial;
 mod listen;
 mod outbox;
+pub(crate) mod read;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
@@ -21,7 +22,9 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
@@ -79,6 +82,14 @@ impl Conn {
         }
     }
 
+    /// The halves behind one type, for connections of which there are few.
+    pub(crate) fn into_boxed_halves(self) -> (Box<dyn AsyncRead + Send + Unpin>, Box<dyn Sink>) {
+        match self.into_halves() {
+            Halves::Plain(reader, writer) => (Box::new(reader), Box::new(writer)),
+            Halves::Tls(reader, writer) => (Box::new(reader), Box::new(writer)),
+        }
+    }
+
     /// Whether the connection is encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
@@ -96,6 +107,20 @@ pub(crate) trait Sink: AsyncWrite + Unpin + Send + 'static {
 }
 
 impl Sink for OwnedWriteHalf {
+    /// Past the runtime's own note of whether the socket is writable: a shard writes to sockets that were so the last
+    /// time, and looking it up costs it a cache miss for each.
+    #[cfg(unix)]
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        use rustix::net::{SendFlags, send};
+        loop {
+            match send(self.as_ref(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(rustix::io::Errno::INTR) => {}
+                sent => return Ok(sent?),
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         OwnedWriteHalf::try_write(self, bytes)
     }
@@ -117,6 +142,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Sink for WriteHalf<IO>
     fn is_flushed(&mut self) -> bool {
         // An error shows at the next write.
         Pin::new(self).poll_flush(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+}
+
+/// For connections of which there are few.
+impl Sink for Box<dyn Sink> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (**self).try_write(bytes)
+    }
+
+    fn is_flushed(&mut self) -> bool {
+        (**self).is_flushed()
     }
 }
 
@@ -204,13 +240,15 @@ impl Alarm {
         Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), set_for: None }
     }
 
-    /// Sets it to ring at `at` or earlier. A deadline that moves ahead with every write costs nothing: the
-    /// timer stays where it is, rings, and is set again.
-    pub(crate) fn set(&mut self, at: Instant) {
-        if self.set_for.is_none_or(|earlier| at < earlier) {
+    /// Sets it to ring at `at` or earlier; true where it has to be polled for that. A deadline that moves ahead with
+    /// every write costs nothing: the timer stays where it is, rings, and is set again.
+    pub(crate) fn set(&mut self, at: Instant) -> bool {
+        let is_earlier = self.set_for.is_none_or(|earlier| at < earlier);
+        if is_earlier {
             self.set_for = Some(at);
             self.sleep.as_mut().reset(at);
         }
+        is_earlier
     }
 
     /// Ready when it rings; it is not set any more then.
@@ -222,6 +260,59 @@ impl Alarm {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+}
+
+/// Tells whether any of a task's futures that seldom have something to say has woken the task. If not, they need not
+/// be polled: each lies in a memory of its own, and a publisher's task is woken for every message.
+pub(crate) struct Bell {
+    shared: Arc<Rung>,
+    /// What the futures wake.
+    waker: Waker,
+    /// The task that is in `shared`.
+    task: Option<Waker>,
+}
+
+struct Rung {
+    since_polled: AtomicBool,
+    task: Mutex<Option<Waker>>,
+}
+
+impl Wake for Rung {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.since_polled.store(true, Ordering::Release);
+        let task = self.task.lock().clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+impl Bell {
+    /// A bell that has been rung: futures have to be polled once before they wake anybody.
+    pub(crate) fn new() -> Self {
+        let shared = Arc::new(Rung { since_polled: AtomicBool::new(true), task: Mutex::default() });
+        Self { waker: shared.clone().into(), shared, task: None }
+    }
+
+    /// Has the futures polled at the next occasion: there is a new one, or one was left out.
+    pub(crate) fn ring(&self) {
+        self.shared.since_polled.store(true, Ordering::Release);
+    }
+
+    /// What to poll the futures with, where that is needed.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Context<'_>> {
+        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+            *self.shared.task.lock() = self.task.clone();
+        }
+        let is_rung = self.shared.since_polled.load(Ordering::Relaxed);
+        (is_rung && self.shared.since_polled.swap(false, Ordering::Acquire))
+            .then(|| Context::from_waker(&self.waker))
     }
 }
 

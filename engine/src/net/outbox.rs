@@ -1,5 +1,6 @@
 //! What waits to be written to one peer: session output and shared frames, in order.
 
+use super::Sink;
 use crate::proto::chunk::WireMessage;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -67,16 +68,24 @@ impl Outbox {
         }
     }
 
-    /// Puts the rest of a batch on the queue, of which the peer has taken the beginning. The queue is empty.
-    pub(crate) fn push_rest(&mut self, rest: Bytes) {
-        self.push_item(Item::Rest(rest));
-    }
-
-    /// Notes that the transport holds bytes that were written past the queue.
-    pub(crate) fn flush_later(&mut self) {
-        let now = Instant::now();
-        self.unflushed = true;
-        self.busy.get_or_insert((now, now));
+    /// Writes a batch of messages past the queue, which is empty. What the transport does not take at once waits
+    /// in the queue: then it is not empty any more, and somebody has to poll for writing.
+    pub(crate) fn write_now(&mut self, io: &mut impl Sink, batch: &Bytes) -> io::Result<()> {
+        debug_assert!(self.is_empty(), "the batch would overtake what waits");
+        let taken = match io.try_write(batch) {
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        self.written += taken as u64;
+        if taken < batch.len() {
+            self.push_item(Item::Rest(batch.slice(taken..)));
+        } else if !io.is_flushed() {
+            let now = Instant::now();
+            self.unflushed = true;
+            self.busy = Some((now, now));
+        }
+        Ok(())
     }
 
     /// Appends a media message.

@@ -3,24 +3,25 @@
 use super::auth::Authentication;
 use super::status::RelayState;
 use super::task::{Broken, Relay, add};
+use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::net::{Conn, Outbox};
+use crate::net::{Conn, Sink, read};
 use crate::proto::amf0::Amf0Value;
-use crate::proto::chunk::WireMessage;
 use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession, HOPS_KEY};
+use crate::service::egress::{Lane, Player};
+use crate::sessions::CountTraffic;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Room for one read.
-const READ_BUFFER: usize = 32 * 1024;
 /// Unsent answers (to pings and the like) at which a peer that does not read is not read from either.
 const MAX_UNSENT_ANSWERS: usize = 64 * 1024;
 /// Time to say goodbye in.
@@ -78,17 +79,22 @@ enum Answer {
 
 pub(super) struct Connection<'a> {
     relay: &'a Relay,
-    conn: Conn,
+    peer: SocketAddr,
+    reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// The writing half, with the stream that goes out, if any.
+    lane: Arc<Lane<Box<dyn Sink>>>,
     session: ClientSession,
-    outbox: Outbox,
-    /// Bytes of the outbox that are in the relay's counter already.
-    counted: u64,
+    /// Bytes and frames sent that are in the relay's counters already.
+    counted: (u64, u64),
     acks: Acks,
 }
 
 impl<'a> Connection<'a> {
     fn new(relay: &'a Relay, conn: Conn, session: ClientSession) -> Self {
-        Self { relay, conn, session, outbox: Outbox::default(), counted: 0, acks: Acks::default() }
+        let peer = conn.peer();
+        let (reader, writer) = conn.into_boxed_halves();
+        let lane = Arc::new(Lane::new(writer));
+        Self { relay, peer, reader, lane, session, counted: (0, 0), acks: Acks::default() }
     }
 
     /// Goes through handshake and commands up to the answer, each phase within its deadline.
@@ -146,58 +152,89 @@ impl<'a> Connection<'a> {
     pub(super) fn poll_event(&mut self) -> Result<Option<ClientEvent>, Broken> {
         let event = self.session.poll()?;
         if let Some(ClientEvent::Acknowledged(total)) = event {
-            let news = self.acks.acknowledge(total.min(self.outbox.written()));
+            let news = self.acks.acknowledge(total.min(self.lane.traffic().sent));
             add(&self.relay.counters.bytes_acknowledged, news);
         }
         Ok(event)
     }
 
-    /// Puts a media message on its way.
-    pub(super) fn push(&mut self, message: WireMessage) {
-        self.outbox.push(message);
-    }
-
-    /// Whether everything on its way has left.
-    pub(super) fn is_drained(&self) -> bool {
-        self.outbox.is_empty()
-    }
-
     /// Sends and receives until something has come in or the last byte has left. Safe to cancel.
     pub(super) async fn exchange(&mut self) -> Result<(), Broken> {
-        self.outbox.push_output(self.session.output());
+        self.prepare();
         poll_fn(|cx| self.poll_exchange(cx)).await.map_err(|error| self.broken_by(error))
+    }
+
+    /// Sends this stream from now on, in [`Self::forward`].
+    pub(super) fn send(&mut self, stream: Player) {
+        self.lane.lock().players.push(stream);
+    }
+
+    /// Like [`Self::exchange`], and puts frames on their way whenever all before them have left. As long as the
+    /// target keeps up, the stream's shard does that instead. The inner error is the end of the stream.
+    pub(super) async fn forward(&mut self) -> Result<Result<(), EndReason>, Broken> {
+        self.prepare();
+        self.lane.hand_over();
+        let forwarded = poll_fn(|cx| self.poll_forward(cx)).await;
+        forwarded.map_err(|error| self.broken_by(error))
+    }
+
+    fn poll_forward(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Result<(), EndReason>>> {
+        if let Poll::Ready(exchanged) = self.poll_exchange(cx) {
+            return Poll::Ready(exchanged.map(Ok));
+        }
+        let mut output = self.lane.lock();
+        if !output.outbox.is_empty() {
+            return Poll::Pending;
+        }
+        let index = ready!(output.poll_ready(cx));
+        Poll::Ready(Ok(output.fill(index, self.relay.limits().player_batch)))
+    }
+
+    fn prepare(&mut self) {
+        self.lane.lock().outbox.push_output(self.session.output());
+        read::release(self.session.input());
     }
 
     /// Reads before it writes: a server that refuses and closes has said why, though writing fails already.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.outbox.output_len() < MAX_UNSENT_ANSWERS && self.poll_read(cx)?.is_ready() {
+        let unsent_answers = self.lane.lock().outbox.output_len();
+        if unsent_answers < MAX_UNSENT_ANSWERS && self.poll_read(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if self.outbox.is_empty() {
-            return Poll::Pending;
+        let mut output = self.lane.lock();
+        if let Poll::Ready(error) = output.poll_failed(cx) {
+            return Poll::Ready(Err(error));
         }
-        let sent = self.outbox.poll_write(cx, &mut self.conn);
-        self.count_sent();
-        sent
+        match output.outbox.is_empty() {
+            true => Poll::Pending,
+            false => output.poll_write(cx),
+        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let input = self.session.input();
-        input.reserve(READ_BUFFER);
-        let bytes = ready!(pin!(self.conn.read_buf(input)).poll(cx))?;
+        let bytes = ready!(read::poll_read(cx, &mut self.reader, input, read::LARGE_READ))?;
         add(&self.relay.counters.bytes_received, bytes as u64);
         Poll::Ready(if bytes == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
     }
 
-    fn count_sent(&mut self) {
-        let written = self.outbox.written();
-        add(&self.relay.counters.bytes_sent, written - self.counted);
-        self.counted = written;
-        self.acks.written(written, Instant::now());
+    /// Brings the relay's counters up to date.
+    pub(super) fn count_sent(&mut self) {
+        let (bytes, frames) = {
+            let output = self.lane.lock();
+            (output.outbox.written(), output.players.iter().map(Player::frames_sent).sum())
+        };
+        add(&self.relay.counters.bytes_sent, bytes - self.counted.0);
+        add(&self.relay.counters.frames, frames - self.counted.1);
+        if frames > self.counted.1 {
+            self.relay.recovered();
+        }
+        self.counted = (bytes, frames);
+        self.acks.written(bytes, Instant::now());
     }
 
     fn broken_by(&self, error: io::Error) -> Broken {
-        let peer = self.conn.peer();
+        let peer = self.peer;
         match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 Broken::lost(ErrorKind::Reset, format!("{peer}: the connection was closed by the peer"))
@@ -208,30 +245,42 @@ impl<'a> Connection<'a> {
 
     /// For how long the peer has taken nothing, by the socket or by its acknowledgements.
     pub(super) fn stalled_for(&self) -> Duration {
-        let since = [self.outbox.stalled_since(), self.acks.stalled_since()].into_iter().flatten().min();
+        let outbox = self.lane.lock().times().stalled_since;
+        let since = [outbox, self.acks.stalled_since()].into_iter().flatten().min();
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// For how long there has always been something that the peer has not taken yet.
     pub(super) fn busy_for(&self) -> Duration {
-        self.outbox.busy_since().map_or(Duration::ZERO, |since| since.elapsed())
+        self.lane.lock().times().busy_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Takes leave in the protocol's words, as far as the peer lets us in a second.
     pub(super) async fn close(mut self) {
         self.session.close();
-        self.outbox.push_output(self.session.output());
+        self.lane.take_back();
+        self.lane.lock().outbox.push_output(self.session.output());
         let until = Instant::now() + CLOSE_TIME;
-        let flush = poll_fn(|cx| self.outbox.poll_write(cx, &mut self.conn));
+        let flush = poll_fn(|cx| self.lane.lock().poll_write(cx));
         let flushed = timeout_at(until, flush).await.is_ok_and(|result| result.is_ok());
-        self.count_sent();
-        if !flushed || self.conn.shutdown().await.is_err() {
+        if !flushed || poll_fn(|cx| self.lane.lock().poll_shutdown(cx)).await.is_err() {
             return;
         }
         // Closing a socket with unread input resets it, which may cost the peer our last words.
-        let mut rest = [0; 1024];
-        let drain = async { while self.conn.read(&mut rest).await.is_ok_and(|bytes| bytes > 0) {} };
+        let drain = async {
+            while poll_fn(|cx| read::poll_discard(cx, &mut self.reader)).await.is_ok_and(|bytes| bytes > 0) {}
+        };
         let _ = timeout_at(until, drain).await;
+    }
+}
+
+/// A shard may hold the lane a while longer; the socket and the place in the stream are given up at once.
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.count_sent();
+        let mut output = self.lane.lock();
+        output.take_players();
+        output.close();
     }
 }
 

@@ -8,22 +8,18 @@ use crate::ErrorKind;
 use crate::config::PushConfig;
 use crate::hub::{EndReason, Interest, StartAt, StreamState, SubscribeOptions, Subscriber};
 use crate::limits::ms;
-use crate::media::{Frame, FrameKind};
-use crate::proto::chunk::{WireMessage, csid};
 use crate::proto::client::{ClientEvent, ClientRole};
+use crate::service::egress::{Destination, Player};
 use crate::url::RtmpUrl;
-use bytes::{BufMut, Bytes, BytesMut};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// `@setDataFrame` as an AMF0 string: makes servers keep the metadata for later players.
-const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
-/// `onMetaData` as an AMF0 string.
-const ON_META_DATA: &[u8] = b"\x02\x00\x0aonMetaData";
-
 /// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// Between the last frames of a stream and its unpublish: nginx-rtmp drops audio that it reads together with it.
+const LAST_FRAMES: Duration = Duration::from_millis(100);
 
 /// Why pushing came to an orderly end.
 enum Over {
@@ -103,12 +99,26 @@ async fn push_once(
     if started.elapsed() > FRESH {
         subscriber.rejoin();
     }
-    let result = feed(relay, url, &mut connection, stream_id, &mut subscriber, stop).await;
+    connection.send(outgoing(relay, stream_id, subscriber)?);
+    let result = feed(relay, url, &mut connection, stop).await;
     retry.granted(granted.elapsed());
+    if matches!(result, Ok(Over::StreamEnded)) {
+        stop.run_until_cancelled(tokio::time::sleep(LAST_FRAMES)).await;
+    }
     if result.is_ok() {
         connection.close().await;
     }
     result
+}
+
+/// The stream as it goes to the target, in the rhythm of its app.
+fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Player, Broken> {
+    let Relay { core, stream, .. } = relay;
+    let Some(app) = core.app(stream) else {
+        return Err(Broken::held_back(ErrorKind::NotFound, format!("local stream {stream}: no such app")));
+    };
+    let shard = core.egress.shard(core, stream, app.flush_for(None), subscriber.feed());
+    Ok(Player::new(stream_id, Destination::Server, subscriber, shard))
 }
 
 /// The engines that the stream has passed, this one last; an error where they are too many.
@@ -127,36 +137,24 @@ async fn feed(
     relay: &Relay,
     url: &RtmpUrl,
     connection: &mut Connection<'_>,
-    stream_id: u32,
-    subscriber: &mut Subscriber,
     stop: &CancellationToken,
 ) -> Result<Over, Broken> {
     let limits = relay.limits();
     let mut watchdog = interval((ms(limits.write_timeout_ms) / 20).max(Duration::from_millis(10)));
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut frames = Vec::new();
     loop {
         while let Some(event) = connection.poll_event()? {
             if let Some(to) = on_event(relay, url, event)? {
                 return Ok(Over::Moved(to));
             }
         }
-        if connection.is_drained() {
-            match subscriber.take(limits.player_batch, &mut frames) {
-                Ok(0) => {}
-                Ok(count) => {
-                    relay.recovered();
-                    add(&relay.counters.frames, count as u64);
-                    frames.drain(..).for_each(|frame| connection.push(wire_form(frame, stream_id)));
-                }
-                Err(EndReason::Lagging) => return Err(too_slow()),
-                Err(_) => return Ok(Over::StreamEnded),
-            }
-        }
         tokio::select! {
             () = stop.cancelled() => return Ok(Over::Stopped),
-            result = connection.exchange() => result?,
-            () = subscriber.ready(), if connection.is_drained() => {}
+            forwarded = connection.forward() => match forwarded? {
+                Ok(()) => {}
+                Err(EndReason::Lagging) => return Err(too_slow()),
+                Err(_) => return Ok(Over::StreamEnded),
+            },
             _ = watchdog.tick() => check_stall(relay, connection)?,
         }
     }
@@ -172,7 +170,8 @@ fn on_event(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<Option<R
 }
 
 /// Shows a stall in the state, and ends the connection where it lasts.
-fn check_stall(relay: &Relay, connection: &Connection<'_>) -> Result<(), Broken> {
+fn check_stall(relay: &Relay, connection: &mut Connection<'_>) -> Result<(), Broken> {
+    connection.count_sent();
     let limit = ms(relay.limits().write_timeout_ms);
     let stalled = connection.stalled_for();
     if stalled >= limit {
@@ -189,24 +188,4 @@ fn check_stall(relay: &Relay, connection: &Connection<'_>) -> Result<(), Broken>
 
 fn too_slow() -> Broken {
     Broken::lost(ErrorKind::Limit, "the target reads too slowly: it cannot keep up with the stream")
-}
-
-fn wire_form(frame: Frame, stream_id: u32) -> WireMessage {
-    let (csid, payload) = match frame.kind {
-        FrameKind::Audio => (csid::AUDIO, frame.payload),
-        FrameKind::Video => (csid::VIDEO, frame.payload),
-        FrameKind::Data => (csid::STREAM, as_published(frame.payload)),
-    };
-    WireMessage::new(csid, frame.kind.type_id(), stream_id, frame.timestamp, payload)
-}
-
-/// Metadata as publishers send it.
-fn as_published(payload: Bytes) -> Bytes {
-    if !payload.starts_with(ON_META_DATA) {
-        return payload;
-    }
-    let mut published = BytesMut::with_capacity(SET_DATA_FRAME.len() + payload.len());
-    published.put_slice(SET_DATA_FRAME);
-    published.put_slice(&payload);
-    published.freeze()
 }

@@ -1,14 +1,14 @@
 //! How connections end: reasons, what the peer is told, and the last bytes.
 
-use super::player::Player;
-use super::{Connection, SMALL_READ, poll_read};
+use super::Connection;
 use crate::events::Event;
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::net::Sink;
+use crate::net::{Sink, read};
 use crate::proto::server::{Phase, Rejection};
 use crate::proto::{ProtocolError, ProtocolErrorKind};
-use bytes::BytesMut;
+use crate::service::egress::Player;
+use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -120,7 +120,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         End::flush(EndReason::Shutdown.to_string())
     }
 
-    fn take_players(&self) -> Vec<Player> {
+    fn take_players(&self) -> SmallVec<[Player; 1]> {
         self.lane.lock().take_players()
     }
 
@@ -186,7 +186,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             if let Poll::Ready(written) = lane.lock().poll_write(cx) {
                 return Poll::Ready(written);
             }
-            while is_open && let Poll::Ready(read) = poll_read(cx, reader, &mut BytesMut::new(), SMALL_READ) {
+            while is_open && let Poll::Ready(read) = read::poll_discard(cx, reader) {
                 is_open = read.is_ok_and(|bytes| bytes > 0);
             }
             Poll::Pending
@@ -197,7 +197,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     async fn linger(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.lane.lock().poll_shutdown(cx)).await?;
         let reader = &mut self.reader;
-        while poll_fn(|cx| poll_read(cx, reader, &mut BytesMut::new(), SMALL_READ)).await? > 0 {}
+        while poll_fn(|cx| read::poll_discard(cx, reader)).await? > 0 {}
         Ok(())
     }
 

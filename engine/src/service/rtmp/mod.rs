@@ -11,8 +11,6 @@
 //! peer that does not read our replies is not read from until it does.
 
 mod end;
-mod lane;
-mod player;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -23,29 +21,24 @@ use crate::auth::Grant;
 use crate::events::Event;
 use crate::hub::{EndReason, Publisher};
 use crate::limits::ms;
-use crate::net::{Accepted, Alarm, Conn, Halves, ServerTls, Sink, Ungranted};
+use crate::net::{Accepted, Alarm, Bell, Conn, Halves, ServerTls, Sink, Ungranted, read};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
+use crate::service::egress::{Lane, Player};
 use crate::sessions::Session;
-use bytes::BytesMut;
 use end::End;
-use lane::Lane;
-use player::Player;
 use requests::{Hello, Pending};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use std::task::{Context, Poll, Waker};
+use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
 /// Replies that may wait for a peer that does not read them; then nothing more is read from it.
 const MAX_WAITING_REPLIES: usize = 64 * 1024;
-/// Size of one read from a publisher: reads per wake-up are what ingest costs.
-const PUBLISHER_READ: usize = 64 * 1024;
-/// Size of one read from anybody else; it lies on the stack, so idle players hold no buffer.
+/// Size of one read from anybody but a publisher: what has been read may have to wait for a verdict.
 const SMALL_READ: usize = 4 * 1024;
 
 /// The other side of a connection.
@@ -105,6 +98,8 @@ where
 struct Published {
     stream_id: u32,
     publisher: Publisher,
+    /// Waits until the right to publish is taken away.
+    lost: Pin<Box<dyn Future<Output = EndReason> + Send>>,
     /// When the last audio, video or data message came.
     last_media: Instant,
 }
@@ -125,6 +120,8 @@ struct Connection<R, W> {
     publishes: Vec<Published>,
     signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
     alarm: Alarm,
+    /// Rung by `signals`, `alarm`, `pending` and the loss of `publishes`.
+    bell: Bell,
     since: Instant,
     /// Since when nothing has been published or played; `None` during the handshake and while there is.
     idle_since: Option<Instant>,
@@ -177,7 +174,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         since: Instant,
         ungranted: Option<Ungranted>,
     ) -> Self {
-        let entry = core.sessions.open(core.new_id(), peer.addr, peer.tls);
+        let lane = Arc::new(Lane::new(writer));
+        let entry = core.sessions.open(core.new_id(), peer.addr, peer.tls, lane.clone());
         let mut rtmp = ServerSession::new(&core.config.limits);
         rtmp.set_engine_id(&core.id);
         Self {
@@ -185,13 +183,14 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             rtmp,
             core,
             reader,
-            lane: Arc::new(Lane::new(writer, entry.sent())),
+            lane,
             peer,
             entry,
             hello: None,
             pending: None,
             publishes: Vec::new(),
             alarm: Alarm::new(),
+            bell: Bell::new(),
             since,
             idle_since: None,
             next_ping: since,
@@ -229,20 +228,23 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             false => [Source::Outbox, Source::Hub, Source::Peer],
         };
         let can_read = !self.rtmp.is_waiting() && self.lane.lock().outbox.output_len() < MAX_WAITING_REPLIES;
-        let Self { reader, lane, rtmp, pending, publishes, signals, alarm, .. } = self;
-        let read_size = if publishes.is_empty() { SMALL_READ } else { PUBLISHER_READ };
-        let mut lost = pin!(any_lost(publishes));
+        let Self { reader, lane, rtmp, pending, publishes, signals, alarm, bell, .. } = self;
+        let read_size = if publishes.is_empty() { SMALL_READ } else { read::LARGE_READ };
         poll_fn(|cx| {
-            if let Poll::Ready(wake) = poll_outside(cx, signals, alarm, pending.as_mut()) {
+            if let Some(mut rung) = bell.poll(cx)
+                && let Poll::Ready(wake) = poll_seldom(&mut rung, signals, alarm, pending.as_mut(), publishes)
+            {
+                // The others have not been polled.
+                bell.ring();
                 return Poll::Ready(wake);
             }
             for source in order {
                 let wake = match source {
-                    Source::Peer if can_read => poll_read(cx, reader, rtmp.input(), read_size)
+                    Source::Peer if can_read => read::poll_read(cx, reader, rtmp.input(), read_size)
                         .map(|read| read.map_or_else(Wake::ReadFailed, Wake::Read)),
                     Source::Peer => Poll::Pending,
                     Source::Outbox => poll_outbox(cx, lane),
-                    Source::Hub => poll_hub(cx, lane, lost.as_mut()),
+                    Source::Hub => poll_hub(cx, lane),
                 };
                 if wake.is_ready() {
                     return wake;
@@ -262,7 +264,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         match wake {
             Wake::Read(0) => Err(End::cut("closed by the peer")),
             Wake::Read(bytes) => {
-                self.entry.add_bytes_in(bytes as u64);
+                self.lane.count_received(bytes);
                 self.digest()
             }
             Wake::Written => Ok(()),
@@ -291,9 +293,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         if self.idle_since.is_none() && self.is_idle() && self.rtmp.phase() != Phase::Handshake {
             self.idle_since = Some(Instant::now());
         }
-        if self.publishes.is_empty() && self.rtmp.input().is_empty() {
-            *self.rtmp.input() = BytesMut::new();
-        }
+        read::release(self.rtmp.input());
         Ok(())
     }
 
@@ -303,9 +303,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let mut cx = Context::from_waker(Waker::noop());
         while !self.rtmp.is_waiting()
             && let Poll::Ready(Ok(bytes @ 1..)) =
-                poll_read(&mut cx, &mut self.reader, self.rtmp.input(), PUBLISHER_READ)
+                read::poll_read(&mut cx, &mut self.reader, self.rtmp.input(), read::LARGE_READ)
         {
-            self.entry.add_bytes_in(bytes as u64);
+            self.lane.count_received(bytes);
             self.digest()?;
         }
         Ok(())
@@ -380,8 +380,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             self.publishes.iter().map(|published| published.last_media + silence).min(),
             ping,
         ];
-        if let Some(earliest) = deadlines.into_iter().flatten().min() {
-            self.alarm.set(earliest);
+        if let Some(earliest) = deadlines.into_iter().flatten().min()
+            && self.alarm.set(earliest)
+        {
+            self.bell.ring();
         }
     }
 
@@ -435,12 +437,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 }
 
-/// Signals, deadlines and verdicts. They come first: a peer that floods us must not put them off.
-fn poll_outside(
+/// Signals, deadlines, verdicts and lost rights. They come first: a peer that floods us must not put them off.
+fn poll_seldom(
     cx: &mut Context<'_>,
     signals: &mut Pin<Box<dyn Future<Output = Signal> + Send>>,
     alarm: &mut Alarm,
     pending: Option<&mut Pending>,
+    publishes: &mut [Published],
 ) -> Poll<Wake> {
     if let Poll::Ready(signal) = signals.as_mut().poll(cx) {
         return Poll::Ready(Wake::Signal(signal));
@@ -448,10 +451,17 @@ fn poll_outside(
     if alarm.poll(cx).is_ready() {
         return Poll::Ready(Wake::Alarm);
     }
-    match pending {
-        Some(pending) => pending.verdict.as_mut().poll(cx).map(Wake::Verdict),
-        None => Poll::Pending,
+    if let Some(pending) = pending
+        && let Poll::Ready(verdict) = pending.verdict.as_mut().poll(cx)
+    {
+        return Poll::Ready(Wake::Verdict(verdict));
     }
+    for (index, published) in publishes.iter_mut().enumerate() {
+        if let Poll::Ready(reason) = published.lost.as_mut().poll(cx) {
+            return Poll::Ready(Wake::Lost(index, reason));
+        }
+    }
+    Poll::Pending
 }
 
 /// Writes what waits, and notices what a shard met when it wrote.
@@ -468,19 +478,12 @@ fn poll_outbox<W: Sink>(cx: &mut Context<'_>, lane: &Lane<W>) -> Poll<Wake> {
     }
 }
 
-fn poll_hub<W: Sink>(
-    cx: &mut Context<'_>,
-    lane: &Lane<W>,
-    lost: Pin<&mut impl Future<Output = (usize, EndReason)>>,
-) -> Poll<Wake> {
+fn poll_hub<W: Sink>(cx: &mut Context<'_>, lane: &Lane<W>) -> Poll<Wake> {
     let mut output = lane.lock();
-    if output.outbox.is_empty()
-        && let Poll::Ready(index) = output.poll_ready(cx)
-    {
-        return Poll::Ready(Wake::Ready(index));
+    match output.outbox.is_empty() {
+        true => output.poll_ready(cx).map(Wake::Ready),
+        false => Poll::Pending,
     }
-    drop(output);
-    lost.poll(cx).map(|(index, reason)| Wake::Lost(index, reason))
 }
 
 /// Waits until somebody wants the connection to end.
@@ -489,42 +492,4 @@ async fn signals(core: Arc<Core>, kicked: impl Future<Output = String>) -> Signa
         reason = kicked => Signal::Kicked(reason),
         () = core.draining.cancelled() => Signal::Draining,
     }
-}
-
-/// Waits until one of the publishers has lost its right; its index and why.
-async fn any_lost(publishes: &[Published]) -> (usize, EndReason) {
-    match publishes {
-        [] => std::future::pending().await,
-        [one] => (0, one.publisher.ended().await),
-        several => {
-            let mut waits: Vec<_> = several.iter().map(|one| Box::pin(one.publisher.ended())).collect();
-            poll_fn(|cx| {
-                for (index, wait) in waits.iter_mut().enumerate() {
-                    if let Poll::Ready(reason) = wait.as_mut().poll(cx) {
-                        return Poll::Ready((index, reason));
-                    }
-                }
-                Poll::Pending
-            })
-            .await
-        }
-    }
-}
-
-/// Reads once, at most `size` bytes, into `input`; 0 = the peer has closed.
-fn poll_read<IO: AsyncRead + Unpin>(
-    cx: &mut Context<'_>,
-    io: &mut IO,
-    input: &mut BytesMut,
-    size: usize,
-) -> Poll<io::Result<usize>> {
-    if size > SMALL_READ {
-        input.reserve(size);
-        return pin!(io.read_buf(input)).poll(cx);
-    }
-    let mut bytes = [MaybeUninit::uninit(); SMALL_READ];
-    let mut read = ReadBuf::uninit(&mut bytes);
-    ready!(Pin::new(io).poll_read(cx, &mut read))?;
-    input.extend_from_slice(read.filled());
-    Poll::Ready(Ok(read.filled().len()))
 }

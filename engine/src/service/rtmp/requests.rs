@@ -1,7 +1,6 @@
 //! What peers ask for, `connect`, `publish` and `play`, and what comes of it.
 
 use super::end::End;
-use super::player::Player;
 use super::{Connection, Published};
 use crate::auth::{Action, AuthRequest, Grant};
 use crate::events::Event;
@@ -11,6 +10,7 @@ use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
 use crate::proto::server::{Connect, Play, Publish, Rejection};
+use crate::service::egress::{Destination, Player};
 use crate::sessions::SessionRole;
 use bytes::Bytes;
 use rml_amf0::Amf0Value;
@@ -113,6 +113,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let request = AuthRequest::new(action, name, self.peer.addr, self.peer.tls, hello.object.clone());
         let core = self.core.clone();
         let verdict = Box::pin(async move { core.auth.decide(request).await });
+        self.bell.ring();
         self.pending = Some(Pending { action, stream_id, key, latency_ms, verdict });
         Ok(())
     }
@@ -148,7 +149,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             ),
             Ok(publisher) => {
                 self.rtmp.accept();
-                self.publishes.push(Published { stream_id, publisher, last_media: Instant::now() });
+                self.bell.ring();
+                let lost = Box::pin(publisher.ended());
+                self.publishes.push(Published { stream_id, publisher, lost, last_media: Instant::now() });
                 self.on_granted(SessionRole::Publisher, &key);
                 tracing::info!(session = %self.entry.id(), peer = %self.peer.addr, stream = %key, "publish");
                 let (session, source) = (Some(self.entry.id()), self.peer.addr.to_string());
@@ -173,7 +176,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
         self.rtmp.accept();
         let shard = self.core.egress.shard(&self.core, &key, app.flush_for(latency_ms), subscriber.feed());
-        self.lane.lock().players.push(Player::new(stream_id, subscriber, shard));
+        self.lane.lock().players.push(Player::new(stream_id, Destination::Player, subscriber, shard));
         self.next_ping = Instant::now() + ms(self.limits().ping_interval_ms);
         self.on_granted(SessionRole::Player, &key);
         let (session, peer) = (self.entry.id(), self.peer.addr);

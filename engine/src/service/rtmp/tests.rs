@@ -14,11 +14,11 @@ use crate::net::tests::Authority;
 use crate::net::{Admission, DialOptions, Dialer, Listener};
 use crate::proto::chunk::{WireMessage, csid};
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncWrite;
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -843,7 +843,7 @@ async fn an_encoder_that_unpublishes_and_closes_with_unread_replies_is_not_taken
     }
     publisher.io.readable().await.unwrap();
     // The server meets a ping first, cannot answer it any more, and has to read on all the same.
-    WireMessage::new(csid::VIDEO, 9, publisher.stream_id, 0, frame(0x17, 2 * PUBLISHER_READ))
+    WireMessage::new(csid::VIDEO, 9, publisher.stream_id, 0, frame(0x17, 2 * read::LARGE_READ))
         .encode(&mut last_words);
     publisher.rtmp.close();
     last_words.extend_from_slice(&publisher.rtmp.output().split());

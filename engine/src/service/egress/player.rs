@@ -1,17 +1,34 @@
-//! One stream on its way to one player: frames out of the hub, in the wire form, filtered as the player asked.
+//! One stream on its way to one player or target: frames out of the hub, in the wire form, filtered as the player
+//! asked.
 
+use super::{Member, Shard, ShardHandle, USUAL_STREAM, WireBatch, wire_form};
 use crate::hub::{EndReason, Place, Subscriber};
 use crate::key::StreamKey;
 use crate::media::{Frame, FrameKind};
 use crate::net::Outbox;
-use crate::service::egress::{Lane, PLAY_STREAM, Shard, ShardHandle, WireBatch, wire_form};
+use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
 
-/// An accepted `play`.
-pub(super) struct Player {
-    pub(super) stream_id: u32,
+/// `@setDataFrame` as an AMF0 string: makes servers keep the metadata for later players.
+const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
+/// `onMetaData` as an AMF0 string.
+const ON_META_DATA: &[u8] = b"\x02\x00\x0aonMetaData";
+
+/// Who takes a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// A player.
+    Player,
+    /// A server, to which we publish.
+    Server,
+}
+
+/// An accepted `play`, or a granted `publish` of our own.
+pub(crate) struct Player {
+    pub(crate) stream_id: u32,
+    destination: Destination,
     subscriber: Subscriber,
     paused: bool,
     wants_audio: bool,
@@ -21,6 +38,7 @@ pub(super) struct Player {
     /// What [`Self::newest`] was at the last return to the live point: nothing is sent twice.
     sent_before: [Option<i64>; 3],
     bytes_sent: u64,
+    frames_sent: u64,
     /// Who writes to it while it is level.
     shard: ShardHandle,
     driver: Driver,
@@ -30,7 +48,7 @@ pub(super) struct Player {
 
 /// Who moves a player on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Driver {
+pub(crate) enum Driver {
     /// Its connection's task: it is behind, or not like the others.
     Connection,
     /// The shard.
@@ -38,9 +56,16 @@ pub(super) enum Driver {
 }
 
 impl Player {
-    pub(super) fn new(stream_id: u32, subscriber: Subscriber, shard: ShardHandle) -> Self {
+    pub(crate) fn new(
+        stream_id: u32,
+        destination: Destination,
+        subscriber: Subscriber,
+        shard: ShardHandle,
+    ) -> Self {
         Self {
             stream_id,
+            destination,
+            frames_sent: 0,
             subscriber,
             paused: false,
             wants_audio: true,
@@ -64,7 +89,7 @@ impl Player {
     }
 
     /// Gives it to the shard where the shard can write to it. `lane` is put on the shard's list, once.
-    pub(super) fn hand_over(&mut self, lane: impl FnOnce() -> Arc<dyn Lane>) {
+    pub(super) fn hand_over(&mut self, lane: impl FnOnce() -> Arc<dyn Member>) {
         if self.driver == Driver::Connection && self.is_plain() && self.subscriber.is_level() {
             self.is_listed = self.is_listed || self.shard.join(lane());
             if self.is_listed {
@@ -82,7 +107,7 @@ impl Player {
     /// It gets every frame as it is, on the usual message stream.
     fn is_plain(&self) -> bool {
         let wants_all = self.wants_audio && self.wants_video && !self.paused;
-        wants_all && self.stream_id == PLAY_STREAM && self.sent_before == [None; 3]
+        wants_all && self.stream_id == USUAL_STREAM && self.sent_before == [None; 3]
     }
 
     pub(super) fn is_listed_by(&self, shard: &Shard) -> bool {
@@ -91,8 +116,12 @@ impl Player {
 
     /// Where the player stands to a batch of the shard; where it is [`Place::At`] it has taken it.
     pub(super) fn step_over(&mut self, batch: &WireBatch) -> Place {
+        if self.destination == Destination::Server && batch.has_data {
+            return Place::Elsewhere;
+        }
         let place = self.subscriber.step_over(&batch.batch);
         if place == Place::At {
+            self.frames_sent += batch.batch.frames.len() as u64;
             self.bytes_sent += batch.bytes.len() as u64;
             for (newest, sent) in self.newest.iter_mut().zip(batch.newest) {
                 *newest = sent.or(*newest);
@@ -109,17 +138,22 @@ impl Player {
         self.subscriber.deadline()
     }
 
-    pub(super) fn key(&self) -> &StreamKey {
+    pub(crate) fn key(&self) -> &StreamKey {
         self.subscriber.key()
     }
 
     /// Bytes of media put on the way so far.
-    pub(super) fn bytes_sent(&self) -> u64 {
+    pub(crate) fn bytes_sent(&self) -> u64 {
         self.bytes_sent
     }
 
+    /// Frames put on the way so far.
+    pub(crate) fn frames_sent(&self) -> u64 {
+        self.frames_sent
+    }
+
     /// Holds media back, or goes on at the live point.
-    pub(super) fn pause(&mut self, paused: bool) {
+    pub(crate) fn pause(&mut self, paused: bool) {
         self.take_back();
         if self.paused && !paused {
             self.rejoin();
@@ -128,7 +162,7 @@ impl Player {
     }
 
     /// Stops or restarts one kind of media; video restarts with a keyframe.
-    pub(super) fn receive(&mut self, kind: FrameKind, wanted: bool) {
+    pub(crate) fn receive(&mut self, kind: FrameKind, wanted: bool) {
         self.take_back();
         match kind {
             FrameKind::Audio => self.wants_audio = wanted,
@@ -179,8 +213,24 @@ impl Player {
         if !frame.is_config() {
             *newest = Some(timestamp);
         }
-        let message = wire_form(&Frame { timestamp, ..frame }, self.stream_id);
+        let payload = match (self.destination, frame.kind) {
+            (Destination::Server, FrameKind::Data) => as_published(frame.payload),
+            _ => frame.payload,
+        };
+        let message = wire_form(&Frame { timestamp, payload, ..frame }, self.stream_id);
+        self.frames_sent += 1;
         self.bytes_sent += message.len() as u64;
         outbox.push(message);
     }
+}
+
+/// Metadata as publishers send it.
+fn as_published(payload: Bytes) -> Bytes {
+    if !payload.starts_with(ON_META_DATA) {
+        return payload;
+    }
+    let mut published = BytesMut::with_capacity(SET_DATA_FRAME.len() + payload.len());
+    published.put_slice(SET_DATA_FRAME);
+    published.put_slice(&payload);
+    published.freeze()
 }

@@ -1,11 +1,12 @@
 //! The writing half of a connection, shared between its task and the shards that write to its players.
 
 use super::player::{Driver, Player};
-use crate::hub::Place;
+use super::{Member, Shard, WireBatch};
+use crate::hub::{EndReason, Place};
 use crate::net::{Outbox, Sink};
-use crate::service::egress::{self, Shard, WireBatch};
-use crate::sessions::SentCounter;
+use crate::sessions::{CountTraffic, Traffic};
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,29 +14,30 @@ use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 
 /// A connection's output. Whoever holds the lock writes whole messages in order.
-pub(super) struct Lane<W> {
+pub(crate) struct Lane<W> {
     state: Mutex<Output<W>>,
 }
 
 /// When an output wants to be looked at.
-pub(super) struct Times {
+pub(crate) struct Times {
     /// Since when the peer has taken nothing though there was something to take.
-    pub(super) stalled_since: Option<Instant>,
+    pub(crate) stalled_since: Option<Instant>,
     /// Since when there has been something to write.
-    pub(super) busy_since: Option<Instant>,
+    pub(crate) busy_since: Option<Instant>,
     /// When a player's wait for its publisher is over.
-    pub(super) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// What is behind the lock.
-pub(super) struct Output<W> {
+pub(crate) struct Output<W> {
     /// `None` once the connection is closed: a shard may still hold the lane.
     io: Option<W>,
-    pub(super) outbox: Outbox,
-    pub(super) players: Vec<Player>,
-    sent: SentCounter,
-    /// Bytes written through the outbox that `sent` knows of.
-    counted: u64,
+    pub(crate) outbox: Outbox,
+    /// Bytes read from the peer.
+    received: u64,
+    /// Inline, as nearly all connections have one: a shard that goes through a thousand lanes waits for memory
+    /// more than for anything else of its own.
+    pub(crate) players: SmallVec<[Player; 1]>,
     /// What a shard met when it wrote.
     failed: Option<io::Error>,
     /// The connection's task.
@@ -43,25 +45,33 @@ pub(super) struct Output<W> {
 }
 
 impl<W: Sink> Lane<W> {
-    pub(super) fn new(io: W, sent: SentCounter) -> Self {
+    pub(crate) fn new(io: W) -> Self {
         let output = Output {
             io: Some(io),
             outbox: Outbox::default(),
-            players: Vec::new(),
-            sent,
-            counted: 0,
+            received: 0,
+            players: SmallVec::new(),
             failed: None,
             task: None,
         };
         Self { state: Mutex::new(output) }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Output<W>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Output<W>> {
         self.state.lock()
     }
 
+    /// Takes all players from their shards: something has to be written in between.
+    pub(crate) fn take_back(&self) {
+        self.lock().players.iter_mut().for_each(Player::take_back);
+    }
+
+    pub(crate) fn count_received(&self, bytes: usize) {
+        self.lock().received += bytes as u64;
+    }
+
     /// Gives the players that are level to their shards.
-    pub(super) fn hand_over(self: &Arc<Self>) {
+    pub(crate) fn hand_over(self: &Arc<Self>) {
         let mut output = self.lock();
         if !output.outbox.is_empty() {
             return;
@@ -74,15 +84,12 @@ impl<W: Sink> Lane<W> {
 
 impl<W: Sink> Output<W> {
     /// Writes what waits; ready when all is written.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        let written = self.outbox.poll_write(cx, io);
-        self.sent.add(self.outbox.written() - self.counted);
-        self.counted = self.outbox.written();
-        written
+        self.outbox.poll_write(cx, io)
     }
 
-    pub(super) fn times(&self) -> Times {
+    pub(crate) fn times(&self) -> Times {
         let own = self.players.iter().filter(|player| player.driver() == Driver::Connection);
         Times {
             stalled_since: self.outbox.stalled_since(),
@@ -92,7 +99,7 @@ impl<W: Sink> Output<W> {
     }
 
     /// Tells the peer that nothing more will come.
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Some(io) => Pin::new(io).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
@@ -100,13 +107,13 @@ impl<W: Sink> Output<W> {
     }
 
     /// Lets go of the socket.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.io = None;
         self.task = None;
     }
 
     /// The error that a shard met, if any; else remembers the task to wake for one.
-    pub(super) fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    pub(crate) fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(error);
         }
@@ -117,7 +124,7 @@ impl<W: Sink> Output<W> {
     }
 
     /// The index of a player that has frames or its end, of those that are the connection's to drive.
-    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         for (index, player) in self.players.iter_mut().enumerate() {
             if player.driver() == Driver::Connection && player.poll_ready(cx).is_ready() {
                 return Poll::Ready(index);
@@ -127,13 +134,13 @@ impl<W: Sink> Output<W> {
     }
 
     /// The index of a player whose wait for its publisher is over.
-    pub(super) fn overdue(&self, now: Instant) -> Option<usize> {
+    pub(crate) fn overdue(&self, now: Instant) -> Option<usize> {
         let is_overdue = |player: &Player| player.deadline().is_some_and(|at| at <= now);
         self.players.iter().position(|player| player.driver() == Driver::Connection && is_overdue(player))
     }
 
     /// Hands the player at `index` its next frames.
-    pub(super) fn fill(&mut self, index: usize, max_bytes: usize) -> Result<(), crate::hub::EndReason> {
+    pub(crate) fn fill(&mut self, index: usize, max_bytes: usize) -> Result<(), EndReason> {
         match self.players.get_mut(index) {
             Some(player) => player.fill(max_bytes, &mut self.outbox),
             None => Ok(()),
@@ -141,7 +148,7 @@ impl<W: Sink> Output<W> {
     }
 
     /// Takes all players back from their shards, to end them.
-    pub(super) fn take_players(&mut self) -> Vec<Player> {
+    pub(crate) fn take_players(&mut self) -> SmallVec<[Player; 1]> {
         std::mem::take(&mut self.players)
     }
 
@@ -170,28 +177,22 @@ impl<W: Sink> Output<W> {
             Place::Elsewhere => return false,
             Place::At => {}
         }
-        let written = match io.try_write(&batch.bytes) {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => {
-                self.failed = Some(error);
-                return false;
-            }
-        };
-        self.sent.add(written as u64);
-        if written < batch.bytes.len() {
-            self.outbox.push_rest(batch.bytes.slice(written..));
+        if let Err(error) = self.outbox.write_now(io, &batch.bytes) {
+            self.failed = Some(error);
             return false;
         }
-        if !io.is_flushed() {
-            self.outbox.flush_later();
-            return false;
-        }
-        true
+        self.outbox.is_empty()
     }
 }
 
-impl<W: Sink> egress::Lane for Lane<W> {
+impl<W: Sink> CountTraffic for Lane<W> {
+    fn traffic(&self) -> Traffic {
+        let output = self.lock();
+        Traffic { received: output.received, sent: output.outbox.written() }
+    }
+}
+
+impl<W: Sink> Member for Lane<W> {
     fn write(&self, shard: &Shard, batch: &WireBatch) -> bool {
         let mut output = self.lock();
         let Some(index) = output.player_of(shard) else { return false };

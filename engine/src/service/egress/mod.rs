@@ -9,6 +9,12 @@
 //! its connection's task until it is level again. So a shard never waits for a player, copies nothing for one, and
 //! holds no lock of the stream while it writes.
 
+mod lane;
+mod player;
+
+pub(crate) use lane::Lane;
+pub(crate) use player::{Destination, Player};
+
 use super::Core;
 use crate::config::Flush;
 use crate::hub::{Batch, Feed, WakeFor};
@@ -31,11 +37,11 @@ const RIDE_CAP: Duration = Duration::from_millis(50);
 /// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
-/// The message stream of players: nearly all play on the first one that they create.
-pub(crate) const PLAY_STREAM: u32 = 1;
+/// The message stream of players and targets: nearly all use the first one that they create.
+pub(crate) const USUAL_STREAM: u32 = 1;
 
 /// The wire form of a frame on message stream `stream_id`.
-pub(crate) fn wire_form(frame: &Frame, stream_id: u32) -> WireMessage {
+fn wire_form(frame: &Frame, stream_id: u32) -> WireMessage {
     let csid = match frame.kind {
         FrameKind::Audio => csid::AUDIO,
         FrameKind::Video => csid::VIDEO,
@@ -46,20 +52,24 @@ pub(crate) fn wire_form(frame: &Frame, stream_id: u32) -> WireMessage {
 
 /// Frames in wire form, for all players that are level.
 #[derive(Default)]
-pub(crate) struct WireBatch {
-    pub(crate) batch: Batch,
-    /// All messages in one piece, chunk headers included, on message stream [`PLAY_STREAM`]: one copy of the frames
+struct WireBatch {
+    batch: Batch,
+    /// All messages in one piece, chunk headers included, on message stream [`USUAL_STREAM`]: one copy of the frames
     /// for all players, and one slice per write, which costs the kernel less than several.
-    pub(crate) bytes: Bytes,
+    bytes: Bytes,
     /// Time of the newest coded frame, by kind.
-    pub(crate) newest: [Option<i64>; 3],
+    newest: [Option<i64>; 3],
+    /// Whether there is metadata among them, which servers want in a form of its own.
+    has_data: bool,
 }
 
 impl WireBatch {
     fn encode(&mut self, buffer: &mut BytesMut) {
         self.newest = [None; 3];
+        self.has_data = false;
         for frame in &self.batch.frames {
-            wire_form(frame, PLAY_STREAM).encode(buffer);
+            wire_form(frame, USUAL_STREAM).encode(buffer);
+            self.has_data |= frame.kind == FrameKind::Data;
             if !frame.is_config() {
                 self.newest[frame.kind as usize] = Some(frame.timestamp);
             }
@@ -68,8 +78,8 @@ impl WireBatch {
     }
 }
 
-/// One connection's place in a shard.
-pub(crate) trait Lane: Send + Sync {
+/// One connection's place in a shard: a [`Lane`] over any transport.
+trait Member: Send + Sync {
     /// Writes a batch. False = the player is not level any more, and its connection's task has been woken for it.
     fn write(&self, shard: &Shard, batch: &WireBatch) -> bool;
 
@@ -98,7 +108,7 @@ pub(crate) struct Shard {
 
 #[derive(Default)]
 struct Joining {
-    lanes: Vec<Arc<dyn Lane>>,
+    lanes: Vec<Arc<dyn Member>>,
     /// The stream has ended, and the shard with it.
     is_over: bool,
 }
@@ -122,7 +132,7 @@ impl Drop for ShardHandle {
 
 impl Shard {
     /// Puts a lane under the shard's care; false where the stream has ended.
-    pub(crate) fn join(&self, lane: Arc<dyn Lane>) -> bool {
+    fn join(&self, lane: Arc<dyn Member>) -> bool {
         let mut joining = self.joining.lock();
         if joining.is_over {
             return false;
@@ -221,7 +231,7 @@ impl Writer {
         self.retire(Hold::Ignore);
     }
 
-    fn admit(&self, lanes: &mut Vec<Arc<dyn Lane>>) {
+    fn admit(&self, lanes: &mut Vec<Arc<dyn Member>>) {
         lanes.append(&mut self.shard.joining.lock().lanes);
     }
 
@@ -245,7 +255,7 @@ impl Writer {
     /// Writes all that has come to all lanes; those that are not level leave. False = the stream has ended.
     fn write(
         &mut self,
-        lanes: &mut Vec<Arc<dyn Lane>>,
+        lanes: &mut Vec<Arc<dyn Member>>,
         batch: &mut WireBatch,
         buffer: &mut BytesMut,
     ) -> bool {
