@@ -60,6 +60,7 @@ io_threads = {threads}
 [limits]
 # Publishers of one case connect in the same instant, from one address.
 max_ungranted_per_address = 1000
+ring_ms = {ring_ms}
 {pushes}"""
 
 
@@ -84,6 +85,7 @@ class Order:
     threads: int = 1
     sink_port: int = 0
     pushes: int = 0
+    ring_ms: int = 30_000  # the engine's default
 
 
 def start(server, order):
@@ -126,7 +128,7 @@ def engine_command(server, order):
 def engine_config(policy, order):
     push = '[[push]]\nstream = "relay/s{0}"\nurl = "rtmp://127.0.0.1:{1}/live/s{0}"\n'
     pushes = "".join(push.format(index, order.sink_port) for index in range(order.pushes))
-    return ENGINE_CONFIG.format(threads=order.threads, policy=policy, pushes=pushes)
+    return ENGINE_CONFIG.format(threads=order.threads, policy=policy, ring_ms=order.ring_ms, pushes=pushes)
 
 
 # ------------------------------------------------------------------------------------------------ finding them

@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "not an API; panicking is the point")]
 
 mod sessions;
+pub use crate::media::elementary::fuzz::elementary;
 pub use crate::media::fuzz::{flv_file, flv_tag};
 pub use sessions::{client_session_ops, server_session_ops, session_pair};
 
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "amf0_roundtrip", run: amf0_roundtrip, mutations: 500 },
     Target { name: "chunk_read", run: chunk_read, mutations: 20_000 },
     Target { name: "chunk_roundtrip", run: chunk_roundtrip, mutations: 2_000 },
+    Target { name: "elementary", run: elementary, mutations: 1_500 },
     Target { name: "flv_file", run: flv_file, mutations: 5_000 },
     Target { name: "flv_tag", run: flv_tag, mutations: 20_000 },
     Target { name: "handshake", run: handshake, mutations: 1_000 },

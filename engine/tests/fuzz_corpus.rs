@@ -115,6 +115,7 @@ fn write_seeds() {
         ("amf0_roundtrip", choice_seeds(400)),
         ("chunk_read", chunk_seeds()),
         ("chunk_roundtrip", choice_seeds(600)),
+        ("elementary", choice_seeds(2000)),
         ("handshake", handshake_seeds()),
         ("client_session_ops", choice_seeds(1000)),
         ("server_session_ops", choice_seeds(1000)),

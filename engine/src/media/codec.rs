@@ -5,6 +5,8 @@
 mod audio;
 mod video;
 
+pub(super) use video::{Av1Sequence, hevc_profile_tier_level, rbsp};
+
 use super::flv::Codec;
 
 /// What a video configuration record says.
@@ -93,17 +95,17 @@ pub fn audio_frame(codec: Codec, frame: &[u8]) -> Option<AudioConfig> {
 }
 
 /// Bits, most significant first. Reading past the end is `None`.
-struct Bits<'a> {
+pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     position: usize,
 }
 
 impl<'a> Bits<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
     }
 
-    fn bit(&mut self) -> Option<bool> {
+    pub(super) fn bit(&mut self) -> Option<bool> {
         let byte = self.bytes.get(self.position >> 3)?;
         let shift = 7 & !self.position;
         self.position = self.position.checked_add(1)?;
@@ -111,7 +113,7 @@ impl<'a> Bits<'a> {
     }
 
     /// At most 32 bits.
-    fn bits(&mut self, count: u32) -> Option<u32> {
+    pub(super) fn bits(&mut self, count: u32) -> Option<u32> {
         let mut value = 0_u32;
         for _ in 0..count {
             value = (value << 1) | u32::from(self.bit()?);
@@ -119,17 +121,17 @@ impl<'a> Bits<'a> {
         Some(value)
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         self.bits(8).and_then(|value| u8::try_from(value).ok())
     }
 
-    fn skip(&mut self, count: usize) -> Option<()> {
+    pub(super) fn skip(&mut self, count: usize) -> Option<()> {
         let end = self.position.checked_add(count)?;
         (end <= self.bytes.len().checked_mul(8)?).then(|| self.position = end)
     }
 
     /// Exp-Golomb, unsigned (H.264 9.1).
-    fn ue(&mut self) -> Option<u32> {
+    pub(super) fn ue(&mut self) -> Option<u32> {
         let mut zeros = 0_u32;
         while !self.bit()? {
             zeros = zeros.checked_add(1)?;
@@ -142,7 +144,7 @@ impl<'a> Bits<'a> {
     }
 
     /// Exp-Golomb, signed.
-    fn se(&mut self) -> Option<i64> {
+    pub(super) fn se(&mut self) -> Option<i64> {
         let code = i64::from(self.ue()?);
         let half = code.checked_add(1)? >> 1;
         if code & 1 == 1 { Some(half) } else { half.checked_neg() }

@@ -6,8 +6,8 @@
 mod tag;
 
 pub use tag::{
-    FILE_HEADER_LEN, FileHeader, HeaderError, MAX_TAG_PAYLOAD, TAG_HEADER_LEN, TagFraming, TagHeader,
-    encode_tag,
+    FILE_HEADER_LEN, FileHeader, HeaderError, MAX_TAG_PAYLOAD, TAG_HEADER_LEN, TagContent, TagFraming,
+    TagHeader, encode_tag,
 };
 
 use super::{ConfigSlot, FrameFlags, FrameKind};
@@ -17,7 +17,7 @@ use std::fmt;
 pub const METADATA_SLOT: ConfigSlot = ConfigSlot(0);
 
 /// `onMetaData` as the AMF0 string that starts a data payload.
-const ON_METADATA: &[u8] = b"\x02\x00\x0aonMetaData";
+pub(super) const ON_METADATA: &[u8] = b"\x02\x00\x0aonMetaData";
 
 /// `@setDataFrame` as an AMF0 string: what encoders put before the name of a data event.
 const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
@@ -116,6 +116,8 @@ pub enum Codec {
     Pcm,
     /// ADPCM: legacy format 1.
     Adpcm,
+    /// No codec: AMF0 data such as `onMetaData`.
+    Data,
     /// Another code of Enhanced RTMP.
     FourCc([u8; 4]),
     /// Another legacy number.
@@ -140,6 +142,27 @@ impl Codec {
             b"ec-3" => Self::Eac3,
             _ => Self::FourCc(code),
         }
+    }
+
+    /// The FourCC of Enhanced RTMP; `None` for codecs without one.
+    pub fn fourcc(self) -> Option<[u8; 4]> {
+        let code = match self {
+            Self::H264 => b"avc1",
+            Self::Hevc => b"hvc1",
+            Self::Vvc => b"vvc1",
+            Self::Av1 => b"av01",
+            Self::Vp8 => b"vp08",
+            Self::Vp9 => b"vp09",
+            Self::Aac => b"mp4a",
+            Self::Mp3 => b".mp3",
+            Self::Opus => b"Opus",
+            Self::Flac => b"fLaC",
+            Self::Ac3 => b"ac-3",
+            Self::Eac3 => b"ec-3",
+            Self::FourCc(code) => return Some(code),
+            _ => return None,
+        };
+        Some(*code)
     }
 
     /// The codec of a legacy video codec id (low four bits of the first byte).
@@ -171,8 +194,24 @@ impl Codec {
         }
     }
 
+    /// Which kind of frame carries this codec; `None` for codes without a meaning.
+    pub fn kind(self) -> Option<FrameKind> {
+        match self {
+            Self::H264 | Self::Hevc | Self::Av1 | Self::Vp8 | Self::Vp9 | Self::Vvc => Some(FrameKind::Video),
+            Self::SorensonH263 | Self::Vp6 | Self::ScreenVideo => Some(FrameKind::Video),
+            Self::Aac | Self::Mp3 | Self::Opus | Self::Flac | Self::Ac3 | Self::Eac3 => {
+                Some(FrameKind::Audio)
+            }
+            Self::G711a | Self::G711u | Self::Speex | Self::Nellymoser | Self::Pcm | Self::Adpcm => {
+                Some(FrameKind::Audio)
+            }
+            Self::Data => Some(FrameKind::Data),
+            Self::FourCc(_) | Self::Legacy(_) => None,
+        }
+    }
+
     /// Whether `CodedFrames` of this codec start with a composition time.
-    fn has_composition_time(self) -> bool {
+    pub fn has_composition_time(self) -> bool {
         matches!(self, Self::H264 | Self::Hevc | Self::Vvc)
     }
 }
@@ -201,6 +240,7 @@ impl fmt::Display for Codec {
             Self::Nellymoser => "Nellymoser",
             Self::Pcm => "PCM",
             Self::Adpcm => "ADPCM",
+            Self::Data => "data",
             Self::FourCc(code) => return write!(f, "unknown ({})", code.escape_ascii()),
             Self::Legacy(id) => return write!(f, "unknown ({id})"),
         };

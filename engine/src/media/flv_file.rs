@@ -1,6 +1,6 @@
 //! FLV files tag by tag, with byte positions in errors and memory bounded by what the file really holds.
 
-use super::flv::{FILE_HEADER_LEN, FileHeader, TAG_HEADER_LEN, TagHeader, strip_set_data_frame};
+use super::flv::{FILE_HEADER_LEN, FileHeader, TAG_HEADER_LEN, TagContent, TagHeader};
 use super::{Frame, FrameKind};
 use crate::proto::TimestampUnwrapper;
 use crate::{Error, ErrorKind, Result};
@@ -110,15 +110,14 @@ impl<R: BufRead + Seek> FlvReader<R> {
     pub fn next_tag(&mut self) -> Result<Option<FileTag>> {
         while let Some(header) = self.tag_header()? {
             let position = self.position;
-            let Some(kind) = self.kind_of(header)? else {
+            if self.kind_of(header)?.is_none() {
                 self.skip_unknown(header)?;
                 continue;
-            };
+            }
             let payload = self.payload(header)?;
             self.skip_trailer()?;
             let timestamp = self.unwrapper.unwrap(header.timestamp);
-            let payload = without_prefix(header.tag_type, kind, payload);
-            return Ok(Some(FileTag { position, frame: Frame::new(kind, timestamp, payload) }));
+            return Ok(header.frame(timestamp, payload).map(|frame| FileTag { position, frame }));
         }
         Ok(None)
     }
@@ -153,18 +152,11 @@ impl<R: BufRead + Seek> FlvReader<R> {
     }
 
     fn kind_of(&self, header: TagHeader) -> Result<Option<FrameKind>> {
-        const FILTER: u8 = 0x20;
-        let kind = match header.tag_type & !FILTER {
-            8 => FrameKind::Audio,
-            9 => FrameKind::Video,
-            15 | 18 => FrameKind::Data,
-            _ => return Ok(None),
-        };
-        if header.tag_type & FILTER != 0 {
-            let text = format!("tag at byte {}: encrypted tags are not supported", self.position);
-            return Err(Error::new(ErrorKind::Unsupported, text));
+        match header.content() {
+            TagContent::Frame(kind) => Ok(Some(kind)),
+            TagContent::Unknown => Ok(None),
+            TagContent::Encrypted => Err(encrypted(self.position)),
         }
-        Ok(Some(kind))
     }
 
     fn unknown_type(&self, header: TagHeader) -> Error {
@@ -218,14 +210,11 @@ impl<R: BufRead + Seek> FlvReader<R> {
     }
 }
 
-fn without_prefix(tag_type: u8, kind: FrameKind, mut payload: Bytes) -> Bytes {
-    const AMF3_SCRIPT: u8 = 15;
-    if tag_type == AMF3_SCRIPT && payload.first() == Some(&0) {
-        payload = payload.slice(1..);
-    }
-    if kind == FrameKind::Data { strip_set_data_frame(payload) } else { payload }
+pub(super) fn encrypted(position: u64) -> Error {
+    let text = format!("tag at byte {position}: encrypted tags are not supported");
+    Error::new(ErrorKind::Unsupported, text)
 }
 
-fn malformed(position: u64, detail: impl std::fmt::Display) -> Error {
+pub(super) fn malformed(position: u64, detail: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Format, format!("at byte {position}: {detail}"))
 }

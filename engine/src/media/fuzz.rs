@@ -1,5 +1,6 @@
 //! Bodies of the fuzz targets for FLV: a panic or a failed assertion is the finding.
 
+use super::elementary::{Demuxer, FlvStream, Format};
 use super::flv::{self, PayloadInfo, TagHeader};
 use super::flv_file::{FileTag, FlvReader};
 use super::probe::Probe;
@@ -26,7 +27,29 @@ pub fn flv_file(data: &[u8]) {
     }
     assert!(payload_bytes <= data.len(), "payloads of {payload_bytes} bytes from {}", data.len());
     assert!(!probe.report().to_string().is_empty());
+    stream_like_file(data);
     loop_file(data);
+}
+
+/// The same bytes as a stream, whole and in pieces, give the file's frames.
+fn stream_like_file(data: &[u8]) {
+    let frames = |piece: usize| {
+        let mut stream = FlvStream::new(usize::MAX);
+        let mut frames = Vec::new();
+        for mut input in data.chunks(piece) {
+            while let Ok(Some(frame)) = stream.read(&mut input) {
+                frames.push(frame);
+            }
+        }
+        frames
+    };
+    let whole = frames(data.len().max(1));
+    assert_eq!(whole, frames(3));
+    let Ok(mut reader) = FlvReader::new(Cursor::new(data)) else { return };
+    for frame in whole {
+        let Ok(Some(tag)) = reader.next_tag() else { break };
+        assert_eq!(tag.frame, frame);
+    }
 }
 
 /// A payload of arbitrary bytes, its first one choosing audio, video or data.
@@ -41,6 +64,7 @@ pub fn flv_tag(data: &[u8]) {
     assert!(flags.config.is_none() || !flags.keyframe, "configuration is no keyframe");
     let shortened = metadata::without_file_fields(&Bytes::copy_from_slice(payload));
     assert!(shortened.len() <= payload.len());
+    demux_twice(&Frame::new(kind, 40, Bytes::copy_from_slice(payload)));
     let Some(info) = PayloadInfo::parse(kind, payload) else { return };
     let mut tracks = 0_usize;
     let first = info.tracks(payload).next().map(|track| (track.id, track.composition_time, track.data));
@@ -52,6 +76,16 @@ pub fn flv_tag(data: &[u8]) {
         let _ = codec::audio_frame(track.codec, track.data);
     }
     assert!((1..=payload.len().max(1)).contains(&tracks));
+}
+
+/// The payload as it is, and once it has configured its tracks.
+fn demux_twice(frame: &Frame) {
+    let mut demuxer = Demuxer::new().with_format(Format::AnnexB).with_format(Format::Adts);
+    for _ in 0..2 {
+        let converted = demuxer.push(frame).map_or(0, |samples| samples.len());
+        let native = Demuxer::new().push(frame).map_or(0, |samples| samples.len());
+        assert!(converted <= native && native <= frame.payload.len());
+    }
 }
 
 /// Compares a tag with the bytes it was read from, but for what no frame has room for: an AMF3 script tag's

@@ -1,6 +1,9 @@
-//! `onMetaData` edited in place: fields are read and removed without decoding and encoding the rest.
+//! `onMetaData`: made from a list of fields, and edited in place, where fields are read and removed without
+//! decoding and encoding the rest.
 
-use super::flv::Cursor;
+use super::flv::{Cursor, ON_METADATA};
+use super::{Frame, FrameKind};
+use crate::proto::amf0::{self, Amf0Value};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Fields that describe a file as a whole and are wrong for a live stream made from it.
@@ -26,6 +29,38 @@ const MAX_DEPTH: u32 = 32;
 const OBJECT: u8 = 3;
 const ECMA_ARRAY: u8 = 8;
 const OBJECT_END: u8 = 9;
+
+/// A value of `onMetaData`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// A number: `width`, `framerate`, `videodatarate` (kbit/s), `videocodecid`.
+    Number(f64),
+    /// A yes or no: `stereo`.
+    Boolean(bool),
+    /// A text: `encoder`, `title`.
+    Text(&'a str),
+}
+
+/// An `onMetaData` frame at `timestamp` (milliseconds) with `fields` in their order, as an ECMA array like
+/// encoders send it. Names are cut at 65,535 bytes.
+pub fn on_metadata(timestamp: i64, fields: &[(&str, Value<'_>)]) -> Frame {
+    let mut out = BytesMut::from(ON_METADATA);
+    out.put_u8(ECMA_ARRAY);
+    out.put_u32(u32::try_from(fields.len()).unwrap_or(u32::MAX));
+    for (name, value) in fields {
+        let len = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        out.put_u16(len);
+        out.put_slice(name.as_bytes().get(..usize::from(len)).unwrap_or_default());
+        let value = match *value {
+            Value::Number(number) => Amf0Value::Number(number),
+            Value::Boolean(boolean) => Amf0Value::Boolean(boolean),
+            Value::Text(text) => Amf0Value::Utf8String(text.to_owned()),
+        };
+        amf0::encode(&[value], &mut out);
+    }
+    out.put_slice(&[0, 0, OBJECT_END]);
+    Frame::new(FrameKind::Data, timestamp, out.freeze())
+}
 
 /// An `onMetaData` payload without the fields that only a file has (`duration`, `filesize`, `keyframes`, ...).
 ///
@@ -210,6 +245,20 @@ mod tests {
         assert_eq!(without_file_fields(&deep), deep);
         let arrays = payload(&[NAME, b"\x03\x00\x01a", &b"\x0a\xff\xff\xff\xff".repeat(100_000)]);
         assert_eq!(without_file_fields(&arrays), arrays);
+    }
+
+    #[test]
+    fn metadata_is_made_from_fields_in_their_order() {
+        let fields = [
+            ("width", Value::Number(640.0)),
+            ("stereo", Value::Boolean(true)),
+            ("encoder", Value::Text("abc")),
+        ];
+        let frame = on_metadata(40, &fields);
+        let stereo = b"\x00\x06stereo\x01\x01";
+        assert_eq!(frame.payload, payload(&[NAME, b"\x08\0\0\0\x03", WIDTH, stereo, TEXT, END]));
+        assert!(frame.is_config() && frame.timestamp == 40);
+        assert_eq!(number(&frame.payload, "width"), Some(640.0));
     }
 
     #[test]

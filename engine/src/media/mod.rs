@@ -5,6 +5,7 @@
 
 mod cadence;
 pub mod codec;
+pub mod elementary;
 pub mod flv;
 pub mod flv_file;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,6 +1,7 @@
-//! FLV files through the public API: reading, looping (F34) and probing, on synthetic and real clips.
+//! Media through the public API: FLV files and streams, looping (F34), probing, elementary samples.
 
 mod build;
+mod elementary;
 mod file;
 mod looping;
 mod looping_repairs;

@@ -4,7 +4,7 @@ use super::super::flv::Cursor;
 use super::{Bits, VideoConfig};
 
 /// A NAL unit without emulation prevention bytes (H.264 7.4.1).
-fn rbsp(nal: &[u8]) -> Vec<u8> {
+pub(in crate::media) fn rbsp(nal: &[u8]) -> Vec<u8> {
     /// A parameter set is tiny; what comes after this is not needed.
     const MAX: usize = 4096;
     let mut out = Vec::with_capacity(nal.len().min(MAX));
@@ -193,7 +193,7 @@ fn hevc_sps(bits: &mut Bits<'_>) -> Option<VideoConfig> {
 }
 
 /// Profile number and level in tenths, H.265 7.3.3.
-fn hevc_profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Option<(u8, u32)> {
+pub(in crate::media) fn hevc_profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Option<(u8, u32)> {
     /// Profile, compatibility and constraint flags.
     const PROFILE_BITS: usize = 88;
     bits.skip(3)?;
@@ -265,21 +265,46 @@ fn leb128(cursor: &mut Cursor<'_>) -> Option<usize> {
     None
 }
 
+/// The start of a sequence header OBU, AV1 5.5.1, up to the largest picture size.
+pub(in crate::media) struct Av1Sequence {
+    /// `seq_profile`.
+    pub(in crate::media) profile: u8,
+    /// `reduced_still_picture_header`: most of what could follow is absent.
+    pub(in crate::media) reduced: bool,
+    /// `seq_level_idx` of the first operating point.
+    pub(in crate::media) level_index: u32,
+    /// `seq_tier` of the first operating point.
+    pub(in crate::media) tier: bool,
+    frame_rate: Option<f64>,
+    width: u32,
+    height: u32,
+}
+
+impl Av1Sequence {
+    /// Reads from the OBU's payload; `bits` then stand at `frame_id_numbers_present_flag`, or after it where
+    /// that is absent.
+    pub(in crate::media) fn read(bits: &mut Bits<'_>) -> Option<Self> {
+        let profile = u8::try_from(bits.bits(3)?).ok()?;
+        bits.skip(1)?;
+        let reduced = bits.bit()?;
+        let (level_index, tier, frame_rate) =
+            if reduced { (bits.bits(5)?, false, None) } else { av1_operating_points(bits)? };
+        let width_bits = bits.bits(4)?.checked_add(1)?;
+        let height_bits = bits.bits(4)?.checked_add(1)?;
+        let width = bits.bits(width_bits)?.checked_add(1)?;
+        let height = bits.bits(height_bits)?.checked_add(1)?;
+        Some(Self { profile, reduced, level_index, tier, frame_rate, width, height })
+    }
+}
+
 fn av1_sequence(bits: &mut Bits<'_>) -> Option<VideoConfig> {
-    let profile = u8::try_from(bits.bits(3)?).ok()?;
-    bits.skip(1)?;
-    let reduced = bits.bit()?;
-    let (level, frame_rate) =
-        if reduced { (av1_level(bits.bits(5)?), None) } else { av1_operating_points(bits)? };
-    let width_bits = bits.bits(4)?.checked_add(1)?;
-    let height_bits = bits.bits(4)?.checked_add(1)?;
-    let width = bits.bits(width_bits)?.checked_add(1)?;
-    let height = bits.bits(height_bits)?.checked_add(1)?;
+    let Av1Sequence { profile, level_index, frame_rate, width, height, .. } = Av1Sequence::read(bits)?;
+    let level = av1_level(level_index);
     Some(VideoConfig { width: Some(width), height: Some(height), profile, level, frame_rate })
 }
 
-/// Timing, decoder model and operating points; level of the first one.
-fn av1_operating_points(bits: &mut Bits<'_>) -> Option<(u32, Option<f64>)> {
+/// Timing, decoder model and operating points; level and tier of the first one.
+fn av1_operating_points(bits: &mut Bits<'_>) -> Option<(u32, bool, Option<f64>)> {
     let (mut frame_rate, mut delay_bits) = (None, None);
     if bits.bit()? {
         frame_rate = av1_timing(bits)?;
@@ -289,12 +314,12 @@ fn av1_operating_points(bits: &mut Bits<'_>) -> Option<(u32, Option<f64>)> {
         }
     }
     let initial_display_delay = bits.bit()?;
-    let mut level = None;
+    let mut first = None;
     for _ in 0..=bits.bits(5)? {
         bits.skip(12)?;
         let index = bits.bits(5)?;
-        level = level.or(Some(av1_level(index)));
-        bits.skip(usize::from(index > 7))?;
+        let tier = index > 7 && bits.bit()?;
+        first = first.or(Some((index, tier)));
         if let Some(delay_bits) = delay_bits
             && bits.bit()?
         {
@@ -304,7 +329,8 @@ fn av1_operating_points(bits: &mut Bits<'_>) -> Option<(u32, Option<f64>)> {
             bits.skip(4)?;
         }
     }
-    Some((level?, frame_rate))
+    let (level_index, tier) = first?;
+    Some((level_index, tier, frame_rate))
 }
 
 /// `timing_info`: a frame rate only where pictures are equally spaced.

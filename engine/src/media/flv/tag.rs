@@ -2,8 +2,9 @@
 //!
 //! Source: Adobe FLV specification 10.1 annex E.
 
-use super::Cursor;
-use crate::media::Frame;
+use super::{Cursor, strip_set_data_frame};
+use crate::media::{Frame, FrameKind};
+use bytes::Bytes;
 use std::fmt;
 
 /// Bytes of a tag's header.
@@ -122,10 +123,47 @@ impl TagHeader {
         [self.tag_type, l0, l1, l2, t1, t2, t3, t0, s0, s1, s2]
     }
 
+    /// What the tag is, from its type byte.
+    pub fn content(self) -> TagContent {
+        const FILTER: u8 = 0x20;
+        match (self.tag_type & !FILTER, self.tag_type & FILTER != 0) {
+            (8 | 9 | 15 | 18, true) => TagContent::Encrypted,
+            (8, false) => TagContent::Frame(FrameKind::Audio),
+            (9, false) => TagContent::Frame(FrameKind::Video),
+            (15 | 18, false) => TagContent::Frame(FrameKind::Data),
+            _ => TagContent::Unknown,
+        }
+    }
+
+    /// The tag as a frame at the unwrapped time `timestamp`. A leading `@setDataFrame`, and the zero byte of an
+    /// AMF3 script tag (type 15), are removed. `None` for what is no frame.
+    pub fn frame(self, timestamp: i64, mut payload: Bytes) -> Option<Frame> {
+        const AMF3_SCRIPT: u8 = 15;
+        let TagContent::Frame(kind) = self.content() else { return None };
+        if self.tag_type == AMF3_SCRIPT && payload.first() == Some(&0) {
+            payload = payload.slice(1..);
+        }
+        if kind == FrameKind::Data {
+            payload = strip_set_data_frame(payload);
+        }
+        Some(Frame::new(kind, timestamp, payload))
+    }
+
     /// Bytes of header and payload: the "previous tag size" that follows them.
     pub fn size(self) -> u32 {
         self.length.saturating_add(11)
     }
+}
+
+/// What a tag's type byte says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagContent {
+    /// A frame of this kind.
+    Frame(FrameKind),
+    /// A frame that is encrypted (filter bit).
+    Encrypted,
+    /// Nothing that the specification defines.
+    Unknown,
 }
 
 /// What stands around a payload to make it an FLV tag: the payload itself is not copied.
