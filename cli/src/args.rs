@@ -27,7 +27,8 @@ limits.max_connections), then from --set, then from the other options; the last 
 
 With --json, stdout carries one JSON object per line: first
   {\"event\":\"ready\",\"rtmp\":[\"127.0.0.1:40001\"],\"rtmps\":[],\"pid\":4711}
-and then the events: listener_up, publish, unpublish, play, stop, refused, closed, relay, file. Logs go to stderr.";
+and then the events: listener_up, listener_down, opened, publish, unpublish, play, stop, refused, closed, relay, file. \
+Logs go to stderr.";
 
 const LOOP_HELP: &str = "\
 Examples:

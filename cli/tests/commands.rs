@@ -372,5 +372,6 @@ fn stdout_ends_with_the_process_and_carries_nothing_but_events() {
     assert_eq!(process.event()["event"], "listener_up");
     process.signal("TERM");
     process.wait();
+    assert_eq!(process.event()["event"], "listener_down");
     assert!(process.is_silent());
 }

@@ -51,6 +51,14 @@ impl AuthRequest {
         Self { action, name, peer, tls, connect }
     }
 
+    /// A text of the `connect` object, such as `tcUrl` or `flashVer`.
+    pub fn connect_text(&self, name: &str) -> Option<&str> {
+        match self.connect.get(name) {
+            Some(Amf0Value::Utf8String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The stream's public name.
     pub fn stream(&self) -> &StreamKey {
         &self.name.key
@@ -86,6 +94,11 @@ impl Ticket {
     pub fn accept(self, grant: Grant) {
         // The peer may have left meanwhile: then nobody is interested in the answer.
         let _ = self.answer.send(Ok(grant));
+    }
+
+    /// Whether nobody waits for the answer any more: the peer has left, or the time is over.
+    pub fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
     }
 
     /// Refuses it. The encoder or player shows `reason`.

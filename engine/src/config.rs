@@ -1,4 +1,8 @@
-//! The configuration: everything an engine can be told, one schema for TOML, environment, C and Rust.
+//! The configuration: everything an engine can be told, one schema for TOML, JSON, environment, C and Rust.
+
+mod source;
+
+pub use source::{ConfigSource, OptionSource};
 
 use crate::auth::PublishRule;
 use crate::hub::{StartAt, Takeover};
@@ -7,18 +11,15 @@ use crate::limits::ms;
 use crate::service::relay::OnRefusal;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Limits, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Prefix of the environment variables that override the configuration.
-const ENV_PREFIX: &str = "STREAMENGINE_";
-
 /// Everything an engine can be told.
 ///
 /// As TOML, sections are tables: `[rtmp] listen = ["0.0.0.0:1935"]`. Times are in milliseconds, sizes in bytes.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
@@ -47,20 +48,22 @@ pub struct Config {
 }
 
 /// Plain RTMP.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RtmpConfig {
-    /// Addresses to listen on, `HOST:PORT`; port 0 takes any free one.
+    /// Addresses to listen on, `HOST:PORT`; port 0 takes any free one. A list, or one text with commas.
+    #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
 }
 
 /// RTMP over TLS.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RtmpsConfig {
-    /// Addresses to listen on, `HOST:PORT`; port 0 takes any free one.
+    /// Addresses to listen on, `HOST:PORT`; port 0 takes any free one. A list, or one text with commas.
+    #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
     /// Certificate chain, PEM. Read again when the file changes.
     pub cert: Option<PathBuf>,
@@ -69,7 +72,7 @@ pub struct RtmpsConfig {
 }
 
 /// Who may publish, where the embedding program does not decide. Default: from this machine only.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PublishConfig {
@@ -80,7 +83,7 @@ pub struct PublishConfig {
 }
 
 /// The policy of an app.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AppConfig {
@@ -104,7 +107,7 @@ pub struct AppConfig {
 }
 
 /// When frames are written to players. Most of what a player costs is the number of writes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlushKind {
     /// Video at once; audio rides along with the next video frame, and waits 50 ms at most. Adds no delay to video
@@ -158,7 +161,7 @@ impl Default for AppConfig {
 }
 
 /// A stream pushed to another server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PushConfig {
@@ -181,7 +184,7 @@ impl PushConfig {
 }
 
 /// A stream fetched from another server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PullConfig {
@@ -215,7 +218,7 @@ fn default_linger() -> u64 {
 }
 
 /// When a remote stream is fetched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PullWhen {
     /// All the time.
@@ -226,11 +229,12 @@ pub enum PullWhen {
 }
 
 /// FLV files played as a live stream.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileConfig {
     /// The files, one after the other.
+    #[serde(deserialize_with = "one_or_more")]
     pub paths: Vec<PathBuf>,
     /// The local stream, `app/stream`.
     #[serde(deserialize_with = "parsed")]
@@ -248,7 +252,7 @@ impl FileConfig {
 }
 
 /// TLS towards other servers.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsConfig {
@@ -259,7 +263,7 @@ pub struct TlsConfig {
 }
 
 /// Threads and draining.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EngineConfig {
@@ -287,6 +291,23 @@ impl Config {
     /// Parses TOML. The error names the line, and for an unknown key the nearest known one.
     pub fn from_toml(text: &str) -> Result<Self> {
         ConfigSource::from_toml(text)?.build()
+    }
+
+    /// Parses a JSON object in the shape of the TOML configuration.
+    ///
+    /// # Errors
+    /// As [`ConfigSource::merge_json`], and values that exclude or need each other.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let mut source = ConfigSource::default();
+        source.merge_json(json)?;
+        source.build()
+    }
+
+    /// The effective values, defaults included, as JSON in the shape of the TOML configuration. A secret is `"***"`
+    /// where it is set, URLs are without theirs.
+    pub fn to_json(&self) -> serde_json::Value {
+        // Only maps with keys that are no texts could fail, and there are none.
+        serde_json::to_value(self).unwrap_or_default()
     }
 
     /// The policy of an app; `None` where apps are listed and this one is not among them.
@@ -335,99 +356,59 @@ where
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
-/// A configuration in the making: a file, then overrides by dotted key.
-#[derive(Debug, Clone, Default)]
-pub struct ConfigSource {
-    table: toml::Table,
-    text: Option<String>,
+/// A list, or its elements in one text with commas between them: what an option of a command line can hold.
+fn addresses<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<SocketAddr>, D::Error> {
+    let texts = match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::More(texts) => texts,
+        OneOrMore::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+    };
+    let parse = |text: String| {
+        text.parse().map_err(|_| {
+            serde::de::Error::custom(format_args!(
+                "{text:?} is not an address such as 0.0.0.0:1935 or [::]:1935"
+            ))
+        })
+    };
+    texts.into_iter().filter(|text| !text.is_empty()).map(parse).collect()
 }
 
-impl ConfigSource {
-    /// Starts from TOML text.
-    pub fn from_toml(text: &str) -> Result<Self> {
-        let table = text.parse().map_err(|error: toml::de::Error| invalid(Some(text), &error))?;
-        Ok(Self { table, text: Some(text.to_owned()) })
-    }
-
-    /// Sets one value by its dotted key (`limits.max_connections`). The value is read as TOML where it is valid
-    /// TOML (`true`, `5000`, `["a"]`), else as a string.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        let value = parse_value(value);
-        let mut parts: Vec<&str> = key.split('.').collect();
-        let Some(last) = parts.pop().filter(|last| !last.is_empty()) else {
-            return Err(Error::new(ErrorKind::InvalidArgument, "the configuration key is empty"));
-        };
-        let mut table = &mut self.table;
-        for part in parts {
-            let entry = table.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            table = entry.as_table_mut().ok_or_else(|| {
-                Error::new(
-                    ErrorKind::InvalidArgument,
-                    format!("configuration key {key}: {part} is not a table"),
-                )
-            })?;
-        }
-        table.insert(last.to_owned(), value);
-        // Line numbers of the file's text no longer tell the whole truth.
-        self.text = None;
-        Ok(())
-    }
-
-    /// Applies environment variables: `STREAMENGINE_LIMITS__MAX_CONNECTIONS=5000` sets
-    /// `limits.max_connections`.
-    pub fn apply_env(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<()> {
-        for (name, value) in variables {
-            if let Some(key) = name.strip_prefix(ENV_PREFIX)
-                && key.contains("__")
-            {
-                self.set(&key.to_ascii_lowercase().replace("__", "."), &value)
-                    .map_err(|error| error.context(&name))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The finished configuration, checked.
-    pub fn build(self) -> Result<Config> {
-        let config: Config = match &self.text {
-            Some(text) => toml::from_str(text),
-            None => self.table.try_into(),
-        }
-        .map_err(|error| invalid(self.text.as_deref(), &error))?;
-        config.check()?;
-        Ok(config)
-    }
+/// A list of paths, or one path.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<PathBuf>, D::Error> {
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::More(texts) => texts.into_iter().map(PathBuf::from).collect(),
+        OneOrMore::One(text) => vec![text.into()],
+    })
 }
 
-fn parse_value(text: &str) -> toml::Value {
-    format!("value = {text}")
-        .parse::<toml::Table>()
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
-/// The parser's error with its line, and with the nearest known key where one is unknown. The line itself is not
-/// quoted: it may hold a secret.
-fn invalid(text: Option<&str>, error: &toml::de::Error) -> Error {
-    let before = text.zip(error.span()).and_then(|(text, span)| text.get(..span.start));
-    let line = before.map(|before| before.matches('\n').count() + 1);
-    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-    let nearest =
-        nearest_key(error.message()).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-    let text = format!("configuration: {place}{}{nearest}", error.message().trim_end());
-    Error::new(ErrorKind::InvalidArgument, text)
+/// What one publisher of the program wants, in place of what its app's policy says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublisherConfig {
+    /// Who may take the stream's name over.
+    pub takeover: Option<Takeover>,
+    /// How long players stay connected when the publisher is dropped without an end; 0 ends the stream at once.
+    pub resume_window_ms: Option<u64>,
 }
 
-/// Reads serde's "unknown field `x`, expected one of `a`, `b`" and picks the nearest.
-fn nearest_key(message: &str) -> Option<String> {
-    let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
-    let unknown = names.next()?;
-    names
-        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
-        .min()
-        .filter(|&(distance, _)| distance <= 3)
-        .map(|(_, known)| known.to_owned())
+/// What one subscriber of the program wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriberConfig {
+    /// Where to start; else as the app's policy says.
+    pub start: Option<StartAt>,
+    /// How long to wait for a stream that nobody publishes; else for ever.
+    pub wait_for_publisher_ms: Option<u64>,
 }
 
 #[cfg(test)]
@@ -482,6 +463,79 @@ mod tests {
             let error = Config::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn keys_set_one_by_one_are_checked_at_once_and_change_nothing_where_they_are_wrong() {
+        let mut source = ConfigSource::default();
+        for (key, value) in [
+            ("rtmp.listen", "127.0.0.1:1, [::1]:2"),
+            ("rtmps.listen", "[]"),
+            ("publish.key", "4711"),
+            ("apps.live.flush", "merge"),
+            ("file", r#"[{"paths": "a,b.flv", "stream": "live/a"}]"#),
+        ] {
+            source.set(key, value).unwrap();
+        }
+        for (key, value, word) in [
+            ("limits.rign_ms", "1", "did you mean `ring_ms`"),
+            ("limits.ring_ms", "-1", "limits.ring_ms"),
+            ("limits..ring_ms", "1", "empty"),
+            ("", "1", "empty"),
+            ("rtmp.listen", "localhost", "localhost"),
+        ] {
+            let error = source.set(key, value).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        let config = source.build().unwrap();
+        assert_eq!(config.rtmp.listen.len(), 2);
+        assert_eq!(config.publish_rule(), PublishRule::Key(Secret::new("4711")));
+        assert_eq!(config.file[0].paths, [PathBuf::from("a,b.flv")]);
+        assert_eq!(config.app("live").unwrap().flush, FlushKind::Merge);
+    }
+
+    #[test]
+    fn effective_values_read_back_as_they_are_and_show_no_secret() {
+        let json = r#"{"publish": {"key": "hunter2"}, "limits": {"ring_ms": 7},
+            "push": [{"stream": "live/a", "url": "rtmp://u:hunter2@h/live/hunter2?hunter2"}]}"#;
+        let config = Config::from_json(json).unwrap();
+        let shown = config.to_json();
+        assert!(!shown["publish"].to_string().contains("hunter2"), "{shown}");
+        assert_eq!(shown["push"][0]["url"], serde_json::Value::String(config.push[0].url.to_string()));
+        assert_eq!((&shown["publish"]["key"], &shown["limits"]["ring_ms"]), (&"***".into(), &7.into()));
+        let defaults = Config::default().to_json();
+        assert_eq!(Config::from_json(&defaults.to_string()).unwrap().to_json(), defaults);
+    }
+
+    #[test]
+    fn json_is_merged_and_arrays_replace() {
+        let mut source =
+            ConfigSource::from_toml("[rtmp]\nlisten = [\"127.0.0.1:1\"]\n[limits]\nring_ms = 5\n").unwrap();
+        source.merge_json(r#"{"rtmp": {"listen": ["127.0.0.1:2"]}, "publish": {"key": null}}"#).unwrap();
+        for wrong in ["", "[]", "7", "{\"rtmp\": 1}", "{\"rtpm\": {}}", "{\"limits\": {\"ring_ms\": 1e300}}"]
+        {
+            assert!(source.merge_json(wrong).is_err(), "{wrong}");
+        }
+        let config = source.build().unwrap();
+        assert_eq!((config.rtmp.listen, config.limits.ring_ms), (vec!["127.0.0.1:2".parse().unwrap()], 5));
+    }
+
+    #[test]
+    fn an_object_takes_its_own_options_only() {
+        let mut options = OptionSource::default();
+        options.set("on_refusal", "fail").unwrap();
+        assert!(
+            options.set("on_refusla", "fail").unwrap_err().to_string().contains("did you mean `on_refusal`")
+        );
+        let (stream, url) =
+            ("live/a".parse::<StreamKey>().unwrap(), "rtmp://h/a/b".parse::<RtmpUrl>().unwrap());
+        assert_eq!(options.push(stream.clone(), url.clone()).unwrap().on_refusal, OnRefusal::Fail);
+        options.merge_json(r#"{"linger_ms": 5, "when": "watched"}"#).unwrap();
+        let pull = options.pull(url.clone(), stream.clone()).unwrap();
+        assert_eq!((pull.linger_ms, pull.when), (5, PullWhen::Watched));
+        assert!(options.push(stream, url).unwrap_err().to_string().contains("linger_ms"));
+        assert!(options.subscriber().is_err() && options.publisher().is_err());
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //! subscribers come and go at run time.
 
 use crate::auth::{Authorize, Gate as AuthGate};
-use crate::config::{AppConfig, Config, FileConfig, PullConfig, PushConfig};
+use crate::config::{
+    AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, SubscriberConfig,
+};
 use crate::events::{Event, EventReceiver, Events, Id};
 use crate::hub::{EndReason, Interest, StreamInfo, StreamState, SubscribeOptions};
 use crate::key::StreamKey;
-use crate::limits::ms;
+use crate::limits::{as_ms, ms};
 use crate::local::{Publisher, Subscriber, block_on};
 use crate::media::timeline::{Clip, Repeat};
-use crate::net::{Admission, Listener, ServerTls};
+use crate::net::{Admission, Listener, ServerTls, TlsIdentity};
 use crate::service::Core;
 use crate::service::file_loop::{FileJobs, FileStatus};
 use crate::service::relay::{RelayStatus, Relays};
@@ -68,6 +70,13 @@ impl EngineBuilder {
         self.events.subscribe()
     }
 
+    /// Calls `sink` with every event, from the very start, on the thread where it happens: it must be quick and not wait.
+    #[must_use]
+    pub fn on_event(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.events.set_sink(sink);
+        self
+    }
+
     /// Starts the engine on threads of its own: opens the listeners, starts relays and file jobs of the
     /// configuration.
     ///
@@ -90,9 +99,28 @@ fn runtime(threads: usize) -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("streamengine")
+        .on_thread_start(block_signals)
         .enable_all()
         .build()
         .map_err(|cause| Error::io("start the engine's threads", cause))
+}
+
+/// Signals are the host's affair: none is delivered to the engine's own threads, so that the host's handlers run on the
+/// host's threads. SIGPIPE above all: writing to a connection that the peer has reset must be an error, not the end of
+/// a host that leaves this signal at its default, as C programs do. What a thread does to itself is let through (faults,
+/// aborting), and so are profilers.
+fn block_signals() {
+    #[cfg(unix)]
+    {
+        use nix::sys::signal::{SigSet, Signal::*};
+        let mut set = SigSet::all();
+        for own in [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF] {
+            set.remove(own);
+        }
+        if let Err(error) = set.thread_block() {
+            tracing::warn!("cannot block signals on this thread: {error}");
+        }
+    }
 }
 
 /// An RTMP engine: serves, relays and loops live streams. Cheap to clone; the last clone dropped stops it.
@@ -117,6 +145,7 @@ struct Inner {
 
 struct Listening {
     info: ListenerInfo,
+    tls: Option<Arc<ServerTls>>,
     stop: CancellationToken,
 }
 
@@ -137,6 +166,7 @@ pub struct ListenerInfo {
 #[non_exhaustive]
 pub struct EngineStats {
     /// Time since the start.
+    #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
     pub uptime: Duration,
     /// Connections accepted since the start.
     pub connections_accepted: u64,
@@ -179,7 +209,27 @@ impl Engine {
     /// # Errors
     /// The address cannot be bound, or a file cannot be used.
     pub fn listen_rtmps(&self, address: SocketAddr, cert: &Path, key: &Path) -> Result<ListenerInfo> {
-        self.listen(address, Some(Arc::new(ServerTls::load(cert, key)?)))
+        self.listen_rtmps_with(address, TlsIdentity::files(cert, key))
+    }
+
+    /// [`Self::listen_rtmps`] with a certificate and key that may be text.
+    ///
+    /// # Errors
+    /// As [`Self::listen_rtmps`].
+    pub fn listen_rtmps_with(&self, address: SocketAddr, identity: TlsIdentity) -> Result<ListenerInfo> {
+        self.listen(address, Some(Arc::new(ServerTls::load(identity)?)))
+    }
+
+    /// Gives an RTMPS listener another certificate and key, or reads again what it has; for connections from now on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::State`] where it is plain RTMP; and where the
+    /// certificate or key cannot be used: then those in use stay.
+    pub fn reload_tls(&self, id: Id, identity: Option<TlsIdentity>) -> Result<()> {
+        let found = self.inner.listeners.lock().get(&id).map(|listening| listening.tls.clone());
+        let tls = found.ok_or_else(|| not_found("listener", id))?;
+        tls.ok_or_else(|| Error::new(ErrorKind::State, format!("listener {id}: it is plain RTMP")))?
+            .replace(identity)
     }
 
     /// The open listeners.
@@ -193,7 +243,7 @@ impl Engine {
     /// [`ErrorKind::NotFound`] where there is none of that id.
     pub fn close_listener(&self, id: Id) -> Result<()> {
         let listening = self.inner.listeners.lock().remove(&id).ok_or_else(|| not_found("listener", id))?;
-        listening.stop.cancel();
+        self.inner.close(&listening);
         Ok(())
     }
 
@@ -203,8 +253,17 @@ impl Engine {
     /// [`ErrorKind::Exists`] where it has a publisher that the policy keeps, [`ErrorKind::NotFound`] for an app
     /// that the configuration does not list, [`ErrorKind::Closed`] while draining.
     pub fn publish(&self, key: &StreamKey) -> Result<Publisher> {
+        self.publish_with(key, &PublisherConfig::default())
+    }
+
+    /// [`Self::publish`] with rules of its own in place of the app's.
+    ///
+    /// # Errors
+    /// As [`Self::publish`].
+    pub fn publish_with(&self, key: &StreamKey, config: &PublisherConfig) -> Result<Publisher> {
         self.app(key)?;
-        Ok(Publisher::new(LocalPublisher::take(&self.inner.core, key, "program", Vec::new())?))
+        let inner = LocalPublisher::take_with(&self.inner.core, key, "program", Vec::new(), config)?;
+        Ok(Publisher::new(inner))
     }
 
     /// Reads a stream in this program. It need not have a publisher yet.
@@ -212,8 +271,17 @@ impl Engine {
     /// # Errors
     /// As for [`Self::publish`], but never [`ErrorKind::Exists`].
     pub fn subscribe(&self, key: &StreamKey) -> Result<Subscriber> {
-        let start = self.app(key)?.start;
-        let options = SubscribeOptions { start, wait: None, interest: Interest::Viewer };
+        self.subscribe_with(key, &SubscriberConfig::default())
+    }
+
+    /// [`Self::subscribe`] with wishes of its own.
+    ///
+    /// # Errors
+    /// As [`Self::subscribe`].
+    pub fn subscribe_with(&self, key: &StreamKey, config: &SubscriberConfig) -> Result<Subscriber> {
+        let start = config.start.unwrap_or(self.app(key)?.start);
+        let wait = config.wait_for_publisher_ms.map(ms);
+        let options = SubscribeOptions { start, wait, interest: Interest::Viewer };
         let inner = self.inner.core.hub.subscribe(key, options);
         Ok(Subscriber::new(inner, self.inner.handle.clone()))
     }
@@ -306,6 +374,11 @@ impl Engine {
         self.inner.core.hub.streams()
     }
 
+    /// One stream; `None` where there is none of that name.
+    pub fn stream(&self, key: &StreamKey) -> Option<StreamInfo> {
+        self.inner.core.hub.stream(key)
+    }
+
     /// All connections.
     pub fn sessions(&self) -> Vec<SessionInfo> {
         self.inner.core.sessions.list()
@@ -329,6 +402,31 @@ impl Engine {
         ended
             .then_some(())
             .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no stream {key}")))
+    }
+
+    /// Takes the right to publish a stream away from whoever has it: a connection is closed with `reason`, a relay or
+    /// file ends its attempt. Players wait for another publisher for the resume window.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where nobody publishes such a stream.
+    pub fn kick_publisher(&self, key: &StreamKey, reason: &str) -> Result<()> {
+        let evicted = self.inner.core.hub.evict(key, EndReason::Kicked(reason.to_owned()));
+        let nobody = || Error::new(ErrorKind::NotFound, format!("nobody publishes the stream {key}"));
+        evicted.then_some(()).ok_or_else(nobody)
+    }
+
+    /// Ends the connections that play a stream; how many there were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is no such stream.
+    pub fn kick_players(&self, key: &StreamKey, reason: &str) -> Result<usize> {
+        let missing = || Error::new(ErrorKind::NotFound, format!("there is no stream {key}"));
+        self.stream(key).ok_or_else(missing)?;
+        let plays = |session: &SessionInfo| {
+            session.role == SessionRole::Player && session.stream.as_ref() == Some(key)
+        };
+        let players = self.sessions().into_iter().filter(plays);
+        Ok(players.filter(|player| self.inner.core.sessions.kick(player.id, reason)).count())
     }
 
     /// Watches events from now on.
@@ -363,7 +461,16 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Timeout`] where some connection did not end in that time and was cut.
     pub async fn drain(&self) -> Result<()> {
-        let drained = self.inner.handle.spawn(drain(self.inner.core.clone())).await;
+        self.drain_within(ms(self.inner.core.config.engine.drain_timeout_ms)).await
+    }
+
+    /// [`Self::drain`] within another time than the configured one.
+    ///
+    /// # Errors
+    /// As [`Self::drain`].
+    pub async fn drain_within(&self, timeout: Duration) -> Result<()> {
+        self.inner.close_listeners();
+        let drained = self.inner.handle.spawn(drain(self.inner.core.clone(), timeout)).await;
         drained
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the engine was stopped while draining")))
     }
@@ -427,14 +534,15 @@ impl Engine {
         let info = ListenerInfo { id: inner.core.new_id(), protocol, address: listener.local_addr() };
         let stop = inner.core.draining.child_token();
         let core = inner.core.clone();
-        let serve = move |accepted| rtmp::accept(core.clone(), accepted, tls.clone());
+        let serving = tls.clone();
+        let serve = move |accepted| rtmp::accept(core.clone(), accepted, serving.clone());
         let core = inner.core.clone();
         let on_panic = move || {
             core.sessions.count_panic();
         };
         let accepting = listener.run(inner.admission.clone(), stop.clone(), serve, on_panic);
         inner.handle.spawn(inner.core.tasks.track_future(accepting));
-        inner.listeners.lock().insert(info.id, Listening { info: info.clone(), stop });
+        inner.listeners.lock().insert(info.id, Listening { info: info.clone(), tls, stop });
         inner.core.events.emit(Event::ListenerUp { id: info.id, protocol, address: info.address });
         Ok(info)
     }
@@ -451,11 +559,10 @@ async fn sweep(core: Arc<Core>) {
     }
 }
 
-async fn drain(core: Arc<Core>) -> Result<()> {
+async fn drain(core: Arc<Core>, timeout: Duration) -> Result<()> {
     core.draining.cancel();
     core.hub.end_all(&EndReason::Shutdown);
     core.tasks.close();
-    let timeout = ms(core.config.engine.drain_timeout_ms);
     tokio::time::timeout(timeout, core.tasks.wait()).await.map_err(|_| {
         let left = core.sessions.list().len();
         Error::new(
@@ -480,8 +587,22 @@ impl Inner {
     }
 }
 
+impl Inner {
+    fn close(&self, listening: &Listening) {
+        listening.stop.cancel();
+        let ListenerInfo { id, protocol, address } = listening.info;
+        self.core.events.emit(Event::ListenerDown { id, protocol, address });
+    }
+
+    fn close_listeners(&self) {
+        let listeners = std::mem::take(&mut *self.listeners.lock());
+        listeners.values().for_each(|listening| self.close(listening));
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.close_listeners();
         self.core.draining.cancel();
         self.core.hub.end_all(&EndReason::Shutdown);
         let Some(runtime) = self.runtime.take() else { return };

@@ -3,12 +3,14 @@
 use crate::key::StreamKey;
 use serde::Serialize;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::sync::broadcast;
 
 /// Events kept for a receiver that does not keep up; then it is told how many it lost.
 const BACKLOG: usize = 4_096;
 
-/// Identifies a connection, relay, file job or listener within one engine; never reused.
+/// Identifies a connection, relay, file job or listener, within the process; never reused, so that an id of an engine
+/// that is gone names nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Id(pub u64);
@@ -32,6 +34,22 @@ pub enum Event {
         protocol: &'static str,
         /// The address really bound.
         address: SocketAddr,
+    },
+    /// A listener has been closed.
+    ListenerDown {
+        /// The listener.
+        id: Id,
+        /// `rtmp` or `rtmps`.
+        protocol: &'static str,
+        /// The address it had.
+        address: SocketAddr,
+    },
+    /// A connection was accepted.
+    Opened {
+        /// The session.
+        session: Id,
+        /// Its address.
+        peer: SocketAddr,
     },
     /// A stream has got a publisher.
     Publish {
@@ -99,20 +117,31 @@ pub enum Event {
     File(crate::service::file_loop::FileStatus),
 }
 
+/// Gets every event at once, on the thread where it happens.
+type Sink = Arc<dyn Fn(&Event) + Send + Sync>;
+
 /// Sends events to whoever watches.
 #[derive(Clone)]
 pub(crate) struct Events {
     sender: broadcast::Sender<Event>,
+    sink: Option<Sink>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BACKLOG) }
+        Self { sender: broadcast::Sender::new(BACKLOG), sink: None }
     }
 }
 
 impl Events {
+    pub(crate) fn set_sink(&mut self, sink: impl Fn(&Event) + Send + Sync + 'static) {
+        self.sink = Some(Arc::new(sink));
+    }
+
     pub(crate) fn emit(&self, event: Event) {
+        if let Some(sink) = &self.sink {
+            sink(&event);
+        }
         // An error only means that nobody watches.
         let _ = self.sender.send(event);
     }

@@ -147,6 +147,13 @@ impl<'de> serde::Deserialize<'de> for Secret {
     }
 }
 
+/// As it prints: `***`, or nothing.
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.is_empty() { "" } else { "***" })
+    }
+}
+
 impl Secret {
     /// Wraps a secret text.
     pub fn new(text: impl Into<String>) -> Self {

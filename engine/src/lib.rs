@@ -54,8 +54,8 @@ mod url;
 
 pub use auth::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};
 pub use config::{
-    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, PublishConfig, PullConfig,
-    PullWhen, PushConfig, RtmpConfig, RtmpsConfig, TlsConfig,
+    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, OptionSource, PublishConfig,
+    PublisherConfig, PullConfig, PullWhen, PushConfig, RtmpConfig, RtmpsConfig, SubscriberConfig, TlsConfig,
 };
 pub use engine::{Engine, EngineBuilder, EngineStats, ListenerInfo};
 pub use error::{Error, ErrorKind, Result};
@@ -64,6 +64,7 @@ pub use hub::{EndReason, StartAt, StreamInfo, StreamState, Takeover};
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};
+pub use net::TlsIdentity;
 pub use service::file_loop::{FileState, FileStatus};
 pub use service::relay::{OnRefusal, RelayDirection, RelayState, RelayStatus};
 pub use sessions::{SessionInfo, SessionRole};

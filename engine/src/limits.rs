@@ -1,13 +1,13 @@
 //! Every limit of the engine in one place: unit, default, what it bounds and which attack it stops.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Limits on what peers can make the engine hold, wait for or do. Times are in milliseconds, sizes in bytes.
 ///
 /// Each field names the test that fails when the limit is taken away. Bounds that nobody would want to change are
 /// constants beside the code that keeps them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
@@ -104,6 +104,11 @@ const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 /// A time of the configuration in milliseconds as a [`Duration`].
 pub(crate) const fn ms(value: u64) -> Duration {
     Duration::from_millis(if value < LONGEST_MS { value } else { LONGEST_MS })
+}
+
+/// Writes a time into JSON as configurations have them: whole milliseconds.
+pub(crate) fn as_ms<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -59,12 +59,16 @@ pub struct Subscriber {
     frames: VecDeque<Frame>,
     batch: Vec<Frame>,
     end: Option<EndReason>,
+    /// Frames are missing before the next one.
+    gap_ahead: bool,
+    after_gap: bool,
     runtime: Handle,
 }
 
 impl Subscriber {
     pub(crate) fn new(inner: hub::Subscriber, runtime: Handle) -> Self {
-        Self { inner, frames: VecDeque::new(), batch: Vec::new(), end: None, runtime }
+        let (frames, batch) = (VecDeque::new(), Vec::new());
+        Self { inner, frames, batch, end: None, gap_ahead: false, after_gap: false, runtime }
     }
 
     /// The stream's name.
@@ -103,12 +107,21 @@ impl Subscriber {
         if self.frames.is_empty() && self.end.is_none() {
             self.end = self.inner.take(BATCH_BYTES, &mut self.batch).err();
             self.frames.extend(self.batch.drain(..));
+            self.gap_ahead |= self.inner.take_jump();
         }
         match self.frames.pop_front() {
-            Some(frame) => Ok(Some(frame)),
+            Some(frame) => {
+                self.after_gap = std::mem::take(&mut self.gap_ahead);
+                Ok(Some(frame))
+            }
             None if self.end.is_some() => Ok(None),
             None => Err(Error::new(ErrorKind::Again, format!("stream {}: nothing to read", self.key()))),
         }
+    }
+
+    /// Whether frames are missing before the one that was returned last, because this reader was too slow.
+    pub fn is_after_gap(&self) -> bool {
+        self.after_gap
     }
 
     /// Why the stream ended; `None` while it goes on.

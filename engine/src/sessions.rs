@@ -2,6 +2,7 @@
 
 use crate::events::Id;
 use crate::key::StreamKey;
+use crate::limits::as_ms;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ pub struct SessionInfo {
     /// The software that the peer claims to be (`flashVer` of `connect`).
     pub agent: Option<String>,
     /// Time since it was accepted.
+    #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
     pub uptime: Duration,
     /// Bytes received, handshake and chunk headers included.
     pub bytes_in: u64,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use streamengine_core::media::{Frame, FrameKind};
 use streamengine_core::{
-    AuthRequest, Config, EndReason, Engine, ErrorKind, Event, Grant, PullConfig, PushConfig, Received,
-    RelayState, RtmpUrl, StreamKey, StreamState, Ticket,
+    AuthRequest, Config, EndReason, Engine, ErrorKind, Event, Grant, OptionSource, PullConfig, PushConfig,
+    Received, RelayState, RtmpUrl, StreamKey, StreamState, Ticket,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -186,6 +186,106 @@ fn kicks_name_their_reason_and_unknown_ids_are_errors() {
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert!(error.to_string().contains("over"), "{error}");
     assert_eq!(server.kick_stream(&key("live/a"), "over").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_publisher_that_is_kicked_leaves_its_players_to_the_next_one() {
+    let (server, client) = (serving(), Engine::builder().start().unwrap());
+    let publisher = server.publish(&key("live/a")).unwrap();
+    let mut subscriber = server.subscribe(&key("live/a")).unwrap();
+    client.pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    let plays = |event| matches!(event, Event::Play { .. }).then_some(());
+    wait_for(&server, plays, || publisher.push(keyframe(0, 10)).unwrap());
+
+    server.kick_publisher(&key("live/a"), "make room").unwrap();
+    let error = publisher.push(keyframe(40, 10)).unwrap_err();
+    assert!(error.to_string().contains("make room"), "{error}");
+    assert_eq!(server.stream(&key("live/a")).unwrap().state, StreamState::Away);
+    assert_eq!(server.kick_publisher(&key("live/a"), "").unwrap_err().kind(), ErrorKind::NotFound);
+    drop(publisher);
+    let next = server.publish(&key("live/a")).unwrap();
+    next.push(keyframe(0, 20)).unwrap();
+    assert_eq!(subscriber.blocking_next(WAIT).unwrap().unwrap().payload.len(), 10);
+    assert_eq!(subscriber.blocking_next(WAIT).unwrap().unwrap().payload.len(), 20);
+
+    let closed = |event| match event {
+        Event::Closed { reason, .. } => Some(reason),
+        _ => None,
+    };
+    let reason = wait_for(&server, closed, || {
+        assert_eq!(server.kick_players(&key("live/a"), "enough").unwrap(), 1);
+    });
+    assert!(reason.contains("enough"), "{reason}");
+    next.push(keyframe(40, 10)).unwrap();
+    assert_eq!(server.kick_players(&key("live/none"), "").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_publisher_and_a_subscriber_may_have_wishes_of_their_own() {
+    let engine = serving();
+    let mut options = OptionSource::default();
+    options.set("takeover", "replace").unwrap();
+    options.set("resume_window_ms", "0").unwrap();
+    let _first = engine.publish(&key("live/a")).unwrap();
+    let second = engine.publish_with(&key("live/a"), &options.publisher().unwrap()).unwrap();
+    drop(second);
+    assert!(engine.stream(&key("live/a")).is_none(), "no window");
+
+    let mut options = OptionSource::default();
+    options.set("wait_for_publisher_ms", "0").unwrap();
+    let mut subscriber = engine.subscribe_with(&key("live/b"), &options.subscriber().unwrap()).unwrap();
+    assert_eq!(subscriber.blocking_next(WAIT).unwrap(), None);
+    assert_eq!(subscriber.end(), Some(&EndReason::NotPublished));
+}
+
+#[test]
+fn listeners_tell_when_they_close_and_ids_are_never_used_again() {
+    let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let start = || {
+        let tell = tell.clone();
+        let sink = move |event: &Event| match event {
+            Event::ListenerUp { id, .. } => tell.lock().push((true, *id)),
+            Event::ListenerDown { id, .. } => tell.lock().push((false, *id)),
+            _ => {}
+        };
+        Engine::builder().listen_rtmp(any_port()).on_event(sink).start().unwrap()
+    };
+    let engine = start();
+    engine.close_listener(engine.listeners()[0].id).unwrap();
+    engine.listen_rtmp(any_port()).unwrap();
+    engine.blocking_drain().unwrap();
+    drop(engine);
+    drop(start());
+    let told = told.lock();
+    assert_eq!(told.iter().map(|(up, _)| *up).collect::<Vec<_>>(), [true, false, true, false, true, false]);
+    assert!(told.chunks(2).all(|pair| pair[0].1 == pair[1].1), "{told:?}");
+    assert!(told.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{told:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn signals_are_left_to_the_threads_of_the_host() {
+    const PIPE_AND_TERM: u64 = 1 << (13 - 1) | 1 << (15 - 1);
+    const FAULTS: u64 = 1 << (11 - 1) | 1 << (6 - 1);
+    let engine = serving();
+    // A task has run, so a thread has started.
+    let mut subscriber = engine.subscribe(&key("live/a")).unwrap();
+    assert_eq!(subscriber.blocking_next(Duration::ZERO).unwrap_err().kind(), ErrorKind::Timeout);
+    let field = |status: &str, name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+    };
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let blocked: Vec<u64> = threads
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .filter(|status| field(status, "Name:").unwrap() == "streamengine")
+        .map(|status| u64::from_str_radix(&field(&status, "SigBlk:").unwrap(), 16).unwrap())
+        .collect();
+    // A thread that another test has just started may not have come to it.
+    assert!(
+        blocked.iter().any(|set| set & PIPE_AND_TERM == PIPE_AND_TERM && set & FAULTS == 0),
+        "{blocked:x?}"
+    );
 }
 
 #[test]

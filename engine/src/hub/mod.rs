@@ -243,6 +243,17 @@ impl Hub {
         true
     }
 
+    /// Takes the right to publish a stream away; its subscribers wait for the resume window. False where nobody
+    /// publishes it.
+    pub(crate) fn evict(&self, key: &StreamKey, reason: EndReason) -> bool {
+        let Some(stream) = self.find(key) else { return false };
+        let evicted = stream.evict(reason);
+        if evicted == Some(true) {
+            self.remove(&stream);
+        }
+        evicted.is_some()
+    }
+
     /// Ends all streams.
     pub(crate) fn end_all(&self, reason: &EndReason) {
         for stream in self.all() {

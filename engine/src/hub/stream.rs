@@ -5,6 +5,7 @@ use super::timeline::Timeline;
 use super::{EndReason, Hub, Interest, PublishRefusal, PublishRequest, STALLED_AFTER, Takeover};
 use crate::Limits;
 use crate::key::StreamKey;
+use crate::limits::as_ms;
 use crate::media::{Frame, FrameKind};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -43,6 +44,7 @@ pub struct StreamInfo {
     /// Where it is in its life.
     pub state: StreamState,
     /// Time since the first publisher of this stream was let in.
+    #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
     pub uptime: Duration,
     /// Who publishes, while there is a publisher.
     pub publisher: Option<String>,
@@ -69,10 +71,18 @@ pub struct StreamInfo {
     /// Bytes in the ring, a fixed overhead per frame included.
     pub ring_bytes: usize,
     /// Time since the newest media frame.
+    #[serde(rename = "silence_ms", serialize_with = "as_ms_or_none")]
     pub silence: Option<Duration>,
     /// Decoder configuration frames and metadata in force.
     #[serde(skip)]
     pub config: Vec<Frame>,
+}
+
+fn as_ms_or_none<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => as_ms(time, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Why a publisher lost its right, as a value to watch; `None` while it has it.
@@ -262,6 +272,19 @@ impl Stream {
         state.phase = Phase::Away { until: now + window };
         state.waiters.wake_all();
         state.expire(now) || state.close_if_unused()
+    }
+
+    /// Takes the right to publish away: the publisher is told `reason`, subscribers wait for the resume window. `None`
+    /// where nobody publishes, else whether the stream has ended.
+    pub(super) fn evict(&self, reason: EndReason) -> Option<bool> {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let Phase::Live(slot) = &state.phase else { return None };
+        let until = now + slot.request.resume_window;
+        slot.ended.send_replace(Some(reason));
+        state.phase = Phase::Away { until };
+        state.waiters.wake_all();
+        Some(state.expire(now) || state.close_if_unused())
     }
 
     /// The publisher `id` ends the stream on purpose. False where it no longer had the right.
@@ -567,7 +590,8 @@ impl Publisher {
 
     /// Gives a frame to all subscribers. Never waits. The error says why the right to publish is gone.
     pub(crate) fn push(&self, frame: Frame) -> Result<(), EndReason> {
-        self.stream.push(self.id, frame)?;
+        let why = |reason| self.ended.borrow().clone().unwrap_or(reason);
+        self.stream.push(self.id, frame).map_err(why)?;
         self.hub.shed();
         Ok(())
     }

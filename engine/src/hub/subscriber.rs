@@ -6,7 +6,7 @@ use super::stream::{Registered, State, Stream, WakeFor};
 use super::{EndReason, Hub, SubscribeOptions};
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Where a subscriber starts in a live stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartAt {
     /// At the newest keyframe: a picture at once, up to one GOP behind.
@@ -47,6 +47,7 @@ pub(crate) struct Subscriber {
     /// Configuration to send before the frame at `cursor`.
     pending: Vec<Frame>,
     needs_keyframe: bool,
+    has_jumped: bool,
     joined: Instant,
     lags: Vec<Instant>,
     lag_window: Duration,
@@ -65,6 +66,7 @@ impl Subscriber {
             cursor: 0,
             pending: Vec::new(),
             needs_keyframe: true,
+            has_jumped: false,
             joined: Instant::now(),
             lags: Vec::new(),
         };
@@ -151,6 +153,11 @@ impl Subscriber {
         Ok(out.len() - before)
     }
 
+    /// Whether it has fallen off the ring and jumped, since the last time that this was asked.
+    pub(crate) fn take_jump(&mut self) -> bool {
+        std::mem::take(&mut self.has_jumped)
+    }
+
     /// Goes to the start position, as if it had joined now: what was not taken is left out.
     pub(crate) fn rejoin(&mut self) {
         let stream = self.stream.clone();
@@ -227,6 +234,7 @@ impl Subscriber {
         let now = Instant::now();
         self.lags.retain(|&at| now.saturating_duration_since(at) <= self.lag_window);
         self.lags.push(now);
+        self.has_jumped = true;
         let from = self.cursor;
         self.start_at(state, state.ring.newest_keyframe());
         state.count_lag(self.cursor.saturating_sub(from));

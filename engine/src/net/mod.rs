@@ -14,6 +14,7 @@ mod tls;
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
 pub(crate) use listen::{Accepted, Admission, Listener, Ungranted};
 pub(crate) use outbox::Outbox;
+pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify};
 
 use parking_lot::Mutex;
@@ -111,10 +112,11 @@ impl Sink for OwnedWriteHalf {
     /// time, and looking it up costs it a cache miss for each.
     #[cfg(unix)]
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        use rustix::net::{SendFlags, send};
+        use nix::sys::socket::{MsgFlags, send};
+        use std::os::fd::AsRawFd;
         loop {
-            match send(self.as_ref(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Err(rustix::io::Errno::INTR) => {}
+            match send(self.as_ref().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                Err(nix::Error::EINTR) => {}
                 sent => return Ok(sent?),
             }
         }

@@ -53,7 +53,7 @@ impl Authority {
     }
 
     pub(crate) fn server(&self) -> Arc<ServerTls> {
-        Arc::new(ServerTls::load(self.path("cert.pem"), self.path("key.pem")).unwrap())
+        Arc::new(ServerTls::load(TlsIdentity::files(self.path("cert.pem"), self.path("key.pem"))).unwrap())
     }
 
     pub(crate) fn trusted(&self) -> DialTls {
@@ -199,14 +199,35 @@ async fn f44_a_renewed_certificate_is_used_by_the_next_connection_and_none_is_dr
 }
 
 #[tokio::test]
+async fn a_certificate_given_as_text_replaces_the_one_in_use_and_a_bad_one_does_not() {
+    let (old, new) = (Authority::new(), Authority::new());
+    old.issue("localhost", |_| ());
+    new.issue("localhost", |_| ());
+    let tls = old.server();
+    let (port, _outcomes) = serve(tls.clone()).await;
+    let read = |name| std::fs::read_to_string(new.path(name)).unwrap();
+    let (cert, key) = (read("cert.pem"), read("key.pem"));
+    let broken = tls.replace(Some(TlsIdentity::text_or_path(&key, &key))).unwrap_err();
+    assert!(broken.to_string().contains("given as text"), "{broken}");
+    assert!(
+        !format!("{broken} {:?}", TlsIdentity::text_or_path(&cert, &key)).contains("PRIVATE"),
+        "no key is shown"
+    );
+    echo(&mut dial(port, old.trusted()).await.expect("the old one stays"), 1).await;
+    tls.replace(Some(TlsIdentity::text_or_path(&cert, &key))).unwrap();
+    tls.replace(None).unwrap();
+    echo(&mut dial(port, new.trusted()).await.expect("the new one is in use"), 1).await;
+}
+
+#[tokio::test]
 async fn certificate_files_that_cannot_be_used_are_named() {
     let authority = Authority::new();
     authority.issue("localhost", |_| ());
     let (cert, key) = (authority.path("cert.pem"), authority.path("key.pem"));
-    let missing = ServerTls::load(authority.path("none.pem"), &key).unwrap_err();
+    let missing = ServerTls::load(TlsIdentity::files(authority.path("none.pem"), &key)).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(missing.to_string().contains("none.pem"), "{missing}");
-    let swapped = ServerTls::load(&key, &cert).unwrap_err();
+    let swapped = ServerTls::load(TlsIdentity::files(&key, &cert)).unwrap_err();
     assert!(swapped.to_string().contains("holds no certificate"), "{swapped}");
 }
 

@@ -1,7 +1,7 @@
 //! TLS 1.2 and 1.3 by rustls: server certificates that renew themselves, verification of peers, errors in words.
 
 use super::{Conn, TLS_FIRST_BYTE};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Secret};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,6 +12,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, PeerIncompatible, RootCertStore,
     ServerConfig, SignatureScheme,
 };
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,18 +25,87 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 /// Shortest time between two looks at the certificate files.
 const CHECK_PERIOD: Duration = Duration::from_secs(1);
 
+/// Something in PEM form: a file, or the text itself.
+#[derive(Clone)]
+enum Pem {
+    File(PathBuf),
+    Text(Secret),
+}
+
+impl Pem {
+    /// A text with a PEM header is the thing itself, any other the path of a file.
+    fn new(text: &str) -> Self {
+        match text.contains("-----BEGIN") {
+            true => Self::Text(Secret::new(text)),
+            false => Self::File(text.into()),
+        }
+    }
+
+    fn read(&self, what: &str) -> Result<Vec<u8>> {
+        match self {
+            Self::File(path) => {
+                std::fs::read(path).map_err(|error| Error::io(format_args!("{what} {self}"), error))
+            }
+            Self::Text(text) => Ok(text.expose().as_bytes().to_vec()),
+        }
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let Self::File(path) = self else { return None };
+        let meta = path.metadata().ok()?;
+        Some((meta.modified().ok()?, meta.len()))
+    }
+}
+
+impl fmt::Display for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Text(_) => f.write_str("given as text"),
+        }
+    }
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A server's certificate chain and private key, both in PEM form. Shows no key.
+#[derive(Debug, Clone)]
+pub struct TlsIdentity {
+    cert: Pem,
+    key: Pem,
+}
+
+impl TlsIdentity {
+    /// Two files, read again when they change.
+    pub fn files(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { cert: Pem::File(cert.into()), key: Pem::File(key.into()) }
+    }
+
+    /// Each the text itself, where it has a `-----BEGIN` in it, or the path of a file.
+    pub fn text_or_path(cert: &str, key: &str) -> Self {
+        Self { cert: Pem::new(cert), key: Pem::new(key) }
+    }
+
+    fn stamps(&self) -> [Option<Stamp>; 2] {
+        [self.cert.stamp(), self.key.stamp()]
+    }
+}
+
 /// A server's certificate and key. When the files change, the next connection gets the new certificate;
 /// files that cannot be used leave the old one in force.
 #[derive(Debug)]
 pub(crate) struct ServerTls {
-    cert: PathBuf,
-    key: PathBuf,
     config: ArcSwap<ServerConfig>,
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug)]
 struct Seen {
+    identity: TlsIdentity,
     at: Instant,
     stamps: [Option<Stamp>; 2],
 }
@@ -44,12 +114,22 @@ struct Seen {
 type Stamp = (SystemTime, u64);
 
 impl ServerTls {
-    /// Reads a certificate chain and its key, both PEM.
-    pub(crate) fn load(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self> {
-        let (cert, key) = (cert.into(), key.into());
-        let stamps = [stamp(&cert), stamp(&key)];
-        let config = ArcSwap::new(server_config(&cert, &key)?);
-        Ok(Self { cert, key, config, seen: Mutex::new(Seen { at: Instant::now(), stamps }) })
+    /// Reads a certificate chain and its key.
+    pub(crate) fn load(identity: TlsIdentity) -> Result<Self> {
+        let stamps = identity.stamps();
+        let config = ArcSwap::new(server_config(&identity)?);
+        Ok(Self { config, seen: Mutex::new(Seen { identity, at: Instant::now(), stamps }) })
+    }
+
+    /// Uses another certificate and key from the next connection on, or reads again what is in use. Where they cannot be
+    /// used, nothing changes.
+    pub(crate) fn replace(&self, identity: Option<TlsIdentity>) -> Result<()> {
+        let mut seen = self.seen.lock();
+        let identity = identity.unwrap_or_else(|| seen.identity.clone());
+        let stamps = identity.stamps();
+        self.config.store(server_config(&identity)?);
+        *seen = Seen { identity, at: Instant::now(), stamps };
+        Ok(())
     }
 
     /// The server side of a TLS handshake. The caller bounds the time. A peer that does not speak TLS is
@@ -67,32 +147,27 @@ impl ServerTls {
         let mut seen = self.seen.lock();
         if seen.at.elapsed() >= CHECK_PERIOD {
             seen.at = Instant::now();
-            let stamps = [stamp(&self.cert), stamp(&self.key)];
+            let stamps = seen.identity.stamps();
             if stamps != seen.stamps {
                 seen.stamps = stamps;
-                self.reload();
+                self.reload(&seen.identity);
             }
         }
         self.config.load_full()
     }
 
     /// Called once per change of the files, so a broken one is logged once.
-    fn reload(&self) {
-        match server_config(&self.cert, &self.key) {
+    fn reload(&self, identity: &TlsIdentity) {
+        match server_config(identity) {
             Ok(config) => {
                 self.config.store(config);
-                tracing::info!(cert = %self.cert.display(), "certificate renewed");
+                tracing::info!(cert = %identity.cert, "certificate renewed");
             }
             Err(error) => {
                 tracing::error!("the certificate in use stays, the new one cannot be used: {error}")
             }
         }
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = path.metadata().ok()?;
-    Some((meta.modified().ok()?, meta.len()))
 }
 
 /// Waits for the first byte and leaves it in the socket.
@@ -114,39 +189,36 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn server_config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
-    let chain = read_certificates(cert)?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| pem_error("private key", key, &e))?;
+fn server_config(identity: &TlsIdentity) -> Result<Arc<ServerConfig>> {
+    let TlsIdentity { cert, key } = identity;
+    let chain = read_certificates(cert, "certificate")?;
+    let secret = PrivateKeyDer::from_pem_slice(&key.read("private key")?)
+        .map_err(|error| pem_error("private key", key, &error))?;
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
     config.map(Arc::new).map_err(|e| {
-        let files = format!("certificate {} with key {}", cert.display(), key.display());
+        let files = format!("certificate {cert} with key {key}");
         Error::new(ErrorKind::Tls, format!("{files}: {e}"))
     })
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let error = |e| pem_error("certificate", path, &e);
-    let chain: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(error)?.collect::<Result<_, _>>().map_err(error)?;
+fn read_certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let error = |e| pem_error(what, pem, &e);
+    let bytes = pem.read(what)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(error)?;
     if chain.is_empty() {
         return Err(error(rustls::pki_types::pem::Error::NoItemsFound));
     }
     Ok(chain)
 }
 
-fn pem_error(what: &str, path: &Path, error: &rustls::pki_types::pem::Error) -> Error {
-    let path = path.display();
-    match error {
-        rustls::pki_types::pem::Error::Io(cause) => {
-            Error::io(format_args!("{what} {path}"), io::Error::new(cause.kind(), cause.to_string()))
-        }
-        rustls::pki_types::pem::Error::NoItemsFound => {
-            Error::new(ErrorKind::Format, format!("{what} {path}: the file holds no {what} in PEM form"))
-        }
-        other => Error::new(ErrorKind::Format, format!("{what} {path}: {other}")),
-    }
+fn pem_error(what: &str, pem: &Pem, error: &rustls::pki_types::pem::Error) -> Error {
+    let why = match error {
+        rustls::pki_types::pem::Error::NoItemsFound => format!("it holds no {what} in PEM form"),
+        other => other.to_string(),
+    };
+    Error::new(ErrorKind::Format, format!("{what} {pem}: {why}"))
 }
 
 /// How to check the certificate of a server that is dialled.
@@ -216,7 +288,7 @@ pub(super) fn client_config(options: &DialTls, roots: &RootCertStore) -> Result<
 fn trusted(ca_file: Option<&Path>, roots: &RootCertStore) -> Result<RootCertStore> {
     let mut roots = roots.clone();
     if let Some(path) = ca_file {
-        for certificate in read_certificates(path)? {
+        for certificate in read_certificates(&Pem::File(path.to_owned()), "certificate")? {
             roots.add(certificate).map_err(|e| {
                 Error::new(ErrorKind::Format, format!("certificate authority {}: {e}", path.display()))
             })?;

@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// One count for all engines of the process: an id that is out of date names nothing in any of them.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 /// What every service of one engine shares.
 pub(crate) struct Core {
     /// Names this engine in `connect` objects: the loop guard refuses streams that have passed it before.
@@ -31,7 +34,6 @@ pub(crate) struct Core {
     pub(crate) draining: CancellationToken,
     /// Every task of the engine.
     pub(crate) tasks: TaskTracker,
-    next_id: AtomicU64,
 }
 
 impl Core {
@@ -46,12 +48,11 @@ impl Core {
             egress: Egress::default(),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            next_id: AtomicU64::new(1),
         }
     }
 
     pub(crate) fn new_id(&self) -> Id {
-        Id(self.next_id.fetch_add(1, Ordering::Relaxed))
+        Id(NEXT_ID.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.

@@ -1,5 +1,6 @@
 //! Streams that the engine publishes by itself: from relay pulls and from files.
 
+use crate::config::PublisherConfig;
 use crate::events::Event;
 use crate::hub::{EndReason, PublishRequest, Publisher};
 use crate::key::StreamKey;
@@ -22,12 +23,23 @@ impl LocalPublisher {
     /// Takes the right to publish `key` by the app's rules. `source` names the relay or file; it doubles as the
     /// principal, so that a job that comes back may take its own stalled stream over, and nobody else's.
     pub(crate) fn take(core: &Arc<Core>, key: &StreamKey, source: &str, hops: Vec<String>) -> Result<Self> {
+        Self::take_with(core, key, source, hops, &PublisherConfig::default())
+    }
+
+    /// [`Self::take`] with rules of its own where `wishes` has some.
+    pub(crate) fn take_with(
+        core: &Arc<Core>,
+        key: &StreamKey,
+        source: &str,
+        hops: Vec<String>,
+        wishes: &PublisherConfig,
+    ) -> Result<Self> {
         let app = core.app(key).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("local stream {key}: the app is not configured"))
         })?;
         let request = PublishRequest {
-            takeover: app.takeover,
-            resume_window: ms(app.resume_window_ms),
+            takeover: wishes.takeover.unwrap_or(app.takeover),
+            resume_window: ms(wishes.resume_window_ms.unwrap_or(app.resume_window_ms)),
             principal: Some(source.to_owned()),
             hops,
             source: source.to_owned(),

@@ -64,8 +64,10 @@ pub enum Format {
 ///
 /// A track is what [`codec`](Self::codec) is (audio, video or data) and [`track`](Self::track): video track 0 and
 /// audio track 0 are two tracks, and what a player plays by default.
+///
+/// The data may be borrowed where it is only looked at: a [`Muxer`] copies it into the frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sample {
+pub struct Sample<D = Bytes> {
     /// The track's number among those of its kind. Only peers that know Enhanced RTMP v2 see more than track 0.
     pub track: u8,
     /// The track's codec; [`Codec::Data`] for AMF0 events such as `onMetaData`.
@@ -85,7 +87,7 @@ pub struct Sample {
     /// No other frame refers to this one.
     pub discardable: bool,
     /// The bytes.
-    pub data: Bytes,
+    pub data: D,
 }
 
 impl Sample {
@@ -101,6 +103,23 @@ impl Sample {
             config: false,
             discardable: false,
             data: data.into(),
+        }
+    }
+}
+
+impl<D: AsRef<[u8]>> Sample<D> {
+    /// The same with borrowed data.
+    fn borrowed(&self) -> Sample<&[u8]> {
+        Sample {
+            track: self.track,
+            codec: self.codec,
+            format: self.format,
+            pts_ns: self.pts_ns,
+            dts_ns: self.dts_ns,
+            keyframe: self.keyframe,
+            config: self.config,
+            discardable: self.discardable,
+            data: self.data.as_ref(),
         }
     }
 }

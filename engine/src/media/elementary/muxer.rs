@@ -6,6 +6,7 @@ use super::{Batch, Frames, Sample, millis, name};
 use crate::media::flv::{Codec, strip_set_data_frame};
 use crate::media::{Frame, FrameKind};
 use crate::{Error, ErrorKind, Result};
+use bytes::Bytes;
 
 /// Makes the frames of a stream from the samples of its tracks.
 ///
@@ -80,7 +81,11 @@ impl Muxer {
     /// (2.3 hours); [`ErrorKind::Format`] when the data is malformed; [`ErrorKind::Unsupported`] for ADTS that
     /// needs a decoder to be taken apart; [`ErrorKind::Limit`] when it is longer than an FLV tag (16 MiB). The
     /// next sample can be pushed all the same.
-    pub fn push(&mut self, sample: &Sample) -> Result<Frames> {
+    pub fn push<D: AsRef<[u8]>>(&mut self, sample: &Sample<D>) -> Result<Frames> {
+        self.frames(&sample.borrowed())
+    }
+
+    fn frames(&mut self, sample: &Sample<&[u8]>) -> Result<Frames> {
         if sample.codec == Codec::Data {
             return Ok(Batch(data(sample).into_iter().collect()));
         }
@@ -89,7 +94,7 @@ impl Muxer {
         let coded = match (sample.data.is_empty(), sample.config) {
             (true, _) => return Ok(Frames::default()),
             (false, true) => {
-                track.configure(&sample.data)?;
+                track.configure(sample.data)?;
                 FrameList::new()
             }
             (false, false) => track.frames(sample, times)?,
@@ -103,7 +108,7 @@ impl Muxer {
         self.tracks.iter_mut().find(|track| track.is(codec.kind(), number))
     }
 
-    fn declared(&mut self, sample: &Sample) -> Result<&mut Track> {
+    fn declared(&mut self, sample: &Sample<&[u8]>) -> Result<&mut Track> {
         let what = || name(sample.codec, sample.track);
         let track = self.find(sample.codec, sample.track).ok_or_else(|| {
             Error::new(ErrorKind::State, format!("{}: not declared, call set_track first", what()))
@@ -117,7 +122,7 @@ impl Muxer {
 }
 
 /// A data event as a frame.
-fn data(sample: &Sample) -> Option<Frame> {
-    let payload = strip_set_data_frame(sample.data.clone());
+fn data(sample: &Sample<&[u8]>) -> Option<Frame> {
+    let payload = strip_set_data_frame(Bytes::copy_from_slice(sample.data));
     (!payload.is_empty()).then(|| Frame::new(FrameKind::Data, millis(sample.pts_ns), payload))
 }

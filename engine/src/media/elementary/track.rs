@@ -120,7 +120,7 @@ impl Track {
     }
 
     /// When `sample` comes. Codecs without composition time are presented when they are decoded.
-    pub(super) fn times(&self, sample: &Sample) -> Result<Times> {
+    pub(super) fn times(&self, sample: &Sample<&[u8]>) -> Result<Times> {
         const RANGE: std::ops::Range<i64> = -(1 << 23)..1 << 23;
         let pts = millis(sample.pts_ns);
         let dts = match sample.dts_ns {
@@ -136,7 +136,7 @@ impl Track {
     }
 
     /// The coded frames of `sample`. Takes in-band configuration, so a header may be due before them.
-    pub(super) fn frames(&mut self, sample: &Sample, times: Times) -> Result<FrameList> {
+    pub(super) fn frames(&mut self, sample: &Sample<&[u8]>, times: Times) -> Result<FrameList> {
         match (sample.format, self.nal.is_some()) {
             (Format::Native, true) => self.length_prefixed(sample, times),
             (Format::AnnexB, true) => self.annex_b(sample, times),
@@ -148,16 +148,16 @@ impl Track {
         }
     }
 
-    fn length_prefixed(&mut self, sample: &Sample, times: Times) -> Result<FrameList> {
+    fn length_prefixed(&mut self, sample: &Sample<&[u8]>, times: Times) -> Result<FrameList> {
         let Some(state) = self.nal.as_mut() else { return Ok(FrameList::new()) };
         let mut keyframe = sample.keyframe;
         let mut changed = false;
-        for nal in Lengths::new(&sample.data, state.length_size) {
+        for nal in Lengths::new(sample.data, state.length_size) {
             match nal.map(|nal| (nal, state.codec.kind(nal))) {
                 Ok((nal, NalKind::Set(_))) => changed |= state.sets.update(nal).unwrap_or_default(),
                 Ok((_, kind)) => keyframe |= kind == NalKind::KeySlice,
                 // Otherwise passed on as it is: decoders skip what they cannot use.
-                Err(_) if nal::annex_b(&sample.data).is_some() => {
+                Err(_) if nal::annex_b(sample.data).is_some() => {
                     return Err(self.malformed("NAL units behind start codes: the format is AnnexB"));
                 }
                 Err(_) => {}
@@ -166,11 +166,11 @@ impl Track {
         if changed {
             self.follow_sets();
         }
-        self.frame(sample, keyframe, times, &sample.data).map(FrameList::from_iter)
+        self.frame(sample, keyframe, times, sample.data).map(FrameList::from_iter)
     }
 
-    fn annex_b(&mut self, sample: &Sample, times: Times) -> Result<FrameList> {
-        let nals = nal::annex_b(&sample.data)
+    fn annex_b(&mut self, sample: &Sample<&[u8]>, times: Times) -> Result<FrameList> {
+        let nals = nal::annex_b(sample.data)
             .ok_or_else(|| self.malformed("no start code at the start: is the format Native?"))?;
         self.take_sets(nals.clone())?;
         let Some(codec) = self.nal.as_ref().map(|state| state.codec) else { return Ok(FrameList::new()) };
@@ -218,9 +218,9 @@ impl Track {
         }
     }
 
-    fn adts(&mut self, sample: &Sample) -> Result<FrameList> {
+    fn adts(&mut self, sample: &Sample<&[u8]>) -> Result<FrameList> {
         let mut config = None;
-        for frame in AdtsFrames::new(&sample.data) {
+        for frame in AdtsFrames::new(sample.data) {
             let frame = frame.map_err(|bad| self.bad_adts(bad))?;
             if *config.get_or_insert(frame.config) != frame.config {
                 return Err(self.malformed("the ADTS headers of one sample differ"));
@@ -229,7 +229,7 @@ impl Track {
         let Some(config) = config else { return Ok(FrameList::new()) };
         self.follow_adts(config)?;
         let mut frames = FrameList::new();
-        for (frame, count) in AdtsFrames::new(&sample.data).flatten().zip(0_u64..) {
+        for (frame, count) in AdtsFrames::new(sample.data).flatten().zip(0_u64..) {
             let offset = config.period().map_or(0, |period| period.nanos(count));
             let dts = millis(sample.pts_ns.saturating_add(offset));
             frames.extend(self.frame(sample, false, Times { dts, composition: 0 }, frame.data)?);
@@ -265,8 +265,8 @@ impl Track {
     }
 
     /// A sample whose data is the frame's.
-    fn whole(&mut self, sample: &Sample, times: Times) -> Result<FrameList> {
-        let data = &sample.data;
+    fn whole(&mut self, sample: &Sample<&[u8]>, times: Times) -> Result<FrameList> {
+        let data = sample.data;
         let keyframe = match self.codec {
             Codec::Av1 => obu::is_keyframe(data),
             codec => vpx::is_keyframe(codec, data),
@@ -293,7 +293,7 @@ impl Track {
         }
     }
 
-    fn picture(&self, sample: &Sample, keyframe: bool, times: Times) -> Content {
+    fn picture(&self, sample: &Sample<&[u8]>, keyframe: bool, times: Times) -> Content {
         let frame_type = match (keyframe, sample.discardable) {
             (true, _) => FrameType::Key,
             (false, true) => FrameType::Disposable,
@@ -303,7 +303,13 @@ impl Track {
     }
 
     /// A frame with `data`; none if that is empty.
-    fn frame(&self, sample: &Sample, keyframe: bool, times: Times, data: &[u8]) -> Result<Option<Frame>> {
+    fn frame(
+        &self,
+        sample: &Sample<&[u8]>,
+        keyframe: bool,
+        times: Times,
+        data: &[u8],
+    ) -> Result<Option<Frame>> {
         if data.is_empty() {
             return Ok(None);
         }

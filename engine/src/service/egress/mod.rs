@@ -29,10 +29,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// With [`Flush::Ride`]: the longest that audio waits for video.
 const RIDE_CAP: Duration = Duration::from_millis(50);
+
+/// Lanes that a shard writes to before it lets other tasks on.
+const LANES_PER_TURN: usize = 128;
 
 /// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
@@ -221,7 +225,7 @@ impl Writer {
             self.wait(last).await;
             last = Instant::now();
             self.admit(&mut lanes);
-            if !self.write(&mut lanes, &mut batch, &mut buffer) {
+            if !self.write(&mut lanes, &mut batch, &mut buffer).await {
                 break;
             }
         }
@@ -253,7 +257,7 @@ impl Writer {
     }
 
     /// Writes all that has come to all lanes; those that are not level leave. False = the stream has ended.
-    fn write(
+    async fn write(
         &mut self,
         lanes: &mut Vec<Arc<dyn Member>>,
         batch: &mut WireBatch,
@@ -267,7 +271,23 @@ impl Writer {
                 return true;
             }
             batch.encode(buffer);
-            lanes.retain(|lane| lane.write(&self.shard, batch));
+            self.write_batch(lanes, batch).await;
+        }
+    }
+
+    /// Lets others on after every so many lanes: a thousand take several milliseconds, and joining players, the
+    /// publisher among them, would wait for all of them.
+    async fn write_batch(&self, lanes: &mut Vec<Arc<dyn Member>>, batch: &WireBatch) {
+        let mut next = 0;
+        for turn in 1.. {
+            let Some(lane) = lanes.get(next) else { return };
+            match lane.write(&self.shard, batch) {
+                true => next += 1,
+                false => drop(lanes.swap_remove(next)),
+            }
+            if turn % LANES_PER_TURN == 0 {
+                yield_now().await;
+            }
         }
     }
 }

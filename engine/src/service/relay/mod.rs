@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// What a relay does when the peer answers and refuses (bad key, name taken, unknown app).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnRefusal {
     /// Ask again, every 5 to 30 s.

@@ -176,6 +176,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     ) -> Self {
         let lane = Arc::new(Lane::new(writer));
         let entry = core.sessions.open(core.new_id(), peer.addr, peer.tls, lane.clone());
+        core.events.emit(Event::Opened { session: entry.id(), peer: peer.addr });
         let mut rtmp = ServerSession::new(&core.config.limits);
         rtmp.set_engine_id(&core.id);
         Self {

@@ -8,7 +8,7 @@ use crate::hub::{PublishRequest, Publisher};
 use crate::key::StreamKey;
 use crate::limits::Limits;
 use crate::media::{Frame, FrameKind};
-use crate::net::{Accepted, Admission, Listener, ServerTls};
+use crate::net::{Accepted, Admission, Listener, ServerTls, TlsIdentity};
 use crate::proto::chunk::WireMessage;
 use crate::proto::server::{Connect, Rejection, ServerEvent, ServerSession};
 use crate::service::{Core, rtmp};
@@ -62,7 +62,7 @@ impl Node {
 
     /// Serves RTMPS; the address.
     pub(super) fn serve_tls(&self, cert: &Path, key: &Path) -> SocketAddr {
-        self.serve_with(Some(Arc::new(ServerTls::load(cert, key).unwrap())))
+        self.serve_with(Some(Arc::new(ServerTls::load(TlsIdentity::files(cert, key)).unwrap())))
     }
 
     fn serve_with(&self, tls: Option<Arc<ServerTls>>) -> SocketAddr {

@@ -27,15 +27,16 @@ async fn f27_a_publisher_that_flaps_for_a_minute_keeps_its_players_and_leaves_no
     assert_eq!(Arc::strong_count(&core), before, "no task is left");
     let stream = core.hub.stream(&key("live/a")).unwrap();
     assert_eq!((stream.subscribers, stream.resumes, stream.lags), (1, FLAPS as u64 - 1, 0));
-    let mut counts = [0; 3];
+    let mut counts = [0; 4];
     while let Some(received) = events.try_next() {
         match received {
             Received::Event(Event::Publish { .. }) => counts[0] += 1,
             Received::Event(Event::Unpublish { .. }) => counts[1] += 1,
             Received::Event(Event::Closed { .. }) => counts[2] += 1,
+            Received::Event(Event::Opened { .. }) => counts[3] += 1,
             Received::Event(Event::Play { .. }) => {}
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(counts, [FLAPS; 3], "publish, unpublish and closed, once each");
+    assert_eq!(counts, [FLAPS, FLAPS, FLAPS, FLAPS + 1], "once each; the player was opened too");
 }

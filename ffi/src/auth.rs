@@ -1,0 +1,342 @@
+//! Who may publish and play, decided by the program.
+
+use crate::callback::{Callback, se_destroy_fn};
+use crate::engine::{self, se_engine};
+use crate::handle::{self, Handle, Versioned};
+use crate::host::Host;
+use crate::status::{Failure, Outcome, guard, guard_or, se_status};
+use crate::text::{self, c_string};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
+use streamengine_core::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};
+use tokio::sync::Notify;
+
+/// What a peer asks for.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum se_auth_action {
+    /// To publish a stream.
+    SE_AUTH_PUBLISH = 1,
+    /// To play a stream.
+    SE_AUTH_PLAY = 2,
+}
+
+/// What an authorisation callback returns; any other number refuses.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum se_auth_verdict {
+    /// Refuse.
+    SE_AUTH_DENY = 0,
+    /// Grant.
+    SE_AUTH_ALLOW = 1,
+    /// The program keeps the request and answers with `se_auth_request_reply`, from any thread.
+    SE_AUTH_DEFER = 2,
+}
+
+/// A request to publish or play that waits for its answer.
+pub struct se_auth_request {
+    _opaque: [u8; 0],
+}
+
+impl Handle for se_auth_request {
+    type Behind = Waiting;
+    const NAME: &'static str = "request";
+}
+
+/// All that is known of who asks. Texts are never NULL, but empty where there is nothing; they are borrowed: valid as
+/// long as the request. Those marked "secret" should not be logged.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct se_auth_info {
+    /// `sizeof(se_auth_info)`.
+    pub struct_size: usize,
+    /// One of `se_auth_action`.
+    pub action: i32,
+    /// Whether the connection is encrypted: 0 or 1.
+    pub tls: i32,
+    /// The stream, `app/stream`, without secret and query.
+    pub stream: *const c_char,
+    /// The peer's address and port.
+    pub peer: *const c_char,
+    /// The text behind a colon in the stream name (`STREAM:SECRET`). Secret.
+    pub secret: *const c_char,
+    /// The query of the stream name or, without one, of the app (`key=KEY&user=NAME`), not decoded. Secret.
+    pub query: *const c_char,
+    /// The software that the peer claims to be (`flashVer` of `connect`).
+    pub agent: *const c_char,
+    /// The URL that the peer says it has connected to (`tcUrl` of `connect`). Secret.
+    pub tc_url: *const c_char,
+    /// The page that the peer says it is on (`pageUrl` of `connect`). Secret.
+    pub page_url: *const c_char,
+}
+
+/// Called on the callback thread for each request to publish or play. An answer that takes time should be deferred, as
+/// all callbacks of the engine wait for this one. A request that has no answer within `limits.auth_timeout_ms` is refused.
+///
+/// @param request Borrowed: gone when the callback returns, unless that returns `SE_AUTH_DEFER`; then it belongs to the
+/// program, which must call `se_auth_request_reply` (that may be done before the callback returns).
+/// @param user_data As given.
+/// @return One of `se_auth_verdict`.
+pub type se_auth_fn =
+    Option<unsafe extern "C" fn(request: *mut se_auth_request, user_data: *mut c_void) -> i32>;
+
+/// Lets the program decide who may publish and play, in place of the configuration's `publish` section. May be called
+/// before the start and at any time, for requests from then on.
+///
+/// @param engine The engine.
+/// @param callback Called on the callback thread; NULL lets the configuration decide again.
+/// @param user_data For the callback.
+/// @param destroy Called when `user_data` is needed no more; may be NULL.
+/// @return `SE_E_CLOSED` while the engine is being freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_engine_set_auth_callback(
+    engine: *mut se_engine,
+    callback: se_auth_fn,
+    user_data: *mut c_void,
+    destroy: se_destroy_fn,
+) -> se_status {
+    let callback = Callback::new(callback, user_data, destroy);
+    guard(|| {
+        // SAFETY: the header demands NULL or a live handle.
+        let host = unsafe { engine::host(engine) }?;
+        ask(&host, callback.present())
+    })
+}
+
+/// Looks at a request.
+///
+/// @param request The request.
+/// @param inout Filled in up to `struct_size`.
+/// @return `SE_E_INVALID_ARGUMENT` for NULL or a `struct_size` of 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_auth_request_get(
+    request: *const se_auth_request,
+    inout: *mut se_auth_info,
+) -> se_status {
+    guard(|| {
+        // SAFETY: the header demands NULL or a live handle.
+        let info = unsafe { handle::borrow(request) }?.info();
+        // SAFETY: the header demands NULL or a structure of the size that it says.
+        unsafe { handle::fill(inout, &info) }
+    })
+}
+
+/// Answers a deferred request, which is gone then. An answer that comes too late has no effect.
+///
+/// @param request The request; NULL does nothing.
+/// @param allow Not 0 grants, 0 refuses.
+/// @param text Of a refusal: why, which the encoder or player shows. Of a grant: by which right, such as a user's name; a
+/// publisher that is lost can be replaced by one with the same. May be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_auth_request_reply(
+    request: *mut se_auth_request,
+    allow: i32,
+    text: *const c_char,
+) {
+    guard_or((), || {
+        // SAFETY: the header demands NULL or a live handle that nobody else uses.
+        let Some(request) = (unsafe { handle::take(request) }) else { return Ok(()) };
+        // SAFETY: the header demands NULL or NUL-terminated text.
+        let text = unsafe { text::optional(text, "text") }?.map(str::to_owned);
+        request.answer(allow != 0, text);
+        Ok(())
+    });
+}
+
+/// Requests that wait for the callback thread at most; more are refused.
+const MAX_WAITING: usize = 4_096;
+
+/// What a refused peer is told where the program does not say it.
+const REFUSED: &str = "not authorised";
+
+/// The function of an authorisation callback.
+type AuthFn = unsafe extern "C" fn(*mut se_auth_request, *mut c_void) -> i32;
+
+/// A request on its way from an I/O thread to the callback, and from there to the answer.
+pub(crate) struct Waiting {
+    ticket: Ticket,
+    texts: Texts,
+    action: Action,
+    tls: bool,
+}
+
+/// What `se_auth_info` points to.
+struct Texts {
+    stream: CString,
+    peer: CString,
+    secret: CString,
+    query: CString,
+    agent: CString,
+    tc_url: CString,
+    page_url: CString,
+}
+
+impl Waiting {
+    fn new(request: &AuthRequest, ticket: Ticket) -> Self {
+        let connect = |name| c_string(request.connect_text(name).unwrap_or_default());
+        let texts = Texts {
+            stream: c_string(request.stream().as_str()),
+            peer: c_string(&request.peer.to_string()),
+            secret: c_string(request.name.secret.expose()),
+            query: c_string(request.name.query.expose()),
+            agent: connect("flashVer"),
+            tc_url: connect("tcUrl"),
+            page_url: connect("pageUrl"),
+        };
+        Self { ticket, texts, action: request.action, tls: request.tls }
+    }
+
+    fn info(&self) -> se_auth_info {
+        let Texts { stream, peer, secret, query, agent, tc_url, page_url } = &self.texts;
+        let action = match self.action {
+            Action::Publish => se_auth_action::SE_AUTH_PUBLISH,
+            Action::Play => se_auth_action::SE_AUTH_PLAY,
+        };
+        se_auth_info {
+            struct_size: size_of::<se_auth_info>(),
+            action: action as i32,
+            tls: self.tls.into(),
+            stream: stream.as_ptr(),
+            peer: peer.as_ptr(),
+            secret: secret.as_ptr(),
+            query: query.as_ptr(),
+            agent: agent.as_ptr(),
+            tc_url: tc_url.as_ptr(),
+            page_url: page_url.as_ptr(),
+        }
+    }
+
+    fn answer(self, allow: bool, text: Option<String>) {
+        match allow {
+            true => self.ticket.accept(Grant { principal: text }),
+            false => self.ticket.reject(text.unwrap_or_else(|| REFUSED.to_owned())),
+        }
+    }
+}
+
+// SAFETY: `repr(C)`, begins with its size, and has only numbers and pointers.
+unsafe impl Versioned for se_auth_info {
+    const NAME: &'static str = "se_auth_info";
+}
+
+/// Where peers ask for permission: the program where it has a callback, else the configuration's rule.
+pub(crate) struct Door {
+    rule: PublishRule,
+    state: Mutex<Asked>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Asked {
+    callback: Option<Arc<Callback<AuthFn>>>,
+    /// Whether a task on the callback thread takes requests.
+    is_attended: bool,
+    waiting: VecDeque<(AuthRequest, Ticket)>,
+    closed: bool,
+}
+
+impl Door {
+    pub(crate) fn new(rule: PublishRule) -> Self {
+        Self { rule, state: Mutex::default(), arrived: Notify::new() }
+    }
+
+    /// Refuses all who wait and who will come, and lets go of the callback.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let (callback, waiting) = (state.callback.take(), std::mem::take(&mut state.waiting));
+        drop(state);
+        drop((callback, waiting));
+        self.arrived.notify_one();
+    }
+
+    fn ask(&self, request: AuthRequest, ticket: Ticket) {
+        let mut state = self.state.lock();
+        if state.callback.is_none() && !state.closed {
+            drop(state);
+            return self.rule.authorize(request, ticket);
+        }
+        if state.closed || state.waiting.len() >= MAX_WAITING {
+            drop(state);
+            return ticket.reject(REFUSED);
+        }
+        state.waiting.push_back((request, ticket));
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for the next request; `None` once the door is closed.
+    async fn next(&self) -> Option<(AuthRequest, Ticket)> {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if state.closed {
+                    return None;
+                }
+                if let Some(waiting) = state.waiting.pop_front() {
+                    return Some(waiting);
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Has the callback decide, on the callback thread.
+    fn decide(&self, request: AuthRequest, ticket: Ticket) {
+        // The peer may have left, or the engine given it up.
+        if ticket.is_abandoned() {
+            return;
+        }
+        let Some(callback) = self.state.lock().callback.clone() else {
+            return self.rule.authorize(request, ticket);
+        };
+        let handle = handle::give::<se_auth_request>(Waiting::new(&request, ticket));
+        // SAFETY: the header says what the callback is called with; the request lives until it returns.
+        let verdict = unsafe { (callback.function)(handle, callback.user_data()) };
+        if verdict == se_auth_verdict::SE_AUTH_DEFER as i32 {
+            // It is the program's now, or already answered.
+            return;
+        }
+        // SAFETY: not deferred, so by the header the program does not use it any more.
+        if let Some(request) = unsafe { handle::take(handle) } {
+            request.answer(verdict == se_auth_verdict::SE_AUTH_ALLOW as i32, None);
+        }
+    }
+}
+
+/// The door as the engine knows it.
+pub(crate) struct AtDoor(pub(crate) Arc<Door>);
+
+impl Authorize for AtDoor {
+    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
+        self.0.ask(request, ticket);
+    }
+}
+
+/// Has requests decided by a callback from now on, or by the rule.
+fn ask(host: &Host, callback: Option<Callback<AuthFn>>) -> Outcome {
+    let door = host.door.clone();
+    let mut state = door.state.lock();
+    if state.closed {
+        return Err(Failure::new(se_status::SE_E_CLOSED, "engine: it has been freed"));
+    }
+    if callback.is_some() && !state.is_attended {
+        let door = host.door.clone();
+        let attending = async move {
+            while let Some((request, ticket)) = door.next().await {
+                door.decide(request, ticket);
+                // Others have their turn between two requests.
+                futures_lite::future::yield_now().await;
+            }
+        };
+        host.dispatcher.spawn(attending)?.detach();
+        state.is_attended = true;
+    }
+    let before = std::mem::replace(&mut state.callback, callback.map(Arc::new));
+    drop(state);
+    // Outside the lock, as this may call the host.
+    drop(before);
+    Ok(())
+}

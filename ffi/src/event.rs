@@ -1,0 +1,264 @@
+//! Events as C sees them.
+
+use crate::callback::Callback;
+use crate::handle::{self, Handle};
+use crate::host::Host;
+use crate::queue::{Happened, What};
+use crate::se_id;
+use crate::status::{Outcome, guard_or, se_status};
+use crate::text::c_string;
+use std::ffi::{CString, c_char, c_void};
+use streamengine_core::{Event, FileState, Id};
+
+/// What happened. New ones may be added: ignore those that you do not know.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum se_event_type {
+    /// A listener is open. `id`: the listener; `peer`: its address; `message`: `rtmp` or `rtmps`.
+    SE_EVENT_LISTENER_UP = 1,
+    /// A listener is closed. As above.
+    SE_EVENT_LISTENER_DOWN = 2,
+    /// A stream has got a publisher. `id`: its session, 0 where it is no connection; `message`: who it is.
+    SE_EVENT_STREAM_START = 3,
+    /// A stream's publisher has left. `id`: its session, or 0; `message`: why.
+    SE_EVENT_STREAM_STOP = 4,
+    /// A connection was accepted. `id`: the session; `peer`.
+    SE_EVENT_SESSION_OPEN = 5,
+    /// A connection has ended. `id`: the session; `peer`; `message`: why.
+    SE_EVENT_SESSION_CLOSE = 6,
+    /// A player has joined a stream. `id`: its session; `peer`.
+    SE_EVENT_PLAY_START = 7,
+    /// A player has left a stream. `id`: its session; `message`: why.
+    SE_EVENT_PLAY_STOP = 8,
+    /// A request of a peer was refused. `id`: its session; `peer`; `status`: `SE_E_AUTH`; `message`: why.
+    SE_EVENT_REFUSED = 9,
+    /// A relay has changed its state. `id`: the relay; `status`: why the last attempt failed, or `SE_OK`; `peer`: the
+    /// remote URL without its secrets; `message`: the state and that failure in words.
+    SE_EVENT_RELAY_STATE = 10,
+    /// A file job has changed its state. `id`: the job; `status`: `SE_OK`, or `SE_E_FORMAT` where it has failed; `peer`:
+    /// the file; `message`: the state and the failure in words.
+    SE_EVENT_FILE_STATE = 11,
+    /// Events were dropped before this one, because they were not fetched in time. `message`: how many.
+    SE_EVENT_OVERFLOW = 12,
+}
+
+/// Something that happened. Texts are never NULL, but empty where there is nothing to say; they are borrowed: valid as
+/// long as the callback runs, or the reference lives.
+#[repr(C)]
+#[derive(Debug)]
+pub struct se_event {
+    /// The size of this structure in the library: fields behind it are not there.
+    pub struct_size: usize,
+    /// One of `se_event_type`.
+    pub r#type: i32,
+    /// An `se_status`: what the event says about success.
+    pub status: i32,
+    /// The listener, session, relay or file job; 0 where there is none.
+    pub id: se_id,
+    /// When it happened, in microseconds since 1970 (UTC).
+    pub time_us: u64,
+    /// The stream, `app/stream`.
+    pub stream: *const c_char,
+    /// The address of who is at the other end.
+    pub peer: *const c_char,
+    /// What there is to say, in words.
+    pub message: *const c_char,
+    /// All of it as a JSON object: `time_us`, `event` (its name), and what belongs to it:
+    /// `listener_up` and `listener_down`: `id`, `protocol`, `address`; `publish`: `stream`, `session` (or null), `source`;
+    /// `unpublish`: `stream`, `session`, `reason`; `opened`: `session`, `peer`; `closed`: `session`, `peer`, `reason`;
+    /// `play`: `stream`, `session`, `peer`; `stop`: `stream`, `session`, `reason`, `bytes_sent`; `refused`: `session`,
+    /// `peer`, `request` (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay`: as in `se_relays_json`;
+    /// `file`: as in `se_files_json`; `overflow`: `lost`.
+    pub json: *const c_char,
+}
+
+/// Called on the callback thread with one event, which is valid until the callback returns.
+pub type se_event_fn = Option<unsafe extern "C" fn(event: *const se_event, user_data: *mut c_void)>;
+
+/// An event that the program has fetched.
+pub struct se_event_ref {
+    _opaque: [u8; 0],
+}
+
+impl Handle for se_event_ref {
+    type Behind = Shown;
+    const NAME: &'static str = "event";
+}
+
+/// Looks at an event.
+///
+/// @param event The event.
+/// @return Valid until the event is freed; NULL on error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_event_ref_get(event: *const se_event_ref) -> *const se_event {
+    // SAFETY: the header demands NULL or a live handle.
+    guard_or(std::ptr::null(), || Ok(unsafe { handle::borrow(event) }?.as_ptr()))
+}
+
+/// Frees an event.
+///
+/// @param event NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_event_ref_free(event: *mut se_event_ref) {
+    // SAFETY: the header demands NULL or a live handle that nobody else uses.
+    guard_or((), || unsafe { handle::free(event) });
+}
+
+/// An event in C's shape, with the texts that it points to.
+pub(crate) struct Shown {
+    event: se_event,
+    /// What `event` points into.
+    _texts: [CString; 4],
+}
+
+// SAFETY: the pointers lead into `_texts`, which is never changed.
+unsafe impl Send for Shown {}
+// SAFETY: as above.
+unsafe impl Sync for Shown {}
+
+/// What an event says, besides its type.
+#[derive(Default)]
+struct Said {
+    id: se_id,
+    status: Option<se_status>,
+    stream: String,
+    peer: String,
+    message: String,
+}
+
+/// As `json`: the time, then the event.
+#[derive(serde::Serialize)]
+struct Timed<'a, E> {
+    time_us: u64,
+    #[serde(flatten)]
+    event: &'a E,
+}
+
+impl Shown {
+    pub(crate) fn new(happened: &Happened) -> Self {
+        let time_us = happened.time_us;
+        let (kind, said, json) = match &happened.what {
+            What::Event(event) => {
+                let (kind, said) = told(event);
+                (kind, said, serde_json::to_string(&Timed { time_us, event }))
+            }
+            What::Lost(lost) => {
+                let said = Said { message: format!("{lost} events were dropped"), ..Said::default() };
+                let event = serde_json::json!({ "event": "overflow", "lost": lost });
+                (
+                    Some(se_event_type::SE_EVENT_OVERFLOW),
+                    said,
+                    serde_json::to_string(&Timed { time_us, event: &event }),
+                )
+            }
+        };
+        Self::put(time_us, kind.map_or(0, |kind| kind as i32), &said, &json.unwrap_or_default())
+    }
+
+    fn put(time_us: u64, kind: i32, said: &Said, json: &str) -> Self {
+        let texts = [&said.stream, &said.peer, &said.message, json].map(c_string);
+        let [stream, peer, message, json] = texts.each_ref().map(|text| text.as_ptr());
+        let event = se_event {
+            struct_size: size_of::<se_event>(),
+            r#type: kind,
+            status: said.status.unwrap_or(se_status::SE_OK) as i32,
+            id: said.id,
+            time_us,
+            stream,
+            peer,
+            message,
+            json,
+        };
+        Self { event, _texts: texts }
+    }
+
+    /// Valid as long as this lives where it is.
+    pub(crate) fn as_ptr(&self) -> *const se_event {
+        &raw const self.event
+    }
+}
+
+fn told(event: &Event) -> (Option<se_event_type>, Said) {
+    use se_event_type::*;
+    let (kind, said) = match event {
+        Event::ListenerUp { id, protocol, address } => {
+            (SE_EVENT_LISTENER_UP, of_listener(*id, protocol, address))
+        }
+        Event::ListenerDown { id, protocol, address } => {
+            (SE_EVENT_LISTENER_DOWN, of_listener(*id, protocol, address))
+        }
+        Event::Opened { session, peer } => {
+            (SE_EVENT_SESSION_OPEN, Said { id: session.0, peer: peer.to_string(), ..Said::default() })
+        }
+        Event::Closed { session, peer, reason } => {
+            let (peer, message) = (peer.to_string(), reason.clone());
+            (SE_EVENT_SESSION_CLOSE, Said { id: session.0, peer, message, ..Said::default() })
+        }
+        Event::Publish { stream, session, source } => {
+            (SE_EVENT_STREAM_START, of_stream(session.as_ref(), stream, source))
+        }
+        Event::Unpublish { stream, session, reason } => {
+            (SE_EVENT_STREAM_STOP, of_stream(session.as_ref(), stream, reason))
+        }
+        Event::Play { stream, session, peer } => {
+            (SE_EVENT_PLAY_START, Said { peer: peer.to_string(), ..of_stream(Some(session), stream, "") })
+        }
+        Event::Stop { stream, session, reason, .. } => {
+            (SE_EVENT_PLAY_STOP, of_stream(Some(session), stream, reason))
+        }
+        Event::Refused { session, peer, stream, reason, .. } => {
+            let stream = stream.as_ref().map(ToString::to_string).unwrap_or_default();
+            let (peer, message, status) = (peer.to_string(), reason.clone(), Some(se_status::SE_E_AUTH));
+            (SE_EVENT_REFUSED, Said { id: session.0, status, stream, peer, message })
+        }
+        Event::Relay(relay) => {
+            let status = relay.last_error_kind.map(se_status::of);
+            let message = in_words(relay.state.as_str(), relay.last_error.as_deref());
+            let (stream, peer) = (relay.stream.to_string(), relay.url.to_string());
+            (SE_EVENT_RELAY_STATE, Said { id: relay.id.0, status, stream, peer, message })
+        }
+        Event::File(file) => {
+            let status = (file.state == FileState::Failed).then_some(se_status::SE_E_FORMAT);
+            let message = in_words(file.state.as_str(), file.error.as_deref());
+            let (stream, peer) = (file.stream.to_string(), file.file.clone());
+            (SE_EVENT_FILE_STATE, Said { id: file.id.0, status, stream, peer, message })
+        }
+        // One that is newer than this file: `json` has it.
+        _ => return (None, Said::default()),
+    };
+    (Some(kind), said)
+}
+
+fn of_listener(id: Id, protocol: &str, address: &std::net::SocketAddr) -> Said {
+    Said { id: id.0, peer: address.to_string(), message: protocol.to_owned(), ..Said::default() }
+}
+
+fn of_stream(session: Option<&Id>, stream: &streamengine_core::StreamKey, message: &str) -> Said {
+    let id = session.map_or(0, |session| session.0);
+    Said { id, stream: stream.to_string(), message: message.to_owned(), ..Said::default() }
+}
+
+fn in_words(state: &str, error: Option<&str>) -> String {
+    error.map_or_else(|| state.to_owned(), |error| format!("{state}: {error}"))
+}
+
+/// The function of an event callback.
+pub(crate) type EventFn = unsafe extern "C" fn(*const se_event, *mut c_void);
+
+/// Has events delivered to a callback from now on, in the place of the one before.
+pub(crate) fn deliver(host: &Host, callback: Callback<EventFn>) -> Outcome {
+    let events = host.events.clone();
+    let reader = events.take_over();
+    let reading = async move {
+        while let Some(happened) = events.next_for(reader).await {
+            let shown = Shown::new(&happened);
+            // SAFETY: the header says what the callback is called with; the event lives until it returns.
+            unsafe { (callback.function)(shown.as_ptr(), callback.user_data()) };
+            // Others have their turn between two events.
+            futures_lite::future::yield_now().await;
+        }
+    };
+    let task = host.dispatcher.spawn(reading).inspect_err(|_| host.events.give_back())?;
+    task.detach();
+    Ok(())
+}

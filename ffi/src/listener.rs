@@ -1,0 +1,138 @@
+//! Listeners.
+
+use crate::engine::{self, se_engine};
+use crate::handle::{self, null};
+use crate::status::{Failure, Outcome, guard, se_status};
+use crate::{se_id, text};
+use std::ffi::c_char;
+use std::net::SocketAddr;
+use streamengine_core::{Id, ListenerInfo, TlsIdentity};
+
+/// Opens an RTMP listener. It is open when the call returns: streams are published to and played from
+/// `rtmp://HOST:PORT/app/stream`. As long as neither an authorisation callback nor the configuration (`publish.key`,
+/// `publish.open`) says otherwise, only this machine may publish, and everybody may play.
+///
+/// @param engine A started engine.
+/// @param address `"HOST:PORT"` with a numeric host: `"0.0.0.0:1935"`, `"[::]:1935"`, `"127.0.0.1:0"`. Port 0 takes
+/// any free one.
+/// @param out The listener; may be NULL.
+/// @param out_port The port really bound; may be NULL.
+/// @return `SE_E_INVALID_ARGUMENT` for what is no address, `SE_E_ADDRESS_IN_USE`, `SE_E_PERMISSION`, `SE_E_IO`;
+/// `SE_E_STATE` on an engine that is not started.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_listen_rtmp(
+    engine: *mut se_engine,
+    address: *const c_char,
+    out: *mut se_id,
+    out_port: *mut u16,
+) -> se_status {
+    guard(|| {
+        // SAFETY: the header demands NULL or a live handle, and NULL or NUL-terminated text.
+        let (engine, address) = unsafe { (engine::running(engine)?, text::required(address, "address")?) };
+        let listener = engine.listen_rtmp(parse("rtmp", address)?)?;
+        // SAFETY: the header demands NULL or a place to write to.
+        unsafe { tell(&listener, out, out_port) };
+        Ok(())
+    })
+}
+
+/// Opens an RTMPS (TLS) listener.
+///
+/// @param engine A started engine.
+/// @param address As in `se_listen_rtmp`.
+/// @param cert The certificate chain in PEM form: the text itself, or the path of a file. Files are read again when they
+/// change.
+/// @param key The private key in PEM form, likewise.
+/// @param out The listener; may be NULL.
+/// @param out_port The port really bound; may be NULL.
+/// @return As `se_listen_rtmp`; `SE_E_NOT_FOUND`, `SE_E_FORMAT` or `SE_E_TLS` for a certificate or key that cannot be
+/// used.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_listen_rtmps(
+    engine: *mut se_engine,
+    address: *const c_char,
+    cert: *const c_char,
+    key: *const c_char,
+    out: *mut se_id,
+    out_port: *mut u16,
+) -> se_status {
+    guard(|| {
+        // SAFETY: the header demands NULL or a live handle, and NULL or NUL-terminated text.
+        let (engine, address) = unsafe { (engine::running(engine)?, text::required(address, "address")?) };
+        // SAFETY: as above.
+        let (cert, key) = unsafe { (text::required(cert, "cert")?, text::required(key, "key")?) };
+        let identity = TlsIdentity::text_or_path(cert, key);
+        let at = parse("rtmps", address)?;
+        let listening = engine.listen_rtmps_with(at, identity);
+        let listener = listening.map_err(|error| named(&format!("listen rtmps on {at}"), error.into()))?;
+        // SAFETY: the header demands NULL or a place to write to.
+        unsafe { tell(&listener, out, out_port) };
+        Ok(())
+    })
+}
+
+/// Gives an RTMPS listener another certificate and key, for connections from now on.
+///
+/// @param engine A started engine.
+/// @param listener The listener.
+/// @param cert As in `se_listen_rtmps`; NULL, with `key`, to read the files again that are in use.
+/// @param key As in `se_listen_rtmps`.
+/// @return `SE_E_NOT_FOUND` where there is no such listener, `SE_E_STATE` where it is plain RTMP; and as
+/// `se_listen_rtmps`: then the certificate in use stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_listener_reload_tls(
+    engine: *mut se_engine,
+    listener: se_id,
+    cert: *const c_char,
+    key: *const c_char,
+) -> se_status {
+    guard(|| {
+        // SAFETY: the header demands NULL or a live handle, and NULL or NUL-terminated text.
+        let (cert, key) = unsafe { (text::optional(cert, "cert")?, text::optional(key, "key")?) };
+        // SAFETY: as above.
+        let engine = unsafe { engine::running(engine) }?;
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some(TlsIdentity::text_or_path(cert, key)),
+            (None, None) => None,
+            (None, Some(_)) => return Err(null("cert")),
+            (Some(_), None) => return Err(null("key")),
+        };
+        let reloaded = engine.reload_tls(Id(listener), identity);
+        reloaded.map_err(|error| named(&format!("listener {listener}"), error.into()))
+    })
+}
+
+/// Closes a listener. Its connections go on.
+///
+/// @param engine A started engine.
+/// @param listener The listener.
+/// @return `SE_E_NOT_FOUND` where there is no such listener.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_listener_close(engine: *mut se_engine, listener: se_id) -> se_status {
+    // SAFETY: the header demands NULL or a live handle.
+    guard(|| Ok(unsafe { engine::running(engine) }?.close_listener(Id(listener))?))
+}
+
+fn parse(protocol: &str, address: &str) -> Outcome<SocketAddr> {
+    address.parse().map_err(|_| {
+        let text = format!("{address:?} is not an address such as 0.0.0.0:1935 or [::]:1935");
+        Failure::argument(text).context(format_args!("listen {protocol}"))
+    })
+}
+
+/// Puts the object before a failure that does not name it.
+fn named(object: &str, failure: Failure) -> Failure {
+    if failure.message.contains(object) { failure } else { failure.context(object) }
+}
+
+/// Writes what the caller wants to know of a new listener.
+///
+/// # Safety
+/// Both are NULL or can be written.
+unsafe fn tell(listener: &ListenerInfo, id: *mut se_id, port: *mut u16) {
+    // SAFETY: by the contract.
+    unsafe {
+        handle::write_if(id, listener.id.0);
+        handle::write_if(port, listener.address.port());
+    }
+}

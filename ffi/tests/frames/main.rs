@@ -1,0 +1,12 @@
+//! Frames in and out of the C library: what is pushed arrives, every error says what it is about, and nothing is left.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "the tests call C functions throughout, with what they made"
+)]
+
+mod errors;
+mod life;
+mod programs;
+mod publish;
+mod subscribe;
+mod support;

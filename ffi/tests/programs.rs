@@ -1,0 +1,124 @@
+//! C programs against the shared library.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+use support::Function;
+
+fn run_c(name: &str) {
+    let Some(compiler) = support::compiler("CC", "cc") else { return };
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/c/{name}.c"));
+    let program = support::compile_c(&compiler, &source, name);
+    let identity = identity();
+    let mut command = Command::new(program);
+    command.arg(support::root().join("examples/media/demo.flv")).arg(identity.path());
+    let output = support::run(&mut command);
+    assert!(output.trim_end().ends_with("done"), "{output}");
+}
+
+/// A folder with `cert.pem` and `key.pem`.
+fn identity() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    folder
+}
+
+#[test]
+fn engines_configurations_listeners_and_errors() {
+    run_c("lifecycle");
+}
+
+#[test]
+fn relays_files_events_authorisation_and_statistics() {
+    run_c("streams");
+}
+
+#[test]
+fn every_function_refuses_null_and_garbage_ids() {
+    let Some(compiler) = support::compiler("CC", "cc") else { return };
+    let source = support::work_dir().join("refuses.c");
+    std::fs::write(&source, refusing_program()).unwrap();
+    let program = support::compile_c(&compiler, &source, "refuses");
+    let output = support::run(&mut Command::new(program));
+    assert!(output.trim_end().ends_with("done"), "{output}");
+}
+
+/// These take NULL for a callback that is to be no more.
+const SUCCEED: &[&str] =
+    &["se_log_set_callback", "se_engine_set_event_callback", "se_engine_set_auth_callback"];
+
+fn refusing_program() -> String {
+    let mut body = String::new();
+    // What takes nothing has nothing to refuse.
+    for function in support::functions().into_iter().filter(|function| !function.parameters.is_empty()) {
+        call(&mut body, &function, "NULL");
+        // With an engine that runs: what else is wrong counts, not that the engine is missing.
+        let is_of_engine =
+            function.parameters.first().is_some_and(|first| first.contains("struct se_engine *"));
+        let ends_engine = ["se_engine_free", "se_engine_stop"].contains(&function.name.as_str());
+        let has_more = function.parameters.iter().skip(1).any(|kind| kind.contains('*') || kind == "se_id");
+        if is_of_engine && has_more && !ends_engine {
+            call(&mut body, &function, "engine");
+        }
+    }
+    format!(
+        r#"#include <stdio.h>
+#include <string.h>
+#include <streamengine.h>
+static int failures;
+static void check(int ok, const char *what) {{
+  if (!ok) {{ failures++; printf("%s: %s\n", what, se_last_error()); }}
+}}
+int main(void) {{
+  static const se_id garbage[] = {{ 0, 0xdeadbeef, UINT64_MAX }};
+  struct se_engine *engine = NULL;
+  size_t i;
+  if (se_engine_new(NULL, &engine) != SE_OK || se_engine_start(engine) != SE_OK) return 1;
+  for (i = 0; i < sizeof garbage / sizeof *garbage; i++) {{
+    const se_id id = garbage[i];
+    (void)id;
+{body}  }}
+  se_engine_free(engine);
+  puts(failures ? "failed" : "done");
+  return failures;
+}}
+"#
+    )
+}
+
+/// One call with nothing but NULL, 0 and garbage, and what must come of it.
+fn call(body: &mut String, function: &Function, engine: &str) {
+    let Function { name, returns, parameters } = function;
+    let argument = |kind: &String| match kind.as_str() {
+        kind if kind.contains("struct se_engine *") && !kind.contains("**") => engine,
+        kind if kind.contains('*') || kind.ends_with("_fn") => "NULL",
+        "se_id" => "id",
+        _ => "0",
+    };
+    let arguments = parameters.iter().map(argument).collect::<Vec<_>>().join(", ");
+    let call = format!("{name}({arguments})");
+    let line = match returns.as_str() {
+        "void" => format!("{call};"),
+        // These have something to say about any number.
+        _ if parameters.iter().all(|kind| !kind.contains('*')) && parameters.len() == 1 => {
+            format!("(void)!{call};")
+        }
+        // Not refused: it is what asking for everything looks like.
+        kind if kind.ends_with('*') && engine == "engine" && name.ends_with("_json") => {
+            format!("{{ char *all = {call}; check(all != NULL, \"{call}\"); se_string_free(all); }}")
+        }
+        kind if kind.ends_with('*') => format!("check({call} == NULL, \"{call}\");"),
+        "int" => format!("check({call} == -1, \"{call}\");"),
+        _ if SUCCEED.contains(&name.as_str()) && (engine == "engine" || name.starts_with("se_log")) => {
+            format!("check({call} == SE_OK, \"{call}\");")
+        }
+        _ => format!("check({call} < 0, \"{call}\"); check(*se_last_error() != 0, \"{call}: no text\");"),
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(body, "    {line}");
+}
