@@ -30,7 +30,7 @@ class Scale:
     retries: int
 
 
-FULL = Scale(players=(200, 1000), repetitions=5, window_s=5, settle_s=2.5, ingest=(50, 200), relay=50, joins=20,
+FULL = Scale(players=(200, 1000), repetitions=3, window_s=5, settle_s=2.5, ingest=(50, 200), relay=50, joins=20,
              shards=(1000, 3000), ladder=(1000, 2000, 3000, 4000), patience_s=30, retries=2)
 QUICK = Scale(players=(100,), repetitions=1, window_s=2, settle_s=0.5, ingest=(10,), relay=10, joins=8,
               shards=(100,), ladder=(100,), patience_s=0, retries=0)

@@ -8,6 +8,7 @@ LINE = 15  # least distance between labels
 
 TITLES = {
     "floor-send": "floor, one send per message", "floor-ride": "floor, ride", "floor-merge-100": "floor, merge 100 ms",
+    "floor-uring-send": "floor, io_uring, each message", "floor-uring-ride": "floor, io_uring, ride",
     "nginx-60000": "nginx-rtmp, chunk 60000", "nginx-4096": "nginx-rtmp, chunk 4096",
 }
 

@@ -25,6 +25,9 @@ FLOORS = {
     "floor-send": ["--mode", "send"],
     "floor-ride": ["--mode", "writev", "--ride"],
     "floor-merge-100": ["--mode", "writev", "--batch-ms", "100"],
+    # What a back end on io_uring could win at most.
+    "floor-uring-send": ["--mode", "uring"],
+    "floor-uring-ride": ["--mode", "uring", "--ride"],
 }
 NGINX_CHUNKS = {"nginx-60000": 60000, "nginx-4096": 4096}
 NGINX_MODULES = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules", "/usr/lib64/nginx/modules"]

@@ -8,6 +8,7 @@ use crate::{Error, ErrorKind, Result};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -79,9 +80,9 @@ impl Subscriber {
     /// Waits for the next frame; `None` at the end of the stream ([`Self::end`] says why).
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
-            match self.try_next() {
-                Ok(frame) => return frame,
-                Err(_nothing_yet) => in_runtime(&self.runtime, self.inner.ready()).await,
+            match self.take_next() {
+                Poll::Ready(frame) => return frame,
+                Poll::Pending => in_runtime(&self.runtime, self.inner.ready()).await,
             }
         }
     }
@@ -91,7 +92,7 @@ impl Subscriber {
     /// # Errors
     /// [`ErrorKind::Timeout`] when no frame came in time, [`ErrorKind::Deadlock`] on an async worker thread.
     pub fn blocking_next(&mut self, timeout: Duration) -> Result<Option<Frame>> {
-        if let Ok(frame) = self.try_next() {
+        if let Poll::Ready(frame) = self.take_next() {
             return Ok(frame);
         }
         let runtime = self.runtime.clone();
@@ -104,6 +105,16 @@ impl Subscriber {
     /// # Errors
     /// [`ErrorKind::Again`] when there is nothing to read right now.
     pub fn try_next(&mut self) -> Result<Option<Frame>> {
+        match self.take_next() {
+            Poll::Ready(frame) => Ok(frame),
+            Poll::Pending => {
+                Err(Error::new(ErrorKind::Again, format!("stream {}: nothing to read", self.key())))
+            }
+        }
+    }
+
+    /// Pending = there is nothing to read right now; nobody is woken for that.
+    fn take_next(&mut self) -> Poll<Option<Frame>> {
         if self.frames.is_empty() && self.end.is_none() {
             self.end = self.inner.take(BATCH_BYTES, &mut self.batch).err();
             self.frames.extend(self.batch.drain(..));
@@ -112,10 +123,10 @@ impl Subscriber {
         match self.frames.pop_front() {
             Some(frame) => {
                 self.after_gap = std::mem::take(&mut self.gap_ahead);
-                Ok(Some(frame))
+                Poll::Ready(Some(frame))
             }
-            None if self.end.is_some() => Ok(None),
-            None => Err(Error::new(ErrorKind::Again, format!("stream {}: nothing to read", self.key()))),
+            None if self.end.is_some() => Poll::Ready(None),
+            None => Poll::Pending,
         }
     }
 

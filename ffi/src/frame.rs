@@ -76,10 +76,9 @@ impl se_codec {
         CODECS.iter().skip(1).map(|(_, name, _)| name.to_string_lossy().into_owned())
     }
 
-    /// The number of a codec of the engine; `SE_CODEC_NONE` where it has none.
-    fn of(codec: Codec) -> Self {
-        let found = CODECS.iter().find(|(.., known)| *known == Some(codec));
-        found.map_or(SE_CODEC_NONE, |(number, ..)| *number)
+    /// The number of a codec of the engine, if it has one.
+    fn of(codec: Codec) -> Option<Self> {
+        CODECS.iter().find(|(.., known)| *known == Some(codec)).map(|(number, ..)| *number)
     }
 }
 
@@ -214,14 +213,15 @@ unsafe impl Send for Shown {}
 unsafe impl Sync for Shown {}
 
 impl Shown {
-    /// One of a frame's samples. `body` is the frame's payload, or empty where another sample has it.
-    pub(crate) fn sample(sample: Sample, kind: FrameKind, body: Bytes) -> Self {
+    /// One of a frame's samples, without its tag; `None` where C has no number for its codec.
+    pub(crate) fn sample(sample: Sample, kind: FrameKind) -> Option<Self> {
+        let codec = se_codec::of(sample.codec)?;
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let flags = flag(sample.keyframe, SE_FRAME_KEY)
             | flag(sample.config, SE_FRAME_CONFIG)
             | flag(sample.discardable, SE_FRAME_DISCARDABLE);
         let frame = se_frame {
-            codec: se_codec::of(sample.codec) as i32,
+            codec: codec as i32,
             track: sample.track.into(),
             flags,
             pts_ns: sample.pts_ns,
@@ -229,7 +229,7 @@ impl Shown {
             flv_type: kind.type_id().into(),
             ..se_frame::EMPTY
         };
-        Self::new(frame, sample.data, body)
+        Some(Self::new(frame, sample.data, Bytes::new()))
     }
 
     /// A frame that has no form but its FLV tag's.
@@ -253,6 +253,13 @@ impl Shown {
         Self { frame, _bytes: (data, body) }
     }
 
+    /// The same with its tag's body.
+    pub(crate) fn with_body(mut self, body: Bytes) -> Self {
+        (self.frame.flv_body, self.frame.flv_body_len) = (body.as_ptr(), body.len());
+        self._bytes.1 = body;
+        self
+    }
+
     /// The same, marked as the first one after a gap.
     pub(crate) fn after_gap(mut self) -> Self {
         self.frame.flags |= SE_FRAME_DISCONT;
@@ -266,7 +273,8 @@ impl Shown {
 }
 
 impl se_frame {
-    const EMPTY: Self = Self {
+    /// With every field unset.
+    pub(crate) const EMPTY: Self = Self {
         struct_size: size_of::<Self>(),
         codec: SE_CODEC_NONE as i32,
         format: se_format::SE_FORMAT_NATIVE as i32,
@@ -291,51 +299,55 @@ const TIME_UNSET: i64 = i64::MIN;
 
 /// A frame that the program pushes, checked; its bytes are the program's.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Given {
-    frame: se_frame,
+pub(crate) struct Given<'a> {
+    frame: &'a se_frame,
 }
 
-impl Given {
-    /// Reads a frame that the program has filled in, as much of it as it knows of.
+impl<'a> Given<'a> {
+    /// Looks at a frame that the program has filled in. One of a program that knows less of the structure is completed
+    /// in `complete`; any other is not copied, which would show.
     ///
     /// # Safety
-    /// `frame` is NULL or points to an `se_frame`, of which as many bytes can be read as `struct_size` says.
-    pub(crate) unsafe fn read(frame: *const se_frame) -> Outcome<Self> {
+    /// `frame` is NULL or points to an `se_frame`, of which as many bytes can be read as `struct_size` says and nobody
+    /// changes any while the result lives.
+    pub(crate) unsafe fn look(frame: *const se_frame, complete: &'a mut se_frame) -> Outcome<Self> {
         if frame.is_null() {
             return Err(handle::null("frame"));
         }
         // SAFETY: by the contract; it is the first field.
         let size = unsafe { (&raw const (*frame).struct_size).read() };
+        if size >= size_of::<se_frame>() {
+            // SAFETY: by the contract all of it can be read; its fields are numbers and pointers.
+            return Ok(Self { frame: unsafe { &*frame } });
+        }
         if size < se_frame::SHORTEST {
             let text = format!("frame: struct_size {size} is too small; set it to sizeof(se_frame)");
             return Err(Failure::argument(text));
         }
-        let mut copy = se_frame::EMPTY;
-        let known = size.min(size_of::<se_frame>());
-        // SAFETY: by the contract `size` bytes can be read, and `known` fit in `copy`; its fields are numbers and
+        let to: *mut se_frame = complete;
+        // SAFETY: by the contract `size` bytes can be read, and there is room for more; the fields are numbers and
         // pointers, for which all bytes are valid.
-        unsafe { std::ptr::copy_nonoverlapping(frame.cast::<u8>(), (&raw mut copy).cast::<u8>(), known) };
-        if copy.data.is_null() && copy.len > 0 {
-            return Err(handle::null("frame->data"));
-        }
-        Ok(Self { frame: copy })
+        unsafe { std::ptr::copy_nonoverlapping(frame.cast::<u8>(), to.cast::<u8>(), size) };
+        Ok(Self { frame: complete })
     }
 
     /// The bytes.
     ///
     /// # Safety
-    /// `data` of the frame that was read can be read for `len` bytes, and stays as it is while the result lives.
-    pub(crate) unsafe fn data<'a>(&self) -> Outcome<&'a [u8]> {
+    /// `data` of the frame can be read for `len` bytes, and stays as it is while the result lives.
+    pub(crate) unsafe fn data(&self) -> Outcome<&'a [u8]> {
         // SAFETY: by the contract.
         unsafe { bytes(self.frame.data, self.frame.len, "frame->data") }
     }
 
-    /// Whether the data is the body of an FLV tag, and of which kind.
-    pub(crate) fn tag_kind(&self) -> Outcome<Option<FrameKind>> {
-        if self.frame.format != se_format::SE_FORMAT_FLV as i32 {
-            return Ok(None);
-        }
-        kind_of_tag(self.frame.flv_type).map(Some).map_err(|failure| failure.context("frame->flv_type"))
+    /// Whether the data is the body of an FLV tag.
+    pub(crate) fn is_tag(&self) -> bool {
+        self.frame.format == se_format::SE_FORMAT_FLV as i32
+    }
+
+    /// The kind of that tag.
+    pub(crate) fn tag_kind(&self) -> Outcome<FrameKind> {
+        kind_of_tag(self.frame.flv_type).map_err(|failure| failure.context("frame->flv_type"))
     }
 
     /// Decoding time in milliseconds.
@@ -346,7 +358,8 @@ impl Given {
     }
 
     /// The frame with `data` as the engine has it.
-    pub(crate) fn sample<'a>(&self, data: &'a [u8]) -> Outcome<Sample<&'a [u8]>> {
+    #[inline]
+    pub(crate) fn sample<'d>(&self, data: &'d [u8]) -> Outcome<Sample<&'d [u8]>> {
         let (pts_ns, dts_ns) = self.times()?;
         Ok(Sample {
             track: track(self.frame.track)?,
@@ -412,11 +425,6 @@ pub(crate) fn codec(number: i32) -> Outcome<Codec> {
     found.and_then(|(_, _, codec)| *codec).ok_or_else(|| {
         Failure::new(se_status::SE_E_UNSUPPORTED, format!("codec {number}: RTMP cannot carry it"))
     })
-}
-
-/// Whether C can be told the sample's codec.
-pub(crate) fn has_number(sample: &Sample) -> bool {
-    se_codec::of(sample.codec) != SE_CODEC_NONE
 }
 
 /// The engine's track of a number.

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::ffi::{c_char, c_void};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -312,6 +313,7 @@ struct Line {
 struct Writer {
     state: Mutex<Waiting>,
     changed: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -325,12 +327,14 @@ struct Waiting {
 
 impl Writer {
     fn start(callback: Callback<LogFn>) -> Outcome<Arc<Self>> {
-        let writer = Arc::new(Self { state: Mutex::default(), changed: Condvar::new() });
+        let writer =
+            Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), thread: Mutex::default() });
         let it = writer.clone();
         let run = move || it.run(callback);
         let thread = std::thread::Builder::new().name("se-log".to_owned()).spawn(run);
-        thread
+        let thread = thread
             .map_err(|error| Failure::new(se_status::SE_E_IO, format!("log: start its thread: {error}")))?;
+        *writer.thread.lock() = Some(thread);
         Ok(writer)
     }
 
@@ -359,6 +363,11 @@ impl Writer {
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return;
             }
+        }
+        drop(state);
+        // It has nothing left to do; but a host that ends now would find it alive.
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
         }
     }
 

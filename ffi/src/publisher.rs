@@ -11,12 +11,12 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::ffi::{c_char, c_void};
-use streamengine_core::media::elementary::{FlvStream, Frames, Muxer, Sample};
+use streamengine_core::media::elementary::{FlvStream, Muxer, Sample};
 use streamengine_core::media::flv::{Codec, MAX_TAG_PAYLOAD, strip_set_data_frame};
 use streamengine_core::media::{Frame, FrameKind};
 use streamengine_core::proto::TimestampUnwrapper;
 use streamengine_core::proto::amf0::{self, Amf0Value};
-use streamengine_core::{Engine, Publisher, PublisherConfig, StreamKey};
+use streamengine_core::{Engine, ErrorKind, Publisher, PublisherConfig, StreamKey};
 
 /// A stream that the program publishes. Several threads may push into one; frames are in the order of the calls.
 pub struct se_publisher {
@@ -122,7 +122,8 @@ pub unsafe extern "C" fn se_publisher_push_frame(
         // SAFETY: the header demands NULL or a live handle, and NULL or a frame whose bytes can be read.
         unsafe {
             let publisher = handle::borrow(publisher)?;
-            let frame = Given::read(frame)?;
+            let mut complete = se_frame::EMPTY;
+            let frame = Given::look(frame, &mut complete)?;
             publisher.push(&frame, frame.data()?)
         }
     })
@@ -151,7 +152,8 @@ pub unsafe extern "C" fn se_publisher_push_frame_ref(
         // released.
         unsafe {
             let publisher = handle::borrow(publisher)?;
-            let frame = Given::read(frame)?;
+            let mut complete = se_frame::EMPTY;
+            let frame = Given::look(frame, &mut complete)?;
             publisher.push_lent(&frame, Lent { data: frame.data()?, _release: release })
         }
     })
@@ -275,7 +277,8 @@ impl Publishing {
     fn set_track(&self, track: u32, codec: i32, extradata: &[u8]) -> Outcome {
         let declare = || {
             let (track, codec) = (frame::track(track)?, frame::codec(codec)?);
-            self.state.lock().declare(track, codec, Some(extradata).filter(|data| !data.is_empty()))
+            let extradata = Some(extradata).filter(|data| !data.is_empty());
+            Ok::<_, Failure>(self.state.lock().declare(track, codec, extradata)?)
         };
         declare().map_err(|failure| self.fail(failure))
     }
@@ -287,38 +290,42 @@ impl Publishing {
         self.publish(&mut state, frame)
     }
 
-    fn push(&self, frame: &Given, data: &[u8]) -> Outcome {
-        match self.tag_kind(frame)? {
-            Some(kind) => self.push_body(frame, kind, Bytes::copy_from_slice(data)),
-            None => self.push_sample(frame, data),
+    fn push(&self, frame: &Given<'_>, data: &[u8]) -> Outcome {
+        match frame.is_tag() {
+            true => self.push_body(frame, Bytes::copy_from_slice(data)),
+            false => self.push_sample(frame, data),
         }
     }
 
     /// Keeps the bytes themselves where they are the body of a tag, which needs no other header.
-    fn push_lent(&self, frame: &Given, lent: Lent) -> Outcome {
-        match self.tag_kind(frame)? {
-            Some(kind) if lent.as_ref().len() >= KEEP_FROM => {
-                self.push_body(frame, kind, Bytes::from_owner(lent))
-            }
-            _ => self.push(frame, lent.as_ref()),
+    fn push_lent(&self, frame: &Given<'_>, lent: Lent) -> Outcome {
+        match frame.is_tag() && lent.as_ref().len() >= KEEP_FROM {
+            true => self.push_body(frame, Bytes::from_owner(lent)),
+            false => self.push(frame, lent.as_ref()),
         }
     }
 
-    fn tag_kind(&self, frame: &Given) -> Outcome<Option<FrameKind>> {
-        frame.tag_kind().map_err(|failure| self.fail(failure))
-    }
-
-    fn push_body(&self, frame: &Given, kind: FrameKind, body: Bytes) -> Outcome {
-        let tag = frame.timestamp().and_then(|timestamp| tag(kind, timestamp, body));
-        let tag = tag.map_err(|failure| self.fail(failure))?;
+    fn push_body(&self, frame: &Given<'_>, body: Bytes) -> Outcome {
+        let tag = || tag(frame.tag_kind()?, frame.timestamp()?, body);
+        let tag = tag().map_err(|failure| self.fail(failure))?;
         self.publish(&mut self.state.lock(), tag)
     }
 
-    fn push_sample(&self, frame: &Given, data: &[u8]) -> Outcome {
+    fn push_sample(&self, frame: &Given<'_>, data: &[u8]) -> Outcome {
         let sample = frame.sample(data).map_err(|failure| self.fail(failure))?;
         let mut state = self.state.lock();
-        let frames = state.mux(&sample).map_err(|failure| self.fail(failure))?;
-        frames.into_iter().try_for_each(|frame| self.publish(&mut state, frame))
+        let mut muxed = state.muxer.push(&sample);
+        if let Err(error) = &muxed
+            && error.kind() == ErrorKind::State
+            && !state.is_declared(&sample)
+        {
+            // Often the stream itself tells all that a declaration could.
+            muxed = state.declare(sample.track, sample.codec, None).and_then(|()| state.muxer.push(&sample));
+        }
+        match muxed {
+            Ok(frames) => frames.into_iter().try_for_each(|frame| self.publish(&mut state, frame)),
+            Err(error) => Err(self.fail(error)),
+        }
     }
 
     fn push_tag(&self, kind: FrameKind, timestamp_ms: u32, body: &[u8]) -> Outcome {
@@ -344,7 +351,12 @@ impl Publishing {
 }
 
 impl State {
-    fn declare(&mut self, track: u8, codec: Codec, extradata: Option<&[u8]>) -> Outcome {
+    fn declare(
+        &mut self,
+        track: u8,
+        codec: Codec,
+        extradata: Option<&[u8]>,
+    ) -> streamengine_core::Result<()> {
         self.muxer.set_track(track, codec, extradata)?;
         if let Some(kind) = codec.kind().filter(|&kind| !self.declared.contains(&(kind, track))) {
             self.declared.push((kind, track));
@@ -352,13 +364,8 @@ impl State {
         Ok(())
     }
 
-    /// The frames of a sample, whose track need not have been declared.
-    fn mux(&mut self, sample: &Sample<&[u8]>) -> Outcome<Frames> {
-        let track = sample.codec.kind().map(|kind| (kind, sample.track));
-        if track.is_some_and(|track| !self.declared.contains(&track)) {
-            self.declare(sample.track, sample.codec, None)?;
-        }
-        Ok(self.muxer.push(sample)?)
+    fn is_declared(&self, sample: &Sample<&[u8]>) -> bool {
+        sample.codec.kind().is_none_or(|kind| self.declared.contains(&(kind, sample.track)))
     }
 }
 

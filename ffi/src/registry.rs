@@ -43,7 +43,13 @@ impl<H: Handle> Registry<H> {
         if handle.is_null() {
             return Ok(None);
         }
-        self.live.write().remove(&handle.addr()).map(Some).ok_or_else(|| missing(handle))
+        let mut live = self.live.write();
+        let taken = live.remove(&handle.addr());
+        if live.is_empty() {
+            // An empty map may keep its memory; nothing is to be left when the last one goes.
+            *live = BTreeMap::new();
+        }
+        taken.map(Some).ok_or_else(|| missing(handle))
     }
 }
 

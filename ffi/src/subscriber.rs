@@ -3,7 +3,7 @@
 use crate::callback::{Callback, se_destroy_fn};
 use crate::config::{self, se_config};
 use crate::engine::{host, se_engine};
-use crate::frame::{Shown, has_number, se_frame, se_frame_ref};
+use crate::frame::{Shown, se_frame, se_frame_ref};
 use crate::handle::{self, Handle};
 use crate::host::Host;
 use crate::queue::Wait;
@@ -12,14 +12,13 @@ use crate::status::{Failure, Outcome, guard, guard_or, remember, se_status};
 use crate::text;
 use async_executor::Task;
 use futures_lite::future;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_void};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 use streamengine_core::media::Frame;
 use streamengine_core::media::elementary::Demuxer;
@@ -292,14 +291,12 @@ impl Reader {
     /// The frame as C sees it: its first sample, or its tag where it has none.
     fn show(&mut self, frame: &Frame) -> Shown {
         let samples = self.demuxer.push(frame).unwrap_or_default();
-        let mut body = Some(frame.payload.clone());
-        let mut shown = samples
-            .into_iter()
-            .filter(has_number)
-            .map(|sample| Shown::sample(sample, frame.kind, body.take().unwrap_or_default()));
-        let first = shown.next();
+        let mut shown = samples.into_iter().filter_map(|sample| Shown::sample(sample, frame.kind));
+        let first = match shown.next() {
+            Some(first) => first.with_body(frame.payload.clone()),
+            None => Shown::tag(frame),
+        };
         self.rest.extend(shown);
-        let first = first.unwrap_or_else(|| Shown::tag(frame));
         if self.frames.is_after_gap() { first.after_gap() } else { first }
     }
 
@@ -365,23 +362,47 @@ async fn deliver(reader: Arc<Mutex<Option<Reader>>>, delivering: Delivering) {
 /// Polls a future on this thread until it is ready; `None` where it is not by the deadline.
 fn block_until<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Some(output);
         }
-        match deadline {
-            None => std::thread::park(),
-            Some(at) => std::thread::park_timeout(at.checked_duration_since(Instant::now())?),
+        if !woken.wait(deadline) {
+            return None;
         }
     }
 }
 
-struct Unpark(Thread);
+/// Wakes a thread of the host. Not by `std::thread::current`, which would leave something with that thread.
+#[derive(Default)]
+struct Woken {
+    is_woken: Mutex<bool>,
+    changed: Condvar,
+}
 
-impl Wake for Unpark {
+impl Woken {
+    /// Waits until it is woken; false where it is not by the deadline.
+    fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut is_woken = self.is_woken.lock();
+        while !*is_woken {
+            match deadline {
+                None => self.changed.wait(&mut is_woken),
+                Some(at) if self.changed.wait_until(&mut is_woken, at).timed_out() && !*is_woken => {
+                    return false;
+                }
+                Some(_) => {}
+            }
+        }
+        *is_woken = false;
+        true
+    }
+}
+
+impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        *self.is_woken.lock() = true;
+        self.changed.notify_one();
     }
 }

@@ -5,12 +5,11 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use streamengine_tests::needs;
 
 #[test]
 fn exports_are_exactly_the_functions_of_the_header() {
-    if !support::is_there("nm") {
-        return eprintln!("SKIPPED exports: there is no nm on this machine");
-    }
+    needs!("nm");
     let symbols =
         support::succeed(Command::new("nm").args(["-D", "--defined-only"]).arg(support::shared_library()));
     let exported: BTreeSet<_> = symbols.lines().filter_map(|line| line.rsplit(' ').next()).collect();
@@ -22,9 +21,7 @@ fn exports_are_exactly_the_functions_of_the_header() {
 
 #[test]
 fn the_shared_library_has_its_soname_no_text_relocations_and_needs_the_c_library_only() {
-    if !support::is_there("readelf") {
-        return eprintln!("SKIPPED soname: there is no readelf on this machine");
-    }
+    needs!("readelf");
     let dynamic = support::succeed(Command::new("readelf").arg("-dW").arg(support::shared_library()));
     let values = |tag: &str| -> Vec<_> {
         let lines = dynamic.lines().filter(|line| line.contains(tag));

@@ -5,7 +5,6 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::hint::black_box;
-use std::io::IoSlice;
 use streamengine_core::media::{Frame, FrameKind};
 use streamengine_core::proto::chunk::{ChunkReader, WireMessage, csid};
 use streamengine_core::{Engine, Error, Limits, Publisher, StreamKey, Subscriber};
@@ -102,15 +101,16 @@ fn published_video() -> Bytes {
     wire.freeze()
 }
 
-/// Makes the wire form of one group of pictures with its audio, and the slices that a flush writes.
+/// Makes the wire form of one group of pictures with its audio in one piece per video frame, as a flush does.
 struct WireBuild {
     frames: Vec<Frame>,
+    buffer: BytesMut,
 }
 
 impl WireBuild {
     fn new() -> Self {
         let mut source = Source::default();
-        Self { frames: (0..GOP).flat_map(|_| source.next_frames()).collect() }
+        Self { frames: (0..GOP).flat_map(|_| source.next_frames()).collect(), buffer: BytesMut::new() }
     }
 }
 
@@ -120,9 +120,10 @@ impl Path for WireBuild {
             let chunk_stream = if frame.kind == FrameKind::Video { csid::VIDEO } else { csid::AUDIO };
             let kind = frame.kind.type_id();
             let message = WireMessage::new(chunk_stream, kind, 1, frame.timestamp, frame.payload.clone());
-            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(4);
-            message.slices(0, &mut slices);
-            black_box(slices);
+            message.encode(&mut self.buffer);
+            if frame.kind == FrameKind::Video {
+                black_box(self.buffer.split().freeze());
+            }
         }
     }
 }

@@ -78,9 +78,15 @@ impl Feed {
         })
     }
 
-    /// Takes the next frames, until their payloads pass `max_bytes`. Where the position has fallen off the ring it
-    /// goes on at the oldest frame. False = the stream has ended, and everything has been taken.
-    pub(crate) fn take(&mut self, max_bytes: usize, batch: &mut Batch) -> bool {
+    /// The sequence number after the newest frame.
+    pub(crate) fn edge(&self) -> u64 {
+        self.stream.with_state(|state| state.ring.head())
+    }
+
+    /// Takes the next frames before sequence number `until`, and until their payloads pass `max_bytes`. Where the
+    /// position has fallen off the ring it goes on at the oldest frame. False = the stream has ended, and everything
+    /// has been taken.
+    pub(crate) fn take(&mut self, until: u64, max_bytes: usize, batch: &mut Batch) -> bool {
         batch.frames.clear();
         batch.has_video = false;
         let Self { stream, position, .. } = self;
@@ -88,7 +94,10 @@ impl Feed {
             *position = (*position).max(state.ring.first());
             batch.from = *position;
             let mut bytes = 0;
-            while let Some(frame) = state.ring.get(*position).filter(|_| bytes < max_bytes) {
+            while *position < until
+                && bytes < max_bytes
+                && let Some(frame) = state.ring.get(*position)
+            {
                 bytes += frame.payload.len();
                 batch.has_video |= frame.kind == FrameKind::Video && !frame.is_config();
                 batch.frames.push(frame.clone());

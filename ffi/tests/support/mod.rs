@@ -59,16 +59,7 @@ pub(crate) fn library_dir() -> PathBuf {
 pub(crate) fn compiler(variable: &str, default: &str) -> Option<OsString> {
     let compiler = std::env::var_os(variable).unwrap_or_else(|| default.into());
     // One that is asked for and missing is an error; the usual one may be missing.
-    if std::env::var_os(variable).is_none() && !is_there(default) {
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        eprintln!("SKIPPED {test}: there is no {default} on this machine");
-        return None;
-    }
-    Some(compiler)
-}
-
-pub(crate) fn is_there(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
+    (std::env::var_os(variable).is_some() || streamengine_tests::requires(&[default])).then_some(compiler)
 }
 
 /// Runs a command that must succeed; its output.

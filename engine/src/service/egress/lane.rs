@@ -61,11 +61,6 @@ impl<W: Sink> Lane<W> {
         self.state.lock()
     }
 
-    /// Takes all players from their shards: something has to be written in between.
-    pub(crate) fn take_back(&self) {
-        self.lock().players.iter_mut().for_each(Player::take_back);
-    }
-
     pub(crate) fn count_received(&self, bytes: usize) {
         self.lock().received += bytes as u64;
     }
@@ -144,6 +139,15 @@ impl<W: Sink> Output<W> {
         match self.players.get_mut(index) {
             Some(player) => player.fill(max_bytes, &mut self.outbox),
             None => Ok(()),
+        }
+    }
+
+    /// Puts on the way what the players have not got of their streams so far: they get nothing that comes later.
+    pub(crate) fn fill_rest(&mut self) {
+        for player in &mut self.players {
+            player.take_back();
+            // An end is what follows anyway.
+            let _ = player.fill(usize::MAX, &mut self.outbox);
         }
     }
 

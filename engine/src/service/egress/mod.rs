@@ -263,8 +263,10 @@ impl Writer {
         batch: &mut WireBatch,
         buffer: &mut BytesMut,
     ) -> bool {
+        // What comes meanwhile waits for its time: or audio would get writes of its own.
+        let until = self.feed.edge();
         loop {
-            if !self.feed.take(self.core.config.limits.player_batch, &mut batch.batch) {
+            if !self.feed.take(until, self.core.config.limits.player_batch, &mut batch.batch) {
                 return false;
             }
             if batch.batch.frames.is_empty() {

@@ -26,6 +26,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const MAX_UNSENT_ANSWERS: usize = 64 * 1024;
 /// Time to say goodbye in.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// Between the last frames of a stream and its unpublish: nginx-rtmp drops audio that it reads together with it.
+const LAST_FRAMES: Duration = Duration::from_millis(100);
 /// Engines that a stream may pass, this one included.
 pub(super) const MAX_HOPS: usize = 8;
 
@@ -255,15 +257,20 @@ impl<'a> Connection<'a> {
         self.lane.lock().times().busy_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Takes leave in the protocol's words, as far as the peer lets us in a second.
+    /// Sends what is left of the stream and takes leave in the protocol's words, as far as the peer lets us in a
+    /// second.
     pub(super) async fn close(mut self) {
-        self.session.close();
-        self.lane.take_back();
-        self.lane.lock().outbox.push_output(self.session.output());
         let until = Instant::now() + CLOSE_TIME;
-        let flush = poll_fn(|cx| self.lane.lock().poll_write(cx));
-        let flushed = timeout_at(until, flush).await.is_ok_and(|result| result.is_ok());
-        if !flushed || poll_fn(|cx| self.lane.lock().poll_shutdown(cx)).await.is_err() {
+        if !self.lane.lock().players.is_empty() {
+            self.lane.lock().fill_rest();
+            if !self.flush(until).await {
+                return;
+            }
+            tokio::time::sleep(LAST_FRAMES).await;
+        }
+        self.session.close();
+        self.lane.lock().outbox.push_output(self.session.output());
+        if !self.flush(until).await || poll_fn(|cx| self.lane.lock().poll_shutdown(cx)).await.is_err() {
             return;
         }
         // Closing a socket with unread input resets it, which may cost the peer our last words.
@@ -271,6 +278,12 @@ impl<'a> Connection<'a> {
             while poll_fn(|cx| read::poll_discard(cx, &mut self.reader)).await.is_ok_and(|bytes| bytes > 0) {}
         };
         let _ = timeout_at(until, drain).await;
+    }
+
+    /// Writes what waits; false where the peer does not take it in time.
+    async fn flush(&mut self, until: Instant) -> bool {
+        let written = timeout_at(until, poll_fn(|cx| self.lane.lock().poll_write(cx))).await;
+        written.is_ok_and(|result| result.is_ok())
     }
 }
 

@@ -18,9 +18,6 @@ use tokio_util::sync::CancellationToken;
 /// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Between the last frames of a stream and its unpublish: nginx-rtmp drops audio that it reads together with it.
-const LAST_FRAMES: Duration = Duration::from_millis(100);
-
 /// Why pushing came to an orderly end.
 enum Over {
     /// The relay is to end.
@@ -102,9 +99,6 @@ async fn push_once(
     connection.send(outgoing(relay, stream_id, subscriber)?);
     let result = feed(relay, url, &mut connection, stop).await;
     retry.granted(granted.elapsed());
-    if matches!(result, Ok(Over::StreamEnded)) {
-        stop.run_until_cancelled(tokio::time::sleep(LAST_FRAMES)).await;
-    }
     if result.is_ok() {
         connection.close().await;
     }

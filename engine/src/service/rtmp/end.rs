@@ -116,6 +116,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     pub(super) fn on_draining(&mut self) -> End {
+        self.lane.lock().fill_rest();
         self.end_streams(&EndReason::Shutdown);
         End::flush(EndReason::Shutdown.to_string())
     }

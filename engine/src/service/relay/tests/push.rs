@@ -4,9 +4,10 @@ use super::support::*;
 use crate::ErrorKind;
 use crate::config::PushConfig;
 use crate::hub::{Interest, PublishRequest, SubscribeOptions};
-use crate::media::FrameKind;
+use crate::media::{Frame, FrameKind};
 use crate::proto::server::ServerEvent;
 use crate::service::relay::{OnRefusal, RelayState};
+use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
@@ -535,4 +536,30 @@ async fn a_foreign_server_gets_every_frame_byte_for_byte() {
     for (got, want) in video[1..].iter().zip(&expected[1 + 20..]) {
         assert!(*got == want.payload, "frame {} expected", number(&want.payload));
     }
+}
+
+#[tokio::test]
+async fn a_push_that_is_removed_sends_what_it_has_before_it_unpublishes() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    let id = node.push_to("live/s", &door.url("a/b"));
+    let publisher = node.publish("live/s");
+    for number in 0..3 {
+        publisher.push(frame(number, 100)).unwrap();
+    }
+    let mut remote = door.grant().await;
+    for number in 0..3 {
+        assert_eq!(remote.frame_number().await, number);
+    }
+    // It rides: held back for the next video.
+    let audio = |time| Frame::new(FrameKind::Audio, time, Bytes::from_static(&[0xaf, 1, 0x21]));
+    publisher.push(audio(200)).unwrap();
+    node.relays.remove(id).unwrap();
+    loop {
+        match soon("audio", remote.event()).await.expect("the audio comes before the end") {
+            ServerEvent::Media { kind: FrameKind::Audio, payload, .. } if payload[1] == 1 => break,
+            ServerEvent::Media { .. } => {}
+            other => panic!("{other:?} came before the audio"),
+        }
+    }
+    assert!(matches!(soon("unpublish", remote.event()).await, Some(ServerEvent::Unpublish { .. })));
 }

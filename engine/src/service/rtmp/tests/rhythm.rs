@@ -144,3 +144,20 @@ async fn shards_end_with_their_stream_and_with_their_last_player() {
     sleep(Duration::from_secs(1)).await;
     assert_eq!(core.tasks.len(), before, "no stream, no shard");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_flush_policy_holds_back_is_delivered_when_the_engine_drains() {
+    for flush in [FlushKind::Ride, FlushKind::Merge] {
+        let core = core_that_flushes(flush);
+        let (mut publisher, mut player) = level(&core, "live/a").await;
+        publisher.audio(50).await;
+        publisher.audio(70).await;
+        while core.hub.stream(&"live/a".parse().unwrap()).unwrap().audio_frames < 2 {
+            tokio::task::yield_now().await;
+        }
+        core.draining.cancel();
+        for time in [50, 70] {
+            assert_eq!(wait(&mut player).await, (0, time), "{flush:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+/* Makes, starts, uses, stops and frees engines, and counts what is left: descriptors, threads and memory.
+   usage: cycles COUNT */
+#include "check.h"
+#include <dirent.h>
+#include <string.h>
+
+static long entries(const char *folder)
+{
+    long count = 0;
+    DIR *open = opendir(folder);
+    CHECK(open != NULL);
+    while (readdir(open) != NULL)
+        count++;
+    closedir(open);
+    return count;
+}
+
+/* Resident memory in KiB. */
+static long resident(void)
+{
+    char line[256];
+    long kib = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status != NULL);
+    while (fgets(line, sizeof line, status) != NULL)
+        if (strncmp(line, "VmRSS:", 6) == 0)
+            kib = strtol(line + 6, NULL, 10);
+    fclose(status);
+    return kib;
+}
+
+static void count(void *counter)
+{
+    ++*(int *)counter;
+}
+
+static void on_event(const se_event *event, void *user_data)
+{
+    (void)event;
+    (void)user_data;
+}
+
+static void on_frame(const se_frame *frame, const se_frame_ref *reference, void *user_data)
+{
+    (void)frame;
+    (void)reference;
+    (void)user_data;
+}
+
+static const uint8_t keyframe[2000] = {0x17, 1};
+
+/* One life of an engine, with everything in it that has threads, sockets or callbacks. */
+static void cycle(int number)
+{
+    se_engine *engine;
+    se_publisher *publisher;
+    se_subscriber *pulling, *called;
+    se_frame_ref *frame;
+    se_id listener, relay;
+    uint16_t port = 0;
+    char url[80];
+    int destroyed = 0;
+
+    OK(se_engine_new(NULL, &engine));
+    OK(se_engine_set_event_callback(engine, on_event, &destroyed, count));
+    OK(se_engine_start(engine));
+    OK(se_listen_rtmp(engine, "127.0.0.1:0", &listener, &port));
+    OK(se_publisher_open(engine, "live/a", NULL, &publisher));
+    OK(se_subscriber_open(engine, "live/a", NULL, &pulling));
+    OK(se_subscriber_open(engine, "live/a", NULL, &called));
+    OK(se_subscriber_set_callback(called, on_frame, &destroyed, count));
+    OK(se_publisher_push_flv_tag(publisher, 9, 0, keyframe, sizeof keyframe));
+    OK(se_subscriber_next(pulling, -1, &frame));
+    /* To itself: it connects, and is refused as a loop. */
+    snprintf(url, sizeof url, "rtmp://127.0.0.1:%u/live/b", (unsigned)port);
+    OK(se_relay_add_push(engine, "live/a", url, NULL, &relay));
+    if (number % 2 == 0) {
+        OK(se_engine_stop(engine, 1000));
+        if (number % 4 == 0)
+            OK(se_engine_start(engine));
+    }
+    /* In changing order. */
+    if (number % 3 == 0)
+        se_engine_free(engine);
+    se_subscriber_free(pulling);
+    se_publisher_free(publisher);
+    se_subscriber_free(called);
+    if (number % 3 != 0)
+        se_engine_free(engine);
+    se_frame_ref_free(frame);
+    CHECK(destroyed == 2);
+}
+
+int main(int argc, char **argv)
+{
+    long descriptors, threads, memory, now;
+    int number, count_of = argc > 1 ? atoi(argv[1]) : 100;
+
+    /* What is made once, such as the threads' arenas of the C library, is made by then. */
+    for (number = 0; number < count_of / 5 + 10; number++)
+        cycle(number);
+    descriptors = entries("/proc/self/fd");
+    threads = entries("/proc/self/task");
+    memory = resident();
+    for (number = 0; number < count_of; number++)
+        cycle(number);
+    printf("descriptors %ld, then %ld; threads %ld, then %ld; memory %ld KiB, then %ld KiB\n", descriptors,
+           entries("/proc/self/fd"), threads, entries("/proc/self/task"), memory, now = resident());
+    CHECK(entries("/proc/self/fd") == descriptors);
+    CHECK(entries("/proc/self/task") == threads);
+    CHECK(now <= memory + 1024);
+    return 0;
+}

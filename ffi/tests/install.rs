@@ -1,0 +1,115 @@
+//! Installed into a folder of its own, by meson and by the recipe without it, the library serves programs that are compiled
+//! through pkg-config, with the shared library and with the static one.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use streamengine_tests::{demo_clip, needs};
+
+/// The code blocks of the book, in its order.
+fn recipe_blocks() -> Vec<String> {
+    let book = std::fs::read_to_string(support::root().join("docs/embedding-c.md")).unwrap();
+    book.split("```sh\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+fn recipe_with(word: &str) -> String {
+    recipe_blocks()
+        .into_iter()
+        .find(|block| block.contains(word))
+        .unwrap_or_else(|| panic!("no recipe with {word}"))
+}
+
+/// Where a prefix has its `.pc` file.
+fn pkg_config_path(prefix: &Path) -> PathBuf {
+    let found = Command::new("find").arg(prefix).args(["-name", "streamengine.pc"]).output().unwrap();
+    let file = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
+    assert!(file.is_file(), "no streamengine.pc in {}", prefix.display());
+    file.parent().unwrap().to_owned()
+}
+
+/// Compiles a program by a line of the book, and runs it; `ldd` tells whether it needs the shared library.
+fn compile_and_run(prefix: &Path, line: &str, is_static: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["all.c", "check.h"] {
+        std::fs::copy(support::root().join("ffi/tests/c").join(name), folder.path().join(name)).unwrap();
+    }
+    let pkg_config = pkg_config_path(prefix);
+    let line = line.replace("app.c", "-std=c99 -pthread all.c");
+    let mut shell = Command::new("sh");
+    support::succeed(shell.args(["-ec", &line]).current_dir(&folder).env("PKG_CONFIG_PATH", &pkg_config));
+    let libraries = pkg_config.parent().unwrap();
+    let program = folder.path().join("app");
+    let needed = support::succeed(Command::new("ldd").arg(&program).env("LD_LIBRARY_PATH", libraries));
+    assert_eq!(
+        needed.contains(&format!("{}/libstreamengine.so.0", libraries.display())),
+        !is_static,
+        "{needed}"
+    );
+    let output = support::run(Command::new(&program).arg(demo_clip()).env("LD_LIBRARY_PATH", libraries));
+    assert!(output.contains("all done"), "{output}");
+}
+
+fn works(prefix: &Path) {
+    compile_and_run(prefix, &recipe_with("pkg-config --cflags"), false);
+    compile_and_run(prefix, &recipe_with("pkg-config --static"), true);
+    let python = support::root().join("examples/python/streamengine.py");
+    let library = pkg_config_path(prefix).with_file_name("libstreamengine.so.0");
+    let mut command = Command::new("python3");
+    command.args(["-B", "-c", "import streamengine; print(streamengine.version())"]);
+    command.env("PYTHONPATH", python.parent().unwrap()).env("STREAMENGINE_LIBRARY", library);
+    assert_eq!(support::succeed(&mut command).trim(), env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn the_recipe_without_meson_installs_what_programs_need() {
+    needs!("cc", "pkg-config", "python3");
+    let prefix = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", &format!("DESTDIR=; {}", recipe_with("install -D"))]).current_dir(support::root());
+    shell.env("prefix", prefix.path()).env("built", support::shared_library().parent().unwrap());
+    support::succeed(&mut shell);
+    works(prefix.path());
+}
+
+/// Meson's cargo has a target folder of its own: this test must not write the libraries that others just use.
+#[test]
+fn meson_builds_tests_and_installs_what_programs_need() {
+    needs!("cc", "pkg-config", "python3", "meson", "ninja");
+    let (build, prefix) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let meson = |arguments: &[&str]| {
+        let mut command = Command::new("meson");
+        command.args(arguments).current_dir(support::root()).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        command.env("CARGO_TARGET_DIR", support::work_dir().join("meson"));
+        // What cargo has set for this test is not meant for another cargo.
+        command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
+        support::succeed(&mut command)
+    };
+    let (folder, to) = (build.path().to_str().unwrap(), prefix.path().to_str().unwrap());
+    meson(&["setup", folder, "--prefix", to, "--buildtype", "debug", "--werror"]);
+    meson(&["compile", "-C", folder]);
+    let again = support::succeed(Command::new("ninja").args(["-C", folder, "-n"]));
+    assert!(again.contains("no work to do"), "{again}");
+    meson(&["test", "-C", folder]);
+    meson(&["install", "-C", folder]);
+    works(prefix.path());
+}
+
+#[test]
+fn every_recipe_is_of_this_version_and_these_libraries() {
+    let text = |path: &str| std::fs::read_to_string(support::root().join(path)).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let meson = text("meson.build");
+    assert!(meson.contains(&format!("version: '{version}'")));
+    let named = meson.split_once("private_libraries = [").unwrap().1.split_once(']').unwrap().0;
+    let named: Vec<_> = named.split(", ").map(|name| name.trim_matches('\'')).collect();
+    assert_eq!(named.join(" "), support::STATIC_LIBS);
+    assert!(text("ffi/streamengine.pc.in").contains(&format!("Libs.private: {}\n", support::STATIC_LIBS)));
+    let recipe = recipe_with("install -D");
+    assert!(recipe.contains(&format!("libstreamengine.so.{version}\"\n")), "{recipe}");
+    assert!(recipe.contains(&format!("s|@version@|{version}|")), "{recipe}");
+}

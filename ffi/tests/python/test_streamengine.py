@@ -1,0 +1,412 @@
+"""The promises of streamengine.py."""
+
+import asyncio
+import gc
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import unittest
+from pathlib import Path
+
+import streamengine
+from streamengine import Codec, Engine, Error, EventType, Format, FrameFlags, RelayState, Status
+
+HEADER = Path(os.environ["STREAMENGINE_HEADER"]).read_text()
+CLIP = os.environ["STREAMENGINE_CLIP"]
+AAC_CONFIG = b"\x11\x90"
+AAC_FRAME = b"\x21\x10\x04\x60\x8c\x1c"
+
+
+def wait_for(what, patience=30.0):
+    """Asks until there is an answer."""
+    until = time.monotonic() + patience
+    while not (answer := what()):
+        if time.monotonic() > until:
+            raise AssertionError("it did not come to pass")
+        time.sleep(0.005)
+    return answer
+
+
+def started(engine=None):
+    engine = engine or Engine()
+    engine.start()
+    return engine
+
+
+def run(program, *arguments, **options):
+    """Starts a Python program of its own."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+class SameAsTheHeader(unittest.TestCase):
+    def test_numbers(self):
+        pairs = {"status": streamengine.Status, "codec": Codec, "format": Format, "event_type": EventType,
+                 "relay_direction": streamengine.RelayDirection, "relay_state": RelayState,
+                 "log_level": streamengine.LogLevel, "file_state": streamengine.FileState,
+                 "stream_state": streamengine.StreamState, "auth_action": streamengine.AuthAction}
+        for name, ours in pairs.items():
+            body = re.search(rf"enum se_{name}\n.*?\n \{{\n(.*?)\n\}};", HEADER, re.DOTALL)[1]
+            theirs = {key: int(value) for key, value in re.findall(r"^  SE_(\w+) = (-?\d+),$", body, re.MULTILINE)}
+            prefixes = r"^(E|CODEC|FORMAT|EVENT|RELAY|LOG|FILE|STREAM|AUTH)_(?!NO_MEMORY$)"
+            if name == "status":
+                prefixes = r"^E_"
+            if name == "event_type":
+                prefixes = r"^EVENT_"
+            stripped = {re.sub(prefixes, "", key): value for key, value in theirs.items()}
+            self.assertEqual(stripped, {member.name: member.value for member in ours}, name)
+
+    def test_flags(self):
+        for prefix, ours in (("FRAME", FrameFlags), ("STATS", streamengine.StatsFlags), ("KICK", streamengine.KickWho)):
+            theirs = {key: int(value) for key, value in re.findall(rf"^#define SE_{prefix}_(\w+) (\d+)$", HEADER, re.M)}
+            self.assertEqual(theirs, {member.name: member.value for member in ours if member.value}, prefix)
+
+    def test_functions(self):
+        theirs = set(re.findall(r"^(?:SE_API )?[\w *]+?\b(se_\w+)\(", HEADER, re.MULTILINE))
+        self.assertGreater(len(theirs), 50)
+        self.assertEqual(theirs, set(streamengine._FUNCTIONS))
+
+    def test_structures(self):
+        for name, ours in (("event", streamengine._Event), ("frame", streamengine._Frame),
+                           ("log_record", streamengine._LogRecord), ("relay_status", streamengine._RelayStatus),
+                           ("file_status", streamengine._FileStatus), ("auth_info", streamengine._AuthInfo),
+                           ("engine_stats", streamengine._EngineStats), ("stream_stats", streamengine._StreamStats)):
+            body = re.search(rf"typedef struct se_{name} \{{(.*?)\n\}} se_{name};", HEADER, re.DOTALL)[1]
+            code = re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL)
+            theirs = []
+            for declaration in filter(None, map(str.strip, code.split(";"))):
+                kind, field, count = re.fullmatch(r"(.*?)(\w+)(?:\[(\d+)\])?", declaration).groups()
+                theirs.append((field, self.size_of(kind.strip(), count)))
+            self.assertEqual(theirs, [(field, streamengine.sizeof(kind)) for field, kind in ours._fields_], name)
+
+    @staticmethod
+    def size_of(kind, count):
+        if kind.endswith("*"):
+            return 8
+        sizes = {"size_t": 8, "se_id": 8, "int64_t": 8, "uint64_t": 8, "int32_t": 4, "uint32_t": 4, "char": 1}
+        return sizes[kind] * int(count or 1)
+
+    def test_version(self):
+        numbers = [re.search(rf"#define SE_VERSION_{part} (\d+)", HEADER)[1] for part in ("MAJOR", "MINOR", "PATCH")]
+        self.assertEqual(streamengine.version(), ".".join(numbers))
+        self.assertEqual(streamengine.build_info()["version"], streamengine.version())
+
+
+class Frames(unittest.TestCase):
+    def setUp(self):
+        self.engine = started()
+        self.addCleanup(self.engine.close)
+
+    def publisher(self, stream):
+        publisher = self.engine.publish(stream)
+        publisher.set_track(0, Codec.AAC, AAC_CONFIG)
+        return publisher
+
+    def next_sound(self, subscriber):
+        while True:
+            frame = subscriber.next(timeout=30)
+            if not frame.flags & FrameFlags.CONFIG:
+                return frame
+
+    def test_go_round(self):
+        with self.engine.subscribe("live/a") as subscriber, self.publisher("live/a") as publisher:
+            self.assertIsNone(subscriber.next(timeout=0))
+            publisher.set_metadata({"title": "a"})
+            publisher.push(AAC_FRAME, Codec.AAC, 0)
+            frame = self.next_sound(subscriber)
+            self.assertEqual((frame.codec, bytes(frame.data)), (Codec.AAC, AAC_FRAME))
+            self.assertEqual(bytes(frame.flv_body), b"\xaf\x01" + AAC_FRAME)
+            self.assertEqual(frame.flv_type, 8)
+
+    def test_views_keep_their_bytes(self):
+        large = os.urandom(100_000)
+        with self.engine.subscribe("live/a") as subscriber, self.publisher("live/a") as publisher:
+            publisher.push(large, Codec.AAC, 0)
+            with self.next_sound(subscriber) as frame:
+                view = frame.data
+            with self.assertRaises(Error):
+                frame.data
+        self.engine.close()
+        self.assertEqual(view, large)
+        with self.assertRaises(TypeError):
+            view[0] = 1
+
+    def test_iteration_ends_with_the_stream(self):
+        subscriber = self.engine.subscribe("live/a")
+        with self.publisher("live/a") as publisher:
+            for number in range(5):
+                publisher.push(AAC_FRAME, Codec.AAC, number * 20_000_000)
+        frames = [frame for frame in subscriber if not frame.flags & FrameFlags.CONFIG]
+        self.assertEqual([frame.dts_ns for frame in frames], [number * 20_000_000 for number in range(5)])
+        self.assertIn("unpublished", subscriber.end)
+
+    def test_a_flv_stream_in_pieces(self):
+        data = Path(CLIP).read_bytes()
+        subscriber = self.engine.subscribe("live/a")
+        with self.engine.publish("live/a") as publisher:
+            for at in range(0, len(data), 4099):
+                publisher.push_flv(data[at:at + 4099])
+        video = [frame for frame in subscriber if frame.codec == Codec.H264 and not frame.flags & FrameFlags.CONFIG]
+        self.assertEqual(len(video), 250)
+
+    def test_callbacks_are_forgotten(self):
+        kept = len(streamengine._kept)
+        frames, ends = [], []
+        subscriber = self.engine.subscribe("live/a")
+        subscriber.set_callback(frames.append, ends.append)
+        self.assertEqual(len(streamengine._kept), kept + 1)
+        with self.publisher("live/a") as publisher:
+            publisher.push(AAC_FRAME, Codec.AAC, 0)
+        wait_for(lambda: ends)
+        subscriber.close()
+        self.assertEqual(len(streamengine._kept), kept)
+        self.assertEqual([bytes(frame.data) for frame in frames if not frame.flags & FrameFlags.CONFIG], [AAC_FRAME])
+
+    def test_an_exception_in_a_callback_is_told(self):
+        told, before = [], sys.unraisablehook
+        self.addCleanup(setattr, sys, "unraisablehook", before)
+        sys.unraisablehook = told.append
+        subscriber = self.engine.subscribe("live/a")
+        subscriber.set_callback(lambda frame: 1 / 0)
+        with self.publisher("live/a") as publisher:
+            publisher.push(AAC_FRAME, Codec.AAC, 0)
+            wait_for(lambda: told)
+        subscriber.close()
+        self.assertIs(told[0].exc_type, ZeroDivisionError)
+
+    def test_nothing_stays_of_what_was_not_closed(self):
+        for number in range(100):
+            subscriber = self.engine.subscribe(f"live/{number}")
+            publisher = self.publisher(f"live/{number}")
+            publisher.push(AAC_FRAME, Codec.AAC, 0)
+            self.next_sound(subscriber)
+            del subscriber, publisher
+        gc.collect()
+        wait_for(lambda: self.engine.stats().streams_live == 0)
+
+
+class Errors(unittest.TestCase):
+    def test_carry_code_and_text(self):
+        engine = Engine()
+        self.addCleanup(engine.close)
+        with self.assertRaises(Error) as caught:
+            engine.listen_rtmp("127.0.0.1:0")
+        self.assertEqual(caught.exception.code, Status.STATE)
+        engine.start()
+        taken = engine.listen_rtmp("127.0.0.1:0").port
+        with self.assertRaisesRegex(Error, str(taken)) as caught:
+            engine.listen_rtmp(f"127.0.0.1:{taken}")
+        self.assertEqual(caught.exception.code, Status.ADDRESS_IN_USE)
+        with self.assertRaisesRegex(Error, "NUL"):
+            engine.subscribe("live/a\0b")
+
+    def test_of_settings(self):
+        config = streamengine.Config({"limits": {"ring_ms": 5000}}).set("publish.open", True)
+        self.assertEqual(config.dump()["limits"]["ring_ms"], 5000)
+        with self.assertRaisesRegex(Error, "no_such"):
+            config.set("limits.no_such", 1)
+
+    def test_of_closed_handles(self):
+        engine = started()
+        publisher = engine.publish("live/a")
+        engine.close()
+        engine.close()
+        with self.assertRaises(Error) as caught:
+            engine.stats()
+        self.assertEqual(caught.exception.code, Status.CLOSED)
+        with self.assertRaises(Error) as caught:
+            publisher.push(AAC_FRAME, Codec.MP3, 0)
+        self.assertEqual(caught.exception.code, Status.CLOSED)
+
+    def test_numbers_of_newer_libraries(self):
+        self.assertEqual(EventType(99).name, "UNKNOWN_99")
+        self.assertEqual(Status(-77), -77)
+
+
+class Events(unittest.TestCase):
+    def test_by_selector(self):
+        with Engine() as engine, selectors.DefaultSelector() as selector:
+            selector.register(engine, selectors.EVENT_READ)
+            self.assertEqual(selector.select(0), [])
+            listener = engine.listen_rtmp("127.0.0.1:0")
+            self.assertTrue(selector.select(30))
+            event = engine.next_event()
+            self.assertEqual((event.type, event.id), (EventType.LISTENER_UP, listener.id))
+            self.assertIn(str(listener.port), event.peer)
+            self.assertIsNone(engine.next_event())
+            self.assertEqual(selector.select(0), [])
+
+    def test_by_asyncio_beside_other_tasks(self):
+        async def watch(engine):
+            async for event in engine.events_async():
+                if event.type == EventType.STREAM_STOP:
+                    return event.stream
+
+        async def main():
+            with Engine() as engine:
+                watcher = asyncio.create_task(watch(engine))
+                await asyncio.sleep(0)
+                engine.publish("live/a").close()
+                return await asyncio.wait_for(watcher, 30)
+
+        self.assertEqual(asyncio.run(main()), "live/a")
+
+    def test_end_when_another_thread_closes_the_engine(self):
+        engine = started()
+        ended = threading.Thread(target=lambda: list(engine.events()))
+        ended.start()
+        engine.close()
+        ended.join(30)
+        self.assertFalse(ended.is_alive())
+
+
+class Requests(unittest.TestCase):
+    """A second engine asks for rights in the first."""
+
+    def setUp(self):
+        self.server, self.encoder = started(), started()
+        self.addCleanup(self.server.close)
+        self.addCleanup(self.encoder.close)
+        self.url = f"rtmp://127.0.0.1:{self.server.listen_rtmp('127.0.0.1:0').port}/live/"
+        self.publisher = self.encoder.publish("out/a")
+        self.publisher.set_track(0, Codec.AAC, AAC_CONFIG)
+        self.publisher.push(AAC_FRAME, Codec.AAC, 0)
+
+    def push(self, name):
+        relay = self.encoder.add_push("out/a", self.url + name, {"on_refusal": "fail"})
+        return lambda: self.encoder.relay_status(relay)
+
+    def test_are_answered_at_once_later_or_refused(self):
+        later = []
+
+        def decide(request):
+            if request.info.query == "now":
+                request.allow()
+            elif request.info.query == "later":
+                later.append(request)
+            elif request.info.query == "no":
+                request.deny("not you")
+
+        self.server.set_auth(decide)
+        now, late, no, silent = self.push("a?now"), self.push("b?later"), self.push("c?no"), self.push("d")
+        wait_for(lambda: now().state == RelayState.PUBLISHING)
+        wait_for(lambda: no().state == RelayState.FAILED)
+        self.assertIn("not you", no().last_error_text)
+        wait_for(lambda: silent().state == RelayState.FAILED)
+        wait_for(lambda: later)
+        threading.Thread(target=later.pop().allow).start()
+        wait_for(lambda: late().state == RelayState.PUBLISHING)
+
+    def test_an_engine_is_not_closed_in_its_callback(self):
+        codes = []
+
+        def decide(request):
+            try:
+                self.server.close()
+            except Error as error:
+                codes.append(error.code)
+
+        self.server.set_auth(decide)
+        self.push("a")
+        self.assertEqual(wait_for(lambda: codes), [Status.DEADLOCK])
+
+
+class Interpreters(unittest.TestCase):
+    """Programs that end in all the ways that programs end."""
+
+    def ends(self, process, code, errors=""):
+        out, err = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, err), (code, errors), out)
+        return out
+
+    def test_exit_without_closing_anything(self):
+        out = self.ends(run("""
+            import sys
+            from streamengine import *
+            set_log(LogLevel.TRACE, lambda line: None)
+            engine = Engine()
+            engine.start()
+            engine.set_auth(lambda request: request.allow())
+            engine.listen_rtmp("127.0.0.1:0")
+            engine.publish_file(sys.argv[1], "live/a")
+            subscriber = engine.subscribe("live/a")
+            waiting = engine.subscribe("live/a")
+            subscriber.set_callback(lambda frame: None)
+            frame = waiting.next()
+            view = frame.data
+            publisher = engine.publish("live/b")
+            print("end", flush=True)
+        """, CLIP), 0)
+        self.assertEqual(out, "end\n")
+
+    def test_exit_while_threads_read(self):
+        self.ends(run("""
+            import sys, threading
+            from streamengine import *
+            engine = Engine()
+            engine.start()
+            engine.publish_file(sys.argv[1], "live/a")
+            subscriber = engine.subscribe("live/a")
+            frames = threading.Semaphore(0)
+            def read():
+                for frame in subscriber:
+                    frames.release()
+            threading.Thread(target=read, daemon=True).start()
+            threading.Thread(target=lambda: list(engine.events()), daemon=True).start()
+            frames.acquire()
+        """, CLIP), 0)
+
+    def test_exit_by_an_error(self):
+        process = run("""
+            from streamengine import *
+            engine = Engine()
+            engine.start()
+            engine.listen_rtmp("nonsense")
+        """)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn("streamengine.Error: ", err)
+
+    def interrupted(self, loop):
+        process = run(f"""
+            import asyncio, selectors, sys
+            from streamengine import *
+            engine = Engine()
+            engine.start()
+            engine.publish_file(sys.argv[1], "live/a")
+            engine.subscribe("live/a").set_callback(lambda frame: None)
+            async def watch():
+                print("ready", flush=True)
+                async for event in engine.events_async():
+                    pass
+            try:
+                {loop}
+            except KeyboardInterrupt:
+                print("interrupted")
+        """, CLIP)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        process.send_signal(signal.SIGINT)
+        self.assertIn("interrupted", self.ends(process, 0))
+
+    def test_ctrl_c_in_a_loop_over_events(self):
+        self.interrupted("print('ready', flush=True); list(engine.events())")
+
+    def test_ctrl_c_in_asyncio(self):
+        self.interrupted("asyncio.run(watch())")
+
+    def test_ctrl_c_in_a_wait_for_frames(self):
+        self.interrupted("print('ready', flush=True); engine.subscribe('live/nothing').next()")
+
+    def test_ctrl_c_in_a_selector(self):
+        self.interrupted("s = selectors.DefaultSelector(); s.register(engine, 1); print('ready', flush=True); "
+                         "[engine.next_event() for _ in iter(lambda: s.select(), None)]")
+
+
+if __name__ == "__main__":
+    unittest.main()
