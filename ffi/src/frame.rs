@@ -433,6 +433,7 @@ pub(crate) fn track(number: u32) -> Outcome<u8> {
 }
 
 /// The kind of an FLV tag's type.
+#[inline]
 pub(crate) fn kind_of_tag(number: i32) -> Outcome<FrameKind> {
     match number {
         8 => Ok(FrameKind::Audio),

@@ -11,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::ffi::{c_char, c_void};
+use std::sync::atomic::{AtomicI64, Ordering};
 use streamengine_core::media::elementary::{FlvStream, Muxer, Sample};
 use streamengine_core::media::flv::{Codec, MAX_TAG_PAYLOAD, strip_set_data_frame};
 use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::proto::TimestampUnwrapper;
 use streamengine_core::proto::amf0::{self, Amf0Value};
 use streamengine_core::{Engine, ErrorKind, Publisher, PublisherConfig, StreamKey};
 
@@ -242,8 +242,11 @@ impl AsRef<[u8]> for Lent {
 /// Behind `se_publisher`.
 pub(crate) struct Publishing {
     publisher: Publisher,
-    /// Locked during a whole call, so that frames are in the order of the calls.
+    /// Locked during a whole call, so that what comes of one stays together.
     state: Mutex<State>,
+    tag_clock: TagClock,
+    /// Time of the newest frame in milliseconds.
+    now: AtomicI64,
 }
 
 /// What has to be remembered between calls.
@@ -252,21 +255,37 @@ struct State {
     /// What the muxer knows: which tracks of video, and of audio.
     declared: Vec<(FrameKind, u8)>,
     flv: FlvStream,
-    clock: TimestampUnwrapper,
-    /// Time of the newest frame in milliseconds.
-    now: i64,
+}
+
+/// Widens the times of tags to 64 bits. Threads that push at once may see each other's time or not: what is behind
+/// 2^32 milliseconds is the same from any recent time.
+struct TagClock {
+    last: AtomicI64,
+}
+
+impl TagClock {
+    const NEVER: i64 = i64::MIN;
+
+    fn unwrap(&self, timestamp_ms: u32) -> i64 {
+        let time = match self.last.load(Ordering::Relaxed) {
+            Self::NEVER => timestamp_ms.into(),
+            // Modulo 2^32, as far as possible forwards or backwards.
+            last => last.saturating_add(timestamp_ms.wrapping_sub(last as u32).cast_signed().into()),
+        };
+        self.last.store(time, Ordering::Relaxed);
+        time
+    }
 }
 
 impl Publishing {
     fn open(engine: &Engine, key: StreamKey, config: &PublisherConfig) -> Outcome<Self> {
-        let state = State {
-            muxer: Muxer::new(),
-            declared: Vec::new(),
-            flv: FlvStream::new(MAX_TAG_PAYLOAD),
-            clock: TimestampUnwrapper::default(),
-            now: 0,
-        };
-        Ok(Self { publisher: engine.publish_with(&key, config)?, state: Mutex::new(state) })
+        let state = State { muxer: Muxer::new(), declared: Vec::new(), flv: FlvStream::new(MAX_TAG_PAYLOAD) };
+        Ok(Self {
+            publisher: engine.publish_with(&key, config)?,
+            state: Mutex::new(state),
+            tag_clock: TagClock { last: AtomicI64::new(TagClock::NEVER) },
+            now: AtomicI64::new(0),
+        })
     }
 
     /// The failure with the stream's name.
@@ -285,9 +304,8 @@ impl Publishing {
 
     fn set_metadata(&self, json: &str) -> Outcome {
         let payload = metadata(json).map_err(|failure| self.fail(failure))?;
-        let mut state = self.state.lock();
-        let frame = Frame::new(FrameKind::Data, state.now, payload);
-        self.publish(&mut state, frame)
+        let frame = Frame::new(FrameKind::Data, self.now.load(Ordering::Relaxed), payload);
+        self.publish(frame)
     }
 
     fn push(&self, frame: &Given<'_>, data: &[u8]) -> Outcome {
@@ -306,9 +324,10 @@ impl Publishing {
     }
 
     fn push_body(&self, frame: &Given<'_>, body: Bytes) -> Outcome {
-        let tag = || tag(frame.tag_kind()?, frame.timestamp()?, body);
-        let tag = tag().map_err(|failure| self.fail(failure))?;
-        self.publish(&mut self.state.lock(), tag)
+        let kind = frame.tag_kind().map_err(|failure| self.fail(failure))?;
+        let timestamp = frame.timestamp().map_err(|failure| self.fail(failure))?;
+        check_length(body.len()).map_err(|failure| self.fail(failure))?;
+        self.publish_tag(kind, timestamp, body)
     }
 
     fn push_sample(&self, frame: &Given<'_>, data: &[u8]) -> Outcome {
@@ -323,28 +342,44 @@ impl Publishing {
             muxed = state.declare(sample.track, sample.codec, None).and_then(|()| state.muxer.push(&sample));
         }
         match muxed {
-            Ok(frames) => frames.into_iter().try_for_each(|frame| self.publish(&mut state, frame)),
+            Ok(frames) => frames.into_iter().try_for_each(|frame| self.publish(frame)),
             Err(error) => Err(self.fail(error)),
         }
     }
 
     fn push_tag(&self, kind: FrameKind, timestamp_ms: u32, body: &[u8]) -> Outcome {
-        let mut state = self.state.lock();
-        let tag = tag(kind, 0, Bytes::copy_from_slice(body)).map_err(|failure| self.fail(failure))?;
-        let timestamp = state.clock.unwrap(timestamp_ms);
-        self.publish(&mut state, Frame { timestamp, ..tag })
+        check_length(body.len()).map_err(|failure| self.fail(failure))?;
+        self.publish_tag(kind, self.tag_clock.unwrap(timestamp_ms), Bytes::copy_from_slice(body))
+    }
+
+    /// Publishes the body of a tag, whose length has been checked.
+    #[inline]
+    fn publish_tag(&self, kind: FrameKind, timestamp: i64, body: Bytes) -> Outcome {
+        let body = match kind {
+            FrameKind::Data => self.event(body)?,
+            _ => body,
+        };
+        self.publish(Frame::new(kind, timestamp, body))
+    }
+
+    /// The body of a data tag as players get it.
+    fn event(&self, body: Bytes) -> Outcome<Bytes> {
+        let event = strip_set_data_frame(body);
+        check_length(event.len()).map_err(|failure| self.fail(failure))?;
+        Ok(event)
     }
 
     fn push_flv(&self, mut bytes: &[u8]) -> Outcome {
         let mut state = self.state.lock();
         while let Some(frame) = state.flv.read(&mut bytes).map_err(|error| self.fail(error))? {
-            self.publish(&mut state, frame)?;
+            self.publish(frame)?;
         }
         Ok(())
     }
 
-    fn publish(&self, state: &mut State, frame: Frame) -> Outcome {
-        state.now = frame.timestamp;
+    #[inline]
+    fn publish(&self, frame: Frame) -> Outcome {
+        self.now.store(frame.timestamp, Ordering::Relaxed);
         // The engine's error has the stream's name.
         Ok(self.publisher.push(frame)?)
     }
@@ -369,17 +404,16 @@ impl State {
     }
 }
 
-/// The body of an FLV tag as a frame.
-fn tag(kind: FrameKind, timestamp: i64, body: Bytes) -> Outcome<Frame> {
-    if body.len() > MAX_TAG_PAYLOAD {
-        let text = format!("the tag's body has {} bytes, more than the {MAX_TAG_PAYLOAD} of FLV", body.len());
-        return Err(Failure::new(se_status::SE_E_LIMIT, text));
+/// Checks the length of a tag's body.
+fn check_length(len: usize) -> Outcome {
+    match len {
+        1..=MAX_TAG_PAYLOAD => Ok(()),
+        0 => Err(Failure::new(se_status::SE_E_FORMAT, "the tag's body is empty")),
+        _ => {
+            let text = format!("the tag's body has {len} bytes, more than the {MAX_TAG_PAYLOAD} of FLV");
+            Err(Failure::new(se_status::SE_E_LIMIT, text))
+        }
     }
-    let body = if kind == FrameKind::Data { strip_set_data_frame(body) } else { body };
-    if body.is_empty() {
-        return Err(Failure::new(se_status::SE_E_FORMAT, "the tag's body is empty"));
-    }
-    Ok(Frame::new(kind, timestamp, body))
 }
 
 /// `onMetaData` with what a JSON object says.

@@ -121,10 +121,10 @@ static void settings(void)
     CHECK(config != NULL);
     OK(se_config_set(config, "limits.ring_ms", "5000"));
     OK(se_config_load_json(config, "{\"rtmp\": {\"listen\": [\"127.0.0.1:0\"]}}"));
-    GIVES(SE_E_INVALID_ARGUMENT, se_config_set(config, "limits.rings", "1"));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_config_set(config, "limits.rings", "1"));
     CHECK(strstr(se_last_error(), "limits.rings") != NULL);
-    GIVES(SE_E_INVALID_ARGUMENT, se_config_load_json(config, "{"));
-    GIVES(SE_E_INVALID_ARGUMENT, se_config_set(NULL, "a", "b"));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_config_load_json(config, "{"));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_config_set(NULL, "a", "b"));
     CHECK((text = se_config_dump_json(config)) != NULL && strstr(text, "5000") != NULL);
     se_string_free(text);
     se_config_free(config);
@@ -134,10 +134,10 @@ static void settings(void)
 static void no_handles(void)
 {
     se_frame_ref *frame;
-    GIVES(SE_E_INVALID_ARGUMENT, se_engine_start(NULL));
-    GIVES(SE_E_INVALID_ARGUMENT, se_publisher_push_frame(NULL, NULL));
-    GIVES(SE_E_INVALID_ARGUMENT, se_subscriber_next(NULL, 0, &frame));
-    GIVES(SE_E_INVALID_ARGUMENT, se_listener_close(NULL, 1));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_engine_start(NULL));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_publisher_push_frame(NULL, NULL));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_subscriber_next(NULL, 0, &frame));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_listener_close(NULL, 1));
     CHECK(se_frame_ref_get(NULL) == NULL && se_event_ref_get(NULL) == NULL);
     se_engine_free(NULL);
     se_publisher_free(NULL);
@@ -176,11 +176,11 @@ static void push_frames(se_publisher *publisher, struct counter *released)
     se_frame frame = a_frame(SE_CODEC_H264, SE_FORMAT_NATIVE, 0, picture, sizeof picture);
     int before = released->destroyed;
 
-    GIVES(SE_E_STATE, se_publisher_push_frame(publisher, &frame));
+    EXPECT(SE_E_STATE, se_publisher_push_frame(publisher, &frame));
     OK(se_publisher_set_track(publisher, 0, SE_CODEC_H264, avcc, sizeof avcc));
-    GIVES(SE_E_FORMAT, se_publisher_set_track(publisher, 0, SE_CODEC_H264, adts, sizeof adts));
+    EXPECT(SE_E_FORMAT, se_publisher_set_track(publisher, 0, SE_CODEC_H264, adts, sizeof adts));
     OK(se_publisher_set_metadata_json(publisher, "{\"width\": 640, \"names\": [\"a\", {\"b\": null}]}"));
-    GIVES(SE_E_INVALID_ARGUMENT, se_publisher_set_metadata_json(publisher, "7"));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_publisher_set_metadata_json(publisher, "7"));
     OK(se_publisher_push_frame(publisher, &frame));
     OK(se_publisher_push_frame_ref(publisher, &frame, destroy, released));
     frame = a_frame(SE_CODEC_H264, SE_FORMAT_ANNEXB, 40, annex_b, sizeof annex_b);
@@ -188,7 +188,7 @@ static void push_frames(se_publisher *publisher, struct counter *released)
     frame = a_frame(SE_CODEC_AAC, SE_FORMAT_ADTS, 40, adts, sizeof adts);
     OK(se_publisher_push_frame(publisher, &frame));
     frame.len--;
-    GIVES(SE_E_FORMAT, se_publisher_push_frame_ref(publisher, &frame, destroy, released));
+    EXPECT(SE_E_FORMAT, se_publisher_push_frame_ref(publisher, &frame, destroy, released));
     CHECK(released->destroyed == before + 2);
 
     /* A tag that the library keeps until its readers have it no more. */
@@ -199,7 +199,7 @@ static void push_frames(se_publisher *publisher, struct counter *released)
     frame.flv_type = 9;
     OK(se_publisher_push_frame_ref(publisher, &frame, free, tag));
     OK(se_publisher_push_flv_tag(publisher, 8, 80, (const uint8_t *)"\xaf\x01x", 3));
-    GIVES(SE_E_INVALID_ARGUMENT, se_publisher_push_flv_tag(publisher, 7, 80, tag, 1));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_publisher_push_flv_tag(publisher, 7, 80, tag, 1));
 }
 
 static void push_file(se_publisher *publisher, const char *path)
@@ -258,11 +258,11 @@ static void look_around(se_engine *engine, se_id relay)
     stream_stats.struct_size = sizeof stream_stats;
     OK(se_stream_get_stats(engine, "live/a", &stream_stats));
     CHECK(stream_stats.video_frames > 0 && stream_stats.subscribers >= 2);
-    GIVES(SE_E_NOT_FOUND, se_stream_get_stats(engine, "live/none", &stream_stats));
+    EXPECT(SE_E_NOT_FOUND, se_stream_get_stats(engine, "live/none", &stream_stats));
     relay_status.struct_size = sizeof relay_status;
     OK(se_relay_get_status(engine, relay, &relay_status));
     CHECK(strcmp(relay_status.stream, "live/a") == 0);
-    GIVES(SE_E_NOT_FOUND, se_relay_get_status(engine, 0, &relay_status));
+    EXPECT(SE_E_NOT_FOUND, se_relay_get_status(engine, 0, &relay_status));
     texts[0] = se_stats_json(engine, 0);
     texts[1] = se_streams_json(engine);
     texts[2] = se_sessions_json(engine, NULL);
@@ -315,28 +315,28 @@ static void everything(const char *path, int engine_first)
     OK(se_engine_new(NULL, &other));
     OK(se_engine_set_event_callback(other, on_event, &events, destroy));
     OK(se_engine_set_auth_callback(other, on_auth, &auth, destroy));
-    GIVES(SE_E_STATE, se_publisher_open(engine, "live/a", NULL, &publisher));
+    EXPECT(SE_E_STATE, se_publisher_open(engine, "live/a", NULL, &publisher));
     OK(se_engine_start(engine));
     OK(se_engine_start(other));
-    GIVES(SE_E_STATE, se_engine_start(other));
+    EXPECT(SE_E_STATE, se_engine_start(other));
     OK(se_listen_rtmp(other, "127.0.0.1:0", &listener, &port));
-    GIVES(SE_E_INVALID_ARGUMENT, se_listen_rtmp(other, "nowhere", NULL, NULL));
-    GIVES(SE_E_NOT_FOUND, se_listen_rtmps(other, "127.0.0.1:0", "/no/cert", "/no/key", NULL, NULL));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_listen_rtmp(other, "nowhere", NULL, NULL));
+    EXPECT(SE_E_NOT_FOUND, se_listen_rtmps(other, "127.0.0.1:0", "/no/cert", "/no/key", NULL, NULL));
 
     OK(se_publisher_open(engine, "live/a", NULL, &publisher));
-    GIVES(SE_E_EXISTS, se_publisher_open(engine, "live/a", NULL, &second));
+    EXPECT(SE_E_EXISTS, se_publisher_open(engine, "live/a", NULL, &second));
     OK(se_config_set(options, "start", "keyframe"));
     OK(se_subscriber_open(engine, "live/a", options, &reader.subscriber));
     OK(se_subscriber_open(engine, "live/a", NULL, &called));
     OK(se_subscriber_open(engine, "live/nobody", NULL, &never));
-    GIVES(SE_E_INVALID_ARGUMENT, se_publisher_open(engine, "live/b", options, &second));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_publisher_open(engine, "live/b", options, &second));
     se_config_free(options);
     frames.engine = engine;
     OK(se_subscriber_set_callback(called, on_frame, &frames, destroy));
-    GIVES(SE_E_STATE, se_subscriber_set_callback(called, on_frame, &released, destroy));
+    EXPECT(SE_E_STATE, se_subscriber_set_callback(called, on_frame, &released, destroy));
     CHECK(released.destroyed == 1);
-    GIVES(SE_E_AGAIN, se_subscriber_next(never, 0, &none));
-    GIVES(SE_E_TIMEOUT, se_subscriber_next(never, 1, &none));
+    EXPECT(SE_E_AGAIN, se_subscriber_next(never, 0, &none));
+    EXPECT(SE_E_TIMEOUT, se_subscriber_next(never, 1, &none));
     CHECK(pthread_create(&reading, NULL, read_to_the_end, &reader) == 0);
 
     snprintf(url, sizeof url, "rtmp://127.0.0.1:%u/live/later", (unsigned)port);
@@ -354,7 +354,7 @@ static void everything(const char *path, int engine_first)
     OK(se_file_publish(engine, path, "live/file", -1, NULL, &file));
     OK(se_relay_restart(engine, denied));
     OK(se_relay_remove(engine, denied));
-    GIVES(SE_E_NOT_FOUND, se_relay_remove(engine, denied));
+    EXPECT(SE_E_NOT_FOUND, se_relay_remove(engine, denied));
     OK(se_file_stop(engine, file));
     wait_for(&frames.keyframes, 2);
     wait_for(&auth.calls, 2);
@@ -362,8 +362,8 @@ static void everything(const char *path, int engine_first)
 
     if (engine_first) {
         se_engine_free(engine);
-        GIVES(SE_E_CLOSED, se_publisher_push_flv_tag(publisher, 9, 0, picture, sizeof picture));
-        GIVES(SE_E_CLOSED, se_subscriber_next(never, -1, &none));
+        EXPECT(SE_E_CLOSED, se_publisher_push_flv_tag(publisher, 9, 0, picture, sizeof picture));
+        EXPECT(SE_E_CLOSED, se_subscriber_next(never, -1, &none));
         CHECK(pthread_join(reading, NULL) == 0);
         se_subscriber_free(reader.subscriber);
     } else {
@@ -372,7 +372,7 @@ static void everything(const char *path, int engine_first)
         CHECK(pthread_join(reading, NULL) == 0);
         OK(se_kick(engine, 0, "live/a", SE_KICK_PUBLISHER | SE_KICK_PLAYERS, "enough"));
         wait_for(&frames.ends, 1);
-        GIVES(SE_E_CLOSED, se_publisher_push_flv_tag(publisher, 9, 0, picture, sizeof picture));
+        EXPECT(SE_E_CLOSED, se_publisher_push_flv_tag(publisher, 9, 0, picture, sizeof picture));
         OK(se_relay_remove(engine, relay));
         OK(se_relay_remove(engine, pull));
     }
@@ -384,7 +384,7 @@ static void everything(const char *path, int engine_first)
     if (!engine_first)
         se_engine_free(engine);
     OK(se_listener_close(other, listener));
-    GIVES(SE_E_NOT_FOUND, se_listener_close(other, listener));
+    EXPECT(SE_E_NOT_FOUND, se_listener_close(other, listener));
     se_engine_free(other);
     CHECK(pthread_join(copying, NULL) == 0);
     se_subscriber_free(copied.subscriber);

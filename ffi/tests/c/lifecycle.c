@@ -21,9 +21,9 @@ static void ignore_event(const se_event *event, void *user_data) {
 static void configurations(void) {
   se_config *config = se_config_new();
   char *json;
-  EXPECT(SE_OK, se_config_set(config, "limits.ring_ms", "5000"));
-  EXPECT(SE_OK, se_config_set(config, "publish.key", "hunter2"));
-  EXPECT(SE_OK, se_config_load_json(config, "{\"apps\": {\"live\": {\"takeover\": \"reject\"}}, \"engine\": {\"io_threads\": 1}}"));
+  OK(se_config_set(config, "limits.ring_ms", "5000"));
+  OK(se_config_set(config, "publish.key", "hunter2"));
+  OK(se_config_load_json(config, "{\"apps\": {\"live\": {\"takeover\": \"reject\"}}, \"engine\": {\"io_threads\": 1}}"));
   EXPECT(SE_E_INVALID_ARGUMENT, se_config_set(config, "limits.rign_ms", "5000"));
   CHECK(SAYS("limits.rign_ms") && SAYS("ring_ms"));
   EXPECT(SE_E_INVALID_ARGUMENT, se_config_set(config, "limits.ring_ms", "\xff"));
@@ -33,7 +33,7 @@ static void configurations(void) {
   CHECK(json && strstr(json, "\"ring_ms\":5000") && strstr(json, "\"takeover\":\"reject\""));
   CHECK(strstr(json, "\"key\":\"***\"") && !strstr(json, "hunter2"));
   se_string_free(json);
-  EXPECT(SE_OK, se_config_set(config, "publish.open", "true"));
+  OK(se_config_set(config, "publish.open", "true"));
   {
     se_engine *engine = NULL;
     EXPECT(SE_E_INVALID_ARGUMENT, se_engine_new(config, &engine));
@@ -47,23 +47,23 @@ static void states(void) {
   se_engine *engine = NULL;
   se_event_ref *event = NULL;
   struct se_engine_stats stats;
-  EXPECT(SE_OK, se_engine_new(NULL, &engine));
+  OK(se_engine_new(NULL, &engine));
   EXPECT(SE_E_STATE, se_listen_rtmp(engine, "127.0.0.1:0", NULL, NULL));
   CHECK(SAYS("se_engine_start"));
   EXPECT(SE_E_STATE, se_engine_stop(engine, 0));
   EXPECT(SE_E_AGAIN, se_engine_next_event(engine, 0, &event));
   EXPECT(SE_E_TIMEOUT, se_engine_next_event(engine, 1, &event));
-  EXPECT(SE_OK, se_engine_start(engine));
+  OK(se_engine_start(engine));
   EXPECT(SE_E_STATE, se_engine_start(engine));
   memset(&stats, 0xee, sizeof stats);
   stats.struct_size = offsetof(struct se_engine_stats, connections);
-  EXPECT(SE_OK, se_engine_get_stats(engine, &stats));
+  OK(se_engine_get_stats(engine, &stats));
   CHECK(stats.connections_accepted == 0 && stats.connections == 0xeeeeeeeeeeeeeeeeu);
   stats.struct_size = 0;
   EXPECT(SE_E_INVALID_ARGUMENT, se_engine_get_stats(engine, &stats));
-  EXPECT(SE_OK, se_engine_stop(engine, 1000));
+  OK(se_engine_stop(engine, 1000));
   EXPECT(SE_E_STATE, se_engine_get_stats(engine, &stats));
-  EXPECT(SE_OK, se_engine_start(engine));
+  OK(se_engine_start(engine));
   se_engine_free(engine);
   se_engine_free(NULL);
 }
@@ -77,7 +77,7 @@ static void listeners(const char *folder) {
   se_event_ref *event;
   FILE *file;
   size_t length;
-  EXPECT(SE_OK, se_listen_rtmp(engine, "127.0.0.1:0", &first, &port));
+  OK(se_listen_rtmp(engine, "127.0.0.1:0", &first, &port));
   CHECK(first != 0 && port != 0);
   snprintf(address, sizeof address, "127.0.0.1:%d", port);
   EXPECT(SE_E_ADDRESS_IN_USE, se_listen_rtmp(engine, address, NULL, NULL));
@@ -90,8 +90,8 @@ static void listeners(const char *folder) {
   se_event_ref_free(event);
 
   /* A configuration that names an address that is taken does not start. */
-  EXPECT(SE_OK, se_config_set(config, "rtmp.listen", address));
-  EXPECT(SE_OK, se_engine_new(config, &other));
+  OK(se_config_set(config, "rtmp.listen", address));
+  OK(se_engine_new(config, &other));
   EXPECT(SE_E_ADDRESS_IN_USE, se_engine_start(other));
   CHECK(SAYS(address));
   se_engine_free(other);
@@ -99,7 +99,7 @@ static void listeners(const char *folder) {
 
   snprintf(cert, sizeof cert, "%s/cert.pem", folder);
   snprintf(key, sizeof key, "%s/key.pem", folder);
-  EXPECT(SE_OK, se_listen_rtmps(engine, "127.0.0.1:0", cert, key, &second, &tls_port));
+  OK(se_listen_rtmps(engine, "127.0.0.1:0", cert, key, &second, &tls_port));
   CHECK(second > first && tls_port != 0);
   EXPECT(SE_E_NOT_FOUND, se_listen_rtmps(engine, "127.0.0.1:0", "none.pem", key, NULL, NULL));
   CHECK(SAYS("none.pem"));
@@ -109,24 +109,24 @@ static void listeners(const char *folder) {
   length = fread(pem, 1, sizeof pem - 1, file);
   pem[length] = 0;
   fclose(file);
-  EXPECT(SE_OK, se_listener_reload_tls(engine, second, NULL, NULL));
-  EXPECT(SE_OK, se_listener_reload_tls(engine, second, pem, key));
+  OK(se_listener_reload_tls(engine, second, NULL, NULL));
+  OK(se_listener_reload_tls(engine, second, pem, key));
   EXPECT(SE_E_FORMAT, se_listener_reload_tls(engine, second, "-----BEGIN", key));
   EXPECT(SE_E_INVALID_ARGUMENT, se_listener_reload_tls(engine, second, pem, NULL));
   EXPECT(SE_E_STATE, se_listener_reload_tls(engine, first, pem, key));
 
-  EXPECT(SE_OK, se_listener_close(engine, first));
+  OK(se_listener_close(engine, first));
   EXPECT(SE_E_NOT_FOUND, se_listener_close(engine, first));
   event = await(engine, SE_EVENT_LISTENER_DOWN);
   CHECK(se_event_ref_get(event)->id == first);
   se_event_ref_free(event);
   /* The other one goes with the engine. An id is never used again, also after a restart. */
-  EXPECT(SE_OK, se_engine_stop(engine, 1000));
+  OK(se_engine_stop(engine, 1000));
   event = await(engine, SE_EVENT_LISTENER_DOWN);
   CHECK(se_event_ref_get(event)->id == second);
   se_event_ref_free(event);
-  EXPECT(SE_OK, se_engine_start(engine));
-  EXPECT(SE_OK, se_listen_rtmp(engine, address, &first, NULL));
+  OK(se_engine_start(engine));
+  OK(se_listen_rtmp(engine, address, &first, NULL));
   CHECK(first > second);
   se_engine_free(engine);
 }
@@ -140,9 +140,9 @@ static void descriptor(void) {
   poll_fd.events = POLLIN;
   CHECK(poll_fd.fd >= 0 && se_engine_event_fd(engine) == poll_fd.fd);
   CHECK(poll(&poll_fd, 1, 0) == 0);
-  EXPECT(SE_OK, se_listen_rtmp(engine, "127.0.0.1:0", NULL, NULL));
+  OK(se_listen_rtmp(engine, "127.0.0.1:0", NULL, NULL));
   CHECK(poll(&poll_fd, 1, 20000) == 1);
-  EXPECT(SE_OK, se_engine_next_event(engine, 0, &event));
+  OK(se_engine_next_event(engine, 0, &event));
   CHECK(poll(&poll_fd, 1, 0) == 0);
   /* An event outlives its engine. */
   se_engine_free(engine);
@@ -154,15 +154,15 @@ static void descriptor(void) {
 static void user_data(void) {
   se_engine *engine = NULL;
   se_event_ref *event;
-  EXPECT(SE_OK, se_engine_new(NULL, &engine));
+  OK(se_engine_new(NULL, &engine));
   EXPECT(SE_E_INVALID_ARGUMENT, se_engine_set_event_callback(NULL, ignore_event, &destroyed, destroy));
   CHECK(destroyed == 1);
-  EXPECT(SE_OK, se_engine_set_event_callback(engine, NULL, &destroyed, destroy));
+  OK(se_engine_set_event_callback(engine, NULL, &destroyed, destroy));
   CHECK(destroyed == 2);
-  EXPECT(SE_OK, se_engine_set_event_callback(engine, ignore_event, &destroyed, destroy));
+  OK(se_engine_set_event_callback(engine, ignore_event, &destroyed, destroy));
   EXPECT(SE_E_STATE, se_engine_next_event(engine, 0, &event));
-  EXPECT(SE_OK, se_engine_set_event_callback(engine, ignore_event, &destroyed, destroy));
-  EXPECT(SE_OK, se_engine_set_auth_callback(engine, NULL, &destroyed, destroy));
+  OK(se_engine_set_event_callback(engine, ignore_event, &destroyed, destroy));
+  OK(se_engine_set_auth_callback(engine, NULL, &destroyed, destroy));
   se_engine_free(engine);
   CHECK(destroyed == 5);
   EXPECT(SE_E_INVALID_ARGUMENT, se_log_set_callback(77, NULL, &destroyed, destroy));
@@ -181,10 +181,10 @@ static void count_line(const se_log_record *record, void *user_data) {
 static void logging(const char *file) {
   se_engine *engine;
   EXPECT(SE_E_INVALID_ARGUMENT, se_log_set_filter("inof"));
-  EXPECT(SE_OK, se_log_set_callback(SE_LOG_INFO, count_line, &lines, NULL));
+  OK(se_log_set_callback(SE_LOG_INFO, count_line, &lines, NULL));
   engine = started(NULL, NULL);
-  EXPECT(SE_OK, se_file_publish(engine, file, "live/a", -1, NULL, NULL));
-  EXPECT(SE_OK, se_log_set_callback(SE_LOG_OFF, NULL, NULL, NULL));
+  OK(se_file_publish(engine, file, "live/a", -1, NULL, NULL));
+  OK(se_log_set_callback(SE_LOG_OFF, NULL, NULL, NULL));
   CHECK(lines > 0);
   se_engine_free(engine);
 }
@@ -197,7 +197,7 @@ static void signals(void) {
   se_engine *engine = started(NULL, NULL);
   uint16_t port;
   int i;
-  EXPECT(SE_OK, se_listen_rtmp(engine, "127.0.0.1:0", NULL, &port));
+  OK(se_listen_rtmp(engine, "127.0.0.1:0", NULL, &port));
   memset(&to, 0, sizeof to);
   to.sin_family = AF_INET;
   to.sin_port = htons(port);

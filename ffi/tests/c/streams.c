@@ -19,7 +19,7 @@ static int32_t decide(se_auth_request *request, void *user_data) {
   se_auth_info info;
   memset(&info, 0, sizeof info);
   info.struct_size = sizeof info;
-  EXPECT(SE_OK, se_auth_request_get(request, &info));
+  OK(se_auth_request_get(request, &info));
   CHECK(user_data == &asked);
   CHECK(!strcmp(info.stream, "in/b") && info.tls == 0 && info.action == SE_AUTH_PUBLISH);
   CHECK(!strcmp(info.query, "key=secret") && strstr(info.peer, "127.0.0.1:"));
@@ -56,7 +56,7 @@ static void free_inside(const se_event *event, void *user_data) {
   CHECK(SAYS("callback"));
   tell(&freed_inside);
   if (event->type == SE_EVENT_FILE_STATE && !stopped_inside) {
-    EXPECT(SE_OK, se_engine_stop(engine, 2000));
+    OK(se_engine_stop(engine, 2000));
     tell(&stopped_inside);
   }
 }
@@ -65,7 +65,7 @@ static se_relay_status relay_status(se_engine *engine, se_id relay) {
   se_relay_status status;
   memset(&status, 0, sizeof status);
   status.struct_size = sizeof status;
-  EXPECT(SE_OK, se_relay_get_status(engine, relay, &status));
+  OK(se_relay_get_status(engine, relay, &status));
   CHECK(status.id == relay);
   return status;
 }
@@ -91,18 +91,18 @@ static void files(const char *file, const char *malformed) {
   CHECK(SAYS("byte"));
   EXPECT(SE_E_INVALID_ARGUMENT, se_file_publish(engine, file, "live/a", 0, NULL, NULL));
   EXPECT(SE_E_INVALID_ARGUMENT, se_file_publish(engine, file, "../a", 1, NULL, NULL));
-  EXPECT(SE_OK, se_config_set(options, "linger_ms", "1"));
+  OK(se_config_set(options, "linger_ms", "1"));
   EXPECT(SE_E_INVALID_ARGUMENT, se_file_publish(engine, file, "live/a", 1, options, NULL));
   CHECK(SAYS("linger_ms"));
   se_config_free(options);
-  EXPECT(SE_OK, se_file_publish(engine, file, "live/a", -1, NULL, &job));
+  OK(se_file_publish(engine, file, "live/a", -1, NULL, &job));
   EXPECT(SE_E_EXISTS, se_file_publish(engine, file, "live/a", -1, NULL, NULL));
   CHECK(SAYS("live/a"));
   memset(&status, 0, sizeof status);
   status.struct_size = sizeof status;
-  EXPECT(SE_OK, se_file_get_status(engine, job, &status));
+  OK(se_file_get_status(engine, job, &status));
   CHECK(status.state == SE_FILE_PLAYING && !strcmp(status.stream, "live/a"));
-  EXPECT(SE_OK, se_file_stop(engine, job));
+  OK(se_file_stop(engine, job));
   EXPECT(SE_E_NOT_FOUND, se_file_get_status(engine, job, &status));
   se_event_ref_free(await(engine, SE_EVENT_STREAM_STOP));
   se_engine_free(engine);
@@ -119,17 +119,17 @@ static void relays(const char *file) {
   se_engine_stats stats;
   se_event_ref *event;
   char *json;
-  EXPECT(SE_OK, se_listen_rtmp(server, "127.0.0.1:0", NULL, &port));
-  EXPECT(SE_OK, se_engine_set_auth_callback(server, decide, &asked, NULL));
-  EXPECT(SE_OK, se_file_publish(client, file, "live/a", -1, NULL, NULL));
+  OK(se_listen_rtmp(server, "127.0.0.1:0", NULL, &port));
+  OK(se_engine_set_auth_callback(server, decide, &asked, NULL));
+  OK(se_file_publish(client, file, "live/a", -1, NULL, NULL));
   snprintf(url, sizeof url, "rtmp://127.0.0.1:%d/in/b?key=secret", port);
   EXPECT(SE_E_INVALID_ARGUMENT, se_relay_add_push(client, "live/a", "http://h/a/b", NULL, NULL));
   CHECK(SAYS("url"));
 
   /* Refused for good. */
   verdict = SE_AUTH_DENY;
-  EXPECT(SE_OK, se_config_set(options, "on_refusal", "fail"));
-  EXPECT(SE_OK, se_relay_add_push(client, "live/a", url, options, &relay));
+  OK(se_config_set(options, "on_refusal", "fail"));
+  OK(se_relay_add_push(client, "live/a", url, options, &relay));
   status = await_state(client, relay, SE_RELAY_FAILED);
   CHECK(status.last_error == SE_E_REJECTED && strstr(status.last_error_text, "not authorised"));
   CHECK(!strstr(status.url, "secret") && status.direction == SE_RELAY_PUSH && asked == 1);
@@ -139,7 +139,7 @@ static void relays(const char *file) {
 
   /* Let in by another thread, after a while. */
   verdict = SE_AUTH_DEFER;
-  EXPECT(SE_OK, se_relay_restart(client, relay));
+  OK(se_relay_restart(client, relay));
   event = await(server, SE_EVENT_STREAM_START);
   CHECK(se_event_ref_get(event)->id != 0 && !strcmp(se_event_ref_get(event)->stream, "in/b"));
   se_event_ref_free(event);
@@ -151,13 +151,13 @@ static void relays(const char *file) {
 
   memset(&stream, 0, sizeof stream);
   stream.struct_size = sizeof stream;
-  EXPECT(SE_OK, se_stream_get_stats(server, "in/b", &stream));
+  OK(se_stream_get_stats(server, "in/b", &stream));
   CHECK(stream.state == SE_STREAM_LIVE);
   EXPECT(SE_E_NOT_FOUND, se_stream_get_stats(server, "in/none", &stream));
   CHECK(SAYS("in/none"));
   memset(&stats, 0, sizeof stats);
   stats.struct_size = sizeof stats;
-  EXPECT(SE_OK, se_engine_get_stats(server, &stats));
+  OK(se_engine_get_stats(server, &stats));
   CHECK(stats.connections_accepted == 2 && stats.publishers == 1 && stats.streams_live == 1);
   CHECK(stats.bytes_in > 0 && stats.panics == 0 && stats.events_lost == 0);
   json = se_stats_json(server, 0);
@@ -174,24 +174,24 @@ static void relays(const char *file) {
   verdict = SE_AUTH_ALLOW;
   EXPECT(SE_E_INVALID_ARGUMENT, se_kick(server, 0, "in/b", 0, NULL));
   EXPECT(SE_E_INVALID_ARGUMENT, se_kick(server, 1, "in/b", SE_KICK_PLAYERS, NULL));
-  EXPECT(SE_OK, se_kick(server, 0, "in/b", SE_KICK_PLAYERS, NULL));
-  EXPECT(SE_OK, se_kick(server, 0, "in/b", SE_KICK_PUBLISHER, "make room"));
+  OK(se_kick(server, 0, "in/b", SE_KICK_PLAYERS, NULL));
+  OK(se_kick(server, 0, "in/b", SE_KICK_PUBLISHER, "make room"));
   event = await(server, SE_EVENT_STREAM_STOP);
   CHECK(strstr(se_event_ref_get(event)->message, "make room"));
   se_event_ref_free(event);
   EXPECT(SE_E_NOT_FOUND, se_kick(server, 0, "in/b", SE_KICK_PUBLISHER, NULL));
-  EXPECT(SE_OK, se_stream_get_stats(server, "in/b", &stream));
+  OK(se_stream_get_stats(server, "in/b", &stream));
   CHECK(stream.state == SE_STREAM_AWAY);
-  EXPECT(SE_OK, se_relay_restart(client, relay));
+  OK(se_relay_restart(client, relay));
   se_event_ref_free(await(server, SE_EVENT_STREAM_START));
-  EXPECT(SE_OK, se_kick(server, 0, "in/b", SE_KICK_PUBLISHER | SE_KICK_PLAYERS, NULL));
+  OK(se_kick(server, 0, "in/b", SE_KICK_PUBLISHER | SE_KICK_PLAYERS, NULL));
   EXPECT(SE_E_NOT_FOUND, se_stream_get_stats(server, "in/b", &stream));
 
-  EXPECT(SE_OK, se_relay_remove(client, relay));
+  OK(se_relay_remove(client, relay));
   EXPECT(SE_E_NOT_FOUND, se_relay_remove(client, relay));
-  EXPECT(SE_OK, se_config_set(options, "when", "watched"));
+  OK(se_config_set(options, "when", "watched"));
   snprintf(url, sizeof url, "rtmp://127.0.0.1:%d/in/none", port);
-  EXPECT(SE_OK, se_relay_add_pull(client, url, "live/b", options, &relay));
+  OK(se_relay_add_pull(client, url, "live/b", options, &relay));
   CHECK(relay_status(client, relay).state == SE_RELAY_IDLE);
   se_config_free(options);
   se_engine_free(client);
@@ -200,9 +200,9 @@ static void relays(const char *file) {
 
 static void callbacks(const char *file) {
   se_engine *engine = started(NULL, NULL);
-  EXPECT(SE_OK, se_engine_set_event_callback(engine, free_inside, engine, NULL));
-  EXPECT(SE_OK, se_engine_set_auth_callback(engine, decide, &destroyed, count));
-  EXPECT(SE_OK, se_file_publish(engine, file, "live/a", 1, NULL, NULL));
+  OK(se_engine_set_event_callback(engine, free_inside, engine, NULL));
+  OK(se_engine_set_auth_callback(engine, decide, &destroyed, count));
+  OK(se_file_publish(engine, file, "live/a", 1, NULL, NULL));
   wait_for(&freed_inside);
   wait_for(&stopped_inside);
   EXPECT(SE_E_STATE, se_engine_stop(engine, 0));
