@@ -13,6 +13,7 @@ use programs::{Program, Way};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use streamengine_core::Engine;
 use streamengine_tests::flv::{Extent, Recording, Track, assert_arrived};
@@ -48,8 +49,12 @@ struct Peer {
 }
 
 impl Peer {
+    /// Players may join long before the program under test is ready to publish.
     fn start() -> Self {
-        let engine = Engine::builder().listen_rtmp(SocketAddr::from(([127, 0, 0, 1], 0))).start().unwrap();
+        let config = format!("[default_app]\nwait_for_publisher_ms = {}", LONG.as_millis());
+        let config = streamengine_core::Config::from_toml(&config).unwrap();
+        let builder = Engine::builder().config(config);
+        let engine = builder.listen_rtmp(SocketAddr::from(([127, 0, 0, 1], 0))).start().unwrap();
         let address = engine.listeners()[0].address;
         Self { engine, address }
     }
@@ -162,20 +167,44 @@ fn publish_pushes_the_pictures_of_a_file() {
     let mut clip = Recording::read(&demo_clip());
     clip.tags.retain(|tag| tag.track() == Some(Track::Video));
     let source = folder.path().join("clip.h264");
-    std::fs::write(&source, annex_b(&clip)).unwrap();
+    let pictures = annex_b(&clip);
+    std::fs::write(&source, &pictures).unwrap();
     in_every_way("publish", |program| {
         let peer = Peer::start();
         let name = format!("live/{}", unique("capture"));
         let player = peer.play(&name);
-        // At ten times the pace of the clip, except under valgrind, where connecting takes a second alone.
-        let rate = if program.way.is_slow() { "25" } else { "250" };
-        let process = program.run(&[source.to_str().unwrap(), &peer.url(&name), rate]);
+        let url = peer.url(&name);
+        // At ten times the pace of the clip; except under valgrind, where connecting may take longer than that. The
+        // push then starts with a later keyframe.
+        let (process, extent) = match program.way.is_slow() {
+            false => (program.run(&[source.to_str().unwrap(), &url, "250"]), Extent::Whole),
+            true => {
+                let pipe = named_pipe(folder.path());
+                let process = program.run(&[pipe.to_str().unwrap(), &url, "25"]);
+                feed_in_two(&pipe, &pictures, || player.wait_until(LONG, |tags| !tags.is_empty()));
+                (process, Extent::ToTheEnd)
+            }
+        };
         process.succeed(LONG);
         process.out.find("published 250 pictures to rtmp://127.0.0.1", PATIENCE).expect("it tells how many");
-        // A push that connects late starts with a later keyframe, as where valgrind makes all slow.
-        let extent = if program.way.is_slow() { Extent::ToTheEnd } else { Extent::Whole };
         assert_arrived(&clip, &player.finish(PATIENCE), extent);
     });
+}
+
+fn named_pipe(folder: &Path) -> PathBuf {
+    let path = folder.join(unique("pipe"));
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success(), "mkfifo {}", path.display());
+    path
+}
+
+/// Gives one half of the bytes to who reads the pipe, and the other after `between`.
+fn feed_in_two(pipe: &Path, bytes: &[u8], between: impl FnOnce()) {
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(pipe).unwrap();
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    pipe.write_all(first).unwrap();
+    between();
+    pipe.write_all(second).unwrap();
 }
 
 #[test]
