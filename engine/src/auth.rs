@@ -3,6 +3,8 @@
 //! The embedding program decides by implementing [`Authorize`]. Without one, [`PublishRule`] applies.
 
 use crate::Limits;
+use crate::config::PublisherConfig;
+use crate::events::Id;
 use crate::key::{Printable, Secret, StreamKey, StreamName};
 use crate::limits::ms;
 use rml_amf0::Amf0Value;
@@ -37,6 +39,8 @@ pub struct AuthRequest {
     /// The whole object of the RTMP `connect` command: `tcUrl`, `flashVer`, `pageUrl` and what else the encoder
     /// sent. Empty for other doors. Texts in it may hold secrets.
     pub connect: Arc<HashMap<String, Amf0Value>>,
+    /// The connection that asks, where it is one.
+    pub session: Option<Id>,
 }
 
 impl AuthRequest {
@@ -48,7 +52,7 @@ impl AuthRequest {
         tls: bool,
         connect: Arc<HashMap<String, Amf0Value>>,
     ) -> Self {
-        Self { action, name, peer, tls, connect }
+        Self { action, name, peer, tls, connect, session: None }
     }
 
     /// A text of the `connect` object, such as `tcUrl` or `flashVer`.
@@ -68,11 +72,11 @@ impl AuthRequest {
 /// Of the `connect` object only the names are shown: encoders put keys into its URLs.
 impl fmt::Debug for AuthRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { action, name, peer, tls, connect } = self;
+        let Self { action, name, peer, tls, connect, session } = self;
         let names: Vec<_> = connect.keys().map(|name| Printable(name)).collect();
         let mut fields = f.debug_struct("AuthRequest");
         fields.field("action", action).field("name", name).field("peer", peer).field("tls", tls);
-        fields.field("connect", &names).finish()
+        fields.field("connect", &names).field("session", session).finish()
     }
 }
 
@@ -81,6 +85,8 @@ impl fmt::Debug for AuthRequest {
 pub struct Grant {
     /// By which right: a user or key name. A publisher that is lost can be replaced by one with the same.
     pub principal: Option<String>,
+    /// For a publisher: rules of its own in place of its app's.
+    pub publisher: PublisherConfig,
 }
 
 /// A request that waits for its answer. Answer at once or later, from any thread; dropping it refuses.
@@ -145,7 +151,7 @@ impl PublishRule {
     }
 
     fn decide(&self, request: &AuthRequest) -> Result<Grant, &'static str> {
-        let by = |principal: &str| Ok(Grant { principal: Some(principal.to_owned()) });
+        let by = |principal: &str| Ok(Grant { principal: Some(principal.to_owned()), ..Grant::default() });
         match (request.action, self) {
             (Action::Play, _) => Ok(Grant::default()),
             (Action::Publish, Self::Open) => by("open"),

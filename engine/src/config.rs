@@ -8,6 +8,7 @@ use crate::auth::PublishRule;
 use crate::hub::{StartAt, Takeover};
 use crate::key::{Secret, StreamKey};
 use crate::limits::ms;
+use crate::proto::client::StopCommands;
 use crate::service::relay::OnRefusal;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Limits, Result};
@@ -174,12 +175,49 @@ pub struct PushConfig {
     /// Whether a refusal by the server is final: `retry` (default) or `fail`.
     #[serde(default)]
     pub on_refusal: OnRefusal,
+    /// What an embedding program may decide for this target alone, and change later by
+    /// [`Engine::tune_push`](crate::Engine::tune_push).
+    #[serde(skip)]
+    pub tuning: PushTuning,
+}
+
+/// How a relay push connects, waits and leaves, where that is not to be as for all relays of the engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PushTuning {
+    /// Waits between attempts: the first, doubled up to the last. They hold for refusals too.
+    pub retry: Option<RetryTimes>,
+    /// Attempts that may fail one after the other, the first not counted; then the relay has failed for good. A stream
+    /// that has flowed for 5 s starts the count anew.
+    pub max_retries: Option<u32>,
+    /// Longest time from the start of an attempt to the granted `publish`, in milliseconds.
+    pub connect_timeout_ms: Option<u64>,
+    /// Longest time that the target takes no byte while there are some to send, in milliseconds.
+    pub write_timeout_ms: Option<u64>,
+    /// TLS towards this target.
+    pub tls: Option<TlsConfig>,
+    /// How to take leave.
+    pub stop_commands: StopCommands,
+    /// What the target gets first has time 0, on each connection; else the stream's own times are sent.
+    pub from_zero: bool,
+    /// Bytes per chunk from the next connection on, 1 to 2^31-1; else
+    /// [`CHUNK_SIZE_OUT`](crate::proto::chunk::CHUNK_SIZE_OUT).
+    pub chunk_size: Option<u32>,
+}
+
+/// Waits between attempts of a relay, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryTimes {
+    /// The first.
+    pub min_ms: u64,
+    /// The longest.
+    pub max_ms: u64,
 }
 
 impl PushConfig {
     /// Pushes `stream` to `url`, trying again after refusals.
     pub fn new(stream: StreamKey, url: RtmpUrl) -> Self {
-        Self { stream, url, on_refusal: OnRefusal::default() }
+        Self { stream, url, on_refusal: OnRefusal::default(), tuning: PushTuning::default() }
     }
 }
 
@@ -252,7 +290,7 @@ impl FileConfig {
 }
 
 /// TLS towards other servers.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsConfig {

@@ -3,7 +3,7 @@
 
 use crate::auth::{Authorize, Gate as AuthGate};
 use crate::config::{
-    AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, SubscriberConfig,
+    AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, SubscriberConfig,
 };
 use crate::events::{Event, EventReceiver, Events, Id};
 use crate::hub::{EndReason, Interest, StreamInfo, StreamState, SubscribeOptions};
@@ -147,6 +147,8 @@ struct Listening {
     info: ListenerInfo,
     tls: Option<Arc<ServerTls>>,
     stop: CancellationToken,
+    /// Cancelled when the socket is closed.
+    closed: CancellationToken,
 }
 
 /// An open listener.
@@ -242,9 +244,22 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id.
     pub fn close_listener(&self, id: Id) -> Result<()> {
+        self.take_listener(id).map(drop)
+    }
+
+    /// [`Self::close_listener`] on a thread that is not an async worker; the port is free when it returns.
+    ///
+    /// # Errors
+    /// As [`Self::close_listener`]; [`ErrorKind::Deadlock`] on an async worker thread, though it is closed then too.
+    pub fn blocking_close_listener(&self, id: Id) -> Result<()> {
+        let listening = self.take_listener(id)?;
+        block_on(&self.inner.handle, listening.closed.cancelled())
+    }
+
+    fn take_listener(&self, id: Id) -> Result<Listening> {
         let listening = self.inner.listeners.lock().remove(&id).ok_or_else(|| not_found("listener", id))?;
         self.inner.close(&listening);
-        Ok(())
+        Ok(listening)
     }
 
     /// Publishes a stream from this program, under the policy of its app.
@@ -323,6 +338,14 @@ impl Engine {
         self.inner.relays.remove(id)
     }
 
+    /// Changes how a relay push connects, waits and leaves, from its next step on; a connection that stands is kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::State`] where it is a pull.
+    pub fn tune_push(&self, id: Id, tuning: PushTuning) -> Result<()> {
+        self.inner.relays.tune(id, tuning)
+    }
+
     /// Makes a relay try again at once, also one that has failed for good.
     ///
     /// # Errors
@@ -382,6 +405,11 @@ impl Engine {
     /// All connections.
     pub fn sessions(&self) -> Vec<SessionInfo> {
         self.inner.core.sessions.list()
+    }
+
+    /// One connection; `None` where there is none of that id.
+    pub fn session(&self, id: Id) -> Option<SessionInfo> {
+        self.inner.core.sessions.get(id)
     }
 
     /// Ends a connection; `reason` is told to it and to the log.
@@ -540,9 +568,10 @@ impl Engine {
         let on_panic = move || {
             core.sessions.count_panic();
         };
+        let closed = listener.closed();
         let accepting = listener.run(inner.admission.clone(), stop.clone(), serve, on_panic);
         inner.handle.spawn(inner.core.tasks.track_future(accepting));
-        inner.listeners.lock().insert(info.id, Listening { info: info.clone(), tls, stop });
+        inner.listeners.lock().insert(info.id, Listening { info: info.clone(), tls, stop, closed });
         inner.core.events.emit(Event::ListenerUp { id: info.id, protocol, address: info.address });
         Ok(info)
     }

@@ -1,9 +1,11 @@
 //! What happens in an engine, as values that a program can watch.
 
 use crate::key::StreamKey;
+use crate::limits::as_ms;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::broadcast;
 
 /// Events kept for a receiver that does not keep up; then it is told how many it lost.
@@ -88,6 +90,11 @@ pub enum Event {
         reason: String,
         /// Bytes of media sent to it.
         bytes_sent: u64,
+        /// Frames that it missed because it was too slow.
+        frames_dropped: u64,
+        /// For how long it played.
+        #[serde(rename = "played_ms", serialize_with = "as_ms")]
+        played: Duration,
     },
     /// A request of a peer was refused.
     Refused {

@@ -55,16 +55,18 @@ mod url;
 pub use auth::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};
 pub use config::{
     AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, OptionSource, PublishConfig,
-    PublisherConfig, PullConfig, PullWhen, PushConfig, RtmpConfig, RtmpsConfig, SubscriberConfig, TlsConfig,
+    PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig, RtmpsConfig,
+    SubscriberConfig, TlsConfig,
 };
 pub use engine::{Engine, EngineBuilder, EngineStats, ListenerInfo};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Id, Received};
-pub use hub::{EndReason, StartAt, StreamInfo, StreamState, Takeover};
+pub use hub::{EndReason, StartAt, StreamInfo, StreamPolicy, StreamState, Takeover};
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};
 pub use net::TlsIdentity;
+pub use proto::client::StopCommands;
 pub use service::file_loop::{FileState, FileStatus};
 pub use service::relay::{OnRefusal, RelayDirection, RelayState, RelayStatus};
 pub use sessions::{SessionInfo, SessionRole};

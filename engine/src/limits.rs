@@ -111,6 +111,17 @@ pub(crate) fn as_ms<S: serde::Serializer>(time: &Duration, serializer: S) -> Res
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).serialize(serializer)
 }
 
+/// [`as_ms`] for a time that may be unknown: null.
+pub(crate) fn as_ms_or_none<S: serde::Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => as_ms(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

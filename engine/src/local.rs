@@ -1,6 +1,6 @@
 //! Publishers and subscribers of the embedding program itself.
 
-use crate::hub::{self, EndReason};
+use crate::hub::{self, EndReason, StreamPolicy};
 use crate::key::StreamKey;
 use crate::media::Frame;
 use crate::service::source::LocalPublisher;
@@ -38,6 +38,11 @@ impl Publisher {
     pub fn push(&self, frame: Frame) -> Result<()> {
         let closed = |reason| Error::new(ErrorKind::Closed, format!("stream {}: {reason}", self.key()));
         self.inner.push(frame).map_err(closed)
+    }
+
+    /// Decides about the stream's readers from now on; may be called as often as wanted.
+    pub fn set_policy(&self, policy: StreamPolicy) {
+        self.inner.set_policy(policy);
     }
 
     /// Waits until the right to publish is taken away; why.

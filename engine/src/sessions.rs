@@ -2,7 +2,7 @@
 
 use crate::events::Id;
 use crate::key::StreamKey;
-use crate::limits::as_ms;
+use crate::limits::{as_ms, as_ms_or_none};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -47,6 +47,27 @@ pub struct SessionInfo {
     pub bytes_in: u64,
     /// Bytes sent, likewise.
     pub bytes_out: u64,
+    /// For a player: time since the oldest frame came that has not been written yet.
+    #[serde(rename = "queue_ms", serialize_with = "as_ms")]
+    pub queue: Duration,
+    /// For a player: bytes that it has yet to get, payload bytes as far as they are not in wire form.
+    pub queue_bytes: u64,
+    /// For a player: whether everything that has come is written.
+    pub is_level: bool,
+    /// For a player: frames that it missed because it was too slow.
+    pub frames_dropped: u64,
+    /// Time that the newest ping took there and back; `None` before the first answer.
+    #[serde(rename = "rtt_ms", serialize_with = "as_ms_or_none")]
+    pub rtt: Option<Duration>,
+}
+
+/// What waits to be written to a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Queue {
+    pub(crate) age: Duration,
+    pub(crate) bytes: u64,
+    pub(crate) is_empty: bool,
+    pub(crate) skipped: u64,
 }
 
 struct Entry {
@@ -54,8 +75,10 @@ struct Entry {
     tls: bool,
     since: Instant,
     facts: Mutex<Facts>,
-    traffic: Arc<dyn CountTraffic>,
+    connection: Arc<dyn Measured>,
     kicked: watch::Sender<Option<String>>,
+    /// In microseconds; 0 = unknown.
+    rtt: AtomicU64,
 }
 
 struct Facts {
@@ -72,8 +95,10 @@ pub(crate) struct Traffic {
 }
 
 /// A connection counts for itself, where it has its hands anyway: counters elsewhere cost a cache miss per message.
-pub(crate) trait CountTraffic: Send + Sync {
+pub(crate) trait Measured: Send + Sync {
     fn traffic(&self) -> Traffic;
+    /// What waits for its players.
+    fn queue(&self) -> Queue;
 }
 
 /// All connections of one engine, and its totals.
@@ -100,20 +125,15 @@ pub(crate) struct Totals {
 
 impl Sessions {
     /// Enters a connection; it stays listed until the handle is dropped.
-    pub(crate) fn open(
-        &self,
-        id: Id,
-        peer: SocketAddr,
-        tls: bool,
-        traffic: Arc<dyn CountTraffic>,
-    ) -> Session {
+    pub(crate) fn open(&self, id: Id, peer: SocketAddr, tls: bool, connection: Arc<dyn Measured>) -> Session {
         let entry = Arc::new(Entry {
             peer,
             tls,
             since: Instant::now(),
             facts: Mutex::new(Facts { role: SessionRole::Pending, stream: None, agent: None }),
-            traffic,
+            connection,
             kicked: watch::Sender::new(None),
+            rtt: AtomicU64::new(0),
         });
         self.shared.totals.accepted.fetch_add(1, Ordering::Relaxed);
         self.shared.entries.lock().insert(id, entry.clone());
@@ -121,9 +141,17 @@ impl Sessions {
     }
 
     pub(crate) fn list(&self) -> Vec<SessionInfo> {
-        let mut list: Vec<_> = self.shared.entries.lock().iter().map(|(&id, entry)| entry.info(id)).collect();
+        // Copied, because looking at a connection's output may take its lock.
+        let entries: Vec<_> =
+            self.shared.entries.lock().iter().map(|(&id, entry)| (id, entry.clone())).collect();
+        let mut list: Vec<_> = entries.iter().map(|(id, entry)| entry.info(*id)).collect();
         list.sort_by_key(|session| session.id);
         list
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Option<SessionInfo> {
+        let entry = self.shared.entries.lock().get(&id).cloned()?;
+        Some(entry.info(id))
     }
 
     /// Asks a connection to end; false where there is none of that id.
@@ -153,7 +181,7 @@ impl Sessions {
             sent: totals.bytes_out.load(Ordering::Relaxed),
         };
         entries.values().fold(ended, |sum, entry| {
-            let Traffic { received, sent } = entry.traffic.traffic();
+            let Traffic { received, sent } = entry.connection.traffic();
             Traffic { received: sum.received + received, sent: sum.sent + sent }
         })
     }
@@ -161,8 +189,10 @@ impl Sessions {
 
 impl Entry {
     fn info(&self, id: Id) -> SessionInfo {
+        let queue = self.connection.queue();
+        let rtt = self.rtt.load(Ordering::Relaxed);
         let facts = self.facts.lock();
-        let Traffic { received, sent } = self.traffic.traffic();
+        let Traffic { received, sent } = self.connection.traffic();
         SessionInfo {
             id,
             peer: self.peer,
@@ -173,6 +203,11 @@ impl Entry {
             uptime: self.since.elapsed(),
             bytes_in: received,
             bytes_out: sent,
+            queue: queue.age,
+            queue_bytes: queue.bytes,
+            is_level: queue.is_empty,
+            frames_dropped: queue.skipped,
+            rtt: (rtt > 0).then(|| Duration::from_micros(rtt)),
         }
     }
 }
@@ -193,6 +228,11 @@ impl Session {
         let mut facts = self.entry.facts.lock();
         facts.role = role;
         facts.stream = Some(stream.clone());
+    }
+
+    pub(crate) fn set_rtt(&self, rtt: Duration) {
+        let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
+        self.entry.rtt.store(micros.max(1), Ordering::Relaxed);
     }
 
     pub(crate) fn set_agent(&self, agent: &str) {
@@ -217,7 +257,7 @@ impl Drop for Session {
         let mut entries = self.shared.entries.lock();
         entries.remove(&self.id);
         // Under the lock, so that no sum has the connection twice or not at all.
-        let Traffic { received, sent } = self.entry.traffic.traffic();
+        let Traffic { received, sent } = self.entry.connection.traffic();
         self.shared.totals.bytes_in.fetch_add(received, Ordering::Relaxed);
         self.shared.totals.bytes_out.fetch_add(sent, Ordering::Relaxed);
     }

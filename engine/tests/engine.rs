@@ -134,7 +134,7 @@ fn the_embedding_program_decides_and_may_take_its_time() {
     let decide = move |request: AuthRequest, ticket: Ticket| {
         count.fetch_add(1, Ordering::SeqCst);
         std::thread::spawn(move || match request.name.query_value("token").as_deref() {
-            Some("good") => ticket.accept(Grant { principal: Some("alice".to_owned()) }),
+            Some("good") => ticket.accept(Grant { principal: Some("alice".to_owned()), ..Grant::default() }),
             _ => ticket.reject("your token has expired"),
         });
     };

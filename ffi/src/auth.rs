@@ -210,7 +210,7 @@ impl Waiting {
 
     fn answer(self, allow: bool, text: Option<String>) {
         match allow {
-            true => self.ticket.accept(Grant { principal: text }),
+            true => self.ticket.accept(Grant { principal: text, ..Grant::default() }),
             false => self.ticket.reject(text.unwrap_or_else(|| REFUSED.to_owned())),
         }
     }

@@ -19,8 +19,9 @@ mod subscriber;
 mod timeline;
 
 pub(crate) use feed::{Batch, Feed, Place};
+pub(crate) use ring::Backlog;
 pub(crate) use stream::{Publisher, WakeFor};
-pub use stream::{StreamInfo, StreamState};
+pub use stream::{StreamInfo, StreamPolicy, StreamState};
 pub use subscriber::StartAt;
 pub(crate) use subscriber::Subscriber;
 
@@ -234,6 +235,11 @@ impl Hub {
     /// The engine ids that a stream has passed; empty where it has no publisher.
     pub(crate) fn hops(&self, key: &StreamKey) -> Vec<String> {
         self.find(key).map_or_else(Vec::new, |stream| stream.hops())
+    }
+
+    /// Where the stream's publisher wants players to start.
+    pub(crate) fn start(&self, key: &StreamKey) -> Option<StartAt> {
+        self.find(key)?.start()
     }
 
     /// Ends a stream: its publisher loses the right, its subscribers get the end. False where there is none.

@@ -6,6 +6,7 @@ use crate::media::{Frame, FrameKind};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Decoder configuration and metadata that a joining subscriber gets before its first frame.
@@ -19,6 +20,17 @@ struct Entry {
     /// On keyframes: the configuration in force, so that joining here needs no search.
     prelude: Option<Prelude>,
     arrived: Instant,
+    /// Payload bytes of all frames before this one.
+    offset: u64,
+}
+
+/// How much a reader has not taken yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// Payload bytes.
+    pub(crate) bytes: u64,
+    /// Time since the first of these frames came; zero where there is none.
+    pub(crate) age: Duration,
 }
 
 /// Frames by sequence number, the oldest evicted by bytes, count and age.
@@ -33,7 +45,9 @@ pub(super) struct Ring {
     after_video: u64,
     max_bytes: usize,
     max_frames: usize,
-    max_age: std::time::Duration,
+    max_age: Duration,
+    /// Payload bytes of all frames that have come.
+    offset: u64,
 }
 
 impl Ring {
@@ -48,6 +62,23 @@ impl Ring {
             max_bytes: limits.ring_bytes,
             max_frames: limits.ring_frames.max(1),
             max_age: ms(limits.ring_ms),
+            offset: 0,
+        }
+    }
+
+    /// Holds no more than `bytes` from the next frame on.
+    pub(super) fn set_max_bytes(&mut self, bytes: usize) {
+        self.max_bytes = bytes;
+    }
+
+    /// What is left to take from `sequence` on.
+    pub(super) fn backlog(&self, sequence: u64, now: Instant) -> Backlog {
+        match self.entry(sequence.max(self.first)) {
+            Some(entry) => Backlog {
+                bytes: self.offset.saturating_sub(entry.offset),
+                age: now.saturating_duration_since(entry.arrived),
+            },
+            None => Backlog::default(),
         }
     }
 
@@ -63,7 +94,10 @@ impl Ring {
         let cost = cost(&frame);
         self.bytes += cost;
         self.total.fetch_add(cost, Ordering::Relaxed);
-        self.entries.push_back(Entry { frame, prelude: keyframe.then(|| prelude.clone()), arrived: now });
+        let offset = self.offset;
+        self.offset += frame.payload.len() as u64;
+        let prelude = keyframe.then(|| prelude.clone());
+        self.entries.push_back(Entry { frame, prelude, arrived: now, offset });
         while self.entries.len() > 1 && self.is_over(now) {
             self.evict_oldest();
         }

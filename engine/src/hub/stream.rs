@@ -2,10 +2,12 @@
 
 use super::ring::{Prelude, Ring};
 use super::timeline::Timeline;
-use super::{EndReason, Hub, Interest, PublishRefusal, PublishRequest, STALLED_AFTER, Takeover};
+use super::{
+    Backlog, EndReason, Hub, Interest, PublishRefusal, PublishRequest, STALLED_AFTER, StartAt, Takeover,
+};
 use crate::Limits;
 use crate::key::StreamKey;
-use crate::limits::as_ms;
+use crate::limits::{as_ms, as_ms_or_none, ms};
 use crate::media::{Frame, FrameKind};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -35,6 +37,37 @@ pub enum StreamState {
     Ended,
 }
 
+/// What the publisher of a stream may decide about its readers, also while it publishes. A new publisher starts with
+/// the default again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamPolicy {
+    /// Where players start; else as the app's policy says.
+    pub start: Option<StartAt>,
+    /// Most payload bytes, from the newest keyframe on, that players start with; where there are more they start at the
+    /// live edge.
+    pub max_start_bytes: Option<u64>,
+    /// How old the next frame of a reader may get, in milliseconds; then it goes on at the newest keyframe, or drops
+    /// video until the next one comes. Counts once a reader has caught up after its start. Else the ring is the limit.
+    pub max_queue_ms: Option<u64>,
+    /// The same for the bytes that a reader has not taken.
+    pub max_queue_bytes: Option<u64>,
+    /// Bytes that the ring holds, where that is less than [`Limits::ring_bytes`](crate::Limits::ring_bytes).
+    pub ring_bytes: Option<usize>,
+}
+
+impl StreamPolicy {
+    /// Whether readers may not fall as far behind as the ring reaches.
+    fn limits_queue(&self) -> bool {
+        self.max_queue_ms.is_some() || self.max_queue_bytes.is_some()
+    }
+
+    pub(super) fn allows(&self, backlog: Backlog) -> bool {
+        self.max_queue_ms.is_none_or(|most| backlog.age <= ms(most))
+            && self.max_queue_bytes.is_none_or(|most| backlog.bytes <= most)
+    }
+}
+
 /// Facts and counters of one stream at one moment.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -62,7 +95,7 @@ pub struct StreamInfo {
     pub timestamp: Option<i64>,
     /// Times a publisher was replaced or returned within the resume window.
     pub resumes: u64,
-    /// Times a subscriber fell off the ring and jumped to the newest keyframe.
+    /// Times a subscriber fell off the ring, or behind what the publisher allows, and jumped to a keyframe.
     pub lags: u64,
     /// Frames that subscribers missed by those jumps.
     pub frames_skipped: u64,
@@ -70,19 +103,14 @@ pub struct StreamInfo {
     pub ring_frames: usize,
     /// Bytes in the ring, a fixed overhead per frame included.
     pub ring_bytes: usize,
+    /// Of these, payload bytes from the newest keyframe on: what a joining player gets first.
+    pub gop_bytes: u64,
     /// Time since the newest media frame.
     #[serde(rename = "silence_ms", serialize_with = "as_ms_or_none")]
     pub silence: Option<Duration>,
     /// Decoder configuration frames and metadata in force.
     #[serde(skip)]
     pub config: Vec<Frame>,
-}
-
-fn as_ms_or_none<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => as_ms(time, serializer),
-        None => serializer.serialize_none(),
-    }
 }
 
 /// Why a publisher lost its right, as a value to watch; `None` while it has it.
@@ -109,6 +137,7 @@ enum Phase {
 pub(super) struct State {
     phase: Phase,
     pub(super) ring: Ring,
+    pub(super) policy: StreamPolicy,
     pub(super) prelude: Prelude,
     timeline: Timeline,
     pub(super) waiters: Waiters,
@@ -131,6 +160,8 @@ struct Counters {
 
 pub(super) struct Stream {
     key: StreamKey,
+    /// What the engine's limits allow to the ring.
+    ring_bytes: usize,
     state: Mutex<State>,
 }
 
@@ -206,6 +237,7 @@ impl Stream {
         let state = State {
             phase: Phase::Idle,
             ring: Ring::new(limits, total),
+            policy: StreamPolicy::default(),
             prelude: Prelude::default(),
             timeline: Timeline::default(),
             waiters: Waiters::default(),
@@ -214,7 +246,7 @@ impl Stream {
             followers: 0,
             counters: Counters::default(),
         };
-        Self { key: key.clone(), state: Mutex::new(state) }
+        Self { key: key.clone(), ring_bytes: limits.ring_bytes, state: Mutex::new(state) }
     }
 
     pub(super) fn key(&self) -> &StreamKey {
@@ -243,6 +275,8 @@ impl Stream {
             }
         }
         let ended = state.install(id, request, now);
+        state.policy = StreamPolicy::default();
+        state.ring.set_max_bytes(self.ring_bytes);
         state.waiters.wake_all();
         Some(Ok(ended))
     }
@@ -261,6 +295,26 @@ impl Stream {
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         Ok(())
+    }
+
+    /// Takes over what publisher `id` decides about readers; nothing where it has lost its right.
+    pub(super) fn set_policy(&self, id: u64, policy: StreamPolicy) {
+        let mut state = self.state.lock();
+        if state.slot(id).is_some() {
+            let bytes = policy.ring_bytes.map_or(self.ring_bytes, |bytes| bytes.min(self.ring_bytes));
+            state.ring.set_max_bytes(bytes);
+            state.policy = policy;
+        }
+    }
+
+    /// What is left to take from `sequence` on.
+    pub(super) fn backlog(&self, sequence: u64) -> Backlog {
+        self.state.lock().ring.backlog(sequence, Instant::now())
+    }
+
+    /// Where the publisher wants players to start.
+    pub(super) fn start(&self) -> Option<StartAt> {
+        self.state.lock().policy.start
     }
 
     /// The publisher is gone without a word: its name is free, subscribers wait for the resume window. True
@@ -378,6 +432,10 @@ impl Stream {
             frames_skipped: counters.skipped,
             ring_frames: state.ring.len(),
             ring_bytes: state.ring.bytes(),
+            gop_bytes: state
+                .ring
+                .newest_keyframe()
+                .map_or(0, |(at, ..)| state.ring.backlog(at, Instant::now()).bytes),
             silence: counters.last_media.map(|at| at.elapsed()),
             config: state.prelude.to_vec(),
         }
@@ -446,6 +504,21 @@ impl State {
             Phase::Ended { reason, at } if cursor >= *at => Some(reason),
             _ => None,
         }
+    }
+
+    /// Whether a reader at `sequence` is farther behind than the publisher allows.
+    pub(super) fn is_too_far(&self, sequence: u64) -> bool {
+        // The clock is read only where it decides: this is asked for every reader and frame.
+        self.policy.limits_queue() && !self.policy.allows(self.ring.backlog(sequence, Instant::now()))
+    }
+
+    /// The newest keyframe, unless too much follows it.
+    pub(super) fn keyframe_to_start_at(&self) -> Option<(u64, i64, Prelude)> {
+        let is_allowed = |sequence| {
+            let bytes = || self.ring.backlog(sequence, Instant::now()).bytes;
+            self.policy.max_start_bytes.is_none_or(|most| bytes() <= most)
+        };
+        self.ring.newest_keyframe().filter(|&(sequence, ..)| is_allowed(sequence))
     }
 
     /// Whether video frames have come.
@@ -594,6 +667,11 @@ impl Publisher {
         self.stream.push(self.id, frame).map_err(why)?;
         self.hub.shed();
         Ok(())
+    }
+
+    /// Decides about readers from now on.
+    pub(crate) fn set_policy(&self, policy: StreamPolicy) {
+        self.stream.set_policy(self.id, policy);
     }
 
     /// Waits until the right to publish is taken away: takeover, kick or shutdown.

@@ -1,7 +1,7 @@
 //! A subscriber: a position in a stream's ring.
 
 use super::feed::{Batch, Feed, Place};
-use super::ring::Prelude;
+use super::ring::{Backlog, Prelude};
 use super::stream::{Registered, State, Stream, WakeFor};
 use super::{EndReason, Hub, SubscribeOptions};
 use crate::limits::ms;
@@ -48,6 +48,10 @@ pub(crate) struct Subscriber {
     pending: Vec<Frame>,
     needs_keyframe: bool,
     has_jumped: bool,
+    /// It has been level since it joined: from then on it may not fall far behind.
+    has_caught_up: bool,
+    /// Frames left out by jumps.
+    skipped: u64,
     joined: Instant,
     lags: Vec<Instant>,
     lag_window: Duration,
@@ -67,6 +71,8 @@ impl Subscriber {
             pending: Vec::new(),
             needs_keyframe: true,
             has_jumped: false,
+            has_caught_up: false,
+            skipped: 0,
             joined: Instant::now(),
             lags: Vec::new(),
         };
@@ -153,6 +159,16 @@ impl Subscriber {
         Ok(out.len() - before)
     }
 
+    /// What it has not taken yet.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.stream.backlog(self.cursor)
+    }
+
+    /// Frames that were left out because it was too slow.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
     /// Whether it has fallen off the ring and jumped, since the last time that this was asked.
     pub(crate) fn take_jump(&mut self) -> bool {
         std::mem::take(&mut self.has_jumped)
@@ -163,7 +179,7 @@ impl Subscriber {
         let stream = self.stream.clone();
         stream.with_state(|state| {
             let keyframe = match self.options.start {
-                StartAt::Keyframe => state.ring.newest_keyframe(),
+                StartAt::Keyframe => state.keyframe_to_start_at(),
                 StartAt::LiveEdge => None,
             };
             self.start_at(state, keyframe);
@@ -196,6 +212,8 @@ impl Subscriber {
         }
         if self.cursor < state.ring.first() {
             self.jump(state)?;
+        } else if self.has_caught_up && state.is_too_far(self.cursor) {
+            self.skip(state);
         }
         let had = out.len();
         let mut bytes = 0;
@@ -207,6 +225,7 @@ impl Subscriber {
                 out.push(frame.clone());
             }
         }
+        self.has_caught_up |= self.cursor == state.ring.head();
         match state.end_at(self.cursor) {
             Some(reason) if out.len() == had => Err(reason.clone()),
             _ => Ok(()),
@@ -234,14 +253,29 @@ impl Subscriber {
         let now = Instant::now();
         self.lags.retain(|&at| now.saturating_duration_since(at) <= self.lag_window);
         self.lags.push(now);
-        self.has_jumped = true;
-        let from = self.cursor;
-        self.start_at(state, state.ring.newest_keyframe());
-        state.count_lag(self.cursor.saturating_sub(from));
+        self.jump_to(state, state.ring.newest_keyframe());
         if self.lags.len() >= self.max_lags as usize {
             return Err(EndReason::Lagging);
         }
         Ok(())
+    }
+
+    /// Too far behind for the stream's publisher: on at a keyframe that is new enough, else at the live edge.
+    fn skip(&mut self, state: &mut State) {
+        let now = Instant::now();
+        let keyframe = state.ring.newest_keyframe().filter(|&(sequence, ..)| {
+            sequence > self.cursor && state.policy.allows(state.ring.backlog(sequence, now))
+        });
+        self.jump_to(state, keyframe);
+    }
+
+    fn jump_to(&mut self, state: &mut State, keyframe: Option<(u64, i64, Prelude)>) {
+        let from = self.cursor;
+        self.has_jumped = true;
+        self.start_at(state, keyframe);
+        let skipped = self.cursor.saturating_sub(from);
+        self.skipped += skipped;
+        state.count_lag(skipped);
     }
 
     /// Video is of no use before the first keyframe after a start or a jump.

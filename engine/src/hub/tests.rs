@@ -398,3 +398,87 @@ async fn configuration_that_a_publisher_piles_up_is_bounded() {
     assert!(bytes <= 1024 * 1024, "{bytes} bytes");
     assert_eq!(config.len(), 64, "frames");
 }
+
+/// A reader that has caught up, then misses two groups of pictures of 400 ms, the second just begun.
+async fn behind(policy: StreamPolicy) -> (Hub, Publisher, Subscriber) {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.set_policy(policy);
+    publisher.push(keyframe(0)).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    assert_eq!(times(&all(&mut subscriber)), [0]);
+    for at in (40..=1000).step_by(40) {
+        advance(Duration::from_millis(40)).await;
+        publisher.push(if at % 400 == 0 { keyframe(at) } else { inter(at) }).unwrap();
+    }
+    (hub, publisher, subscriber)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_behind_what_the_publisher_allows_goes_on_at_a_keyframe_that_is_new_enough() {
+    let policies = [
+        StreamPolicy { max_queue_ms: Some(300), ..Default::default() },
+        StreamPolicy { max_queue_bytes: Some(2_000), ..Default::default() },
+    ];
+    for policy in policies {
+        let (hub, _publisher, mut subscriber) = behind(policy).await;
+        assert_eq!(times(&all(&mut subscriber)), [800, 840, 880, 920, 960, 1000]);
+        let stream = hub.stream(&key()).unwrap();
+        assert_eq!((stream.lags, stream.frames_skipped, subscriber.skipped()), (1, 19, 19));
+        assert!(subscriber.take_jump());
+    }
+    let (_hub, _publisher, mut subscriber) = behind(StreamPolicy::default()).await;
+    assert_eq!(all(&mut subscriber).len(), 25, "without a limit the ring is the limit");
+    assert_eq!(subscriber.skipped(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_keyframe_is_new_enough_a_reader_goes_on_at_the_live_edge() {
+    let policy = StreamPolicy { max_queue_ms: Some(100), ..Default::default() };
+    let (_hub, publisher, mut subscriber) = behind(policy).await;
+    for frame in [inter(1040), audio(1050), keyframe(1200)] {
+        publisher.push(frame).unwrap();
+    }
+    advance(Duration::from_millis(10)).await;
+    assert_eq!(times(&all(&mut subscriber)), [1200]);
+    advance(Duration::from_millis(200)).await;
+    for frame in [inter(1240), audio(1250)] {
+        publisher.push(frame).unwrap();
+    }
+    assert_eq!(times(&all(&mut subscriber)), [1240, 1250], "it has caught up again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_publisher_decides_where_players_start_and_its_successor_anew() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let start = Some(StartAt::LiveEdge);
+    publisher.set_policy(StreamPolicy { start, max_start_bytes: Some(1_500), ..Default::default() });
+    assert_eq!(hub.start(&key()), start);
+    let first_times = || times(&all(&mut hub.subscribe(&key(), SubscribeOptions::default())));
+    for frame in [keyframe(0), inter(40), inter(80)] {
+        publisher.push(frame).unwrap();
+    }
+    assert_eq!(first_times(), [0, 40, 80], "1200 bytes since the keyframe");
+    for at in 3..8 {
+        publisher.push(inter(at * 40)).unwrap();
+    }
+    assert_eq!(first_times(), [0; 0], "1700 bytes since the keyframe");
+    drop(publisher);
+    let _successor = hub.publish(&key(), request()).unwrap();
+    assert_eq!(hub.start(&key()), None);
+    assert_eq!(first_times().len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_publisher_may_make_its_ring_smaller_but_not_larger() {
+    let hub = hub(|limits| limits.ring_bytes = 50_000);
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let bytes = |ring_bytes| {
+        publisher.set_policy(StreamPolicy { ring_bytes: Some(ring_bytes), ..Default::default() });
+        (0..100).for_each(|at| publisher.push(keyframe(at * 40)).unwrap());
+        hub.stream(&key()).unwrap().ring_bytes
+    };
+    assert!((8_000..=10_000).contains(&bytes(10_000)));
+    assert!((40_000..=50_000).contains(&bytes(10_000_000)));
+}

@@ -75,11 +75,27 @@ pub fn without_file_fields(payload: &Bytes) -> Bytes {
 
 /// A number of `onMetaData`, such as `framerate`. `None` where it is missing or no finite number.
 pub fn number(payload: &[u8], field: &str) -> Option<f64> {
-    let properties = Properties::of(payload)?;
-    let property = properties.list.iter().find(|property| property.name == field.as_bytes())?;
-    let mut value = Cursor::at(payload, property.value);
+    let mut value = value_of(payload, field)?;
     let number = (value.u8()? == 0).then(|| value.f64()).flatten()?;
     number.is_finite().then_some(number)
+}
+
+/// A text of `onMetaData`, such as `encoder`. `None` where it is missing, no text or not UTF-8.
+pub fn text<'a>(payload: &'a [u8], field: &str) -> Option<&'a str> {
+    let mut value = value_of(payload, field)?;
+    let length = match value.u8()? {
+        2 => usize::from(value.u16()?),
+        12 => usize::try_from(value.u32()?).ok()?,
+        _ => return None,
+    };
+    std::str::from_utf8(value.take(length)?).ok()
+}
+
+/// Where the value of a field starts, its marker first.
+fn value_of<'a>(payload: &'a [u8], field: &str) -> Option<Cursor<'a>> {
+    let properties = Properties::of(payload)?;
+    let property = properties.list.iter().find(|property| property.name == field.as_bytes())?;
+    Some(Cursor::at(payload, property.value))
 }
 
 fn remove(payload: &Bytes, properties: &Properties<'_>) -> Option<Bytes> {
@@ -245,6 +261,20 @@ mod tests {
         assert_eq!(without_file_fields(&deep), deep);
         let arrays = payload(&[NAME, b"\x03\x00\x01a", &b"\x0a\xff\xff\xff\xff".repeat(100_000)]);
         assert_eq!(without_file_fields(&arrays), arrays);
+    }
+
+    #[test]
+    fn texts_and_numbers_are_read_by_name() {
+        let fields = [("encoder", Value::Text("abc")), ("width", Value::Number(640.0))];
+        let payload = on_metadata(0, &fields).payload;
+        assert_eq!((text(&payload, "encoder"), number(&payload, "width")), (Some("abc"), Some(640.0)));
+        assert_eq!(
+            (text(&payload, "width"), number(&payload, "encoder"), text(&payload, "x")),
+            (None, None, None)
+        );
+        for end in 0..payload.len() {
+            assert_eq!(text(&payload[..end], "encoder"), None, "cut at {end}");
+        }
     }
 
     #[test]

@@ -42,13 +42,18 @@ pub(crate) enum DialStep {
 #[derive(Debug)]
 pub(crate) struct Dialer {
     limits: Limits,
-    roots: OnceCell<Arc<RootCertStore>>,
+    roots: Arc<OnceCell<Arc<RootCertStore>>>,
 }
 
 impl Dialer {
     /// Each step (resolving, one connect, the TLS handshake) may take [`Limits::handshake_timeout_ms`].
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), roots: OnceCell::new() }
+        Self { limits: limits.clone(), roots: Arc::default() }
+    }
+
+    /// One with other limits and the same certificate authorities.
+    pub(crate) fn with_limits(&self, limits: &Limits) -> Self {
+        Self { limits: limits.clone(), roots: self.roots.clone() }
     }
 
     /// Connects, telling `on_step` what it does. Errors name `host:port` and the cause; their kinds are

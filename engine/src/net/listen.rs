@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: i32 = 4096;
@@ -170,6 +170,9 @@ pub(crate) struct Accepted {
 pub(crate) struct Listener {
     socket: TcpListener,
     local: SocketAddr,
+    closed: CancellationToken,
+    /// After the socket, which is dropped first.
+    _closing: DropGuard,
 }
 
 impl Listener {
@@ -192,12 +195,18 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into())?;
         let local = socket.local_addr()?;
-        Ok(Self { socket, local })
+        let closed = CancellationToken::new();
+        Ok(Self { socket, local, _closing: closed.clone().drop_guard(), closed })
     }
 
     /// The address really bound.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Cancelled when the socket is closed and its port is free.
+    pub(crate) fn closed(&self) -> CancellationToken {
+        self.closed.clone()
     }
 
     /// Accepts connections until `shutdown` and runs `serve` on each as a task of its own. Then closes the

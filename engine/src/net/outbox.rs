@@ -116,6 +116,12 @@ impl Outbox {
         self.written
     }
 
+    /// Bytes that wait.
+    pub(crate) fn unwritten(&self) -> u64 {
+        let waiting: usize = self.items.iter().map(Item::len).sum();
+        waiting.saturating_sub(self.skip) as u64
+    }
+
     /// Since when there has been something to write; `None` while empty.
     pub(crate) fn busy_since(&self) -> Option<Instant> {
         self.busy.map(|(since, _)| since)

@@ -438,8 +438,8 @@ fn limit_fault(detail: impl Into<Cow<'static, str>>) -> Fault {
     Fault(ProtocolErrorKind::Limit, detail.into())
 }
 
-/// A message in wire form without copying its payload: type-0 header, payload in [`CHUNK_SIZE_OUT`] chunks with
-/// type-3 headers between them. Stateless, so any player can start at any message.
+/// A message in wire form without copying its payload: type-0 header, payload in chunks with type-3 headers between
+/// them. Stateless, so any player can start at any message.
 #[derive(Debug, Clone)]
 pub struct WireMessage {
     /// The payload, shared with every other user of the frame.
@@ -448,11 +448,12 @@ pub struct WireMessage {
     first_len: u8,
     next: [u8; 5],
     next_len: u8,
+    chunk_size: u32,
 }
 
 impl WireMessage {
-    /// The wire form of a message of `type_id` on chunk stream `csid` (2..=63) and message stream `stream_id`;
-    /// the timestamp is wrapped to 32 bits. Of a payload over 2^24-1 bytes, which no message can have, only so
+    /// The wire form, in [`CHUNK_SIZE_OUT`] chunks, of a message of `type_id` on chunk stream `csid` (2..=63) and
+    /// message stream `stream_id`; the timestamp is wrapped to 32 bits. Of a payload over 2^24-1 bytes, which no message can have, only so
     /// much is sent.
     pub fn new(csid: u8, type_id: u8, stream_id: u32, timestamp: i64, mut payload: Bytes) -> Self {
         debug_assert!((2..64).contains(&csid), "one-byte chunk headers only");
@@ -470,12 +471,24 @@ impl WireMessage {
             first_len: if extended { 16 } else { 12 },
             next: [basic | 0xC0, t0, t1, t2, t3],
             next_len: if extended { 5 } else { 1 },
+            chunk_size: CHUNK_SIZE_OUT as u32,
         }
+    }
+
+    /// The same in chunks of that many bytes, which have been announced to the peer; at least 1.
+    #[must_use]
+    pub fn in_chunks_of(self, chunk_size: u32) -> Self {
+        Self { chunk_size: chunk_size.max(1), ..self }
+    }
+
+    fn chunk_size(&self) -> usize {
+        usize::try_from(self.chunk_size).unwrap_or(usize::MAX)
     }
 
     /// Length on the wire in bytes, all chunk headers included.
     pub fn len(&self) -> usize {
-        let continuations = self.payload.len().saturating_sub(1) / CHUNK_SIZE_OUT;
+        let continuations =
+            self.payload.len().saturating_sub(1).checked_div(self.chunk_size()).unwrap_or_default();
         let headers = continuations.saturating_mul(usize::from(self.next_len));
         self.payload.len().saturating_add(headers).saturating_add(usize::from(self.first_len))
     }
@@ -512,8 +525,8 @@ impl WireMessage {
         let first = self.first.get(..usize::from(self.first_len)).unwrap_or_default();
         let next = self.next.get(..usize::from(self.next_len)).unwrap_or_default();
         let headers = std::iter::once(first).chain(std::iter::repeat(next));
-        let (head, rest) = self.payload.split_at_checked(CHUNK_SIZE_OUT).unwrap_or((&self.payload, &[]));
-        let pieces = std::iter::once(head).chain(rest.chunks(CHUNK_SIZE_OUT));
+        let (head, rest) = self.payload.split_at_checked(self.chunk_size()).unwrap_or((&self.payload, &[]));
+        let pieces = std::iter::once(head).chain(rest.chunks(self.chunk_size()));
         headers.zip(pieces).flat_map(|(header, piece)| [header, piece])
     }
 }

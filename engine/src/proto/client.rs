@@ -84,6 +84,23 @@ pub enum ClientEvent {
     Acknowledged(u64),
 }
 
+/// What a publisher says when it leaves: some servers want one of these, some fail at another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopCommands {
+    /// `FCUnpublish`.
+    pub fc_unpublish: bool,
+    /// `closeStream`.
+    pub close_stream: bool,
+    /// `deleteStream`.
+    pub delete_stream: bool,
+}
+
+impl Default for StopCommands {
+    fn default() -> Self {
+        Self { fc_unpublish: true, close_stream: true, delete_stream: true }
+    }
+}
+
 /// The client side of one connection.
 ///
 /// ```text
@@ -109,6 +126,7 @@ pub struct ClientSession {
     clock: TimestampUnwrapper,
     /// An event that has to wait for the one before it.
     deferred: Option<ClientEvent>,
+    stop_commands: StopCommands,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +171,19 @@ impl ClientSession {
             stream_id: None,
             clock: TimestampUnwrapper::default(),
             deferred: None,
+            stop_commands: StopCommands::default(),
         }
+    }
+
+    /// Chooses what [`Self::close`] says.
+    pub fn set_stop_commands(&mut self, commands: StopCommands) {
+        self.stop_commands = commands;
+    }
+
+    /// Chooses the chunk size that is announced to the server, in place of
+    /// [`CHUNK_SIZE_OUT`](super::chunk::CHUNK_SIZE_OUT): the caller writes its media in such chunks too.
+    pub fn set_chunk_size(&mut self, size: u32) {
+        self.link.set_chunk_size(size);
     }
 
     /// The buffer to append received bytes to.
@@ -182,17 +212,22 @@ impl ClientSession {
     }
 
     /// Writes FCUnpublish, closeStream and deleteStream (publish) or closeStream and deleteStream (play), as far
-    /// as the stream exists. The session is over then: nothing more is read or written.
+    /// as the stream exists and these are chosen. The session is over then: nothing more is read or written.
     pub fn close(&mut self) {
         let state = mem::replace(&mut self.state, State::Over);
         self.deferred = None;
         let Some(stream_id) = self.stream_id.filter(|_| state != State::Over) else { return };
-        if self.options.role == ClientRole::Publish {
+        let StopCommands { fc_unpublish, close_stream, delete_stream } = self.stop_commands;
+        if fc_unpublish && self.options.role == ClientRole::Publish {
             self.send_call("FCUnpublish", transaction::FC_UNPUBLISH);
         }
-        self.link.send_stream_command(stream_id, &command("closeStream", 0.0, Vec::new()));
-        let id = Amf0Value::Number(f64::from(stream_id));
-        self.link.send_command(&command("deleteStream", 0.0, vec![id]));
+        if close_stream {
+            self.link.send_stream_command(stream_id, &command("closeStream", 0.0, Vec::new()));
+        }
+        if delete_stream {
+            let id = Amf0Value::Number(f64::from(stream_id));
+            self.link.send_command(&command("deleteStream", 0.0, vec![id]));
+        }
     }
 
     /// Sends a ping that carries `clock`; not before the handshake is complete.

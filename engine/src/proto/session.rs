@@ -80,7 +80,9 @@ pub(super) struct Link {
     acknowledged: u64,
     /// The highest total that the peer has acknowledged.
     peer_acknowledged: u64,
-    /// Whether our chunk size has been announced.
+    /// Our chunk size.
+    chunk_size: u32,
+    /// Whether it has been announced.
     chunk_size_sent: bool,
 }
 
@@ -109,6 +111,7 @@ impl Link {
             window: WINDOW,
             acknowledged: 0,
             peer_acknowledged: 0,
+            chunk_size: CHUNK_SIZE_OUT as u32,
             chunk_size_sent: false,
         }
     }
@@ -234,10 +237,14 @@ impl Link {
         self.split = Vec::new().into_iter();
     }
 
-    /// Announces [`CHUNK_SIZE_OUT`]; what follows is written with it.
+    /// Chooses our chunk size, before it is announced.
+    pub(super) fn set_chunk_size(&mut self, size: u32) {
+        self.chunk_size = size;
+    }
+
+    /// Announces our chunk size; what follows is written with it.
     pub(super) fn announce_chunk_size(&mut self) {
-        let size = u32::try_from(CHUNK_SIZE_OUT).unwrap_or(u32::MAX);
-        self.send_control(Control::SetChunkSize(size));
+        self.send_control(Control::SetChunkSize(self.chunk_size));
         self.chunk_size_sent = true;
     }
 
@@ -258,7 +265,8 @@ impl Link {
 
     fn write(&mut self, csid: u8, type_id: u8, stream_id: u32, body: Bytes) {
         if self.chunk_size_sent {
-            WireMessage::new(csid, type_id, stream_id, 0, body).encode(&mut self.output);
+            let message = WireMessage::new(csid, type_id, stream_id, 0, body);
+            message.in_chunks_of(self.chunk_size).encode(&mut self.output);
         } else {
             write_default_chunks(&mut self.output, csid, type_id, stream_id, &body);
         }

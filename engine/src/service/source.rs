@@ -2,7 +2,7 @@
 
 use crate::config::PublisherConfig;
 use crate::events::Event;
-use crate::hub::{EndReason, PublishRequest, Publisher};
+use crate::hub::{EndReason, PublishRequest, Publisher, StreamPolicy};
 use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::media::Frame;
@@ -61,6 +61,13 @@ impl LocalPublisher {
     /// Gives a frame to all subscribers; the error says why the right to publish is gone.
     pub(crate) fn push(&self, frame: Frame) -> Result<(), EndReason> {
         self.publisher.as_ref().map_or(Err(EndReason::Unpublished), |publisher| publisher.push(frame))
+    }
+
+    /// Decides about the stream's readers.
+    pub(crate) fn set_policy(&self, policy: StreamPolicy) {
+        if let Some(publisher) = &self.publisher {
+            publisher.set_policy(policy);
+        }
     }
 
     /// Waits until the right to publish is taken away.

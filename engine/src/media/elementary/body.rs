@@ -1,5 +1,6 @@
 //! The bytes before a frame's data: legacy FLV and Enhanced RTMP v2 tag bodies.
 
+use super::BodyForm;
 use crate::media::codec::audio_frame;
 use crate::media::flv::{Codec, FrameType, MAX_TAG_PAYLOAD};
 use crate::media::{Frame, FrameKind};
@@ -27,12 +28,20 @@ type Header = SmallVec<[u8; 16]>;
 impl Body {
     /// Starts a body for `len` bytes of data, which `first` starts with. `None` if it gets longer than a tag, or
     /// there is no way to write the codec as this track.
-    pub(super) fn new(codec: Codec, track: u8, content: Content, len: usize, first: &[u8]) -> Option<Self> {
+    pub(super) fn new(
+        codec: Codec,
+        (track, form): (u8, BodyForm),
+        content: Content,
+        len: usize,
+        first: &[u8],
+    ) -> Option<Self> {
         let kind = codec.kind()?;
-        let header = match legacy(codec, content, first).filter(|_| track == 0) {
-            Some(header) => header,
-            None => enhanced(kind, codec, track, content)?,
-        };
+        let old = legacy(codec, content, first).filter(|_| track == 0);
+        let new = || enhanced(kind, codec, track, content);
+        let header = match form {
+            BodyForm::LegacyFirst => old.or_else(new),
+            BodyForm::Enhanced => new().or(old),
+        }?;
         let total = header.len().checked_add(len).filter(|&total| total <= MAX_TAG_PAYLOAD)?;
         let mut bytes = BytesMut::with_capacity(total);
         bytes.put_slice(&header);
@@ -157,6 +166,7 @@ mod tests {
     use super::*;
 
     fn body(codec: Codec, track: u8, content: Content, data: &[u8]) -> Vec<u8> {
+        let track = (track, BodyForm::LegacyFirst);
         let mut body = Body::new(codec, track, content, data.len(), data).unwrap();
         body.put(data);
         body.finish(0).payload.to_vec()
@@ -206,6 +216,18 @@ mod tests {
     }
 
     #[test]
+    fn where_asked_for_track_0_is_enhanced_too_if_there_is_a_fourcc() {
+        let start = |codec| {
+            let key = frame(FrameType::Key, 0);
+            let body = Body::new(codec, (0, BodyForm::Enhanced), key, 1, b"f").unwrap();
+            body.finish(0).payload.to_vec()
+        };
+        assert_eq!(start(Codec::H264), b"\x93avc1");
+        assert_eq!(start(Codec::Aac), b"\x91mp4a");
+        assert_eq!(start(Codec::G711a), b"\x72", "which has none");
+    }
+
+    #[test]
     fn further_tracks_are_one_track_bodies() {
         let key = frame(FrameType::Key, 0);
         assert_eq!(body(Codec::H264, 2, Content::Configuration, b"c"), b"\x96\x00avc1\x02c");
@@ -213,13 +235,17 @@ mod tests {
         assert_eq!(body(Codec::H264, 2, frame(FrameType::Key, 1), b"f"), b"\x96\x01avc1\x02\0\0\x01f");
         assert_eq!(body(Codec::Aac, 1, Content::Configuration, b"c"), b"\x95\x00mp4a\x01c");
         assert_eq!(body(Codec::Mp3, 1, key, b"f"), b"\x95\x01.mp3\x01f");
-        assert!(Body::new(Codec::G711a, 1, key, 1, b"f").is_none() && !can_write(Codec::G711a, 1));
+        assert!(
+            Body::new(Codec::G711a, (1, BodyForm::LegacyFirst), key, 1, b"f").is_none()
+                && !can_write(Codec::G711a, 1)
+        );
     }
 
     #[test]
     fn a_body_too_long_for_a_tag_is_refused() {
         let key = frame(FrameType::Key, 0);
-        assert!(Body::new(Codec::H264, 0, key, MAX_TAG_PAYLOAD - 4, b"").is_none());
-        assert!(Body::new(Codec::H264, 0, key, usize::MAX, b"").is_none());
+        let first = (0, BodyForm::LegacyFirst);
+        assert!(Body::new(Codec::H264, first, key, MAX_TAG_PAYLOAD - 4, b"").is_none());
+        assert!(Body::new(Codec::H264, first, key, usize::MAX, b"").is_none());
     }
 }

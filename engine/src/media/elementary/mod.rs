@@ -60,6 +60,17 @@ pub enum Format {
     Adts,
 }
 
+/// How a [`Muxer`] writes track 0 of the codecs that FLV has had from the start: H.264, AAC and MP3.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodyForm {
+    /// In the tag bodies that every player knows.
+    #[default]
+    LegacyFirst,
+    /// In those of Enhanced RTMP, with a FourCC.
+    Enhanced,
+}
+
 /// A coded frame, configuration, or data event of one track.
 ///
 /// A track is what [`codec`](Self::codec) is (audio, video or data) and [`track`](Self::track): video track 0 and

@@ -2,7 +2,7 @@
 
 use super::body::can_write;
 use super::track::{FrameList, Track};
-use super::{Batch, Frames, Sample, millis, name};
+use super::{Batch, BodyForm, Frames, Sample, millis, name};
 use crate::media::flv::{Codec, strip_set_data_frame};
 use crate::media::{Frame, FrameKind};
 use crate::{Error, ErrorKind, Result};
@@ -11,18 +11,24 @@ use bytes::Bytes;
 /// Makes the frames of a stream from the samples of its tracks.
 ///
 /// Sequence headers come out before the first frame and whenever a track's configuration changes, in-band
-/// changes included. Track 0 is written in legacy tag bodies where FLV has them (H.264, AAC, MP3, G.711), all
-/// else in Enhanced RTMP ones; further tracks as `OneTrack` multitrack bodies.
+/// changes included. Track 0 is written in legacy tag bodies where FLV has them (H.264, AAC, MP3, G.711) unless
+/// [`BodyForm::Enhanced`] is asked for, all else in Enhanced RTMP ones; further tracks as `OneTrack` multitrack bodies.
 #[derive(Debug, Default)]
 pub struct Muxer {
     /// In the order of their declaration; at most 256 of audio and video each.
     tracks: Vec<Track>,
+    form: BodyForm,
 }
 
 impl Muxer {
     /// A muxer without tracks.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A muxer without tracks that writes them in `form`.
+    pub fn with_form(form: BodyForm) -> Self {
+        Self { tracks: Vec::new(), form }
     }
 
     /// Declares track number `track` of the codec's kind, or declares it anew. Its sequence header comes out
@@ -49,7 +55,7 @@ impl Muxer {
                 if can_write(codec, 0) { "can be written as track 0 only" } else { "cannot be written" };
             return Err(Error::new(ErrorKind::Unsupported, format!("{}: {only}", name(codec, track))));
         }
-        let mut new = Track::new(track, codec);
+        let mut new = Track::new(track, codec, self.form);
         if let Some(extradata) = extradata.filter(|extradata| !extradata.is_empty()) {
             new.configure(extradata)?;
         }

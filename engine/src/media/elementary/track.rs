@@ -4,7 +4,7 @@ use super::adts::{AdtsConfig, AdtsFrames, BadAdts};
 use super::body::{Body, Content};
 use super::nal::{self, Lengths, NalCodec, NalKind};
 use super::parameter_sets::{ParameterSets, with_four_byte_lengths};
-use super::{Format, Sample, millis, name, obu, records, vpx};
+use super::{BodyForm, Format, Sample, millis, name, obu, records, vpx};
 use crate::media::flv::{Codec, FrameType};
 use crate::media::{Frame, FrameKind};
 use crate::{Error, ErrorKind, Result};
@@ -21,6 +21,7 @@ pub(super) type FrameList = SmallVec<[Frame; 2]>;
 pub(super) struct Track {
     number: u8,
     codec: Codec,
+    form: BodyForm,
     /// What the sequence header says.
     record: Option<Bytes>,
     /// The record was made from the stream, and follows it.
@@ -50,9 +51,19 @@ pub(super) struct Times {
 }
 
 impl Track {
-    pub(super) fn new(number: u8, codec: Codec) -> Self {
+    pub(super) fn new(number: u8, codec: Codec, form: BodyForm) -> Self {
         let nal = NalCodec::of(codec).map(NalState::new);
-        Self { number, codec, record: None, derived: false, due: true, announced: None, nal, adts: None }
+        Self {
+            number,
+            codec,
+            form,
+            record: None,
+            derived: false,
+            due: true,
+            announced: None,
+            nal,
+            adts: None,
+        }
     }
 
     /// The same track declared anew as `track`: its header is due if it differs from the last one here. After
@@ -97,6 +108,10 @@ impl Track {
         Ok(())
     }
 
+    fn place(&self) -> (u8, BodyForm) {
+        (self.number, self.form)
+    }
+
     fn set_record(&mut self, record: Option<Bytes>) {
         self.due |= self.record != record;
         self.record = record;
@@ -108,7 +123,7 @@ impl Track {
             return None;
         }
         let record = self.record.as_ref().filter(|_| records::is_needed(self.codec))?;
-        let mut body = Body::new(self.codec, self.number, Content::Configuration, record.len(), record)?;
+        let mut body = Body::new(self.codec, self.place(), Content::Configuration, record.len(), record)?;
         body.put(record);
         let frame = body.finish(timestamp);
         self.due = false;
@@ -322,7 +337,7 @@ impl Track {
         if self.record.is_none() && records::is_needed(self.codec) {
             return Err(self.error(ErrorKind::State, self.advice()));
         }
-        Body::new(self.codec, self.number, content, len, first).ok_or_else(|| {
+        Body::new(self.codec, self.place(), content, len, first).ok_or_else(|| {
             self.error(ErrorKind::Limit, format_args!("{len} bytes are too long for an FLV tag"))
         })
     }

@@ -529,6 +529,23 @@ fn written_message_is_read_back_at_every_length_around_a_chunk() {
     }
 }
 
+#[test]
+fn a_message_in_chunks_of_another_size_is_read_back_with_that_size() {
+    for size in [1, 128, 4_096, 1_000_000] {
+        let payload = Bytes::from(bytes(10_000, 3));
+        let message = WireMessage::new(csid::VIDEO, VIDEO, 1, 0xFF_FFFF, payload.clone()).in_chunks_of(size);
+        let out = wire(&message);
+        assert_eq!(out.len(), message.len());
+        let mut reader = ChunkReader::new(&Limits { min_chunk_size: 1, ..Limits::default() });
+        reader.grant();
+        let mut input = BytesMut::from(&set_chunk_size(size)[..]);
+        input.unsplit(out);
+        let (messages, error) = drain(&mut reader, &mut input);
+        assert_eq!((messages.len(), error), (1, None), "chunks of {size}");
+        assert_eq!(messages[0].payload, payload);
+    }
+}
+
 fn concat(slices: &[IoSlice<'_>]) -> Vec<u8> {
     slices.iter().flat_map(|s| s.iter().copied()).collect()
 }

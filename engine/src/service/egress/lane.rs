@@ -4,13 +4,14 @@ use super::player::{Driver, Player};
 use super::{Member, Shard, WireBatch};
 use crate::hub::{EndReason, Place};
 use crate::net::{Outbox, Sink};
-use crate::sessions::{CountTraffic, Traffic};
+use crate::sessions::{Measured, Queue, Traffic};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A connection's output. Whoever holds the lock writes whole messages in order.
@@ -189,10 +190,27 @@ impl<W: Sink> Output<W> {
     }
 }
 
-impl<W: Sink> CountTraffic for Lane<W> {
+impl<W: Sink> Measured for Lane<W> {
     fn traffic(&self) -> Traffic {
         let output = self.lock();
         Traffic { received: output.received, sent: output.outbox.written() }
+    }
+
+    fn queue(&self) -> Queue {
+        let output = self.lock();
+        let backlogs = output.players.iter().map(Player::backlog);
+        let waiting = backlogs.fold(Queue::default(), |queue, backlog| Queue {
+            age: queue.age.max(backlog.age),
+            bytes: queue.bytes + backlog.bytes,
+            ..queue
+        });
+        let unwritten = output.outbox.busy_since().map_or(Duration::ZERO, |since| since.elapsed());
+        Queue {
+            age: waiting.age.max(unwritten),
+            bytes: waiting.bytes + output.outbox.unwritten(),
+            is_empty: waiting.bytes == 0 && output.outbox.is_empty(),
+            skipped: output.players.iter().map(Player::skipped).sum(),
+        }
     }
 }
 

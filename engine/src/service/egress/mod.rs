@@ -13,7 +13,7 @@ mod lane;
 mod player;
 
 pub(crate) use lane::Lane;
-pub(crate) use player::{Destination, Player};
+pub(crate) use player::{Clock, Destination, Player};
 
 use super::Core;
 use crate::config::Flush;

@@ -2,13 +2,14 @@
 //! asked.
 
 use super::{Member, Shard, ShardHandle, USUAL_STREAM, WireBatch, wire_form};
-use crate::hub::{EndReason, Place, Subscriber};
+use crate::hub::{Backlog, EndReason, Place, Subscriber};
 use crate::key::StreamKey;
 use crate::media::{Frame, FrameKind};
 use crate::net::Outbox;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// `@setDataFrame` as an AMF0 string: makes servers keep the metadata for later players.
@@ -22,13 +23,24 @@ pub(crate) enum Destination {
     /// A player.
     Player,
     /// A server, to which we publish.
-    Server,
+    Server(Clock),
+}
+
+/// The times that a server gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The stream's own.
+    Stream,
+    /// What it gets first has time 0.
+    FromZero,
 }
 
 /// An accepted `play`, or a granted `publish` of our own.
 pub(crate) struct Player {
     pub(crate) stream_id: u32,
     destination: Destination,
+    /// Its own chunk size, where it has one.
+    chunk_size: Option<u32>,
     subscriber: Subscriber,
     paused: bool,
     wants_audio: bool,
@@ -37,8 +49,11 @@ pub(crate) struct Player {
     newest: [Option<i64>; 3],
     /// What [`Self::newest`] was at the last return to the live point: nothing is sent twice.
     sent_before: [Option<i64>; 3],
+    /// Time of the first frame sent.
+    first: Option<i64>,
     bytes_sent: u64,
     frames_sent: u64,
+    since: Instant,
     /// Who writes to it while it is level.
     shard: ShardHandle,
     driver: Driver,
@@ -65,6 +80,7 @@ impl Player {
         Self {
             stream_id,
             destination,
+            chunk_size: None,
             frames_sent: 0,
             subscriber,
             paused: false,
@@ -72,11 +88,18 @@ impl Player {
             wants_video: true,
             newest: [None; 3],
             sent_before: [None; 3],
+            first: None,
             bytes_sent: 0,
+            since: Instant::now(),
             shard,
             driver: Driver::Connection,
             is_listed: false,
         }
+    }
+
+    /// Writes in chunks of that many bytes, which have been announced to the peer.
+    pub(crate) fn set_chunk_size(&mut self, size: u32) {
+        self.chunk_size = Some(size);
     }
 
     pub(super) fn driver(&self) -> Driver {
@@ -107,7 +130,10 @@ impl Player {
     /// It gets every frame as it is, on the usual message stream.
     fn is_plain(&self) -> bool {
         let wants_all = self.wants_audio && self.wants_video && !self.paused;
-        wants_all && self.stream_id == USUAL_STREAM && self.sent_before == [None; 3]
+        let is_usual = self.stream_id == USUAL_STREAM
+            && self.destination != Destination::Server(Clock::FromZero)
+            && self.chunk_size.is_none();
+        wants_all && is_usual && self.sent_before == [None; 3]
     }
 
     pub(super) fn is_listed_by(&self, shard: &Shard) -> bool {
@@ -116,7 +142,7 @@ impl Player {
 
     /// Where the player stands to a batch of the shard; where it is [`Place::At`] it has taken it.
     pub(super) fn step_over(&mut self, batch: &WireBatch) -> Place {
-        if self.destination == Destination::Server && batch.has_data {
+        if self.destination != Destination::Player && batch.has_data {
             return Place::Elsewhere;
         }
         let place = self.subscriber.step_over(&batch.batch);
@@ -150,6 +176,21 @@ impl Player {
     /// Frames put on the way so far.
     pub(crate) fn frames_sent(&self) -> u64 {
         self.frames_sent
+    }
+
+    /// Time since it was let in.
+    pub(crate) fn played(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Frames that it missed because it was too slow.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.subscriber.skipped()
+    }
+
+    /// Frames that have not been handed to the connection yet.
+    pub(super) fn backlog(&self) -> Backlog {
+        self.subscriber.backlog()
     }
 
     /// Holds media back, or goes on at the live point.
@@ -214,13 +255,29 @@ impl Player {
             *newest = Some(timestamp);
         }
         let payload = match (self.destination, frame.kind) {
-            (Destination::Server, FrameKind::Data) => as_published(frame.payload),
+            (Destination::Server(_), FrameKind::Data) => as_published(frame.payload),
             _ => frame.payload,
         };
-        let message = wire_form(&Frame { timestamp, payload, ..frame }, self.stream_id);
+        let timestamp = self.place(timestamp);
+        let mut message = wire_form(&Frame { timestamp, payload, ..frame }, self.stream_id);
+        if let Some(size) = self.chunk_size {
+            message = message.in_chunks_of(size);
+        }
         self.frames_sent += 1;
         self.bytes_sent += message.len() as u64;
         outbox.push(message);
+    }
+
+    /// A time of the stream as the destination is to get it.
+    fn place(&mut self, timestamp: i64) -> i64 {
+        match self.destination {
+            Destination::Player | Destination::Server(Clock::Stream) => timestamp,
+            Destination::Server(Clock::FromZero) => {
+                let first = *self.first.get_or_insert(timestamp);
+                // The other track's first frame may be a little earlier.
+                timestamp.saturating_sub(first).max(0)
+            }
+        }
     }
 }
 

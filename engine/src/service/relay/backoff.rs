@@ -10,6 +10,8 @@
 //! Jitter shortens the first kind (a target that listens again must see us within 1 s) and lengthens the second
 //! (a server that refuses must not be asked more than 12 times a minute).
 
+use crate::config::RetryTimes;
+use crate::limits::ms;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -82,6 +84,13 @@ impl Backoff {
             *self = Self::default();
         }
     }
+}
+
+/// The wait after failure number `doublings` (from 0) of a target with times of its own; jitter lengthens it.
+pub(crate) fn doubled(times: RetryTimes, doublings: u32, jitter: f64) -> Duration {
+    let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
+    let wait = ms(times.min_ms.saturating_mul(factor).min(times.max_ms));
+    wait.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0)).min(ms(times.max_ms.max(times.min_ms)))
 }
 
 #[cfg(test)]

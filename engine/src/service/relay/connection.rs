@@ -9,14 +9,14 @@ use crate::net::{Conn, Sink, read};
 use crate::proto::amf0::Amf0Value;
 use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession, HOPS_KEY};
 use crate::service::egress::{Lane, Player};
-use crate::sessions::CountTraffic;
+use crate::sessions::Measured;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::AsyncRead;
@@ -36,6 +36,8 @@ pub(super) struct Established<'a> {
     pub(super) connection: Connection<'a>,
     /// The message stream to publish on; 0 when playing.
     pub(super) stream_id: u32,
+    /// The chunk size that was announced, where it is not the usual one.
+    pub(super) chunk_size: Option<u32>,
     /// The engines that the server says the stream has passed, itself included; empty from other software.
     pub(super) hops: Vec<String>,
 }
@@ -58,9 +60,18 @@ pub(super) async fn establish<'a>(
             role,
             hops: hops.clone(),
         };
-        let mut connection = Connection::new(relay, conn, ClientSession::new(options, relay.limits()));
+        let mut session = ClientSession::new(options, &relay.limits());
+        let tuning = relay.tuning();
+        session.set_stop_commands(tuning.stop_commands);
+        let chunk_size = tuning.chunk_size.filter(|_| role == ClientRole::Publish);
+        if let Some(size) = chunk_size {
+            session.set_chunk_size(size);
+        }
+        let mut connection = Connection::new(relay, conn, session);
         match connection.request().await? {
-            Answer::Granted { stream_id, hops } => return Ok(Established { connection, stream_id, hops }),
+            Answer::Granted { stream_id, hops } => {
+                return Ok(Established { connection, stream_id, hops, chunk_size });
+            }
             Answer::ConnectRefused { description, .. } if auth.refused(url, &description, &nonce()) => {}
             Answer::ConnectRefused { code, description } | Answer::StreamRefused { code, description } => {
                 return Err(Broken::refused(url, &code, &description));
@@ -86,9 +97,16 @@ pub(super) struct Connection<'a> {
     /// The writing half, with the stream that goes out, if any.
     lane: Arc<Lane<Box<dyn Sink>>>,
     session: ClientSession,
-    /// Bytes and frames sent that are in the relay's counters already.
-    counted: (u64, u64),
+    counted: Counted,
     acks: Acks,
+}
+
+/// What of a connection is in its relay's counters already.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    bytes: u64,
+    frames: u64,
+    skipped: u64,
 }
 
 impl<'a> Connection<'a> {
@@ -96,7 +114,9 @@ impl<'a> Connection<'a> {
         let peer = conn.peer();
         let (reader, writer) = conn.into_boxed_halves();
         let lane = Arc::new(Lane::new(writer));
-        Self { relay, peer, reader, lane, session, counted: (0, 0), acks: Acks::default() }
+        let output: Weak<Lane<Box<dyn Sink>>> = Arc::downgrade(&lane);
+        relay.set_output(output);
+        Self { relay, peer, reader, lane, session, counted: Counted::default(), acks: Acks::default() }
     }
 
     /// Goes through handshake and commands up to the answer, each phase within its deadline.
@@ -189,7 +209,7 @@ impl<'a> Connection<'a> {
             return Poll::Pending;
         }
         let index = ready!(output.poll_ready(cx));
-        Poll::Ready(Ok(output.fill(index, self.relay.limits().player_batch)))
+        Poll::Ready(Ok(output.fill(index, self.relay.core.config.limits.player_batch)))
     }
 
     fn prepare(&mut self) {
@@ -222,17 +242,24 @@ impl<'a> Connection<'a> {
 
     /// Brings the relay's counters up to date.
     pub(super) fn count_sent(&mut self) {
-        let (bytes, frames) = {
+        let now = {
             let output = self.lane.lock();
-            (output.outbox.written(), output.players.iter().map(Player::frames_sent).sum())
+            let sum = |count: fn(&Player) -> u64| output.players.iter().map(count).sum();
+            Counted {
+                bytes: output.outbox.written(),
+                frames: sum(Player::frames_sent),
+                skipped: sum(Player::skipped),
+            }
         };
-        add(&self.relay.counters.bytes_sent, bytes - self.counted.0);
-        add(&self.relay.counters.frames, frames - self.counted.1);
-        if frames > self.counted.1 {
+        let (counters, before) = (&self.relay.counters, self.counted);
+        add(&counters.bytes_sent, now.bytes - before.bytes);
+        add(&counters.frames, now.frames - before.frames);
+        add(&counters.skipped, now.skipped - before.skipped);
+        if now.frames > before.frames {
             self.relay.recovered();
         }
-        self.counted = (bytes, frames);
-        self.acks.written(bytes, Instant::now());
+        self.counted = now;
+        self.acks.written(now.bytes, Instant::now());
     }
 
     fn broken_by(&self, error: io::Error) -> Broken {

@@ -15,7 +15,7 @@ mod tests;
 
 pub use status::{RelayDirection, RelayState, RelayStatus};
 
-use crate::config::{PullConfig, PushConfig};
+use crate::config::{PullConfig, PushConfig, PushTuning};
 use crate::events::Id;
 use crate::key::StreamKey;
 use crate::net::Dialer;
@@ -77,21 +77,29 @@ impl Relays {
 
     /// Pushes a local stream whenever it is live.
     pub(crate) fn push(&self, config: PushConfig) -> Id {
-        let (stream, url) = (config.stream.clone(), config.url.clone());
-        self.add(RelayDirection::Push, stream, url, Job::Push(config))
+        let (stream, url, tuning) = (config.stream.clone(), config.url.clone(), config.tuning.clone());
+        self.add(RelayDirection::Push, stream, url, tuning, Job::Push(config))
     }
 
     /// Pulls a remote stream, always or while somebody watches.
     pub(crate) fn pull(&self, config: PullConfig) -> Id {
         let (stream, url) = (config.stream.clone(), config.url.clone());
-        self.add(RelayDirection::Pull, stream, url, Job::Pull(config))
+        self.add(RelayDirection::Pull, stream, url, PushTuning::default(), Job::Pull(config))
     }
 
-    fn add(&self, direction: RelayDirection, stream: StreamKey, url: RtmpUrl, job: Job) -> Id {
+    fn add(
+        &self,
+        direction: RelayDirection,
+        stream: StreamKey,
+        url: RtmpUrl,
+        tuning: PushTuning,
+        job: Job,
+    ) -> Id {
         if let Some(warning) = url.warning() {
             tracing::warn!(%url, "{warning}");
         }
         let relay = Arc::new(Relay::new(&self.core, &self.dialer, direction, stream, url));
+        relay.set_tuning(tuning);
         let stop = self.core.draining.child_token();
         let guard = guard(relay.clone(), job.clone(), stop.clone());
         let task = Some(self.core.tasks.spawn_on(guard, &self.runtime));
@@ -105,6 +113,17 @@ impl Relays {
     pub(crate) fn remove(&self, id: Id) -> Result<()> {
         let entry = self.entries.lock().remove(&id).ok_or_else(|| unknown(id))?;
         entry.stop.cancel();
+        Ok(())
+    }
+
+    /// Changes how a push connects and waits, from its next step on; a connection that stands is kept.
+    pub(crate) fn tune(&self, id: Id, tuning: PushTuning) -> Result<()> {
+        let entries = self.entries.lock();
+        let entry = entries.get(&id).ok_or_else(|| unknown(id))?;
+        match entry.job {
+            Job::Push(_) => entry.relay.set_tuning(tuning),
+            Job::Pull(_) => return Err(Error::new(ErrorKind::State, format!("relay {id}: it is a pull"))),
+        }
         Ok(())
     }
 

@@ -51,7 +51,7 @@ pub(super) async fn run(relay: &Relay, config: &PullConfig, stop: &CancellationT
         };
         relay.note(&broken);
         let Some(wait) = retry.wait_after(&broken) else { return relay.enter(RelayState::Failed) };
-        relay.enter(RelayState::BackingOff);
+        relay.back_off(wait);
         if stop.run_until_cancelled(audience.wait_for_retry(wait)).await.is_none() {
             break;
         }

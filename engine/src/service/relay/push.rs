@@ -9,7 +9,7 @@ use crate::config::PushConfig;
 use crate::hub::{EndReason, Interest, StartAt, StreamState, SubscribeOptions, Subscriber};
 use crate::limits::ms;
 use crate::proto::client::{ClientEvent, ClientRole};
-use crate::service::egress::{Destination, Player};
+use crate::service::egress::{Clock, Destination, Player};
 use crate::url::RtmpUrl;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// How often a connection is looked at: its counters are no older than this, and a changed limit holds as soon.
+const WATCHDOG: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// Why pushing came to an orderly end.
 enum Over {
@@ -46,8 +49,9 @@ pub(super) async fn run(relay: &Relay, config: &PushConfig, stop: &CancellationT
             }
         };
         relay.note(&broken);
-        let Some(wait) = retry.wait_after(&broken) else { return relay.enter(RelayState::Failed) };
-        relay.enter(RelayState::BackingOff);
+        let wait = retry.wait_by(&relay.tuning(), &broken);
+        let Some(wait) = wait else { return relay.enter(RelayState::Failed) };
+        relay.back_off(wait);
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             break;
         }
@@ -87,16 +91,22 @@ async fn push_once(
     add(&relay.counters.attempts, 1);
     let started = Instant::now();
     let hops = onward_hops(relay)?;
-    let establish = establish(relay, url, ClientRole::Publish, hops);
+    let establish =
+        within(relay.tuning().connect_timeout_ms, establish(relay, url, ClientRole::Publish, hops));
     let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Over::Stopped) };
-    let Established { mut connection, stream_id, .. } = established?;
+    let Established { mut connection, stream_id, chunk_size, .. } = established?;
     let granted = Instant::now();
-    relay.enter(RelayState::Publishing);
-    tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay push publishes");
     if started.elapsed() > FRESH {
         subscriber.rejoin();
     }
-    connection.send(outgoing(relay, stream_id, subscriber)?);
+    // First, so that a relay that publishes also shows what it has yet to send.
+    let mut player = outgoing(relay, stream_id, subscriber)?;
+    if let Some(size) = chunk_size {
+        player.set_chunk_size(size);
+    }
+    connection.send(player);
+    relay.enter(RelayState::Publishing);
+    tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay push publishes");
     let result = feed(relay, url, &mut connection, stop).await;
     retry.granted(granted.elapsed());
     if result.is_ok() {
@@ -112,7 +122,21 @@ fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Pla
         return Err(Broken::held_back(ErrorKind::NotFound, format!("local stream {stream}: no such app")));
     };
     let shard = core.egress.shard(core, stream, app.flush_for(None), subscriber.feed());
-    Ok(Player::new(stream_id, Destination::Server, subscriber, shard))
+    let clock = match relay.tuning().from_zero {
+        true => Clock::FromZero,
+        false => Clock::Stream,
+    };
+    Ok(Player::new(stream_id, Destination::Server(clock), subscriber, shard))
+}
+
+/// An attempt in no more than its time, where it has one.
+async fn within<T>(
+    limit_ms: Option<u64>,
+    attempt: impl Future<Output = Result<T, Broken>>,
+) -> Result<T, Broken> {
+    let Some(limit) = limit_ms else { return attempt.await };
+    let late = |_| Broken::lost(ErrorKind::Timeout, format!("connecting took longer than {limit} ms"));
+    tokio::time::timeout(ms(limit), attempt).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
 }
 
 /// The engines that the stream has passed, this one last; an error where they are too many.
@@ -134,7 +158,7 @@ async fn feed(
     stop: &CancellationToken,
 ) -> Result<Over, Broken> {
     let limits = relay.limits();
-    let mut watchdog = interval((ms(limits.write_timeout_ms) / 20).max(Duration::from_millis(10)));
+    let mut watchdog = interval((ms(limits.write_timeout_ms) / 20).clamp(WATCHDOG.0, WATCHDOG.1));
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         while let Some(event) = connection.poll_event()? {

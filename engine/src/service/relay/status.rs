@@ -119,6 +119,17 @@ pub struct RelayStatus {
     pub bytes_received: u64,
     /// Media messages sent (push) or received (pull), over all connections.
     pub frames: u64,
+    /// Frames that the target of a push missed because it was too slow, over all connections.
+    pub frames_dropped: u64,
+    /// Time since the oldest frame came that has not been written to the target of a push, in milliseconds.
+    pub queue_ms: u64,
+    /// Bytes that have not been written to it, payload bytes as far as they are not in wire form; 0 also without a
+    /// connection.
+    pub queue_bytes: u64,
+    /// Time since the peer granted the stream, in milliseconds; `None` without a connection.
+    pub connected_ms: Option<u64>,
+    /// Time until the next attempt, in milliseconds, while backing off.
+    pub retry_in_ms: Option<u64>,
 }
 
 fn kind_as_text<S: serde::Serializer>(kind: &Option<ErrorKind>, serializer: S) -> Result<S::Ok, S::Error> {

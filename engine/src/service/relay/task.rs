@@ -1,18 +1,20 @@
 //! One relay as its task and its observers share it: state, counters, and when to try again.
 
 use super::OnRefusal;
-use super::backoff::{Backoff, Failure, STABLE};
+use super::backoff::{self, Backoff, Failure, STABLE};
 use super::status::{RelayDirection, RelayState, RelayStatus};
+use crate::config::PushTuning;
 use crate::events::{Event, Id};
 use crate::key::{Printable, StreamKey};
 use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
 use crate::proto::ProtocolError;
 use crate::service::Core;
+use crate::sessions::{Measured, Queue};
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Limits};
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,6 +28,9 @@ pub(super) struct Relay {
     pub(super) dialer: Arc<Dialer>,
     pub(super) counters: Counters,
     condition: Mutex<Condition>,
+    tuning: Mutex<PushTuning>,
+    /// The writing half of the newest connection.
+    output: Mutex<Option<Weak<dyn Measured>>>,
 }
 
 /// Running totals over all connections of a relay.
@@ -37,6 +42,12 @@ pub(super) struct Counters {
     pub(super) bytes_acknowledged: AtomicU64,
     pub(super) bytes_received: AtomicU64,
     pub(super) frames: AtomicU64,
+    /// Frames that the target missed because it was too slow, over all connections.
+    pub(super) skipped: AtomicU64,
+}
+
+fn as_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn add(counter: &AtomicU64, amount: u64) {
@@ -47,6 +58,10 @@ struct Condition {
     state: RelayState,
     since: Instant,
     last_error: Option<(ErrorKind, String)>,
+    /// When the peer granted the stream, while it does.
+    granted: Option<Instant>,
+    /// When the next attempt begins, while backing off.
+    retry_at: Option<Instant>,
 }
 
 impl Relay {
@@ -69,12 +84,44 @@ impl Relay {
                 state: RelayState::Idle,
                 since: Instant::now(),
                 last_error: None,
+                granted: None,
+                retry_at: None,
             }),
+            tuning: Mutex::default(),
+            output: Mutex::default(),
         }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.core.config.limits
+    /// What is asked for this relay alone.
+    pub(super) fn tuning(&self) -> PushTuning {
+        self.tuning.lock().clone()
+    }
+
+    pub(super) fn set_tuning(&self, tuning: PushTuning) {
+        *self.tuning.lock() = tuning;
+    }
+
+    /// Names the writing half of the connection that has been opened.
+    pub(super) fn set_output(&self, output: Weak<dyn Measured>) {
+        *self.output.lock() = Some(output);
+    }
+
+    /// The engine's limits with what is asked for this relay.
+    pub(super) fn limits(&self) -> Limits {
+        let tuning = self.tuning.lock();
+        let mut limits = self.core.config.limits.clone();
+        if let Some(timeout) = tuning.connect_timeout_ms {
+            limits.handshake_timeout_ms = timeout;
+            limits.command_timeout_ms = timeout;
+        }
+        limits.write_timeout_ms = tuning.write_timeout_ms.unwrap_or(limits.write_timeout_ms);
+        limits
+    }
+
+    /// Waits for the next attempt.
+    pub(super) fn back_off(&self, wait: Duration) {
+        self.condition.lock().retry_at = Some(Instant::now() + wait);
+        self.enter(RelayState::BackingOff);
     }
 
     /// Goes to `state` and tells who watches; nothing happens where it is there already.
@@ -84,8 +131,11 @@ impl Relay {
             if condition.state == state {
                 return;
             }
+            let now = Instant::now();
             condition.state = state;
-            condition.since = Instant::now();
+            condition.since = now;
+            condition.granted = state.is_established().then(|| condition.granted.unwrap_or(now));
+            condition.retry_at = condition.retry_at.filter(|_| state == RelayState::BackingOff);
         }
         self.core.events.emit(Event::Relay(self.status()));
     }
@@ -107,6 +157,8 @@ impl Relay {
     }
 
     pub(super) fn status(&self) -> RelayStatus {
+        let output = self.output.lock().as_ref().and_then(Weak::upgrade);
+        let queue = output.map_or_else(Queue::default, |output| output.queue());
         let condition = self.condition.lock();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (last_error_kind, last_error) = condition.last_error.clone().unzip();
@@ -116,7 +168,7 @@ impl Relay {
             stream: self.stream.clone(),
             url: self.url.clone(),
             state: condition.state,
-            since_ms: u64::try_from(condition.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            since_ms: as_ms(condition.since.elapsed()),
             last_error,
             last_error_kind,
             attempts: read(&self.counters.attempts),
@@ -125,12 +177,18 @@ impl Relay {
             bytes_acknowledged: read(&self.counters.bytes_acknowledged),
             bytes_received: read(&self.counters.bytes_received),
             frames: read(&self.counters.frames),
+            frames_dropped: read(&self.counters.skipped),
+            queue_ms: as_ms(queue.age),
+            queue_bytes: queue.bytes,
+            connected_ms: condition.granted.map(|at| as_ms(at.elapsed())),
+            retry_in_ms: condition.retry_at.map(|at| as_ms(at.saturating_duration_since(Instant::now()))),
         }
     }
 
     /// Opens a connection to the host of `url`, which is looked up anew each time.
     pub(super) async fn dial(&self, url: &RtmpUrl) -> Result<crate::net::Conn, Broken> {
-        let tls = &self.core.config.tls;
+        let own = self.tuning().tls;
+        let tls = own.as_ref().unwrap_or(&self.core.config.tls);
         let verify = match tls.danger_accept_invalid_certs {
             true => Verify::DangerAcceptAny,
             false => Verify::Full,
@@ -146,7 +204,7 @@ impl Relay {
                 DialStep::Connecting(_) | DialStep::Securing(_) => RelayState::Connecting,
             });
         };
-        Ok(self.dialer.dial(&options, on_step).await?)
+        Ok(self.dialer.with_limits(&self.limits()).dial(&options, on_step).await?)
     }
 }
 
@@ -202,16 +260,21 @@ pub(super) struct Retry {
     /// Whether the stream has flowed for a while before: a refusal then is taken to be passing. Servers that look
     /// at the key only after their first answer refuse earlier.
     has_flowed: bool,
+    /// Attempts that have failed one after the other.
+    failures: u32,
 }
 
 impl Retry {
     pub(super) fn new(on_refusal: OnRefusal) -> Self {
-        Self { backoff: Backoff::default(), on_refusal, has_flowed: false }
+        Self { backoff: Backoff::default(), on_refusal, has_flowed: false, failures: 0 }
     }
 
     /// The peer had granted the stream, and it flowed for `lasted`.
     pub(super) fn granted(&mut self, lasted: Duration) {
-        self.has_flowed |= lasted >= STABLE;
+        if lasted >= STABLE {
+            self.has_flowed = true;
+            self.failures = 0;
+        }
         self.backoff.flowed(lasted);
     }
 
@@ -222,11 +285,43 @@ impl Retry {
         }
         Some(self.backoff.after(broken.failure, Instant::now(), rand::random()))
     }
+
+    /// [`Self::wait_after`] as asked for one target.
+    pub(super) fn wait_by(&mut self, tuning: &PushTuning, broken: &Broken) -> Option<Duration> {
+        let doublings = self.failures;
+        self.failures = self.failures.saturating_add(1);
+        if tuning.max_retries.is_some_and(|most| doublings >= most) {
+            return None;
+        }
+        let usual = self.wait_after(broken)?;
+        Some(tuning.retry.map_or(usual, |times| backoff::doubled(times, doublings, rand::random())))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RetryTimes;
+
+    #[test]
+    fn a_target_with_times_of_its_own_is_tried_by_them_and_given_up_after_so_many_failures() {
+        let retry_times = RetryTimes { min_ms: 100, max_ms: 500 };
+        let tuning = PushTuning { retry: Some(retry_times), max_retries: Some(4), ..Default::default() };
+        let mut retry = Retry::new(OnRefusal::Retry);
+        let mut waits = |count| -> Vec<_> {
+            let broken = Broken::lost(ErrorKind::Refused, "refused");
+            (0..count).map(|_| retry.wait_by(&tuning, &broken).map(as_ms)).collect()
+        };
+        let seen = waits(5);
+        for (wait, least) in seen.iter().zip([100, 200, 400, 500]) {
+            let wait = wait.unwrap();
+            assert!(wait >= least && wait <= (least + least / 5).min(500), "{seen:?}");
+        }
+        assert_eq!(seen[4], None);
+        retry.granted(STABLE);
+        let broken = Broken::lost(ErrorKind::Reset, "gone");
+        assert!(retry.wait_by(&tuning, &broken).is_some(), "the stream has flowed: the count starts anew");
+    }
 
     #[test]
     fn f30_a_refusal_is_final_only_where_asked_for_and_before_the_stream_has_flowed() {

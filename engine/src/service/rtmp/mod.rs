@@ -126,6 +126,8 @@ struct Connection<R, W> {
     /// Since when nothing has been published or played; `None` during the handshake and while there is.
     idle_since: Option<Instant>,
     next_ping: Instant,
+    /// When the ping was sent that has not been answered yet.
+    pinged: Option<Instant>,
     /// Whose turn it is when several things have happened.
     reads_first: bool,
     /// The place among the connections that have not been granted anything.
@@ -195,6 +197,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             since,
             idle_since: None,
             next_ping: since,
+            pinged: None,
             reads_first: false,
             ungranted,
         }
@@ -336,7 +339,11 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 self.with_player(stream_id, |player| player.receive(kind, wanted));
                 Ok(())
             }
-            ServerEvent::Acknowledged(_) | ServerEvent::Pong(_) => Ok(()),
+            ServerEvent::Pong(clock) => {
+                self.on_pong(clock);
+                Ok(())
+            }
+            ServerEvent::Acknowledged(_) => Ok(()),
         }
     }
 
@@ -421,10 +428,24 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     fn ping(&mut self, now: Instant) {
+        self.rtmp.ping(self.clock(now));
+        self.pinged = Some(now);
+        self.next_ping = now + ms(self.limits().ping_interval_ms);
+    }
+
+    /// What pings carry.
+    fn clock(&self, now: Instant) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "the wire's clock is modulo 2^32")]
         let clock = now.duration_since(self.since).as_millis() as u32;
-        self.rtmp.ping(clock);
-        self.next_ping = now + ms(self.limits().ping_interval_ms);
+        clock
+    }
+
+    /// An answer to the newest ping tells how far away the peer is; any other tells nothing.
+    fn on_pong(&mut self, clock: u32) {
+        if let Some(at) = self.pinged.filter(|&at| self.clock(at) == clock) {
+            self.pinged = None;
+            self.entry.set_rtt(at.elapsed());
+        }
     }
 
     /// Hands a player its next frames, or ends it.

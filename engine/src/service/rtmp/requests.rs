@@ -18,8 +18,12 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
+
+/// When a new player is pinged first, which tells how far away it is: not in the burst of its start.
+const FIRST_PING: Duration = Duration::from_millis(500);
 
 /// Engines that a relayed stream may have passed before it comes to us.
 const MAX_HOPS: usize = 8;
@@ -110,7 +114,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             self.log_unknown_app(key.app());
             return self.refuse_stream(action, Some(key), bad_name(action), "there is no such app here");
         }
-        let request = AuthRequest::new(action, name, self.peer.addr, self.peer.tls, hello.object.clone());
+        let mut request = AuthRequest::new(action, name, self.peer.addr, self.peer.tls, hello.object.clone());
+        request.session = Some(self.entry.id());
         let core = self.core.clone();
         let verdict = Box::pin(async move { core.auth.decide(request).await });
         self.bell.ring();
@@ -133,9 +138,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         #[cfg(test)]
         assert_ne!(key.stream(), super::tests::PANIC_STREAM, "injected");
         let (Some(app), Some(hello)) = (self.core.app(&key), &self.hello) else { return Ok(()) };
+        let wishes = grant.publisher;
         let request = PublishRequest {
-            takeover: app.takeover,
-            resume_window: ms(app.resume_window_ms),
+            takeover: wishes.takeover.unwrap_or(app.takeover),
+            resume_window: ms(wishes.resume_window_ms.unwrap_or(app.resume_window_ms)),
             principal: grant.principal,
             hops: hello.hops.clone(),
             source: self.peer.addr.to_string(),
@@ -168,7 +174,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             return self.refuse_stream(Action::Play, Some(key), "NetStream.Play.Failed", text);
         }
         let wait = ms(app.wait_for_publisher_ms);
-        let options = SubscribeOptions { start: app.start, wait: Some(wait), interest: Interest::Viewer };
+        let start = self.core.hub.start(&key).unwrap_or(app.start);
+        let options = SubscribeOptions { start, wait: Some(wait), interest: Interest::Viewer };
         let mut subscriber = self.core.hub.subscribe(&key, options);
         if wait.is_zero() && subscriber.take(0, &mut Vec::new()) == Err(EndReason::NotPublished) {
             let text = EndReason::NotPublished.to_string();
@@ -177,7 +184,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.rtmp.accept();
         let shard = self.core.egress.shard(&self.core, &key, app.flush_for(latency_ms), subscriber.feed());
         self.lane.lock().players.push(Player::new(stream_id, Destination::Player, subscriber, shard));
-        self.next_ping = Instant::now() + ms(self.limits().ping_interval_ms);
+        self.next_ping = Instant::now() + FIRST_PING.min(ms(self.limits().ping_interval_ms));
         self.on_granted(SessionRole::Player, &key);
         let (session, peer) = (self.entry.id(), self.peer.addr);
         tracing::info!(%session, %peer, stream = %key, "play");
@@ -267,8 +274,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     pub(super) fn emit_stop(&self, player: &Player, reason: &str) {
         let (session, stream) = (self.entry.id(), player.key().clone());
         tracing::info!(%session, peer = %self.peer.addr, %stream, "stop: {reason}");
-        let bytes_sent = player.bytes_sent();
-        self.emit(Event::Stop { stream, session, reason: reason.to_owned(), bytes_sent });
+        let (bytes_sent, frames_dropped) = (player.bytes_sent(), player.skipped());
+        let (reason, played) = (reason.to_owned(), player.played());
+        self.emit(Event::Stop { stream, session, reason, bytes_sent, frames_dropped, played });
     }
 }
 

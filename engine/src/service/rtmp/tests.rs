@@ -707,6 +707,16 @@ async fn idle_players_are_pinged() {
     assert_eq!(sent(&core) - before, 3 * 18, "three pings: 12 bytes of header, 6 of message");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_ping_tells_how_far_away_a_player_is() {
+    let core = core(|config| config.default_app.wait_for_publisher_ms = 3_600_000);
+    let mut player = Peer::player(&core, "live/a").await;
+    let rtt = || core.sessions.list()[0].rtt;
+    let answer = async { while player.next().await.is_some() {} };
+    let _ = timeout(Duration::from_secs(1), answer).await;
+    assert!(rtt().is_some_and(|rtt| rtt < Duration::from_secs(1)), "{:?}", rtt());
+}
+
 #[tokio::test]
 async fn an_idle_connections_task_is_small() {
     let core = core(|_| ());

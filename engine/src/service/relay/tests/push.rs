@@ -5,6 +5,7 @@ use crate::ErrorKind;
 use crate::config::PushConfig;
 use crate::hub::{Interest, PublishRequest, SubscribeOptions};
 use crate::media::{Frame, FrameKind};
+use crate::proto::client::StopCommands;
 use crate::proto::server::ServerEvent;
 use crate::service::relay::{OnRefusal, RelayState};
 use bytes::Bytes;
@@ -562,4 +563,69 @@ async fn a_push_that_is_removed_sends_what_it_has_before_it_unpublishes() {
         }
     }
     assert!(matches!(soon("unpublish", remote.event()).await, Some(ServerEvent::Unpublish { .. })));
+}
+
+#[tokio::test]
+async fn a_target_may_have_times_from_zero_and_chunks_of_its_own() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    let publisher = node.publish("live/s");
+    let at = |number, timestamp| Frame { timestamp, ..frame(number, 1_000) };
+    publisher.push(at(0, 5_000)).unwrap();
+    let mut config = PushConfig::new(key("live/s"), url(&door.url("a/b")));
+    config.tuning.from_zero = true;
+    config.tuning.chunk_size = Some(300);
+    node.relays.push(config);
+    let mut remote = door.grant().await;
+    let mut times = Vec::new();
+    for (number, timestamp) in [(1, 5_040), (2, 4_990)] {
+        publisher.push(at(number, timestamp)).unwrap();
+    }
+    while times.len() < 3 {
+        let Some(ServerEvent::Media { timestamp, payload, .. }) = remote.event().await else {
+            panic!("media")
+        };
+        assert!(is_coded(&payload) && payload.len() >= 1_000, "whole");
+        times.push(timestamp);
+    }
+    assert_eq!(times, [0, 40, 40], "the hub keeps time from going back");
+}
+
+#[tokio::test]
+async fn a_target_may_have_a_time_to_connect_and_to_take_bytes_of_its_own() {
+    let (mut node, door) = (Node::new(|_| ()), Door::open().await);
+    let publishing = node.keep_publishing("live/s", 100_000);
+    let mut config = PushConfig::new(key("live/s"), url(&door.url("a/b")));
+    config.tuning.connect_timeout_ms = Some(100);
+    let id = node.relays.push(config.clone());
+    let _silent = door.accept().await;
+    let status = node.state(id, RelayState::BackingOff).await;
+    assert_eq!(status.last_error_kind, Some(ErrorKind::Timeout));
+    assert!(status.retry_in_ms.is_some() && status.connected_ms.is_none(), "{status:?}");
+
+    config.tuning.connect_timeout_ms = None;
+    config.tuning.write_timeout_ms = Some(300);
+    node.relays.tune(id, config.tuning).unwrap();
+    node.relays.restart(id).unwrap();
+    let remote = door.grant().await;
+    let status = node.state(id, RelayState::BackingOff).await;
+    assert!(status.last_error.unwrap().contains("taken nothing for 300 ms"));
+    drop(remote);
+    publishing.abort();
+}
+
+#[tokio::test]
+async fn a_target_is_left_with_the_commands_that_are_asked_for() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    let publishing = node.keep_publishing("live/s", 100);
+    let mut config = PushConfig::new(key("live/s"), url(&door.url("a/b")));
+    config.tuning.stop_commands =
+        StopCommands { fc_unpublish: false, close_stream: false, delete_stream: false };
+    let id = node.relays.push(config);
+    let mut remote = door.grant().await;
+    remote.frame_number().await;
+    node.relays.remove(id).unwrap();
+    while let Some(event) = remote.event().await {
+        assert!(matches!(event, ServerEvent::Media { .. }), "closed without a word: {event:?}");
+    }
+    publishing.abort();
 }
