@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs cargo for meson: builds the C library, puts its files where ninja wants them, and tells ninja what they depend on.
+"""Runs cargo for meson: builds a library, puts its files where ninja wants them, and tells ninja what they depend on.
 
 A file is copied only when its bytes have changed, so programs are not linked anew for nothing.
 """
@@ -13,9 +13,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGE = "streamengine-ffi"
-BUILT = {".so": "libstreamengine.so", ".a": "libstreamengine.a"}
-
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -23,6 +20,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--source", type=Path, required=True, help="the workspace")
     parser.add_argument("--build", type=Path, required=True, help="meson's build folder")
     parser.add_argument("--profile", choices=["dev", "release"], required=True)
+    parser.add_argument("--package", required=True)
     parser.add_argument("--depfile", type=Path, required=True)
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("output", nargs="+", type=Path)
@@ -35,7 +33,7 @@ def target_folder(options: argparse.Namespace) -> Path:
 
 
 def build(options: argparse.Namespace, target: Path) -> Path:
-    command = [options.cargo, "build", "--locked", "--package", PACKAGE, "--lib", "--profile", options.profile,
+    command = [options.cargo, "build", "--locked", "--package", options.package, "--lib", "--profile", options.profile,
                "--manifest-path", str(options.source / "Cargo.toml"), "--target-dir", str(target)]
     if options.offline:
         command += ["--offline", "--frozen"]
@@ -45,15 +43,21 @@ def build(options: argparse.Namespace, target: Path) -> Path:
     return target / ("debug" if options.profile == "dev" else "release")
 
 
+def built_name(output: Path) -> str:
+    """What cargo calls the file: it has no version in its name."""
+    return re.sub(r"\.so\..*", ".so", output.name)
+
+
 def copy_changed(built: Path, output: Path) -> None:
+    """Not with its time: cargo may have built it before a manifest changed that it does not depend on, but ninja thinks so."""
     if not output.is_file() or not filecmp.cmp(built, output, shallow=False):
-        shutil.copy2(built, output)
+        shutil.copy(built, output)
 
 
 def link(shared: Path) -> None:
     """The names that the linker and the loader look for, beside the library."""
     soname = re.sub(r"(\.so\.\d+).*", r"\1", shared.name)
-    for name, to in ((soname, shared.name), ("libstreamengine.so", soname)):
+    for name, to in ((soname, shared.name), (built_name(shared), soname)):
         path = shared.with_name(name)
         if not path.is_symlink() or os.readlink(path) != to:
             path.unlink(missing_ok=True)
@@ -62,7 +66,7 @@ def link(shared: Path) -> None:
 
 def write_depfile(options: argparse.Namespace, folder: Path) -> None:
     """Cargo's list has its own outputs on the left of the colon; ninja knows the files by other names."""
-    lists = (folder / "libstreamengine.d").read_text().splitlines()
+    lists = (folder / built_name(options.output[0])).with_suffix(".d").read_text().splitlines()
     sources = {source for line in lists for source in re.split(r"(?<!\\) ", line.split(": ", 1)[1])}
     manifests = [options.source / "Cargo.lock", *options.source.glob("Cargo.toml"), *options.source.glob("*/Cargo.toml")]
     sources |= {str(manifest).replace(" ", "\\ ") for manifest in manifests}
@@ -74,9 +78,8 @@ def main() -> None:
     options = arguments()
     folder = build(options, target_folder(options))
     for output in options.output:
-        suffix = ".a" if output.suffix == ".a" else ".so"
-        copy_changed(folder / BUILT[suffix], output)
-        if suffix == ".so":
+        copy_changed(folder / built_name(output), output)
+        if ".so." in output.name:
             link(output)
     write_depfile(options, folder)
 

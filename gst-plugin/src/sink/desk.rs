@@ -1,0 +1,186 @@
+//! What the server asks and tells: who wants to play, who plays, where the targets stand. On the dispatcher.
+
+use super::RtmpRelaySink as Element;
+use super::imp::{CAT, RtmpRelaySink};
+use super::keyframes::{self, Step};
+use super::leaf::Leaf;
+use super::stats;
+use super::targets::{News, Trouble};
+use crate::host::{Owner, failure, public_id};
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use std::time::Duration;
+use streamengine_core::{Action, AuthRequest, Event, Grant, Id, RelayStatus, Ticket};
+
+/// The element as the server knows it.
+pub(super) struct Desk {
+    pub(super) element: glib::WeakRef<Element>,
+}
+
+impl Owner for Desk {
+    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
+        match self.element.upgrade() {
+            Some(element) => element.imp().on_request(&request, ticket),
+            None => ticket.reject("the stream is gone"),
+        }
+    }
+
+    fn event(&self, event: &Event) {
+        if let Some(element) = self.element.upgrade() {
+            element.imp().on_event(event);
+        }
+    }
+}
+
+impl RtmpRelaySink {
+    fn on_request(&self, request: &AuthRequest, ticket: Ticket) {
+        if request.action == Action::Publish {
+            return ticket.reject("the server publishes this stream itself");
+        }
+        if ticket.is_abandoned() {
+            return;
+        }
+        let info = player_info(request);
+        if !self.obj().emit_by_name::<bool>("player-connecting", &[&info]) {
+            return ticket.reject("refused by the server");
+        }
+        let max_players = self.settings.lock().max_players;
+        match self.audience.grant(request.session, max_players) {
+            true => ticket.accept(Grant::default()),
+            false => ticket.reject("too many players"),
+        }
+    }
+
+    fn on_event(&self, event: &Event) {
+        match event {
+            Event::Play { session, .. } => self.on_play(*session),
+            Event::Stop { session, reason, bytes_sent, frames_dropped, played, .. } => {
+                self.audience.left(*session, *bytes_sent);
+                let stats = gst::Structure::builder("rtmprelaysink-player")
+                    .field("id", public_id(*session))
+                    .field("bytes-sent", *bytes_sent)
+                    .field("dropped", *frames_dropped)
+                    .field("duration", stats::clock_time(*played))
+                    .build();
+                self.on_stop(*session, reason, stats);
+            }
+            Event::Refused { session, .. } | Event::Closed { session, .. } => self.audience.forget(*session),
+            Event::Relay(status) => self.on_relay(status),
+            _ => {}
+        }
+    }
+
+    fn on_play(&self, session: Id) {
+        self.audience.joined(session);
+        let id = public_id(session);
+        let known = self.engine().and_then(|engine| engine.session(session));
+        let info = known.as_ref().map_or_else(
+            || gst::Structure::builder("rtmprelaysink-player").field("id", id).build(),
+            stats::player,
+        );
+        let mut message = info.clone();
+        message.set("event", "added");
+        self.obj().emit_by_name::<()>("player-added", &[&id, &info]);
+        self.post(message);
+        self.want_keyframe();
+    }
+
+    fn on_stop(&self, session: Id, reason: &str, stats: gst::Structure) {
+        let mut message = stats.clone();
+        message.set("event", "removed");
+        message.set("reason", reason);
+        self.obj().emit_by_name::<()>("player-removed", &[&public_id(session), &reason, &stats]);
+        self.post(message);
+    }
+
+    fn on_relay(&self, status: &RelayStatus) {
+        let policy = self.settings.lock().error_policy;
+        let (news, connected) = {
+            let mut targets = self.targets.lock();
+            (targets.on_status(status, policy), targets.connected())
+        };
+        self.audience.set_targets(connected);
+        if let Some(news) = news {
+            self.tell(&news);
+        }
+    }
+
+    fn tell(&self, news: &News) {
+        let News { id, state, info, warning, error, has_connected } = news;
+        self.obj().emit_by_name::<()>("target-state", &[id, state, info]);
+        self.post(info.clone());
+        if let Some(Trouble { code, text }) = error {
+            self.post_error_message(failure(*code, text));
+        } else if let Some(Trouble { code, text }) = warning {
+            let message = gst::message::Warning::builder(*code, text).src(&*self.obj()).build();
+            let _ = self.obj().post_message(message);
+        }
+        if *has_connected {
+            self.want_keyframe();
+        }
+    }
+
+    pub(super) fn post(&self, structure: gst::Structure) {
+        let message = gst::message::Element::builder(structure).src(&*self.obj()).build();
+        // Without a bus nobody wants to know.
+        let _ = self.obj().post_message(message);
+    }
+
+    /// Somebody has joined.
+    fn want_keyframe(&self) {
+        let settings = self.settings.lock().clone();
+        if settings.request_keyframes {
+            let interval = Duration::from_millis(settings.keyframe_interval_min.into());
+            self.request_keyframe(self.requests.wish(interval));
+        }
+    }
+
+    fn request_keyframe(&self, step: Step) {
+        match step {
+            Step::Nothing => {}
+            Step::Ask(count) => self.ask_upstream(count),
+            Step::Later(wait) => {
+                let weak = self.obj().downgrade();
+                if let Some(dispatcher) = self.dispatcher() {
+                    dispatcher.post_after(wait, move || {
+                        if let Some(element) = weak.upgrade() {
+                            let element = element.imp();
+                            element.request_keyframe(element.requests.due());
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    fn ask_upstream(&self, count: u32) {
+        for leaf in self.leaves() {
+            let has_video = leaf.downcast_ref::<Leaf>().is_some_and(|leaf| leaf.content().has_video());
+            if let Some(pad) = leaf.static_pad("sink").filter(|_| has_video) {
+                let taken = pad.push_event(keyframes::event(count));
+                gst::debug!(CAT, imp = self, "keyframe asked for, taken by upstream: {taken}");
+            }
+        }
+    }
+}
+
+/// What an application sees of a player that asks.
+fn player_info(request: &AuthRequest) -> gst::Structure {
+    let mut info = gst::Structure::builder("rtmprelaysink-player")
+        .field("address", request.peer.to_string())
+        .field("tls", request.tls)
+        .field("application", request.stream().app())
+        .field("stream", request.stream().stream())
+        .field("query", request.name.query.expose())
+        .build();
+    if let Some(session) = request.session {
+        info.set("id", public_id(session));
+    }
+    for (field, name) in [("agent", "flashVer"), ("page-url", "pageUrl")] {
+        if let Some(text) = request.connect_text(name) {
+            info.set(field, text);
+        }
+    }
+    info
+}

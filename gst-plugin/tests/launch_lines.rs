@@ -1,0 +1,285 @@
+//! The launch lines of the documentation, as child processes: what a player gets is what the file has.
+
+mod support;
+
+use gst::prelude::*;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use streamengine_core::media::flv_file::FlvReader;
+use streamengine_core::media::{Frame, FrameKind};
+use support::{PATIENCE, Player, Server, assert_received, clip, clip_frames, payloads};
+
+/// Length of the clip that is played.
+const CLIP_MS: i64 = 4_000;
+/// Frames of each kind that may have gone by when a player has joined: one GOP.
+const JOINED_LATE: usize = 70;
+
+/// A directory with the plugin alone: what lies beside it in the build directory is no plugin.
+fn plugin_directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let built = std::env::current_exe().unwrap().with_file_name("libgststreamengine.so");
+        assert!(built.exists(), "{} is not built", built.display());
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-for-launch");
+        std::fs::create_dir_all(&directory).unwrap();
+        let link = directory.join("libgststreamengine.so");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(&built, &link).unwrap();
+        directory
+    })
+}
+
+/// A running `gst-launch-1.0`; it is ended with the test.
+struct Launch {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+    _registry: tempfile::TempDir,
+}
+
+impl Launch {
+    fn start(line: &str) -> Self {
+        let registry = tempfile::tempdir().unwrap();
+        let mut child = Command::new("gst-launch-1.0")
+            .arg("-m")
+            .args(words(line))
+            .env("GST_PLUGIN_PATH", plugin_directory())
+            .env("GST_REGISTRY", registry.path().join("registry.bin"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("gst-launch-1.0 of gstreamer1.0-tools");
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output, _registry: registry }
+    }
+
+    /// The URL that the sink says it listens at.
+    fn url(&mut self) -> String {
+        let mut line = String::new();
+        while self.output.read_line(&mut line).unwrap() > 0 {
+            if let Some((_, url)) = line.split_once("rtmprelaysink-listening, url=(string)") {
+                return url.trim_end().trim_end_matches(';').trim_matches('"').replace('\\', "");
+            }
+            line.clear();
+        }
+        panic!("gst-launch-1.0 ended without listening");
+    }
+
+    /// Waits for its end; it must be a good one.
+    fn wait(&mut self) {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success() && rest.contains("Got EOS"), "{status}\n{rest}");
+                return;
+            }
+            assert!(Instant::now() < end, "does not end\n{rest}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Launch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Splits a line as a shell does; quotes keep words together.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.into_iter().filter(|word| !word.is_empty()).collect()
+}
+
+/// MD5 of the payloads of video and audio as ffmpeg demuxes them, in order.
+type Hashes = [Vec<String>; 2];
+
+/// Starts ffmpeg to hash what it reads from a file or URL.
+fn ffmpeg_hashes(input: &str) -> Child {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-hide_banner", "-nostdin", "-loglevel", "error", "-i", input]);
+    ffmpeg.args(["-map", "0:v", "-map", "0:a", "-c", "copy", "-f", "framemd5", "-"]);
+    ffmpeg.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("ffmpeg")
+}
+
+/// What it has hashed, once it has come to the end.
+fn hashes_of(ffmpeg: Child) -> Hashes {
+    let output = ffmpeg.wait_with_output().unwrap();
+    assert!(output.status.success(), "ffmpeg: {}", output.status);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = || text.lines().filter(|line| !line.starts_with('#'));
+    let of_stream = |number: &str| {
+        let fields = lines().map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
+        fields.filter(|fields| fields[0] == number).map(|fields| fields[5].to_owned()).collect()
+    };
+    [of_stream("0"), of_stream("1")]
+}
+
+/// Fails unless `received` is the end of `sent`, from at most [`JOINED_LATE`] frames of each kind on.
+fn assert_same_hashes(received: &Hashes, sent: &Hashes) {
+    for (got, all) in received.iter().zip(sent) {
+        let missing = all.len().checked_sub(got.len()).expect("no more than was sent");
+        assert!(missing <= JOINED_LATE, "{} of {} frames", got.len(), all.len());
+        assert!(!got.is_empty() && *got == all[missing..], "frames differ");
+    }
+}
+
+/// Runs a line with FILE in it; what a player of ours gets. A line that plays the file is played by ffmpeg too.
+fn play(line: &str) -> Vec<Frame> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = clip(directory.path(), CLIP_MS);
+    let mut launch = Launch::start(&line.replace("FILE", file.to_str().unwrap()));
+    let url = launch.url();
+    let ffmpeg = line.contains("FILE").then(|| ffmpeg_hashes(&url));
+    let player = Player::join(&url);
+    let frames = player.until_end();
+    launch.wait();
+    if let Some(ffmpeg) = ffmpeg {
+        assert_same_hashes(&hashes_of(ffmpeg), &hashes_of(ffmpeg_hashes(file.to_str().unwrap())));
+    }
+    frames
+}
+
+fn plays_the_file(line: &str) {
+    assert_received(&play(line), &clip_frames(CLIP_MS), JOINED_LATE);
+}
+
+#[test]
+fn every_pad_of_a_demuxer_by_a_colon() {
+    let _limit = support::start("every_pad_of_a_demuxer_by_a_colon");
+    plays_the_file("filesrc location=FILE ! flvdemux : rtmprelaysink port=0");
+}
+
+#[test]
+fn named_pads_with_queues() {
+    let _limit = support::start("named_pads_with_queues");
+    plays_the_file(
+        "filesrc location=FILE ! flvdemux name=d d.video ! queue ! rtmprelaysink name=s port=0 d.audio ! queue ! s.",
+    );
+}
+
+#[test]
+fn named_pads_without_queues() {
+    let _limit = support::start("named_pads_without_queues");
+    plays_the_file(
+        "filesrc location=FILE ! flvdemux name=d d.video ! s.video d.audio ! s.audio rtmprelaysink name=s port=0",
+    );
+}
+
+#[test]
+fn one_thread_through_identities() {
+    let _limit = support::start("one_thread_through_identities");
+    plays_the_file(
+        "filesrc location=FILE ! flvdemux name=d d.video ! identity ! s.video d.audio ! identity ! s.audio \
+         rtmprelaysink name=s port=0",
+    );
+}
+
+#[test]
+fn a_raw_flv_file_without_a_demuxer() {
+    let _limit = support::start("a_raw_flv_file_without_a_demuxer");
+    let start = Instant::now();
+    plays_the_file("filesrc location=FILE ! rtmprelaysink port=0");
+    assert!(start.elapsed() >= Duration::from_millis(3_700), "it is paced");
+}
+
+#[test]
+fn behind_flvmux_with_two_targets() {
+    let _limit = support::start("behind_flvmux_with_two_targets");
+    let (a, b) = (Server::start(), Server::start());
+    let recordings = [a.record("k1"), b.record("k2")];
+    plays_the_file(&format!(
+        "filesrc location=FILE ! flvdemux name=d d.video ! queue ! m.video d.audio ! queue ! m.audio \
+         flvmux name=m streamable=true ! rtmprelaysink port=0 targets='<{},{}>'",
+        a.url("k1"),
+        b.url("k2")
+    ));
+    for recording in recordings {
+        assert_received(&recording.until_end(), &clip_frames(CLIP_MS), 0);
+    }
+}
+
+#[test]
+fn a_live_encoder_with_sound() {
+    let _limit = support::start("a_live_encoder_with_sound");
+    let frames = play(
+        "videotestsrc is-live=true num-buffers=75 ! video/x-raw,format=I420,framerate=30/1 ! \
+         x264enc tune=zerolatency key-int-max=60 ! rtmprelaysink name=s address=0.0.0.0 port=0 \
+         audiotestsrc is-live=true num-buffers=110 ! avenc_aac ! aacparse ! s.",
+    );
+    let (video, audio) = (payloads(&frames, FrameKind::Video), payloads(&frames, FrameKind::Audio));
+    assert!(video.len() >= 60 && audio.len() >= 60, "{} and {}", video.len(), audio.len());
+    assert_eq!(video[0][0], 0x17, "a keyframe comes first");
+    let first =
+        |kind| frames.iter().find(|frame| frame.kind == kind && !frame.is_config()).unwrap().timestamp;
+    assert!((first(FrameKind::Video) - first(FrameKind::Audio)).abs() < 200, "both tracks start together");
+}
+
+#[test]
+fn rtmp2src_plays_the_simplest_line() {
+    let _limit = support::start("rtmp2src_plays_the_simplest_line");
+    let directory = tempfile::tempdir().unwrap();
+    let (file, recorded) = (clip(directory.path(), CLIP_MS), directory.path().join("recorded.flv"));
+    let line = format!("filesrc location={} ! flvdemux : rtmprelaysink port=0", file.display());
+    let mut launch = Launch::start(&line);
+    let mut rtmp2src = Launch::start(&format!(
+        "rtmp2src location={} ! filesink location={}",
+        launch.url(),
+        recorded.display()
+    ));
+    launch.wait();
+    rtmp2src.wait();
+    let mut reader = FlvReader::new(BufReader::new(std::fs::File::open(&recorded).unwrap())).unwrap();
+    let frames: Vec<_> = std::iter::from_fn(|| reader.next_tag().unwrap()).map(|tag| tag.frame).collect();
+    assert_received(&frames, &clip_frames(CLIP_MS), JOINED_LATE);
+}
+
+#[test]
+fn the_engines_log_is_in_gstreamers() {
+    let _limit = support::start("the_engines_log_is_in_gstreamers");
+    let registry = tempfile::tempdir().unwrap();
+    let output = Command::new("gst-launch-1.0")
+        .args(words(
+            "videotestsrc num-buffers=3 ! x264enc ! rtmprelaysink port=0 location=rtmp://127.0.0.1:9/live/x",
+        ))
+        .env("GST_PLUGIN_PATH", plugin_directory())
+        .env("GST_REGISTRY", registry.path().join("registry.bin"))
+        .env("GST_DEBUG", "streamengine:3")
+        .env("GST_DEBUG_NO_COLOR", "1")
+        .output()
+        .expect("gst-launch-1.0 of gstreamer1.0-tools");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("WARN") && text.contains(" streamengine ") && text.contains("relay broken"),
+        "{text}"
+    );
+}
+
+#[test]
+fn gst_inspect_knows_the_plugin_with_a_private_registry() {
+    let _limit = support::start("gst_inspect_knows_the_plugin_with_a_private_registry");
+    let registry = tempfile::tempdir().unwrap();
+    let output = Command::new("gst-inspect-1.0")
+        .arg("rtmprelaysink")
+        .env("GST_PLUGIN_PATH", plugin_directory())
+        .env("GST_REGISTRY", registry.path().join("registry.bin"))
+        .output()
+        .expect("gst-inspect-1.0 of gstreamer1.0-tools");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("Sink/Network"), "{text}");
+    let factory = gst::ElementFactory::find("rtmprelaysink").unwrap();
+    assert_eq!(factory.rank(), gst::Rank::NONE, "never plugged by itself");
+}

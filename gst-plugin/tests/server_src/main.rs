@@ -1,0 +1,9 @@
+//! `rtmpserversrc` in pipelines, with publishers of another engine over loopback.
+
+mod encoder;
+mod links;
+mod media;
+mod properties;
+mod publishers;
+mod states;
+mod support;
