@@ -33,8 +33,10 @@ def target_folder(options: argparse.Namespace) -> Path:
 
 
 def build(options: argparse.Namespace, target: Path) -> Path:
-    command = [options.cargo, "build", "--locked", "--package", options.package, "--lib", "--profile", options.profile,
-               "--manifest-path", str(options.source / "Cargo.toml"), "--target-dir", str(target)]
+    # Not as an rlib too, as the manifests say for tests: then cargo does not optimise the library as a whole.
+    kinds = ["staticlib" if output.suffix == ".a" else "cdylib" for output in options.output]
+    command = [options.cargo, "rustc", "--locked", "--package", options.package, "--lib", "--profile", options.profile,
+               "--crate-type", ",".join(kinds), "--manifest-path", str(options.source / "Cargo.toml"), "--target-dir", str(target)]
     if options.offline:
         command += ["--offline", "--frozen"]
     code = subprocess.run(command).returncode
