@@ -3,6 +3,7 @@
 //! Everything here reads at most what it is given and answers `None` where that makes no sense.
 
 mod audio;
+pub(super) mod obu;
 mod video;
 
 pub(super) use video::{Av1Sequence, hevc_profile_tier_level, rbsp};

@@ -1,7 +1,7 @@
 //! Video configuration records: AVC, HEVC, AV1, VP8 and VP9.
 
 use super::super::flv::Cursor;
-use super::{Bits, VideoConfig};
+use super::{Bits, VideoConfig, obu};
 
 /// A NAL unit without emulation prevention bytes (H.264 7.4.1).
 pub(in crate::media) fn rbsp(nal: &[u8]) -> Vec<u8> {
@@ -233,36 +233,9 @@ fn av1_level(index: u32) -> u32 {
 }
 
 /// Finds and reads the sequence header among OBUs, AV1 5.3 and 5.5.
-fn av1_sequence_header(obus: &[u8]) -> Option<VideoConfig> {
-    const SEQUENCE_HEADER: u8 = 1;
-    let mut cursor = Cursor::new(obus);
-    loop {
-        let header = cursor.u8()?;
-        if header & 4 != 0 {
-            cursor.u8()?;
-        }
-        let body = if header & 2 == 0 {
-            cursor.rest()
-        } else {
-            let size = leb128(&mut cursor)?;
-            cursor.take(size)?
-        };
-        if (header >> 3) & 0x0f == SEQUENCE_HEADER {
-            return av1_sequence(&mut Bits::new(body));
-        }
-    }
-}
-
-fn leb128(cursor: &mut Cursor<'_>) -> Option<usize> {
-    let mut value = 0_u64;
-    for shift in [0_u32, 7, 14, 21, 28] {
-        let byte = cursor.u8()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return usize::try_from(value).ok();
-        }
-    }
-    None
+fn av1_sequence_header(units: &[u8]) -> Option<VideoConfig> {
+    let header = obu::obus(units).find(|unit| unit.kind == obu::SEQUENCE_HEADER)?;
+    av1_sequence(&mut Bits::new(header.payload))
 }
 
 /// The start of a sequence header OBU, AV1 5.5.1, up to the largest picture size.

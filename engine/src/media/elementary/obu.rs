@@ -1,58 +1,11 @@
 //! AV1 temporal units: OBUs, keyframes, and the `av1C` record.
 
+use crate::media::codec::obu::{FRAME, FRAME_HEADER, SEQUENCE_HEADER, obus};
 use crate::media::codec::{Av1Sequence, Bits};
-use crate::media::flv::Cursor;
 use bytes::{BufMut, Bytes, BytesMut};
-
-const SEQUENCE_HEADER: u8 = 1;
-const FRAME_HEADER: u8 = 3;
-const FRAME: u8 = 6;
 
 /// Longest sequence header that is kept: real ones have a dozen bytes.
 const MAX_SEQUENCE_HEADER: usize = 4096;
-
-/// An open bitstream unit, AV1 5.3.
-struct Obu<'a> {
-    kind: u8,
-    payload: &'a [u8],
-}
-
-/// Iterator over OBUs; ends early where one is malformed.
-struct Obus<'a>(Cursor<'a>);
-
-impl<'a> Iterator for Obus<'a> {
-    type Item = Obu<'a>;
-
-    fn next(&mut self) -> Option<Obu<'a>> {
-        let header = self.0.u8()?;
-        if header & 4 != 0 {
-            self.0.u8()?;
-        }
-        let payload = if header & 2 == 0 {
-            self.0.rest()
-        } else {
-            let size = leb128(&mut self.0)?;
-            self.0.take(size)?
-        };
-        Some(Obu { kind: (header >> 3) & 0x0f, payload })
-    }
-}
-
-fn leb128(cursor: &mut Cursor<'_>) -> Option<usize> {
-    let mut value = 0_u64;
-    for shift in [0_u32, 7, 14, 21, 28] {
-        let byte = cursor.u8()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return usize::try_from(value).ok();
-        }
-    }
-    None
-}
-
-fn obus(unit: &[u8]) -> Obus<'_> {
-    Obus(Cursor::new(unit))
-}
 
 /// Whether the temporal unit starts with a key frame (5.9.2).
 pub(super) fn is_keyframe(unit: &[u8]) -> bool {
