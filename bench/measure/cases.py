@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import machine, servers
-from .report import UNPACED
+from .report import DEFAULT_ACKS, UNPACED, URING
 
 # A repetition counts only while others took less than this of the server's core, and of the machine.
 FOREIGN_CORE = 0.15
@@ -35,11 +35,15 @@ FULL = Scale(players=(200, 1000), repetitions=3, window_s=5, settle_s=2.5, inges
 QUICK = Scale(players=(100,), repetitions=1, window_s=2, settle_s=0.5, ingest=(10,), relay=10, joins=8,
               shards=(100,), ladder=(100,), patience_s=0, retries=0)
 JOIN_RATE = 400
+# Whose ratios are judged with the kernel's default acknowledgements too.
+DEFAULT_ACKS_SERVERS = ("floor-send", "floor-ride", *servers.NGINX_CHUNKS)
+DEFAULT_ACKS_POLICIES = (": immediate", ": ride")
 
 
 @dataclass
 class Case:
-    """One server under one load: `kind` is fanout, join, ingest, unpaced, relay, shards or overload."""
+    """One server under one load: `kind` is fanout, default-acks, join, ingest, unpaced, relay, shards or
+    overload."""
 
     server: servers.Server
     kind: str
@@ -64,7 +68,11 @@ def wanted(server, scale):
     them."""
     if server.kind == "sink":
         return [("ingest", scale.ingest), ("unpaced", (UNPACED,))]
+    if f"{URING}: " in server.name:
+        return [("fanout", (max(scale.players),))]
     loads = [("fanout", scale.players)]
+    if server.name in DEFAULT_ACKS_SERVERS or server.kind == "ours" and server.name.endswith(DEFAULT_ACKS_POLICIES):
+        loads.append((DEFAULT_ACKS, (max(scale.players),)))
     if server.kind == "floor":
         return loads
     publishing = [("ingest", scale.ingest), ("unpaced", (UNPACED,)), ("relay", (scale.relay,))]
@@ -77,10 +85,11 @@ def wanted(server, scale):
 
 
 class Bench:
-    """Runs cases, on these cores, with this load generator."""
+    """Runs cases, on these cores and this network, with this load generator."""
 
-    def __init__(self, load, scale, server_core, load_core):
+    def __init__(self, load, network, scale, server_core, load_core):
         self.load = load
+        self.network = network
         self.scale = scale
         self.server_core = server_core
         self.load_core = load_core
@@ -88,6 +97,7 @@ class Bench:
     def run(self, case):
         """The load generator's report with our accounting; `failed` says why there is none."""
         machine.wait_for_quiet(FOREIGN_MACHINE, self.scale.patience_s)
+        self.network.arrange(case.kind)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             folder = Path(folder)
             folder.chmod(0o755)  # nginx's worker may be another user

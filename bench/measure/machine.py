@@ -146,7 +146,7 @@ def resident(pid):
 
 
 def socket_memory():
-    """Bytes that the kernel's TCP sockets hold, all of them."""
+    """Bytes that the kernel's TCP sockets hold, all of them: it counts those of all namespaces together."""
     for line in Path("/proc/net/sockstat").read_text().splitlines():
         if line.startswith("TCP:"):
             return int(line.split()[-1]) * PAGE

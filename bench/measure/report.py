@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Callable
 
 UNPACED = 4  # connections that send as fast as they may
+# The kind of a fan-out in which players acknowledge as the kernel would have it; in all others they are alike.
+DEFAULT_ACKS = "default-acks"
+# The engine built with its io_uring back end, beside the one named `ours`.
+URING = "-uring"
 BEGIN = "<!-- measured: written by bench/run from here -->"
 END = "<!-- measured: to here -->"
 # What a server may hold under overload: the stream's ring, its players, and itself.
@@ -117,20 +121,37 @@ def targets(ours, n, scale):
     """The targets for the engine named `ours`, at `n` players."""
     ride, immediate, merge = (f"{ours}: {name}" for name in ("ride", "immediate", "merge-100"))
     policies = [("immediate", immediate), ("ride", ride), ("merge 100 ms", merge)]
-    found = cpu_targets(ride, immediate, merge, n)
+    found = ratio_targets(ride, immediate, n) + ratio_targets(ride, immediate, n, DEFAULT_ACKS)
+    found += policy_targets(ride, immediate, merge, n) + uring_targets(ours, n)
     for name, server in policies[:2]:
         found.append(Target(f"{name}: latency p50", median("fanout", server, n, "p50"), 8, " ms"))
         found.append(Target(f"{name}: latency p99", median("fanout", server, n, "p99"), 25, " ms"))
     for name, server in policies:
         found += player_targets(name, server, n, scale)
-    wrong = f"wrong frames, and players without every frame, up to {n} players"
+    wrong = f"wrong frames, and players without every frame, up to {n} players, default acks too"
     found.append(Target(wrong, wrong_anywhere(ours, n), 0))
     return found + limit_targets(ride, scale) + publishing_targets(ride, scale) + [
         Target("two shards on two cores, CPU per Gbit: of one shard",
                lambda r: quotient(r.median("shards", ride, n, "cpu"), r.median("fanout", ride, n, "cpu")), 1.1)]
 
 
-def cpu_targets(ride, immediate, merge, n):
+def ratio_targets(ride, immediate, n, kind="fanout"):
+    """What depends on how receivers acknowledge: the same limits for either kind of fan-out."""
+    def target(text, one, other, limit):
+        prefix = "default acks: " if kind == DEFAULT_ACKS else ""
+        return Target(prefix + text, ratio(kind, n, "cpu", one, other), limit)
+
+    return [
+        target("immediate, CPU per Gbit: of floor-send", immediate, "floor-send", 1.15),
+        target("immediate: of nginx-rtmp, chunk 60000", immediate, "nginx-60000", 1.0),
+        target("immediate: of nginx-rtmp, chunk 4096", immediate, "nginx-4096", 0.85),
+        target("ride, CPU per Gbit: of floor-ride", ride, "floor-ride", 1.30),
+        target("ride: of nginx-rtmp, chunk 60000", ride, "nginx-60000", 0.65),
+    ]
+
+
+def policy_targets(ride, immediate, merge, n):
+    """What ride adds, and what merging wins."""
     def cpu(one, other):
         return ratio("fanout", n, "cpu", one, other)
 
@@ -138,15 +159,17 @@ def cpu_targets(ride, immediate, merge, n):
         return difference(*(results.median("fanout", server, n, "p50") for server in (ride, immediate)))
 
     return [
-        Target("immediate, CPU per Gbit: of floor-send", cpu(immediate, "floor-send"), 1.15),
-        Target("immediate: of nginx-rtmp, chunk 60000", cpu(immediate, "nginx-60000"), 1.0),
-        Target("immediate: of nginx-rtmp, chunk 4096", cpu(immediate, "nginx-4096"), 0.85),
-        Target("ride, CPU per Gbit: of floor-ride", cpu(ride, "floor-ride"), 1.30),
-        Target("ride: of nginx-rtmp, chunk 60000", cpu(ride, "nginx-60000"), 0.65),
         Target("ride: video latency p50 added to immediate's", added, 1, " ms"),
         Target("merge 100 ms, CPU per Gbit: of floor-merge-100", cpu(merge, "floor-merge-100"), 1.20),
         Target("merge 100 ms: times better than nginx-rtmp, chunk 60000", cpu("nginx-60000", merge), 4, at_least=True),
     ]
+
+
+def uring_targets(ours, n):
+    """What the io_uring back end must win to be worth keeping."""
+    return [Target(f"io_uring, {policy}: of the default back end",
+                   ratio("fanout", n, "cpu", f"{ours}{URING}: {policy}", f"{ours}: {policy}"), 0.9)
+            for policy in ("ride", "immediate")]
 
 
 def player_targets(name, server, n, scale):
@@ -204,7 +227,7 @@ def wrong_anywhere(ours, most):
     did not get every frame."""
     def measure(results):
         lines = [line for case in results.cases for line in results.repetitions(*case)
-                 if case[0] == "fanout" and case[1].startswith(ours) and case[2] <= most]
+                 if case[0] in ("fanout", DEFAULT_ACKS) and case[1].startswith(f"{ours}: ") and case[2] <= most]
         return sum(FIGURES["wrong"](line) + line["n"] - line["full_rate"] for line in lines) if lines else None
     return measure
 
@@ -227,10 +250,9 @@ def overload_memory(results, server, n):
 
 def markdown(run, results, scale, chart, doubts=()):
     """Everything between the marks."""
-    n = max(scale.players)
     warning = f"**Not for publication**: {'; '.join(doubts)}.\n" if doubts else ""
     picture = f"![CPU per Gbit against latency]({chart})\n"
-    parts = [warning, head(run, scale), verdicts(results, run["ours"], n, scale), picture, fanout(results, scale),
+    parts = [warning, head(run, scale), verdicts(run, results, scale), picture, fanout(results, scale),
              joins(results, scale), publishing(results, scale), limits(results, run),
              shards(results, run), failures(results)]
     return "\n".join(part for part in parts if part)
@@ -244,38 +266,67 @@ def head(run, scale):
         f"{run['cores'][1]}. {scale.repetitions} repetitions in random order, windows of {scale.window_s:g} s; medians "
         "of those in which other programs took less than 0.15 of the server's core. `*`: there was no such repetition.",
         "Stream: 2 Mbit/s video of 30 frames a second, keyframe every 2 s, AAC (77 messages a second).",
+        conditions(run),
         "", *[f"- {name}: {version}" for name, version in run["versions"].items()], ""]
     return "\n".join(lines)
 
 
-def verdicts(results, ours, n, scale):
-    rows = []
-    for target in targets(ours, n, scale):
+def conditions(run):
+    """Whose network it was, and how receivers acknowledged: what the ratios depend on."""
+    network = run.get("network", {})
+    place = "a network namespace of its own" if network.get("is_own") else "the machine's own network"
+    note = f" ({network['note']})" if network.get("note") else ""
+    if not is_alike(run):
+        return (f"Network: {place}{note}. **Receivers were not made alike**: the kernel's default acknowledgements "
+                "throughout.")
+    return (f"Network: {place}{note}. Receivers alike (`tcp_pingpong_thresh` = {network['alike']}), but for what is "
+            f"called \"default acks\" (the kernel's own, {network['default']}): README.md says why.")
+
+
+def is_alike(run):
+    """Whether the fan-outs' receivers acknowledged alike. Runs that say nothing about it are older than that."""
+    return run.get("network", {}).get("alike") is not None
+
+
+def verdicts(run, results, scale):
+    n, rows = max(scale.players), []
+    for target in targets(run["ours"], n, scale):
         value, verdict = target.verdict(results)
         rows.append([target.text, target.limit_text(), value, verdict])
-    return section(f"Targets, {n} players", table(["target", "limit", "measured", "verdict"], rows))
+    title = f"Targets, {n} players{'' if is_alike(run) else ', receivers not made alike'}"
+    return section(title, table(["target", "limit", "measured", "verdict"], rows))
 
 
 def fanout(results, scale):
+    """A table for each number of players, and one for the kernel's default acknowledgements."""
     text = []
     for n in sorted(scale.players, reverse=True):
-        rows = []
-        for name in results.servers("fanout"):
-            if not results.cases.get(("fanout", name, n)):
-                continue
-            get = lambda figure: results.median("fanout", name, n, figure)
-            against = [quotient(get("cpu"), results.median("fanout", other, n, "cpu"))
-                       for other in (floor_of(name), "nginx-60000")]
-            floor = name.startswith("floor")
-            rows.append([name, f"{number(get('cpu'), 3)} {plus_minus(results, 'fanout', name, n)}",
-                         *[number(ratio, 2) for ratio in against], number(get("cores"), 2),
-                         f"{number(get('p50'), 1)} / {number(get('p99'), 0)}",
-                         "-" if floor else f"{number(get('ttff50'), 0)} / {number(get('ttff'), 0)}",
-                         number(get("rss"), 0), number(get("full"), 0), counted(results, "fanout", name, n)])
-        titles = ["server", "CPU-s/Gbit", "of its floor", "of nginx 60000", "cores", "latency p50 / p99 ms",
-                  "first frame p50 / p99 ms", "RSS/player kB", "full rate", "repetitions"]
-        text.append(section(f"Fan-out to {n} players, one core", table(titles, rows)))
-    return "\n".join(text)
+        title = f"Fan-out to {n} players, one core"
+        text += [fanout_table(results, "fanout", n, title),
+                 fanout_table(results, DEFAULT_ACKS, n, f"{title}, with the kernel's default acknowledgements")]
+    return "\n".join(part for part in text if part)
+
+
+def fanout_table(results, kind, n, title):
+    titles = ["server", "CPU-s/Gbit", "of its floor", "of nginx 60000", "cores", "latency p50 / p99 ms",
+              "first frame p50 / p99 ms", "RSS/player kB", "full rate", "repetitions"]
+    rows = [fanout_row(results, kind, name, n) for name in results.servers(kind) if results.cases.get((kind, name, n))]
+    return rows and section(title, table(titles, rows))
+
+
+def fanout_row(results, kind, name, n):
+    """One server beside its floor and nginx-rtmp, all of the same kind."""
+    def get(figure):
+        return results.median(kind, name, n, figure)
+
+    against = [quotient(get("cpu"), results.median(kind, other, n, "cpu"))
+               for other in (floor_of(name), "nginx-60000")]
+    floor = name.startswith("floor")
+    return [name, f"{number(get('cpu'), 3)} {plus_minus(results, kind, name, n)}",
+            *[number(ratio, 2) for ratio in against], number(get("cores"), 2),
+            f"{number(get('p50'), 1)} / {number(get('p99'), 0)}",
+            "-" if floor else f"{number(get('ttff50'), 0)} / {number(get('ttff'), 0)}",
+            number(get("rss"), 0), number(get("full"), 0), counted(results, kind, name, n)]
 
 
 def floor_of(name):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import machine
+from .report import URING
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +18,8 @@ POLICIES = {
     "immediate": 'flush = "immediate"',
     "merge-100": 'flush = "merge"\nmerge_ms = 100',
 }
+# Those that are measured with the io_uring back end too.
+URING_POLICIES = ("ride", "immediate")
 # The name for a binary that knows no policy at all.
 NO_POLICY = "as-built"
 
@@ -144,6 +147,8 @@ def engines(given, policies, folder):
         known = {name: text for name, text in policies.items() if accepts(program, text, folder)}
         for name in policies.keys() - known.keys():
             print(f"{label}: skipping policy {name}, the binary refuses {policies[name]!r}")
+        if label.endswith(URING):
+            known = {name: known[name] for name in URING_POLICIES if name in known}
         for name, text in (known or {NO_POLICY: ""}).items():
             servers.append(Server(f"{label}: {name}", "ours", program, text))
     return servers
@@ -157,11 +162,20 @@ def accepts(program, policy, folder):
                           stderr=subprocess.DEVNULL).returncode == 0
 
 
-def build_engine():
-    """Builds the stand-alone server in release; its path."""
-    print("building streamengine (release)", flush=True)
-    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "streamengine-cli"], cwd=ROOT, check=True)
-    return str(target_folder() / "release" / "streamengine")
+def build_engines():
+    """Builds the stand-alone server in release, with either back end; names and paths."""
+    return [("streamengine", build_engine("streamengine")),
+            ("streamengine" + URING, build_engine("streamengine" + URING, "--features", "io-uring"))]
+
+
+def build_engine(name, *options):
+    """Builds one, and keeps it apart from the next, which cargo would give the same name; its path."""
+    print(f"building {name} (release)", flush=True)
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "streamengine-cli", *options], cwd=ROOT, check=True)
+    kept = target_folder() / "bench" / name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(target_folder() / "release" / "streamengine", kept)
+    return str(kept)
 
 
 def target_folder():
