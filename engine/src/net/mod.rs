@@ -10,6 +10,8 @@ pub(crate) mod read;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+pub(crate) mod uring;
 
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
 pub(crate) use listen::{Accepted, Admission, Listener, Ungranted};
@@ -22,6 +24,8 @@ use socket2::SockRef;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,6 +109,12 @@ pub(crate) trait Sink: AsyncWrite + Unpin + Send + 'static {
 
     /// Passes on what the transport has taken but holds back; false where some is left.
     fn is_flushed(&mut self) -> bool;
+
+    /// The socket, where what is written to it is what the peer reads.
+    #[cfg(all(feature = "io-uring", target_os = "linux"))]
+    fn plain_socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 impl Sink for OwnedWriteHalf {
@@ -129,6 +139,11 @@ impl Sink for OwnedWriteHalf {
 
     fn is_flushed(&mut self) -> bool {
         true
+    }
+
+    #[cfg(all(feature = "io-uring", target_os = "linux"))]
+    fn plain_socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_ref().as_fd())
     }
 }
 
@@ -155,6 +170,11 @@ impl Sink for Box<dyn Sink> {
 
     fn is_flushed(&mut self) -> bool {
         (**self).is_flushed()
+    }
+
+    #[cfg(all(feature = "io-uring", target_os = "linux"))]
+    fn plain_socket(&self) -> Option<BorrowedFd<'_>> {
+        (**self).plain_socket()
     }
 }
 

@@ -68,11 +68,16 @@ impl Outbox {
         }
     }
 
-    /// Writes a batch of messages past the queue, which is empty. What the transport does not take at once waits
-    /// in the queue: then it is not empty any more, and somebody has to poll for writing.
-    pub(crate) fn write_now(&mut self, io: &mut impl Sink, batch: &Bytes) -> io::Result<()> {
-        debug_assert!(self.is_empty(), "the batch would overtake what waits");
-        let taken = match io.try_write(batch) {
+    /// Notes what the transport has `taken` of a batch of messages that was written past the queue, which is empty.
+    /// The rest waits in the queue: then it is not empty any more, and somebody has to poll for writing.
+    pub(crate) fn wrote(
+        &mut self,
+        io: &mut impl Sink,
+        batch: &Bytes,
+        taken: io::Result<usize>,
+    ) -> io::Result<()> {
+        debug_assert!(self.is_empty(), "the batch has overtaken what waits");
+        let taken = match taken {
             Ok(taken) => taken,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),

@@ -1,6 +1,8 @@
 //! The writing half of a connection, shared between its task and the shards that write to its players.
 
 use super::player::{Driver, Player};
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+use super::together::{Begun, Sending};
 use super::{Member, Shard, WireBatch};
 use crate::hub::{EndReason, Place};
 use crate::net::{Outbox, Sink};
@@ -8,6 +10,8 @@ use crate::sessions::{Measured, Queue, Traffic};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::io;
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -171,23 +175,49 @@ impl<W: Sink> Output<W> {
         self.players.iter().position(|player| player.is_listed_by(shard))
     }
 
-    /// Writes a batch to the player at `index`; false where the connection's task has to go on with it.
-    fn write(&mut self, index: usize, batch: &WireBatch) -> bool {
-        let (Some(player), Some(io)) = (self.players.get_mut(index), &mut self.io) else { return false };
-        if player.driver() == Driver::Connection || !self.outbox.is_empty() {
-            return false;
+    /// Takes the shard's player past a batch; whether it is to be written.
+    fn step_over(&mut self, shard: &Shard, batch: &WireBatch) -> Step {
+        let Some(index) = self.player_of(shard) else { return Step::Leave };
+        let is_writable = self.io.is_some() && self.outbox.is_empty();
+        let step = match self.players.get_mut(index) {
+            Some(player) if is_writable && player.driver() == Driver::Shard => {
+                match player.step_over(batch) {
+                    Place::At => Step::Write,
+                    Place::After => Step::Stay,
+                    Place::Elsewhere => Step::Leave,
+                }
+            }
+            _ => Step::Leave,
+        };
+        if step == Step::Leave {
+            self.unlist(index);
         }
-        match player.step_over(batch) {
-            Place::After => return true,
-            Place::Elsewhere => return false,
-            Place::At => {}
-        }
-        if let Err(error) = self.outbox.write_now(io, &batch.bytes) {
-            self.failed = Some(error);
-            return false;
-        }
-        self.outbox.is_empty()
+        step
     }
+
+    /// Notes what the socket has taken of a batch; false where the connection's task has to go on.
+    fn wrote(&mut self, shard: &Shard, batch: &WireBatch, taken: io::Result<usize>) -> bool {
+        let Some(io) = &mut self.io else { return false };
+        if let Err(error) = self.outbox.wrote(io, &batch.bytes, taken) {
+            self.failed = Some(error);
+        }
+        let is_level = self.failed.is_none() && self.outbox.is_empty();
+        if !is_level && let Some(index) = self.player_of(shard) {
+            self.unlist(index);
+        }
+        is_level
+    }
+}
+
+/// What is to be done about a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It is to be written.
+    Write,
+    /// Nothing: the player has got its frames.
+    Stay,
+    /// Nothing: the connection's task goes on with the player.
+    Leave,
 }
 
 impl<W: Sink> Measured for Lane<W> {
@@ -217,12 +247,29 @@ impl<W: Sink> Measured for Lane<W> {
 impl<W: Sink> Member for Lane<W> {
     fn write(&self, shard: &Shard, batch: &WireBatch) -> bool {
         let mut output = self.lock();
-        let Some(index) = output.player_of(shard) else { return false };
-        let is_level = output.write(index, batch);
-        if !is_level {
-            output.unlist(index);
+        match output.step_over(shard, batch) {
+            Step::Stay => true,
+            Step::Leave => false,
+            Step::Write => {
+                let Some(io) = &mut output.io else { return false };
+                let taken = io.try_write(&batch.bytes);
+                output.wrote(shard, batch, taken)
+            }
         }
-        is_level
+    }
+
+    #[cfg(all(feature = "io-uring", target_os = "linux"))]
+    fn begin<'a>(&'a self, shard: &Shard, batch: &WireBatch) -> Begun<'a> {
+        // A shard that holds other lanes must not wait for one.
+        let Some(mut output) = self.state.try_lock() else { return Begun::Alone };
+        if output.io.as_ref().is_none_or(|io| io.plain_socket().is_none()) {
+            return Begun::Alone;
+        }
+        match output.step_over(shard, batch) {
+            Step::Stay => Begun::Done(true),
+            Step::Leave => Begun::Done(false),
+            Step::Write => Begun::Sending(MutexGuard::map(output, |output| output as &mut dyn Sending)),
+        }
     }
 
     fn release(&self, shard: &Shard) {
@@ -230,5 +277,16 @@ impl<W: Sink> Member for Lane<W> {
         if let Some(index) = output.player_of(shard) {
             output.unlist(index);
         }
+    }
+}
+
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+impl<W: Sink> Sending for Output<W> {
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.io.as_ref()?.plain_socket()
+    }
+
+    fn sent(&mut self, shard: &Shard, batch: &WireBatch, taken: io::Result<usize>) -> bool {
+        self.wrote(shard, batch, taken)
     }
 }

@@ -11,6 +11,10 @@
 
 mod lane;
 mod player;
+#[cfg(test)]
+mod tests;
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+mod together;
 
 pub(crate) use lane::Lane;
 pub(crate) use player::{Clock, Destination, Player};
@@ -86,6 +90,10 @@ impl WireBatch {
 trait Member: Send + Sync {
     /// Writes a batch. False = the player is not level any more, and its connection's task has been woken for it.
     fn write(&self, shard: &Shard, batch: &WireBatch) -> bool;
+
+    /// Begins to write a batch, for the shard to send it together with that of others.
+    #[cfg(all(feature = "io-uring", target_os = "linux"))]
+    fn begin<'a>(&'a self, shard: &Shard, batch: &WireBatch) -> together::Begun<'a>;
 
     /// Gives the player back to its connection's task: the stream has ended.
     fn release(&self, shard: &Shard);
@@ -280,16 +288,27 @@ impl Writer {
     /// Lets others on after every so many lanes: a thousand take several milliseconds, and joining players, the
     /// publisher among them, would wait for all of them.
     async fn write_batch(&self, lanes: &mut Vec<Arc<dyn Member>>, batch: &WireBatch) {
-        let mut next = 0;
-        for turn in 1.. {
-            let Some(lane) = lanes.get(next) else { return };
-            match lane.write(&self.shard, batch) {
-                true => next += 1,
-                false => drop(lanes.swap_remove(next)),
-            }
-            if turn % LANES_PER_TURN == 0 {
+        let mut gone = Vec::new();
+        let mut end = lanes.len();
+        // From the back, so that a lane that takes the place of one that leaves has had its turn.
+        while end > 0 {
+            let start = end.saturating_sub(LANES_PER_TURN);
+            write_turn(lanes.get(start..end).unwrap_or_default(), &self.shard, batch, &mut gone);
+            gone.drain(..).rev().for_each(|index| drop(lanes.swap_remove(start + index)));
+            end = start;
+            if end > 0 {
                 yield_now().await;
             }
         }
     }
+}
+
+/// Writes a batch to these lanes; the indices of those that are not level any more go to `gone`, in order.
+fn write_turn(lanes: &[Arc<dyn Member>], shard: &Shard, batch: &WireBatch, gone: &mut Vec<usize>) {
+    #[cfg(all(feature = "io-uring", target_os = "linux"))]
+    if lanes.len() > 1 && crate::net::uring::is_there() {
+        return together::write(lanes, shard, batch, gone);
+    }
+    let left = lanes.iter().enumerate().filter(|(_, lane)| !lane.write(shard, batch));
+    gone.extend(left.map(|(index, _)| index));
 }

@@ -1,0 +1,138 @@
+//! What a shard does to lanes of all kinds in one turn.
+
+use super::lane::Output;
+use super::*;
+use crate::hub::{Hub, PublishRequest, Publisher, SubscribeOptions};
+use crate::net::Sink;
+use tokio::io::{AsyncReadExt, duplex, split};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A stream, and the shard of its level players, without the shard's task.
+struct Stage {
+    hub: Hub,
+    key: StreamKey,
+    publisher: Publisher,
+    feed: Feed,
+    shard: Arc<Shard>,
+    /// Reading halves: while they live the sockets stay open.
+    readers: Vec<OwnedReadHalf>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let hub = Hub::new(&crate::Limits::default());
+        let key = StreamKey::new("live", "s").unwrap();
+        let publisher = hub.publish(&key, PublishRequest::default()).unwrap();
+        let feed = hub.subscribe(&key, SubscribeOptions::default()).feed();
+        let shard =
+            Arc::new(Shard { stream: feed.again(), joining: Mutex::default(), changed: Notify::new() });
+        Self { hub, key, publisher, feed, shard, readers: Vec::new() }
+    }
+
+    /// A lane with a player that is level.
+    fn lane<W: Sink>(&self, io: W) -> Arc<Lane<W>> {
+        let subscriber = self.hub.subscribe(&self.key, SubscribeOptions::default());
+        let player =
+            Player::new(USUAL_STREAM, Destination::Player, subscriber, ShardHandle(self.shard.clone()));
+        let lane = Arc::new(Lane::new(io));
+        lane.lock().players.push(player);
+        lane.hand_over();
+        assert!(lane.lock().players[0].is_listed_by(&self.shard), "level");
+        lane
+    }
+
+    /// A lane over a socket, and the socket's other end.
+    async fn tcp(&mut self) -> (Arc<Lane<OwnedWriteHalf>>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (reader, writer) = listener.accept().await.unwrap().0.into_split();
+        self.readers.push(reader);
+        (self.lane(writer), theirs)
+    }
+
+    /// Publishes a frame of `len` bytes; the batch with it.
+    fn batch(&mut self, len: usize) -> WireBatch {
+        let mut payload = vec![0; len];
+        payload[0] = 0xaf;
+        payload[1] = 1;
+        self.publisher.push(Frame::new(FrameKind::Audio, 0, payload.into())).unwrap();
+        let mut batch = WireBatch::default();
+        assert!(self.feed.take(self.feed.edge(), usize::MAX, &mut batch.batch));
+        batch.encode(&mut BytesMut::new());
+        batch
+    }
+}
+
+/// One turn of the shard; the indices of the lanes that leave.
+fn turn(stage: &Stage, lanes: &[Arc<dyn Member>], batch: &WireBatch) -> Vec<usize> {
+    let mut gone = Vec::new();
+    write_turn(lanes, &stage.shard, batch, &mut gone);
+    gone
+}
+
+#[tokio::test]
+async fn a_turn_serves_lanes_of_all_kinds_and_names_those_that_leave() {
+    let mut stage = Stage::new();
+    let (first, mut first_peer) = stage.tcp().await;
+    let (busy, _busy_peer) = stage.tcp().await;
+    let (pipe, mut pipe_peer) = duplex(1000);
+    let pipe = stage.lane(split(pipe).1);
+    let (closed, _closed_peer) = stage.tcp().await;
+    let (last, mut last_peer) = stage.tcp().await;
+    busy.lock().outbox.push_output(&mut BytesMut::from("an answer that waits"));
+    closed.lock().close();
+    let lanes: [Arc<dyn Member>; 5] = [first.clone(), busy.clone(), pipe.clone(), closed, last.clone()];
+
+    let batch = stage.batch(100);
+    assert_eq!(turn(&stage, &lanes, &batch), [1, 3]);
+    assert_eq!(
+        turn(&stage, &lanes, &batch),
+        [1, 3],
+        "who has left is not the shard's any more; others have it"
+    );
+    for peer in [&mut first_peer as &mut (dyn tokio::io::AsyncRead + Unpin), &mut pipe_peer, &mut last_peer] {
+        let mut got = vec![0; batch.bytes.len()];
+        peer.read_exact(&mut got).await.unwrap();
+        assert!(got == batch.bytes);
+    }
+    assert_eq!(busy.lock().outbox.written(), 0, "nothing overtakes what waits");
+
+    // More than any of them takes at once.
+    let large = stage.batch(64 << 20);
+    assert_eq!(turn(&stage, &lanes, &large), [0, 1, 2, 3, 4]);
+    for lane in [&first, &last] {
+        let Output { outbox, .. } = &*lane.lock();
+        assert!(outbox.written() > batch.bytes.len() as u64 && outbox.unwritten() > 0);
+        assert_eq!(outbox.written() + outbox.unwritten(), (batch.bytes.len() + large.bytes.len()) as u64);
+    }
+    assert_eq!(pipe.lock().outbox.written(), 1000 + batch.bytes.len() as u64);
+}
+
+/// Otherwise two shards could wait for each other's lanes.
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+#[tokio::test]
+async fn a_lane_that_somebody_holds_holds_up_none_of_the_others() {
+    use std::io::Read;
+    let mut stage = Stage::new();
+    let (held, held_peer) = stage.tcp().await;
+    let (other, other_peer) = stage.tcp().await;
+    let batch = stage.batch(100);
+    let [mut held_peer, mut other_peer] = [held_peer, other_peer].map(|peer| {
+        let peer = peer.into_std().unwrap();
+        peer.set_nonblocking(false).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        peer
+    });
+    let lanes: [Arc<dyn Member>; 2] = [held.clone(), other];
+    let mut got = vec![0; batch.bytes.len()];
+    std::thread::scope(|scope| {
+        let hold = held.lock();
+        let turn = scope.spawn(|| turn(&stage, &lanes, &batch));
+        other_peer.read_exact(&mut got).expect("its batch, though the first lane is held");
+        drop(hold);
+        assert_eq!(turn.join().unwrap(), [0; 0]);
+    });
+    held_peer.read_exact(&mut got).expect("the batch, when the lane is free");
+    assert!(got == batch.bytes);
+}
