@@ -453,6 +453,10 @@ enum se_event_type
    * Events were dropped before this one, because they were not fetched in time. `message`: how many.
    */
   SE_EVENT_OVERFLOW = 12,
+  /**
+   * Lines of the log were dropped, because its callback does not keep up. `message`: how many since the last such event.
+   */
+  SE_EVENT_LOG_LOST = 13,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -839,7 +843,7 @@ typedef struct se_event {
    * `unpublish`: `stream`, `session`, `reason`; `opened`: `session`, `peer`; `closed`: `session`, `peer`, `reason`;
    * `play`: `stream`, `session`, `peer`; `stop`: `stream`, `session`, `reason`, `bytes_sent`; `refused`: `session`,
    * `peer`, `request` (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay`: as in `se_relays_json`;
-   * `file`: as in `se_files_json`; `overflow`: `lost`.
+   * `file`: as in `se_files_json`; `overflow` and `log_lost`: `lost`.
    */
   const char *json;
 } se_event;
@@ -1287,9 +1291,9 @@ SE_API const char *se_status_name(int32_t status);
 /**
  * Has the log of all engines of the process delivered to a callback. Without one there is no log. In the place of the
  * callback before it, whose `destroy` is called once it has returned. Lines are delivered on one thread of their own, so a
- * slow callback delays no media; up to 4,096 lines wait for it, then lines are lost, and a line says how many. Where there
- * was a callback before, the call blocks for up to 2 s until it has got the lines that wait for it, except in that
- * callback itself.
+ * slow callback delays no media; up to 4,096 lines wait for it, then the oldest are lost: a line says how many once it goes
+ * on, and every engine says so at once (`SE_EVENT_LOG_LOST`). Where there was a callback before, the call blocks for up to
+ * 2 s until it has got the lines that wait for it, except in that callback itself.
  *
  * @param max_level The level up to which lines are delivered, one of `se_log_level`; `se_log_set_filter` can say more.
  * @param callback Called on the log's thread; NULL ends the log.

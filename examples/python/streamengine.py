@@ -154,6 +154,7 @@ class EventType(_Open):
     RELAY_STATE = 10
     FILE_STATE = 11
     OVERFLOW = 12
+    LOG_LOST = 13
 
 
 class RelayDirection(_Open):

@@ -40,6 +40,8 @@ pub enum se_event_type {
     SE_EVENT_FILE_STATE = 11,
     /// Events were dropped before this one, because they were not fetched in time. `message`: how many.
     SE_EVENT_OVERFLOW = 12,
+    /// Lines of the log were dropped, because its callback does not keep up. `message`: how many since the last such event.
+    SE_EVENT_LOG_LOST = 13,
 }
 
 /// Something that happened. Texts are never NULL, but empty where there is nothing to say; they are borrowed: valid as
@@ -68,7 +70,7 @@ pub struct se_event {
     /// `unpublish`: `stream`, `session`, `reason`; `opened`: `session`, `peer`; `closed`: `session`, `peer`, `reason`;
     /// `play`: `stream`, `session`, `peer`; `stop`: `stream`, `session`, `reason`, `bytes_sent`; `refused`: `session`,
     /// `peer`, `request` (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay`: as in `se_relays_json`;
-    /// `file`: as in `se_files_json`; `overflow`: `lost`.
+    /// `file`: as in `se_files_json`; `overflow` and `log_lost`: `lost`.
     pub json: *const c_char,
 }
 
@@ -136,20 +138,21 @@ struct Timed<'a, E> {
 
 impl Shown {
     pub(crate) fn new(happened: &Happened) -> Self {
+        use se_event_type::{SE_EVENT_LOG_LOST, SE_EVENT_OVERFLOW};
         let time_us = happened.time_us;
+        let of_loss = |kind, name, lost: u64, what| {
+            let event = serde_json::json!({ "event": name, "lost": lost });
+            let said = Said { message: format!("{lost} {what}"), ..Said::default() };
+            (Some(kind), said, serde_json::to_string(&Timed { time_us, event: &event }))
+        };
         let (kind, said, json) = match &happened.what {
             What::Event(event) => {
                 let (kind, said) = told(event);
                 (kind, said, serde_json::to_string(&Timed { time_us, event }))
             }
-            What::Lost(lost) => {
-                let said = Said { message: format!("{lost} events were dropped"), ..Said::default() };
-                let event = serde_json::json!({ "event": "overflow", "lost": lost });
-                (
-                    Some(se_event_type::SE_EVENT_OVERFLOW),
-                    said,
-                    serde_json::to_string(&Timed { time_us, event: &event }),
-                )
+            What::Lost(lost) => of_loss(SE_EVENT_OVERFLOW, "overflow", *lost, "events were dropped"),
+            What::LogLost(lost) => {
+                of_loss(SE_EVENT_LOG_LOST, "log_lost", *lost, "lines of the log were lost")
             }
         };
         Self::put(time_us, kind.map_or(0, |kind| kind as i32), &said, &json.unwrap_or_default())

@@ -40,7 +40,7 @@ impl Host {
     pub(crate) fn new(config: Config) -> Outcome<Self> {
         config.check()?;
         Ok(Self {
-            events: Arc::default(),
+            events: EventQueue::of_engine(),
             door: Arc::new(Door::new(config.publish_rule())),
             config,
             dispatcher: Dispatcher::default(),

@@ -2,6 +2,7 @@
 
 use crate::callback::{Callback, se_destroy_fn};
 use crate::dispatcher::block_sigpipe;
+use crate::queue::EventQueue;
 use crate::status::{Failure, Outcome, guard, se_status};
 use crate::text::{self, c_string};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -59,9 +60,9 @@ pub type se_log_fn = Option<unsafe extern "C" fn(record: *const se_log_record, u
 
 /// Has the log of all engines of the process delivered to a callback. Without one there is no log. In the place of the
 /// callback before it, whose `destroy` is called once it has returned. Lines are delivered on one thread of their own, so a
-/// slow callback delays no media; up to 4,096 lines wait for it, then lines are lost, and a line says how many. Where there
-/// was a callback before, the call blocks for up to 2 s until it has got the lines that wait for it, except in that
-/// callback itself.
+/// slow callback delays no media; up to 4,096 lines wait for it, then the oldest are lost: a line says how many once it goes
+/// on, and every engine says so at once (`SE_EVENT_LOG_LOST`). Where there was a callback before, the call blocks for up to
+/// 2 s until it has got the lines that wait for it, except in that callback itself.
 ///
 /// @param max_level The level up to which lines are delivered, one of `se_log_level`; `se_log_set_filter` can say more.
 /// @param callback Called on the log's thread; NULL ends the log.
@@ -243,16 +244,19 @@ struct Collector;
 
 impl<S: Subscriber> Layer<S> for Collector {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let Some(writer) = WRITER.read().clone() else { return };
         let mut text = Text::default();
         event.record(&mut text);
         let metadata = event.metadata();
-        writer.take(Line {
+        let line = Line {
             level: number_of(*metadata.level()),
             time_us: crate::queue::now_us(),
             part: part_of(metadata.target()),
             text: text.message + &text.values,
-        });
+        };
+        // Held meanwhile, so that no line comes to a writer that has been replaced and has finished.
+        if let Some(writer) = &*WRITER.read() {
+            writer.take(line);
+        }
     }
 }
 
@@ -341,13 +345,17 @@ impl Writer {
     /// Never waits.
     fn take(&self, line: Line) {
         let mut state = self.state.lock();
-        if state.lines.len() >= MAX_WAITING {
+        let is_full = state.lines.len() >= MAX_WAITING;
+        if is_full {
             state.lines.pop_front();
             state.lost += 1;
         }
         state.lines.push_back(line);
         drop(state);
         self.changed.notify_one();
+        if is_full {
+            EventQueue::log_line_lost();
+        }
     }
 
     /// Lets the callback have the lines that wait, and ends its thread.

@@ -1,8 +1,9 @@
 //! The events of an engine that wait for the host.
 
 use crate::status::{Failure, Outcome, se_status};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use streamengine_core::Event;
 use tokio::sync::Notify;
@@ -12,7 +13,10 @@ const MAX_OF_PEERS: usize = 4_096;
 /// Events about what the host itself has set up. Nobody makes so many but a host that never looks.
 const MAX_OWN: usize = 65_536 - MAX_OF_PEERS;
 
-/// An event, or the news that some were dropped, and when that was in microseconds since 1970.
+/// The queues of all engines: the log is one for the whole process, and so is what it has to tell.
+static QUEUES: RwLock<Vec<Weak<EventQueue>>> = RwLock::new(Vec::new());
+
+/// An event, or the news that something was dropped, and when that was in microseconds since 1970.
 #[derive(Debug)]
 pub(crate) struct Happened {
     pub(crate) time_us: u64,
@@ -24,6 +28,8 @@ pub(crate) enum What {
     Event(Event),
     /// So many events were dropped.
     Lost(u64),
+    /// So many lines of the log were dropped.
+    LogLost(u64),
 }
 
 /// Events between the engine's threads and the host. Filling it never waits.
@@ -43,6 +49,8 @@ struct State {
     /// Dropped, and not told yet.
     lost: u64,
     lost_in_all: u64,
+    /// Lines of the log that were dropped, and not told yet.
+    log_lost: u64,
     /// The reader on the callback thread, counted from 1; `None` where the host fetches events.
     reader: Option<u64>,
     readers: u64,
@@ -51,11 +59,33 @@ struct State {
 }
 
 impl EventQueue {
+    /// A queue that is also told what becomes of the log, until it is closed.
+    pub(crate) fn of_engine() -> Arc<Self> {
+        let queue = Arc::default();
+        QUEUES.write().push(Arc::downgrade(&queue));
+        queue
+    }
+
     /// Takes an event in, on any thread.
     pub(crate) fn push(&self, event: &Event) {
         let happened = Happened { time_us: now_us(), what: What::Event(event.clone()) };
         let mut state = self.state.lock();
         state.push(happened, is_of_peers(event));
+        self.arrived(state);
+    }
+
+    /// Tells every engine that a line of the log was dropped.
+    pub(crate) fn log_line_lost() {
+        for queue in QUEUES.read().iter().filter_map(Weak::upgrade) {
+            let mut state = queue.state.lock();
+            state.log_lost += 1;
+            if state.log_lost == 1 {
+                queue.arrived(state);
+            }
+        }
+    }
+
+    fn arrived(&self, mut state: MutexGuard<'_, State>) {
         state.show();
         drop(state);
         self.arrived.notify_one();
@@ -85,7 +115,8 @@ impl EventQueue {
                 Wait::Not => return Err(Failure::new(se_status::SE_E_AGAIN, "events: there is none")),
                 Wait::Forever => self.arrived.wait(&mut state),
                 Wait::Until(deadline) => {
-                    if self.arrived.wait_until(&mut state, deadline).timed_out() && state.is_empty() {
+                    let is_late = self.arrived.wait_until(&mut state, deadline).timed_out();
+                    if is_late && state.is_empty() && !state.closed {
                         return Err(Failure::new(se_status::SE_E_TIMEOUT, "events: none came in time"));
                     }
                 }
@@ -129,6 +160,13 @@ impl EventQueue {
 
     /// Wakes all who wait; nobody gets events any more.
     pub(crate) fn close(&self) {
+        let mut queues = QUEUES.write();
+        queues.retain(|queue| !std::ptr::eq(queue.as_ptr(), self));
+        if queues.is_empty() {
+            // An empty list keeps its memory; nothing is to be left when the last one goes.
+            *queues = Vec::new();
+        }
+        drop(queues);
         let mut state = self.state.lock();
         state.closed = true;
         self.reader_changed(state);
@@ -151,7 +189,7 @@ impl EventQueue {
         Err(no_descriptor())
     }
 
-    fn reader_changed(&self, mut state: parking_lot::MutexGuard<'_, State>) {
+    fn reader_changed(&self, mut state: MutexGuard<'_, State>) {
         state.show();
         drop(state);
         self.arrived.notify_all();
@@ -199,9 +237,13 @@ impl State {
 
     /// The oldest. What was dropped was older still, so that is told first.
     fn pop(&mut self) -> Option<Happened> {
-        if self.lost > 0 {
-            let lost = std::mem::take(&mut self.lost);
-            return Some(Happened { time_us: now_us(), what: What::Lost(lost) });
+        let lost = match (self.lost, self.log_lost) {
+            (0, 0) => None,
+            (0, _) => Some(What::LogLost(std::mem::take(&mut self.log_lost))),
+            (_, _) => Some(What::Lost(std::mem::take(&mut self.lost))),
+        };
+        if let Some(what) = lost {
+            return Some(Happened { time_us: now_us(), what });
         }
         let number =
             |entries: &VecDeque<(u64, Happened)>| entries.front().map_or(u64::MAX, |(number, _)| *number);
@@ -211,7 +253,7 @@ impl State {
     }
 
     fn is_empty(&self) -> bool {
-        self.lost == 0 && self.of_peers.is_empty() && self.own.is_empty()
+        self.lost == 0 && self.log_lost == 0 && self.of_peers.is_empty() && self.own.is_empty()
     }
 
     /// Makes the descriptor say what [`EventQueue::next`] would: something to fetch, or the end.
@@ -228,6 +270,7 @@ fn is_of_peers(event: &Event) -> bool {
     !matches!(
         event,
         Event::ListenerUp { .. }
+            | Event::ListenerDown { .. }
             | Event::Publish { .. }
             | Event::Unpublish { .. }
             | Event::Relay(_)
@@ -326,7 +369,7 @@ mod tests {
     fn ids(queue: &EventQueue) -> Vec<String> {
         std::iter::from_fn(|| queue.next(Wait::Not).ok())
             .map(|happened| match happened.what {
-                What::Lost(lost) => format!("{lost} lost"),
+                What::Lost(lost) | What::LogLost(lost) => format!("{lost} lost"),
                 What::Event(Event::Closed { session, .. }) => session.to_string(),
                 What::Event(_) => "own".to_owned(),
             })
@@ -336,13 +379,15 @@ mod tests {
     #[test]
     fn a_flood_of_strangers_drops_its_own_oldest_and_never_the_hosts_events() {
         let queue = EventQueue::default();
+        let address = ([127, 0, 0, 1], 1).into();
         queue.push(&published());
+        queue.push(&Event::ListenerDown { id: Id(1), protocol: "rtmp", address });
         (0..MAX_OF_PEERS as u64 + 3).for_each(|session| queue.push(&closed(session)));
         queue.push(&published());
         let ids = ids(&queue);
-        assert_eq!(ids[..4], ["3 lost", "own", "3", "4"]);
+        assert_eq!(ids[..5], ["3 lost", "own", "own", "3", "4"]);
         assert_eq!(ids.last().unwrap(), "own");
-        assert_eq!((ids.len(), queue.lost_in_all()), (MAX_OF_PEERS + 3, 3));
+        assert_eq!((ids.len(), queue.lost_in_all()), (MAX_OF_PEERS + 4, 3));
     }
 
     #[test]

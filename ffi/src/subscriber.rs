@@ -187,11 +187,9 @@ impl Reading {
         if self.delivery.closed.is_cancelled() {
             return Err(self.freed());
         }
-        let next = match (reader.try_next(), wait) {
-            (Some(next), _) => next,
-            (None, Wait::Not) => return Err(self.nothing(wait)),
-            (None, Wait::Until(deadline)) => self.wait_for(reader, Some(deadline))?,
-            (None, Wait::Forever) => self.wait_for(reader, None)?,
+        let next = match reader.try_next() {
+            Some(next) => next,
+            None => self.wait_for(reader, wait)?,
         };
         next.ok_or_else(|| reader.end())
     }
@@ -207,13 +205,18 @@ impl Reading {
     }
 
     /// The next frame, or `None` at the end, once it is there.
-    fn wait_for(&self, reader: &mut Reader, deadline: Option<Instant>) -> Outcome<Option<Shown>> {
+    fn wait_for(&self, reader: &mut Reader, wait: Wait) -> Outcome<Option<Shown>> {
+        let deadline = match wait {
+            Wait::Not => return Err(self.nothing(wait)),
+            Wait::Until(deadline) => Some(deadline),
+            Wait::Forever => None,
+        };
         let closed = async {
             self.delivery.closed.cancelled().await;
             Err(self.freed())
         };
         let next = future::or(async { Ok(reader.next().await) }, closed);
-        block_until(deadline, next).unwrap_or_else(|| Err(self.nothing(Wait::from_ms(1))))
+        block_until(deadline, next).unwrap_or_else(|| Err(self.nothing(wait)))
     }
 
     fn nothing(&self, wait: Wait) -> Failure {

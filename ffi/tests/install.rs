@@ -65,38 +65,79 @@ fn works(prefix: &Path) {
     assert_eq!(support::succeed(&mut command).trim(), env!("CARGO_PKG_VERSION"));
 }
 
+/// A command that runs cargo as a user would, but cheaply. These tests share a target folder of their own: they must not
+/// write the libraries that others just use.
+fn user_command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(support::root()).env("CARGO_TARGET_DIR", target());
+    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    // What cargo has set for this test is not meant for another cargo.
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
+    command
+}
+
+fn target() -> PathBuf {
+    support::work_dir().join("target")
+}
+
 #[test]
 fn the_recipe_without_meson_installs_what_programs_need() {
-    needs!("cc", "pkg-config", "python3");
+    needs!("cc", "pkg-config", "python3", "ar");
     let prefix = tempfile::tempdir().unwrap();
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", &format!("DESTDIR=; {}", recipe_with("install -D"))]).current_dir(support::root());
-    shell.env("prefix", prefix.path()).env("built", support::shared_library().parent().unwrap());
-    support::succeed(&mut shell);
+    let built = target().join("release");
+    let build = recipe_with("cargo rustc");
+    support::succeed(&mut user_command("sh", &["-euc", &build]));
+    let members = support::succeed(Command::new("ar").arg("t").arg(built.join("libstreamengine.a")));
+    assert!(members.contains("\nstreamengine.tokio-"), "not optimised as a whole:\n{members}");
+    let install = format!("DESTDIR=; {}", recipe_with("install -D"));
+    let mut shell = user_command("sh", &["-euc", &install]);
+    support::succeed(shell.env("prefix", prefix.path()).env("built", &built));
     works(prefix.path());
 }
 
-/// Meson's cargo has a target folder of its own: this test must not write the libraries that others just use.
 #[test]
 fn meson_builds_tests_and_installs_what_programs_need() {
     needs!("cc", "pkg-config", "python3", "meson", "ninja");
     let (build, prefix) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let meson = |arguments: &[&str]| {
-        let mut command = Command::new("meson");
-        command.args(arguments).current_dir(support::root()).env("CARGO_PROFILE_DEV_DEBUG", "0");
-        command.env("CARGO_TARGET_DIR", support::work_dir().join("meson"));
-        // What cargo has set for this test is not meant for another cargo.
-        command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
-        support::succeed(&mut command)
-    };
+    let meson = |arguments: &[&str]| support::succeed(&mut user_command("meson", arguments));
     let (folder, to) = (build.path().to_str().unwrap(), prefix.path().to_str().unwrap());
-    meson(&["setup", folder, "--prefix", to, "--buildtype", "debug", "--werror", "-Dgst_plugin=disabled"]);
+    meson(&["setup", folder, "--prefix", to, "--werror", "-Dgst_plugin=disabled"]);
     meson(&["compile", "-C", folder]);
     let again = support::succeed(Command::new("ninja").args(["-C", folder, "-n"]));
     assert!(again.contains("no work to do"), "{again}");
     meson(&["test", "-C", folder]);
     meson(&["install", "-C", folder]);
     works(prefix.path());
+}
+
+#[test]
+fn meson_builds_what_its_build_type_says() {
+    needs!("cc", "python3", "meson", "ninja");
+    for (build_type, profile) in [("debug", "dev"), ("debugoptimized", "release"), ("release", "release")] {
+        let build = tempfile::tempdir().unwrap();
+        let folder = build.path().to_str().unwrap();
+        support::succeed(&mut user_command("meson", &["setup", folder, "--buildtype", build_type]));
+        let commands = support::succeed(Command::new("ninja").args(["-C", folder, "-t", "commands"]));
+        assert!(commands.contains(&format!("--profile {profile} ")), "{commands}");
+    }
+}
+
+#[test]
+fn meson_builds_from_the_crates_that_are_there_if_told_to_stay_offline() {
+    needs!("cc", "python3", "meson", "ninja");
+    let (build, nothing) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = build.path().to_str().unwrap();
+    let options = ["-Dcargo_offline=true", "-Dgst_plugin=disabled", "-Dexamples=false", "-Dtests=false"];
+    support::succeed(&mut user_command("meson", &[&["setup", folder], &options[..]].concat()));
+    // Where there are no crates it must not fetch any, though it could.
+    let mut compile = user_command("meson", &["compile", "-C", folder]);
+    let refused = compile.env("CARGO_HOME", nothing.path()).output().unwrap();
+    let said =
+        [refused.stdout, refused.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(!refused.status.success() && said.contains("using offline mode"), "{said}");
+    assert!(!build.path().join("libstreamengine.a").exists(), "{said}");
+    support::succeed(&mut user_command("meson", &["compile", "-C", folder]));
+    assert!(build.path().join("libstreamengine.a").exists());
 }
 
 #[test]

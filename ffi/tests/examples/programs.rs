@@ -98,25 +98,12 @@ impl Program {
     }
 }
 
-/// Compiles with all warnings as errors against the shared library, each test its own file.
+/// Compiles a source, each test its own program.
 pub(crate) fn compile(compiler: &str, options: &[&str], way: Way, source: &Path) -> PathBuf {
-    let folder = support::work_dir();
     let name = source.file_stem().unwrap_or_default().to_string_lossy();
-    let program = folder.join(streamengine_tests::unique(&format!("{name}-{way:?}")));
-    let lib = support::library_dir();
-    let mut command = Command::new(compiler);
-    command
-        .args(support::STRICT)
-        .args(["-g", "-O1"])
-        .arg(source)
-        .arg("-I")
-        .arg(support::root().join("include"));
-    if way.is_sanitized() {
-        command.args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
-    }
-    command.arg("-L").arg(&lib).arg(format!("-Wl,-rpath,{}", lib.display())).arg("-lstreamengine");
-    support::succeed(command.args(options).arg("-o").arg(&program));
-    program
+    let name = streamengine_tests::unique(&format!("{name}-{way:?}"));
+    let sanitizers: &[&str] = if way.is_sanitized() { &support::SANITIZERS } else { &[] };
+    support::compile(compiler.as_ref(), &[sanitizers, options].concat(), source, &name)
 }
 
 /// Python with our module and library, for a script.

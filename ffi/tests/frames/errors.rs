@@ -164,7 +164,7 @@ fn the_right_to_publish_can_be_lost() {
     let audio = frame(SE_CODEC_MP3, SE_FORMAT_NATIVE, 0, b"x");
     fails(publisher.frame(&audio), SE_E_CLOSED, &["live/b", "shutting down"]);
     fails(publisher.keyframe(0, 100), SE_E_CLOSED, &["live/b", "shutting down"]);
-    let bytes = std::fs::read(demo()).unwrap();
+    let bytes = std::fs::read(demo_clip()).unwrap();
     let pushed = unsafe { se_publisher_push_flv(publisher.0, bytes.as_ptr(), bytes.len()) };
     fails(pushed, SE_E_CLOSED, &["live/b", "shutting down"]);
     fails(

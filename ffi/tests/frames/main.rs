@@ -4,9 +4,12 @@
     reason = "the tests call C functions throughout, with what they made"
 )]
 
+#[path = "../support/mod.rs"]
+mod built;
 mod errors;
 mod life;
 mod programs;
 mod publish;
 mod subscribe;
 mod support;
+mod threads;

@@ -1,62 +1,31 @@
 //! C programs against the shared library: under valgrind and sanitizers, through a thousand lives, and with SIGPIPE.
 
-use crate::support::{PATIENCE, demo, project};
+use crate::built;
+use crate::support::PATIENCE;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 use streamengine_core::Engine;
 use streamengine_core::proto::amf0::{self, Amf0Value};
-use streamengine_tests::needs;
+use streamengine_tests::{demo_clip, needs};
 
-/// A folder with the shared library under its names.
-fn library_folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let built = std::env::current_exe().unwrap().with_file_name("libstreamengine.so");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("frames");
-        std::fs::create_dir_all(&folder).unwrap();
-        for name in ["libstreamengine.so", "libstreamengine.so.0"] {
-            let link = folder.join(name);
-            let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(&built, link).unwrap();
-        }
-        folder
-    })
-}
-
-/// Compiles one of the test programs; the path of what comes out.
-fn compile(source: &str, name: &str, flags: &[&str]) -> PathBuf {
-    let (library, program) = (library_folder(), library_folder().join(name));
-    let mut cc = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
-    cc.args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-g"]).args(flags);
-    cc.arg("-I").arg(project().join("include")).arg(project().join("ffi/tests/c").join(source));
-    cc.arg("-o").arg(&program).arg("-L").arg(library).args(["-lstreamengine", "-lpthread"]);
-    let done = cc.arg(format!("-Wl,-rpath,{}", library.display())).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    program
-}
-
-#[track_caller]
-fn succeeds(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.success(), "{command:?} ended with {status}:\n{said}");
-    said
+/// Compiles one of the test programs; `None` where there is no compiler.
+fn compile(source: &str, name: &str, options: &[&str]) -> Option<PathBuf> {
+    built::compile_c(&built::root().join("ffi/tests/c").join(source), name, options)
 }
 
 #[test]
 fn a_program_that_uses_it_all_runs() {
-    let program = compile("all.c", "all", &[]);
-    assert!(succeeds(Command::new(program).arg(demo())).contains("all done"));
+    let Some(program) = compile("all.c", "all", &[]) else { return };
+    assert!(built::succeed(Command::new(program).arg(demo_clip())).contains("all done"));
 }
 
 #[test]
 fn valgrind_finds_no_error_and_no_leak() {
     needs!("valgrind");
-    let program = compile("all.c", "all-valgrind", &[]);
+    let Some(program) = compile("all.c", "all-valgrind", &[]) else { return };
     let mut valgrind = Command::new("valgrind");
     // What is kept on purpose as long as the process lives is reachable; all else has to be free.
     valgrind.args([
@@ -65,23 +34,22 @@ fn valgrind_finds_no_error_and_no_leak() {
         "--error-exitcode=9",
     ]);
     valgrind.args(["--errors-for-leak-kinds=definite,indirect,possible", "--fair-sched=yes"]);
-    assert!(succeeds(valgrind.arg(program).arg(demo())).contains("all done"));
+    assert!(built::succeed(valgrind.arg(program).arg(demo_clip())).contains("all done"));
 }
 
 #[test]
 fn the_address_and_undefined_behaviour_sanitizers_find_nothing() {
-    let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-    let program = compile("all.c", "all-sanitized", &flags);
+    let Some(program) = compile("all.c", "all-sanitized", &built::SANITIZERS) else { return };
     let mut command = Command::new(program);
     command.env("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1");
-    assert!(succeeds(command.arg(demo())).contains("all done"));
+    assert!(built::succeed(command.arg(demo_clip())).contains("all done"));
 }
 
 #[test]
 fn f47_a_thousand_engines_leave_nothing_behind() {
-    let program = compile("cycles.c", "cycles", &[]);
+    let Some(program) = compile("cycles.c", "cycles", &[]) else { return };
     let start = Instant::now();
-    let said = succeeds(Command::new(program).arg("1000"));
+    let said = built::succeed(Command::new(program).arg("1000"));
     println!("{:?}: {said}", start.elapsed());
     assert!(start.elapsed() < PATIENCE);
 }
@@ -168,10 +136,11 @@ fn resetting_proxy(server: SocketAddr, bytes: u64, resets: std::sync::mpsc::Send
 
 #[test]
 fn g12_a_host_with_default_sigpipe_survives_players_and_targets_that_reset() {
+    let Some(program) = compile("pipe.c", "pipe", &[]) else { return };
     let target = Engine::builder().listen_rtmp("127.0.0.1:0".parse().unwrap()).start().unwrap();
     let (resets, has_reset) = std::sync::mpsc::channel();
     let proxy = resetting_proxy(target.listeners()[0].address, 400_000, resets);
-    let mut child = Command::new(compile("pipe.c", "pipe", &[]))
+    let mut child = Command::new(program)
         .arg(format!("rtmp://{proxy}/live/copy"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -172,7 +172,7 @@ fn pieces(mut rest: &[u8], mut seed: u64) -> Vec<&[u8]> {
 
 #[test]
 fn an_flv_stream_may_be_cut_anywhere() {
-    let (bytes, frames) = (std::fs::read(demo()).unwrap(), demo_frames());
+    let (bytes, frames) = (std::fs::read(demo_clip()).unwrap(), demo_frames());
     let push = |publisher: &TestPublisher, piece: &[u8]| {
         ok(unsafe { se_publisher_push_flv(publisher.0, piece.as_ptr(), piece.len()) });
     };
@@ -193,7 +193,7 @@ fn what_is_no_flv_is_refused_from_then_on() {
     let engine = TestEngine::start();
     let publisher = engine.publish("live/a");
     let push = |bytes: &[u8]| unsafe { se_publisher_push_flv(publisher.0, bytes.as_ptr(), bytes.len()) };
-    let bytes = std::fs::read(demo()).unwrap();
+    let bytes = std::fs::read(demo_clip()).unwrap();
     fails(push(b"RIFF, which is no FLV"), se_status::SE_E_FORMAT, &["live/a", "byte 0"]);
     fails(push(&bytes), se_status::SE_E_FORMAT, &["live/a"]);
     ok(publisher.keyframe(0, 100));

@@ -142,9 +142,10 @@ unsafe extern "C" fn wait_at_first(frame: *const se_frame, _: *const se_frame_re
 #[test]
 fn a_slow_callback_goes_on_at_the_newest_keyframe_and_is_told() {
     let engine = TestEngine::with(&[("limits.ring_frames", "16")]);
-    let subscriber = engine.subscribe("live/a");
     let (seen, frames) = mpsc::channel();
     let gate = Gate { entered: Barrier::new(2), go_on: Barrier::new(2), seen };
+    // Freed before the gate: its last call may still be on its way out.
+    let subscriber = engine.subscribe("live/a");
     let user_data = std::ptr::from_ref(&gate).cast_mut().cast();
     ok(unsafe { se_subscriber_set_callback(subscriber.0, Some(wait_at_first), user_data, None) });
     let publisher = engine.publish("live/a");

@@ -1,7 +1,6 @@
 //! Engines, publishers and subscribers made through the C functions, and the demo clip to compare with.
 
 use std::ffi::{CStr, CString, c_void};
-use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -10,6 +9,7 @@ use streamengine::se_status::{self, SE_OK};
 use streamengine::*;
 use streamengine_core::media::Frame;
 use streamengine_core::media::flv_file::FlvReader;
+pub(crate) use streamengine_tests::demo_clip;
 
 /// How long anything may take that is bound to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,19 +17,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same for functions that take milliseconds.
 pub(crate) const PATIENCE_MS: i32 = 60_000;
 
-/// Where the project lies.
-pub(crate) fn project() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The bundled clip.
-pub(crate) fn demo() -> PathBuf {
-    project().join("examples/media/demo.flv")
-}
-
 /// The clip's tags.
 pub(crate) fn demo_frames() -> Vec<Frame> {
-    let mut reader = FlvReader::open(&demo()).unwrap();
+    let mut reader = FlvReader::open(&demo_clip()).unwrap();
     std::iter::from_fn(|| reader.next_tag().unwrap()).map(|tag| tag.frame).collect()
 }
 

@@ -1,13 +1,16 @@
 """The promises of streamengine.py."""
 
+import ast
 import asyncio
 import gc
 import os
 import re
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -96,6 +99,28 @@ class SameAsTheHeader(unittest.TestCase):
         numbers = [re.search(rf"#define SE_VERSION_{part} (\d+)", HEADER)[1] for part in ("MAJOR", "MINOR", "PATCH")]
         self.assertEqual(streamengine.version(), ".".join(numbers))
         self.assertEqual(streamengine.build_info()["version"], streamengine.version())
+
+
+class Pythons(unittest.TestCase):
+    """The module and the programs on it are read by every Python that the documents promise."""
+
+    FOLDER = Path(streamengine.__file__).parent
+
+    def test_grammar_of_the_oldest(self):
+        oldest = re.search(r"Python (\d+)\.(\d+) or later", streamengine.__doc__)
+        version = tuple(map(int, oldest.groups()))
+        sources = sorted(self.FOLDER.glob("*.py"))
+        self.assertGreater(len(sources), 5)
+        for source in [*sources, Path(__file__)]:
+            ast.parse(source.read_text(), str(source), feature_version=version)
+        with self.assertRaises(SyntaxError):
+            ast.parse("match 1:\n    case 1: pass", feature_version=version)
+
+    def test_compiles_without_a_warning(self):
+        for source in self.FOLDER.glob("*.py"):
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, "-W", "error", "-m", "py_compile", shutil.copy(source, folder)]
+                self.assertEqual(subprocess.run(command, stderr=subprocess.PIPE).stderr, b"")
 
 
 class Frames(unittest.TestCase):

@@ -1,7 +1,7 @@
 //! What the tests of the C library share: the library as cargo has built it, the header, a C compiler.
 #![allow(dead_code)] // Each test program uses some of it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 pub(crate) const STATIC_LIBS: &str = "-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc";
 
 pub(crate) const STRICT: &[&str] = &["-pedantic", "-Wall", "-Wextra", "-Werror"];
+
+pub(crate) const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
 pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -70,20 +72,21 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     text(&stdout)
 }
 
-/// Compiles C sources with the strictest options against the shared library; where the program is.
-pub(crate) fn compile_c(compiler: &OsString, source: &Path, name: &str) -> PathBuf {
-    let program = work_dir().join(name);
-    let lib = library_dir();
+/// Compiles a source against the shared library, all warnings being errors; where the program is.
+pub(crate) fn compile(compiler: &OsStr, options: &[&str], source: &Path, name: &str) -> PathBuf {
+    let (lib, program) = (library_dir(), work_dir().join(name));
     let mut command = Command::new(compiler);
-    command.arg("-std=c99").arg("-D_POSIX_C_SOURCE=200809L").args(STRICT).arg("-g").arg(source);
-    command.arg("-I").arg(root().join("include")).arg("-o").arg(&program);
-    command
-        .arg("-L")
-        .arg(&lib)
-        .arg(format!("-Wl,-rpath,{}", lib.display()))
-        .args(["-lstreamengine", "-lpthread"]);
-    succeed(&mut command);
+    command.args(STRICT).args(["-g", "-O1"]).arg(source).arg("-I").arg(root().join("include"));
+    command.arg("-L").arg(&lib).arg(format!("-Wl,-rpath,{}", lib.display())).arg("-lstreamengine");
+    succeed(command.args(options).arg("-o").arg(&program));
     program
+}
+
+/// The same for a program of `tests/c`; `None` where there is no compiler.
+pub(crate) fn compile_c(source: &Path, name: &str, options: &[&str]) -> Option<PathBuf> {
+    let compiler = compiler("CC", "cc")?;
+    let options = [&["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-pthread"], options].concat();
+    Some(compile(&compiler, &options, source, name))
 }
 
 /// Runs a program to its end, and kills one that does not come to it.
