@@ -5,9 +5,11 @@
 //!     0.25 s, 0.25 s, 0.5 s, then 1 s in the first 30 s of the outage, then 2, 4, 8, 8, ... s
 //! refused (bad key, name taken, connect rejected):
 //!     5, 10, 20, 30, 30, ... s
+//! either, at a target with times of its own:
+//!     the first, doubled up to the longest
 //! ```
 //!
-//! Jitter shortens the first kind (a target that listens again must see us within 1 s) and lengthens the second
+//! Jitter shortens the first kind (a target that listens again must see us within 1 s) and lengthens the others
 //! (a server that refuses must not be asked more than 12 times a minute).
 
 use crate::config::RetryTimes;
@@ -19,6 +21,15 @@ use tokio::time::Instant;
 const LONG_OUTAGE: Duration = Duration::from_secs(30);
 /// Success must last this long to end an outage; a target that accepts and drops at once stays in it.
 pub(crate) const STABLE: Duration = Duration::from_secs(5);
+
+/// Waits after losses, in the first part of an outage and later, and after refusals.
+const AT_FIRST: RetryTimes = RetryTimes { min_ms: 250, max_ms: 1000 };
+const LATER: RetryTimes = RetryTimes { min_ms: 2000, max_ms: 8000 };
+const REFUSED: RetryTimes = RetryTimes { min_ms: 5000, max_ms: 30_000 };
+
+/// The part of a wait that jitter takes away or adds at the most.
+const SHORTENED: f64 = -0.3;
+const LENGTHENED: f64 = 0.2;
 
 /// Why an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,48 +45,60 @@ pub(crate) enum Failure {
 pub(crate) struct Backoff {
     /// Start of the present outage: its first failure.
     outage_since: Option<Instant>,
+    /// Failures of either kind in the outage.
+    failures: u32,
     losses: u32,
     losses_when_long: u32,
+    /// Refusals one after the other.
     refusals: u32,
 }
 
+/// A wait without its jitter.
+struct Wait {
+    times: RetryTimes,
+    doublings: u32,
+    /// [`SHORTENED`] or [`LENGTHENED`].
+    spread: f64,
+}
+
 impl Backoff {
-    /// How long to wait after an attempt that ended at `now`; `jitter` is a random number from 0 to 1.
-    pub(crate) fn after(&mut self, failure: Failure, now: Instant, jitter: f64) -> Duration {
+    /// How long to wait after an attempt that ended at `now`: by the target's own times where it has some, which may
+    /// change from one failure to the next. `jitter` is a random number from 0 to 1.
+    pub(crate) fn after(
+        &mut self,
+        failure: Failure,
+        own: Option<RetryTimes>,
+        now: Instant,
+        jitter: f64,
+    ) -> Duration {
         let since = *self.outage_since.get_or_insert(now);
-        let jitter = jitter.clamp(0.0, 1.0);
-        match failure {
-            Failure::Lost => {
-                self.after_loss(now.saturating_duration_since(since)).mul_f64(1.0 - 0.3 * jitter)
-            }
-            Failure::Refused => self.after_refusal().mul_f64(1.0 + 0.2 * jitter).min(Duration::from_secs(30)),
-        }
+        let outage = now.saturating_duration_since(since);
+        let earlier_failures = count(&mut self.failures);
+        let usual = match failure {
+            Failure::Lost => self.after_loss(outage),
+            Failure::Refused => self.after_refusal(),
+        };
+        let by_own = |times| Wait { times, doublings: earlier_failures, spread: LENGTHENED };
+        own.map_or(usual, by_own).jittered(jitter)
     }
 
-    fn after_loss(&mut self, outage: Duration) -> Duration {
+    fn after_loss(&mut self, outage: Duration) -> Wait {
         self.refusals = 0;
-        self.losses = self.losses.saturating_add(1);
-        if outage >= LONG_OUTAGE {
-            self.losses_when_long = self.losses_when_long.saturating_add(1);
-        }
-        match (self.losses_when_long, self.losses) {
-            (0, 0..=2) => Duration::from_millis(250),
-            (0, 3) => Duration::from_millis(500),
-            (0, _) => Duration::from_secs(1),
-            (1, _) => Duration::from_secs(2),
-            (2, _) => Duration::from_secs(4),
-            _ => Duration::from_secs(8),
+        let earlier = count(&mut self.losses);
+        match outage >= LONG_OUTAGE {
+            true => Wait { times: LATER, doublings: count(&mut self.losses_when_long), spread: SHORTENED },
+            // The first wait comes twice.
+            false => Wait { times: AT_FIRST, doublings: earlier.saturating_sub(1), spread: SHORTENED },
         }
     }
 
-    fn after_refusal(&mut self) -> Duration {
-        self.refusals = self.refusals.saturating_add(1);
-        Duration::from_secs(match self.refusals {
-            1 => 5,
-            2 => 10,
-            3 => 20,
-            _ => 30,
-        })
+    fn after_refusal(&mut self) -> Wait {
+        Wait { times: REFUSED, doublings: count(&mut self.refusals), spread: LENGTHENED }
+    }
+
+    /// Failures since media last flowed for long enough.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// Media flowed for `lasted` before the attempt ended: ends the outage if that was long enough.
@@ -86,11 +109,20 @@ impl Backoff {
     }
 }
 
-/// The wait after failure number `doublings` (from 0) of a target with times of its own; jitter lengthens it.
-pub(crate) fn doubled(times: RetryTimes, doublings: u32, jitter: f64) -> Duration {
-    let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
-    let wait = ms(times.min_ms.saturating_mul(factor).min(times.max_ms));
-    wait.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0)).min(ms(times.max_ms.max(times.min_ms)))
+/// Counts one more; how many there were before.
+fn count(counter: &mut u32) -> u32 {
+    let before = *counter;
+    *counter = before.saturating_add(1);
+    before
+}
+
+impl Wait {
+    fn jittered(&self, jitter: f64) -> Duration {
+        let Self { times, doublings, spread } = *self;
+        let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX);
+        let wait = ms(times.min_ms.saturating_mul(factor).min(times.max_ms));
+        wait.mul_f64(1.0 + spread * jitter.clamp(0.0, 1.0)).min(ms(times.max_ms.max(times.min_ms)))
+    }
 }
 
 #[cfg(test)]
@@ -102,11 +134,20 @@ mod tests {
         let mut backoff = Backoff::default();
         let mut now = Instant::now();
         let step = |_| {
-            let wait = backoff.after(failure, now, jitter);
+            let wait = backoff.after(failure, None, now, jitter);
             now += wait + attempt;
             wait
         };
         (0..tries).map(step).collect()
+    }
+
+    const OWN: RetryTimes = RetryTimes { min_ms: 100, max_ms: 700 };
+
+    /// Milliseconds of the waits by [`OWN`] after these failures, which follow each other at once.
+    fn own_waits(failures: &[Failure], jitter: f64) -> Vec<u128> {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let wait = |&failure| backoff.after(failure, Some(OWN), now, jitter).as_millis();
+        failures.iter().map(wait).collect()
     }
 
     #[test]
@@ -160,11 +201,51 @@ mod tests {
         let mut backoff = Backoff::default();
         let now = Instant::now();
         for _ in 0..4 {
-            backoff.after(Failure::Lost, now, 0.0);
+            backoff.after(Failure::Lost, None, now, 0.0);
         }
         backoff.flowed(Duration::from_millis(100));
-        assert_eq!(backoff.after(Failure::Lost, now, 0.0), Duration::from_secs(1));
+        assert_eq!(backoff.after(Failure::Lost, None, now, 0.0), Duration::from_secs(1));
         backoff.flowed(Duration::from_secs(6));
-        assert_eq!(backoff.after(Failure::Lost, now, 0.0), Duration::from_millis(250));
+        assert_eq!(backoff.after(Failure::Lost, None, now, 0.0), Duration::from_millis(250));
+    }
+
+    #[test]
+    fn own_times_are_doubled_up_to_the_longest_whatever_the_failures_are() {
+        use Failure::{Lost, Refused};
+        assert_eq!(own_waits(&[Lost; 5], 0.0), [100, 200, 400, 700, 700]);
+        assert_eq!(own_waits(&[Refused; 5], 0.0), [100, 200, 400, 700, 700]);
+        assert_eq!(own_waits(&[Refused, Lost, Refused, Lost], 0.0), [100, 200, 400, 700]);
+    }
+
+    #[test]
+    fn jitter_lengthens_own_times_by_a_fifth_and_not_beyond_the_longest() {
+        assert_eq!(own_waits(&[Failure::Lost; 5], 1.0), [120, 240, 480, 700, 700]);
+        assert_eq!(own_waits(&[Failure::Lost; 5], 0.5), [110, 220, 440, 700, 700]);
+        assert_eq!(own_waits(&[Failure::Lost; 2], 7.0), [120, 240], "more than all of it");
+        assert_eq!(own_waits(&[Failure::Lost; 2], -7.0), [100, 200]);
+    }
+
+    #[test]
+    fn own_times_stay_at_the_longest_however_many_failures_there_were() {
+        let (now, forever) = (Instant::now(), RetryTimes { min_ms: 1, max_ms: u64::MAX });
+        for earlier in [63, 64, 65, u32::MAX] {
+            let mut backoff = Backoff { failures: earlier, ..Default::default() };
+            assert_eq!(backoff.after(Failure::Lost, Some(OWN), now, 1.0), ms(700));
+            if earlier > 63 {
+                assert_eq!(backoff.after(Failure::Refused, Some(forever), now, 1.0), ms(u64::MAX));
+            }
+        }
+        assert_eq!(own_waits(&[Failure::Lost; 200], 1.0)[199], 700);
+    }
+
+    #[test]
+    fn own_times_start_anew_when_media_has_flowed_and_hold_from_the_next_failure_when_changed() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let wait = |backoff: &mut Backoff, own| backoff.after(Failure::Lost, own, now, 0.0);
+        assert_eq!(wait(&mut backoff, None), ms(250));
+        assert_eq!(wait(&mut backoff, Some(OWN)), ms(200), "the second failure");
+        assert_eq!(wait(&mut backoff, None), ms(500), "the third");
+        backoff.flowed(STABLE);
+        assert_eq!(wait(&mut backoff, Some(OWN)), ms(100));
     }
 }

@@ -17,7 +17,6 @@ pub use status::{RelayDirection, RelayState, RelayStatus};
 
 use crate::config::{PullConfig, PushConfig, PushTuning};
 use crate::events::Id;
-use crate::key::StreamKey;
 use crate::net::Dialer;
 use crate::service::Core;
 use crate::url::RtmpUrl;
@@ -77,28 +76,23 @@ impl Relays {
 
     /// Pushes a local stream whenever it is live.
     pub(crate) fn push(&self, config: PushConfig) -> Id {
-        let (stream, url, tuning) = (config.stream.clone(), config.url.clone(), config.tuning.clone());
-        self.add(RelayDirection::Push, stream, url, tuning, Job::Push(config))
+        self.add(Job::Push(config))
     }
 
     /// Pulls a remote stream, always or while somebody watches.
     pub(crate) fn pull(&self, config: PullConfig) -> Id {
-        let (stream, url) = (config.stream.clone(), config.url.clone());
-        self.add(RelayDirection::Pull, stream, url, PushTuning::default(), Job::Pull(config))
+        self.add(Job::Pull(config))
     }
 
-    fn add(
-        &self,
-        direction: RelayDirection,
-        stream: StreamKey,
-        url: RtmpUrl,
-        tuning: PushTuning,
-        job: Job,
-    ) -> Id {
+    fn add(&self, job: Job) -> Id {
+        let (direction, stream, url, tuning) = match &job {
+            Job::Push(push) => (RelayDirection::Push, &push.stream, &push.url, push.tuning.clone()),
+            Job::Pull(pull) => (RelayDirection::Pull, &pull.stream, &pull.url, PushTuning::default()),
+        };
         if let Some(warning) = url.warning() {
             tracing::warn!(%url, "{warning}");
         }
-        let relay = Arc::new(Relay::new(&self.core, &self.dialer, direction, stream, url));
+        let relay = Arc::new(Relay::new(&self.core, &self.dialer, direction, stream.clone(), url.clone()));
         relay.set_tuning(tuning);
         let stop = self.core.draining.child_token();
         let guard = guard(relay.clone(), job.clone(), stop.clone());

@@ -3,7 +3,7 @@
 use super::connection::{Connection, Established, establish};
 use super::moved;
 use super::status::RelayState;
-use super::task::{Broken, Relay, Retry, add};
+use super::task::{Broken, Next, Over, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::{PullConfig, PullWhen};
 use crate::hub::EndReason;
@@ -21,41 +21,23 @@ use tokio_util::sync::CancellationToken;
 /// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew.
 const NEGATIVE_RESULT: Duration = Duration::from_secs(5);
 
-/// Why pulling came to an orderly end.
-enum Over {
-    /// The relay is to end.
-    Stopped,
-    /// Nobody watches any more.
-    Unwatched,
-    /// The server asked us to connect to this URL instead.
-    Moved(RtmpUrl),
-}
-
 /// Pulls always or while somebody watches, until `stop` or until the server has refused for good.
 pub(super) async fn run(relay: &Relay, config: &PullConfig, stop: &CancellationToken) {
     let mut retry = Retry::new(config.on_refusal);
     let mut audience = Audience::new(relay, config);
     let mut url = RtmpUrl::clone(&relay.url);
     while stop.run_until_cancelled(audience.arrived(relay)).await.is_some() {
-        let broken = match pull_once(relay, &url, &mut retry, &mut audience, stop).await {
-            Ok(Over::Stopped) => break,
-            Ok(Over::Unwatched) => continue,
-            Ok(Over::Moved(to)) => {
-                url = to;
-                Broken::lost(ErrorKind::Closed, "the server asked for a reconnect")
+        let ended = pull_once(relay, &url, &mut retry, &mut audience, stop).await;
+        match retry.next(relay, &mut url, ended) {
+            Next::End(state) => return relay.enter(state),
+            Next::WhenNeeded => {}
+            Next::After(wait) => {
+                if stop.run_until_cancelled(audience.wait_for_retry(wait)).await.is_none() {
+                    break;
+                }
+                add(&relay.counters.retries, 1);
             }
-            Err(broken) => {
-                url = RtmpUrl::clone(&relay.url);
-                broken
-            }
-        };
-        relay.note(&broken);
-        let Some(wait) = retry.wait_after(&broken) else { return relay.enter(RelayState::Failed) };
-        relay.back_off(wait);
-        if stop.run_until_cancelled(audience.wait_for_retry(wait)).await.is_none() {
-            break;
         }
-        add(&relay.counters.retries, 1);
     }
     relay.enter(RelayState::Idle);
 }
@@ -101,8 +83,8 @@ async fn receive(
     audience: &mut Audience,
     stop: &CancellationToken,
 ) -> Result<Over, Broken> {
-    let mut watchdog =
-        interval((ms(relay.limits().publisher_timeout_ms) / 20).max(Duration::from_millis(10)));
+    let timeout = ms(relay.core.config.limits.publisher_timeout_ms);
+    let mut watchdog = interval((timeout / 20).max(Duration::from_millis(10)));
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         while let Some(event) = connection.poll_event()? {
@@ -125,17 +107,16 @@ async fn receive(
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(Over::Stopped),
-            () = audience.left() => return Ok(Over::Unwatched),
+            () = audience.left() => return Ok(Over::Idle),
             reason = local.ended() => return Err(local.taken(&reason)),
             result = connection.exchange() => result?,
-            _ = watchdog.tick() => check_silence(relay, local)?,
+            _ = watchdog.tick() => check_silence(relay, local, timeout)?,
         }
     }
 }
 
 /// Shows a silent upstream in the state, and ends the connection where that lasts.
-fn check_silence(relay: &Relay, local: &Local<'_>) -> Result<(), Broken> {
-    let limit = ms(relay.limits().publisher_timeout_ms);
+fn check_silence(relay: &Relay, local: &Local<'_>, limit: Duration) -> Result<(), Broken> {
     let silence = local.newest.elapsed();
     if silence >= limit {
         let text = format!("the upstream has sent no media for {} ms", limit.as_millis());

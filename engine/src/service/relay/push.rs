@@ -3,7 +3,7 @@
 use super::connection::{Connection, Established, MAX_HOPS, establish};
 use super::moved;
 use super::status::RelayState;
-use super::task::{Broken, Relay, Retry, add};
+use super::task::{Broken, Next, Over, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::PushConfig;
 use crate::hub::{EndReason, Interest, StartAt, StreamState, SubscribeOptions, Subscriber};
@@ -21,41 +21,22 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How often a connection is looked at: its counters are no older than this, and a changed limit holds as soon.
 const WATCHDOG: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
-/// Why pushing came to an orderly end.
-enum Over {
-    /// The relay is to end.
-    Stopped,
-    /// The local stream has ended.
-    StreamEnded,
-    /// The server asked us to connect to this URL instead.
-    Moved(RtmpUrl),
-}
-
 /// Pushes whenever the local stream is live, until `stop` or until the target has refused for good.
 pub(super) async fn run(relay: &Relay, config: &PushConfig, stop: &CancellationToken) {
     let mut retry = Retry::new(config.on_refusal);
     let mut url = RtmpUrl::clone(&relay.url);
     while let Some(subscriber) = stop.run_until_cancelled(live_stream(relay)).await {
-        let broken = match push_once(relay, &url, &mut retry, subscriber, stop).await {
-            Ok(Over::Stopped) => break,
-            Ok(Over::StreamEnded) => continue,
-            Ok(Over::Moved(to)) => {
-                url = to;
-                Broken::lost(ErrorKind::Closed, "the server asked for a reconnect")
+        let ended = push_once(relay, &url, &mut retry, subscriber, stop).await;
+        match retry.next(relay, &mut url, ended) {
+            Next::End(state) => return relay.enter(state),
+            Next::WhenNeeded => {}
+            Next::After(wait) => {
+                if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                    break;
+                }
+                add(&relay.counters.retries, 1);
             }
-            Err(broken) => {
-                url = RtmpUrl::clone(&relay.url);
-                broken
-            }
-        };
-        relay.note(&broken);
-        let wait = retry.wait_by(&relay.tuning(), &broken);
-        let Some(wait) = wait else { return relay.enter(RelayState::Failed) };
-        relay.back_off(wait);
-        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-            break;
         }
-        add(&relay.counters.retries, 1);
     }
     relay.enter(RelayState::Idle);
 }
@@ -157,8 +138,7 @@ async fn feed(
     connection: &mut Connection<'_>,
     stop: &CancellationToken,
 ) -> Result<Over, Broken> {
-    let limits = relay.limits();
-    let mut watchdog = interval((ms(limits.write_timeout_ms) / 20).clamp(WATCHDOG.0, WATCHDOG.1));
+    let mut watchdog = interval((relay.write_timeout() / 20).clamp(WATCHDOG.0, WATCHDOG.1));
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         while let Some(event) = connection.poll_event()? {
@@ -171,7 +151,7 @@ async fn feed(
             forwarded = connection.forward() => match forwarded? {
                 Ok(()) => {}
                 Err(EndReason::Lagging) => return Err(too_slow()),
-                Err(_) => return Ok(Over::StreamEnded),
+                Err(_) => return Ok(Over::Idle),
             },
             _ = watchdog.tick() => check_stall(relay, connection)?,
         }
@@ -190,14 +170,14 @@ fn on_event(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<Option<R
 /// Shows a stall in the state, and ends the connection where it lasts.
 fn check_stall(relay: &Relay, connection: &mut Connection<'_>) -> Result<(), Broken> {
     connection.count_sent();
-    let limit = ms(relay.limits().write_timeout_ms);
+    let limit = relay.write_timeout();
     let stalled = connection.stalled_for();
     if stalled >= limit {
         let text = format!("stalled: the target has taken nothing for {} ms", limit.as_millis());
         return Err(Broken::lost(ErrorKind::Timeout, text));
     }
     // What was handed out is older than anything in the ring: such a target cannot catch up.
-    if connection.busy_for() >= ms(relay.limits().ring_ms) {
+    if connection.busy_for() >= ms(relay.core.config.limits.ring_ms) {
         return Err(too_slow());
     }
     relay.enter(if stalled >= limit / 4 { RelayState::Stalled } else { RelayState::Publishing });

@@ -1,11 +1,12 @@
-//! One relay as its task and its observers share it: state, counters, and when to try again.
+//! One relay as its task and its observers share it: state, counters, and what follows a connection.
 
 use super::OnRefusal;
-use super::backoff::{self, Backoff, Failure, STABLE};
+use super::backoff::{Backoff, Failure, STABLE};
 use super::status::{RelayDirection, RelayState, RelayStatus};
 use crate::config::PushTuning;
 use crate::events::{Event, Id};
 use crate::key::{Printable, StreamKey};
+use crate::limits::ms;
 use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
 use crate::proto::ProtocolError;
 use crate::service::Core;
@@ -106,7 +107,14 @@ impl Relay {
         *self.output.lock() = Some(output);
     }
 
-    /// The engine's limits with what is asked for this relay.
+    /// Longest time that the peer takes no byte while there are some to send: looked at again and again, as it may
+    /// change while a connection stands.
+    pub(super) fn write_timeout(&self) -> Duration {
+        let own = self.tuning.lock().write_timeout_ms;
+        ms(own.unwrap_or(self.core.config.limits.write_timeout_ms))
+    }
+
+    /// A copy of the engine's limits with what is asked for this relay, for a new connection.
     pub(super) fn limits(&self) -> Limits {
         let tuning = self.tuning.lock();
         let mut limits = self.core.config.limits.clone();
@@ -253,48 +261,69 @@ impl From<ProtocolError> for Broken {
     }
 }
 
-/// Decides when a relay tries again, and whether it does.
+/// Why a connection came to an orderly end.
+pub(super) enum Over {
+    /// The relay is to end.
+    Stopped,
+    /// Nothing is to be carried for now: the local stream has ended (push), nobody watches any more (pull).
+    Idle,
+    /// The server asked us to connect to this URL instead.
+    Moved(RtmpUrl),
+}
+
+/// What follows a connection.
+pub(super) enum Next {
+    /// The relay ends in this state.
+    End(RelayState),
+    /// Another one as soon as there is something to carry.
+    WhenNeeded,
+    /// Another one after this time.
+    After(Duration),
+}
+
+/// Decides when a relay tries again, whether it does, and where.
 pub(super) struct Retry {
     backoff: Backoff,
     on_refusal: OnRefusal,
     /// Whether the stream has flowed for a while before: a refusal then is taken to be passing. Servers that look
     /// at the key only after their first answer refuse earlier.
     has_flowed: bool,
-    /// Attempts that have failed one after the other.
-    failures: u32,
 }
 
 impl Retry {
     pub(super) fn new(on_refusal: OnRefusal) -> Self {
-        Self { backoff: Backoff::default(), on_refusal, has_flowed: false, failures: 0 }
+        Self { backoff: Backoff::default(), on_refusal, has_flowed: false }
     }
 
     /// The peer had granted the stream, and it flowed for `lasted`.
     pub(super) fn granted(&mut self, lasted: Duration) {
-        if lasted >= STABLE {
-            self.has_flowed = true;
-            self.failures = 0;
-        }
+        self.has_flowed |= lasted >= STABLE;
         self.backoff.flowed(lasted);
     }
 
-    /// How long to wait after `broken`; `None` = give up for good.
-    pub(super) fn wait_after(&mut self, broken: &Broken) -> Option<Duration> {
-        if broken.may_be_final && self.on_refusal == OnRefusal::Fail && !self.has_flowed {
-            return None;
-        }
-        Some(self.backoff.after(broken.failure, Instant::now(), rand::random()))
+    /// What follows a connection that ended like this; `url` becomes where the next one goes.
+    pub(super) fn next(&mut self, relay: &Relay, url: &mut RtmpUrl, ended: Result<Over, Broken>) -> Next {
+        let (to, broken) = match ended {
+            Ok(Over::Stopped) => return Next::End(RelayState::Idle),
+            Ok(Over::Idle) => return Next::WhenNeeded,
+            Ok(Over::Moved(to)) => (to, Broken::lost(ErrorKind::Closed, "the server asked for a reconnect")),
+            Err(broken) => (RtmpUrl::clone(&relay.url), broken),
+        };
+        *url = to;
+        relay.note(&broken);
+        let wait = self.wait_after(&broken, &relay.tuning());
+        let Some(wait) = wait else { return Next::End(RelayState::Failed) };
+        relay.back_off(wait);
+        Next::After(wait)
     }
 
-    /// [`Self::wait_after`] as asked for one target.
-    pub(super) fn wait_by(&mut self, tuning: &PushTuning, broken: &Broken) -> Option<Duration> {
-        let doublings = self.failures;
-        self.failures = self.failures.saturating_add(1);
-        if tuning.max_retries.is_some_and(|most| doublings >= most) {
+    /// How long to wait after `broken`, by what is asked for this relay now; `None` = give up for good.
+    fn wait_after(&mut self, broken: &Broken, tuning: &PushTuning) -> Option<Duration> {
+        let is_final = broken.may_be_final && self.on_refusal == OnRefusal::Fail && !self.has_flowed;
+        if is_final || tuning.max_retries.is_some_and(|most| self.backoff.failures() >= most) {
             return None;
         }
-        let usual = self.wait_after(broken)?;
-        Some(tuning.retry.map_or(usual, |times| backoff::doubled(times, doublings, rand::random())))
+        Some(self.backoff.after(broken.failure, tuning.retry, Instant::now(), rand::random()))
     }
 }
 
@@ -310,7 +339,7 @@ mod tests {
         let mut retry = Retry::new(OnRefusal::Retry);
         let mut waits = |count| -> Vec<_> {
             let broken = Broken::lost(ErrorKind::Refused, "refused");
-            (0..count).map(|_| retry.wait_by(&tuning, &broken).map(as_ms)).collect()
+            (0..count).map(|_| retry.wait_after(&broken, &tuning).map(as_ms)).collect()
         };
         let seen = waits(5);
         for (wait, least) in seen.iter().zip([100, 200, 400, 500]) {
@@ -320,21 +349,26 @@ mod tests {
         assert_eq!(seen[4], None);
         retry.granted(STABLE);
         let broken = Broken::lost(ErrorKind::Reset, "gone");
-        assert!(retry.wait_by(&tuning, &broken).is_some(), "the stream has flowed: the count starts anew");
+        assert!(retry.wait_after(&broken, &tuning).is_some(), "the stream has flowed: the count starts anew");
     }
 
     #[test]
     fn f30_a_refusal_is_final_only_where_asked_for_and_before_the_stream_has_flowed() {
-        let url = "rtmp://h/a/b".parse().unwrap();
+        let (url, tuning) = ("rtmp://h/a/b".parse().unwrap(), PushTuning::default());
         let refusal = Broken::refused(&url, "NetStream.Publish.BadName", "already publishing");
-        assert!(Retry::new(OnRefusal::Retry).wait_after(&refusal).is_some());
+        assert!(Retry::new(OnRefusal::Retry).wait_after(&refusal, &tuning).is_some());
 
         let mut retry = Retry::new(OnRefusal::Fail);
-        assert!(retry.wait_after(&Broken::lost(ErrorKind::Reset, "gone")).is_some());
-        assert!(retry.wait_after(&Broken::held_back(ErrorKind::Exists, "local name taken")).is_some());
+        assert!(retry.wait_after(&Broken::lost(ErrorKind::Reset, "gone"), &tuning).is_some());
+        assert!(
+            retry.wait_after(&Broken::held_back(ErrorKind::Exists, "local name taken"), &tuning).is_some()
+        );
         retry.granted(Duration::from_millis(100));
-        assert_eq!(retry.wait_after(&refusal), None, "granted first, refused right after");
+        assert_eq!(retry.wait_after(&refusal, &tuning), None, "granted first, refused right after");
         retry.granted(STABLE);
-        assert!(retry.wait_after(&refusal).is_some(), "the target may still hold our lost connection");
+        assert!(
+            retry.wait_after(&refusal, &tuning).is_some(),
+            "the target may still hold our lost connection"
+        );
     }
 }

@@ -41,6 +41,21 @@ async fn numbers_up_to(subscriber: &mut Subscriber, last: i64) -> Vec<i64> {
     numbers
 }
 
+/// A pull whose first frame a viewer has.
+async fn pull_and_watch(
+    node: &Node,
+    door: &Door,
+    when: PullWhen,
+    linger_ms: u64,
+) -> (Id, Subscriber, Remote) {
+    let id = pull(node, door, when, linger_ms);
+    let mut viewer = watch(node, None);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    numbers_up_to(&mut viewer, 0).await;
+    (id, viewer, remote)
+}
+
 #[tokio::test]
 async fn a_pulled_stream_arrives_under_its_local_name_byte_for_byte() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
@@ -100,11 +115,7 @@ async fn f33_an_on_demand_pull_starts_with_the_first_viewer_and_ends_after_the_l
 #[tokio::test]
 async fn f33_a_viewer_that_returns_within_the_linger_finds_the_stream_running() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
-    let id = pull(&node, &door, PullWhen::Watched, 60_000);
-    let mut viewer = watch(&node, None);
-    let mut remote = door.grant().await;
-    remote.send(frame(0, 100)).await;
-    numbers_up_to(&mut viewer, 0).await;
+    let (id, viewer, _remote) = pull_and_watch(&node, &door, PullWhen::Watched, 60_000).await;
     drop(viewer);
     assert_eq!(numbers_up_to(&mut watch(&node, None), 0).await, [0]);
     node.state(id, RelayState::Playing).await;
@@ -115,11 +126,7 @@ async fn f33_a_viewer_that_returns_within_the_linger_finds_the_stream_running() 
 async fn f33_players_wait_for_a_lost_upstream_no_longer_than_the_resume_window() {
     let mut node = Node::new(|config| config.default_app.resume_window_ms = 300);
     let door = Door::open().await;
-    let id = pull(&node, &door, PullWhen::Watched, 100);
-    let mut viewer = watch(&node, None);
-    let mut remote = door.grant().await;
-    remote.send(frame(0, 100)).await;
-    numbers_up_to(&mut viewer, 0).await;
+    let (id, mut viewer, remote) = pull_and_watch(&node, &door, PullWhen::Watched, 100).await;
     door.close();
     drop(remote);
     node.state(id, RelayState::BackingOff).await;
@@ -139,11 +146,7 @@ async fn f33_viewers_of_an_upstream_that_never_answers_get_not_published() {
 #[tokio::test]
 async fn a_lost_upstream_that_is_back_resumes_the_same_stream() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
-    let id = pull(&node, &door, PullWhen::Always, 0);
-    let mut viewer = watch(&node, None);
-    let mut remote = door.grant().await;
-    remote.send(frame(0, 100)).await;
-    numbers_up_to(&mut viewer, 0).await;
+    let (id, mut viewer, remote) = pull_and_watch(&node, &door, PullWhen::Always, 0).await;
     drop(remote);
     let mut remote = door.grant().await;
     remote.send(frame(10, 100)).await;
@@ -155,11 +158,7 @@ async fn a_lost_upstream_that_is_back_resumes_the_same_stream() {
 #[tokio::test]
 async fn a_stream_that_ends_upstream_ends_locally_at_once() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
-    let id = pull(&node, &door, PullWhen::Always, 0);
-    let mut viewer = watch(&node, None);
-    let mut remote = door.grant().await;
-    remote.send(frame(0, 100)).await;
-    numbers_up_to(&mut viewer, 0).await;
+    let (id, mut viewer, mut remote) = pull_and_watch(&node, &door, PullWhen::Always, 0).await;
     remote.session.end_play(1, "over");
     remote.flush().await;
     assert_eq!(next_frames(&mut viewer).await.unwrap_err(), EndReason::Unpublished);
@@ -224,7 +223,7 @@ async fn f32_a_pushed_stream_is_not_pulled_back() {
     let publishing = a.keep_publishing("live/s", 100);
     let onward = a.push_to("live/s", &at_b);
     a.state(onward, RelayState::Publishing).await;
-    numbers_up_to(&mut watch(&b, None), 10).await;
+    next_frames(&mut watch(&b, None)).await.unwrap();
     let back = a.relays.pull(PullConfig::new(url(&at_b), key("live/copy")));
     let status = a.state(back, RelayState::BackingOff).await;
     assert!(status.last_error.unwrap().contains("relay loop"), "{:?}", a.status(back));

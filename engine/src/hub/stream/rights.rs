@@ -1,0 +1,226 @@
+//! The right to publish a stream: who gets it, who takes it over, and what becomes of the stream without a publisher.
+
+use super::{State, Stream, StreamPolicy};
+use crate::hub::ring::Prelude;
+use crate::hub::{EndReason, PublishRefusal, PublishRequest, STALLED_AFTER, Takeover};
+use crate::media::{Frame, FrameKind};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Why a publisher lost its right, as a value to watch; `None` while it has it.
+pub(in crate::hub) type Ended = watch::Receiver<Option<EndReason>>;
+
+pub(super) struct Slot {
+    id: u64,
+    request: PublishRequest,
+    ended: watch::Sender<Option<EndReason>>,
+    pub(super) last_media: Instant,
+    /// Until its first keyframe a returning publisher's video cannot be decoded.
+    needs_keyframe: bool,
+    /// Configuration before the present publisher came; what it repeats unchanged is not sent again.
+    previous: Option<Prelude>,
+}
+
+pub(super) enum Phase {
+    Idle,
+    Live(Slot),
+    Away { until: Instant },
+    Ended { reason: EndReason, at: u64 },
+}
+
+impl Phase {
+    /// Publisher `id`; the reason where it has lost its right.
+    #[inline]
+    pub(super) fn publisher(&mut self, id: u64) -> Result<&mut Slot, EndReason> {
+        match self {
+            Self::Live(slot) if slot.id == id => Ok(slot),
+            Self::Ended { reason, .. } => Err(reason.clone()),
+            _ => Err(EndReason::Replaced),
+        }
+    }
+
+    /// What the present publisher has asked for.
+    pub(super) fn request(&self) -> Option<&PublishRequest> {
+        match self {
+            Self::Live(slot) => Some(&slot.request),
+            _ => None,
+        }
+    }
+}
+
+impl Slot {
+    fn may_be_replaced(&self, newcomer: &PublishRequest, now: Instant) -> Result<(), PublishRefusal> {
+        match newcomer.takeover {
+            Takeover::Reject => Err(PublishRefusal::AlreadyPublishing),
+            Takeover::Replace => Ok(()),
+            Takeover::ReplaceIfStalled => {
+                if now.saturating_duration_since(self.last_media) < STALLED_AFTER {
+                    Err(PublishRefusal::AlreadyPublishing)
+                } else if self.request.principal != newcomer.principal {
+                    Err(PublishRefusal::OtherRights)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// Whether a frame of a returning publisher is to be left out: video before its first keyframe, and
+    /// configuration that subscribers already have.
+    #[inline]
+    pub(super) fn leaves_out(&mut self, frame: &Frame) -> bool {
+        let Some(previous) = &self.previous else { return false };
+        if let Some(slot) = frame.flags.config {
+            return previous.iter().any(|old| old.flags.config == Some(slot) && old.payload == frame.payload);
+        }
+        if frame.kind == FrameKind::Video && frame.flags.keyframe {
+            self.needs_keyframe = false;
+            self.previous = None;
+        }
+        frame.kind == FrameKind::Video && self.needs_keyframe
+    }
+}
+
+impl Stream {
+    /// Lets a publisher in or refuses it; `None` when the stream has ended.
+    pub(in crate::hub) fn try_publish(
+        &self,
+        id: u64,
+        request: &PublishRequest,
+    ) -> Option<Result<Ended, PublishRefusal>> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.expire(now);
+        match &state.phase {
+            Phase::Ended { .. } => return None,
+            Phase::Idle => {}
+            Phase::Away { .. } => state.counters.resumes += 1,
+            Phase::Live(slot) => {
+                if let Err(refusal) = slot.may_be_replaced(request, now) {
+                    return Some(Err(refusal));
+                }
+                slot.ended.send_replace(Some(EndReason::Replaced));
+                state.counters.resumes += 1;
+            }
+        }
+        let ended = state.install(id, request, now);
+        state.policy = StreamPolicy::default();
+        state.ring.set_max_bytes(self.ring_bytes);
+        state.waiters.wake_all();
+        Some(Ok(ended))
+    }
+
+    /// The publisher is gone without a word: its name is free, subscribers wait for the resume window. True
+    /// where the stream is over.
+    pub(in crate::hub) fn lose_publisher(&self, id: u64) -> bool {
+        let mut state = self.state.lock();
+        let Ok(slot) = state.phase.publisher(id) else { return false };
+        let (window, now) = (slot.request.resume_window, Instant::now());
+        state.phase = Phase::Away { until: now + window };
+        state.waiters.wake_all();
+        state.expire(now) || state.close_if_unused()
+    }
+
+    /// Takes the right to publish away: the publisher is told `reason`, subscribers wait for the resume window. `None`
+    /// where nobody publishes, else whether the stream has ended.
+    pub(in crate::hub) fn evict(&self, reason: EndReason) -> Option<bool> {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        let Phase::Live(slot) = &state.phase else { return None };
+        let until = now + slot.request.resume_window;
+        slot.ended.send_replace(Some(reason));
+        state.phase = Phase::Away { until };
+        state.waiters.wake_all();
+        Some(state.expire(now) || state.close_if_unused())
+    }
+
+    /// The publisher `id` ends the stream on purpose. False where it no longer had the right.
+    pub(in crate::hub) fn finish(&self, id: u64) -> bool {
+        let mut state = self.state.lock();
+        if state.phase.publisher(id).is_err() {
+            return false;
+        }
+        state.end(EndReason::Unpublished);
+        true
+    }
+
+    pub(in crate::hub) fn end(&self, reason: EndReason) {
+        self.state.lock().end(reason);
+    }
+
+    /// Ends the stream where its resume window is over; true where it has ended.
+    pub(in crate::hub) fn expire(&self) -> bool {
+        self.state.lock().expire(Instant::now())
+    }
+
+    /// The engines that the stream has passed; empty where it has no publisher.
+    pub(in crate::hub) fn hops(&self) -> Vec<String> {
+        self.state.lock().phase.request().map_or_else(Vec::new, |request| request.hops.clone())
+    }
+}
+
+impl State {
+    /// When the stream will end if nothing happens.
+    #[inline]
+    pub(in crate::hub) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Away { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(in crate::hub) fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle)
+    }
+
+    /// The end, for a reader that has taken everything before sequence number `cursor`.
+    #[inline]
+    pub(in crate::hub) fn end_at(&self, cursor: u64) -> Option<&EndReason> {
+        match &self.phase {
+            Phase::Ended { reason, at } if cursor >= *at => Some(reason),
+            _ => None,
+        }
+    }
+
+    fn install(&mut self, id: u64, request: &PublishRequest, now: Instant) -> Ended {
+        let (ended, watching) = watch::channel(None);
+        let returning = self.timeline.end().is_some();
+        // The newcomer's own configuration is collected afresh: it may have fewer tracks.
+        let previous = returning.then(|| std::mem::take(&mut self.prelude));
+        self.timeline.splice();
+        self.since.get_or_insert(now);
+        let request = request.clone();
+        self.phase =
+            Phase::Live(Slot { id, request, ended, last_media: now, needs_keyframe: returning, previous });
+        watching
+    }
+
+    fn end(&mut self, reason: EndReason) {
+        if matches!(self.phase, Phase::Ended { .. }) {
+            return;
+        }
+        self.waiters.wake_all();
+        let ended = Phase::Ended { reason: reason.clone(), at: self.ring.head() };
+        if let Phase::Live(slot) = std::mem::replace(&mut self.phase, ended) {
+            slot.ended.send_replace(Some(reason));
+        }
+    }
+
+    /// Ends the stream where its resume window is over; true where it has ended.
+    #[inline]
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        if self.deadline().is_some_and(|until| until <= now) {
+            self.end(EndReason::PublisherLost);
+        }
+        matches!(self.phase, Phase::Ended { .. })
+    }
+
+    /// Closes a stream that was never published and that nobody waits for.
+    pub(super) fn close_if_unused(&mut self) -> bool {
+        if self.is_idle() && self.viewers + self.followers == 0 {
+            self.end(EndReason::NotPublished);
+        }
+        matches!(self.phase, Phase::Ended { .. })
+    }
+}

@@ -1,0 +1,125 @@
+//! What a connection may take its time for, and how long.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn f11_a_wrong_protocol_is_closed_at_once_and_named() {
+    for (first, name) in [
+        (&b"\x16\x03\x01"[..], "TLS"),
+        (b"GET / HTTP/1.1\r\n\r\n", "HTTP"),
+        (b"\x06", "RTMPE"),
+        (b"\x1f", "0x1f"),
+    ] {
+        let core = core(|_| ());
+        let mut events = core.events.subscribe();
+        let mut io = open(&core);
+        let start = Instant::now();
+        io.write_all(first).await.unwrap();
+        assert_eq!(io.read(&mut [0]).await.unwrap(), 0);
+        assert!(start.elapsed() <= Duration::from_millis(100));
+        let reason = closed_reason(&mut events).await;
+        assert!(reason.contains(name), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f12_a_dripped_handshake_is_closed_after_5_seconds_whatever_its_progress() {
+    let core = core(|_| ());
+    let mut events = core.events.subscribe();
+    let (start, mut drips) = (Instant::now(), Vec::new());
+    for _ in 0..200 {
+        let mut io = open(&core);
+        drips.push(tokio::spawn(async move {
+            while io.write_all(b"\x03").await.is_ok() {
+                sleep(Duration::from_secs(2)).await;
+            }
+        }));
+    }
+    let _healthy = timeout(Duration::from_millis(250), Peer::publisher(&core, "live/a")).await.unwrap();
+    for _ in 0..200 {
+        assert_eq!(closed_reason(&mut events).await, "handshake took too long");
+        let elapsed = start.elapsed();
+        assert!((seconds(5.0)..=seconds(5.5)).contains(&elapsed), "{elapsed:?}");
+    }
+    assert_eq!(core.sessions.list().len(), 1, "the healthy one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f13_silence_is_closed_10_seconds_after_handshake_connect_and_publish() {
+    let after_handshake = |event: &ClientEvent| *event == ClientEvent::HandshakeDone;
+    let after_connect = |event: &ClientEvent| matches!(event, ClientEvent::Connected(_));
+    let after_publish = |event: &ClientEvent| matches!(event, ClientEvent::Publishing { .. });
+    type Reached = fn(&ClientEvent) -> bool;
+    let phases: [(Reached, &str); 3] = [
+        (after_handshake, "nothing published or played in time"),
+        (after_connect, "nothing published or played in time"),
+        (after_publish, "no media for 10000 ms"),
+    ];
+    for (reached, expected) in phases {
+        let core = core(|_| ());
+        let mut events = core.events.subscribe();
+        let mut peer = Peer::new(&core, ClientRole::Publish, "live/a");
+        while !reached(&peer.next().await.unwrap()) {}
+        // The client session answers at once; a silent peer sends nothing more.
+        peer.rtmp.output().clear();
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        peer.io.read_to_end(&mut rest).await.unwrap();
+        let elapsed = start.elapsed();
+        assert!((seconds(9.5)..=seconds(10.5)).contains(&elapsed), "{expected}: {elapsed:?}");
+        drop(peer);
+        assert_eq!(closed_reason(&mut events).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f13_pings_and_commands_do_not_count_as_media() {
+    let core = core(|_| ());
+    let mut peer = Peer::publisher(&core, "live/a").await;
+    let start = Instant::now();
+    let ping = async {
+        loop {
+            peer.rtmp.ping(1);
+            let output = peer.rtmp.output().split();
+            if peer.io.write_all(&output).await.is_err() {
+                return;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(seconds(12.0), ping).await.expect("closed although it pings");
+    assert!(start.elapsed() >= seconds(9.5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stops_playing_has_10_seconds_to_ask_for_something_else() {
+    let core = core(|_| ());
+    let mut events = core.events.subscribe();
+    let mut player = Peer::player(&core, "live/a").await;
+    player.leave().await;
+    assert_eq!(closed_reason(&mut events).await, "nothing published or played in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_our_replies_is_not_read_from() {
+    let core = core(|_| ());
+    let mut peer = Peer::publisher(&core, "live/a").await;
+    let mut pings = BytesMut::new();
+    for clock in 0..100_000 {
+        peer.rtmp.ping(clock);
+        pings.extend_from_slice(&peer.rtmp.output().split());
+    }
+    timeout(Duration::from_secs(5), peer.io.write_all(&pings))
+        .await
+        .expect_err("the server has stopped reading");
+    let taken = core.sessions.list()[0].bytes_in;
+    assert!(taken < 5 * PIPE as u64, "{taken}");
+}
+
+#[tokio::test]
+async fn an_idle_connections_task_is_small() {
+    let core = core(|_| ());
+    let (io, _theirs) = duplex(16);
+    let task = serve(core, io, peer_info());
+    assert!(size_of_val(&task) <= 4096, "{}", size_of_val(&task));
+}
