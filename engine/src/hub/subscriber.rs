@@ -201,6 +201,7 @@ impl Subscriber {
         }
     }
 
+    #[inline]
     fn take_from(
         &mut self,
         state: &mut State,
