@@ -8,20 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use streamengine_tests::{demo_clip, needs};
 
-/// The code blocks of the book, in its order.
-fn recipe_blocks() -> Vec<String> {
-    let book = std::fs::read_to_string(support::root().join("docs/embedding-c.md")).unwrap();
-    book.split("```sh\n")
+/// The first block of commands with that word in it.
+fn recipe_of(book: &str, word: &str) -> String {
+    let text = std::fs::read_to_string(support::root().join(book)).unwrap();
+    text.split("```sh\n")
         .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default().to_owned())
-        .collect()
+        .map(|rest| rest.split("```").next().unwrap_or_default())
+        .find(|block| block.contains(word))
+        .unwrap_or_else(|| panic!("{book}: no recipe with {word}"))
+        .to_owned()
 }
 
 fn recipe_with(word: &str) -> String {
-    recipe_blocks()
-        .into_iter()
-        .find(|block| block.contains(word))
-        .unwrap_or_else(|| panic!("no recipe with {word}"))
+    recipe_of("docs/embedding-c.md", word)
 }
 
 /// Where a prefix has its `.pc` file.
@@ -93,6 +92,22 @@ fn the_recipe_without_meson_installs_what_programs_need() {
     let mut shell = user_command("sh", &["-euc", &install]);
     support::succeed(shell.env("prefix", prefix.path()).env("built", &built));
     works(prefix.path());
+}
+
+#[test]
+fn the_recipe_of_the_readme_makes_a_program_that_needs_no_library_at_run_time() {
+    needs!("cc");
+    let folder = tempfile::tempdir().unwrap();
+    let app = folder.path().join("app");
+    let source = support::root().join("ffi/tests/c/all.c");
+    let recipe = recipe_of("README.md", "streamengine-ffi")
+        .replace("target/release", target().join("release").to_str().unwrap())
+        .replace("app.c -o app", &format!("-std=c99 {} -o {}", source.display(), app.display()));
+    support::succeed(&mut user_command("sh", &["-euc", &recipe]));
+    let needed = support::succeed(Command::new("ldd").arg(&app));
+    assert!(!needed.contains("streamengine"), "{needed}");
+    let output = support::run(Command::new(&app).arg(demo_clip()));
+    assert!(output.contains("all done"), "{output}");
 }
 
 #[test]
