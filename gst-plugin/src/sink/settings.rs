@@ -308,6 +308,15 @@ enum Until {
     Playing,
 }
 
+impl Until {
+    fn mark<'a, B: GstParamSpecBuilderExt<'a>>(self, builder: B) -> B {
+        match self {
+            Self::Ready => builder.mutable_ready(),
+            Self::Playing => builder.mutable_playing(),
+        }
+    }
+}
+
 /// The properties in the order in which they are documented.
 pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     use Until::{Playing, Ready};
@@ -560,10 +569,7 @@ fn boolean(
     until: Until,
 ) -> glib::ParamSpec {
     let builder = glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).default_value(default);
-    match until {
-        Until::Ready => builder.mutable_ready().build(),
-        Until::Playing => builder.mutable_playing().build(),
-    }
+    until.mark(builder).build()
 }
 
 fn string(
@@ -574,10 +580,7 @@ fn string(
     until: Until,
 ) -> glib::ParamSpec {
     let builder = glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).default_value(default);
-    match until {
-        Until::Ready => builder.mutable_ready().build(),
-        Until::Playing => builder.mutable_playing().build(),
-    }
+    until.mark(builder).build()
 }
 
 fn uint(
@@ -589,11 +592,7 @@ fn uint(
     until: Until,
 ) -> glib::ParamSpec {
     let builder = glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb);
-    let builder = builder.minimum(minimum).maximum(maximum).default_value(default);
-    match until {
-        Until::Ready => builder.mutable_ready().build(),
-        Until::Playing => builder.mutable_playing().build(),
-    }
+    until.mark(builder.minimum(minimum).maximum(maximum).default_value(default)).build()
 }
 
 fn uint64(

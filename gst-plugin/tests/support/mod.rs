@@ -16,7 +16,7 @@ use streamengine_core::media::flv::encode_tag;
 use streamengine_core::media::flv_file::FlvReader;
 use streamengine_core::media::{Frame, FrameKind};
 use streamengine_core::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine_core::{Config, Engine, Limits, PullConfig, StreamKey};
+use streamengine_core::{Config, Engine, Limits, PullConfig, StreamKey, Subscriber};
 
 /// Nothing that a test waits for takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -101,8 +101,7 @@ pub fn assert_received(received: &[Frame], sent: &[Frame], missing: usize) {
 /// A player: another engine that fetches the stream, and notes every frame.
 pub struct Player {
     engine: Engine,
-    frames: Arc<Mutex<Vec<Frame>>>,
-    ended: Receiver<()>,
+    recording: Recording,
 }
 
 impl Player {
@@ -117,36 +116,27 @@ impl Player {
         config.tls.ca = authorities;
         let engine = Engine::builder().config(config).start().unwrap();
         let key: StreamKey = "live/here".parse().unwrap();
-        let mut subscriber = engine.subscribe(&key).unwrap();
+        let recording = Recording::of(engine.subscribe(&key).unwrap());
         engine.pull(PullConfig::new(url.parse().unwrap(), key)).unwrap();
-        let frames = Arc::<Mutex<Vec<Frame>>>::default();
-        let (noted, (end, ended)) = (frames.clone(), mpsc::channel());
-        thread::spawn(move || {
-            while let Ok(Some(frame)) = subscriber.blocking_next(3 * PATIENCE) {
-                noted.lock().unwrap().push(frame);
-            }
-            let _ = end.send(());
-        });
-        Self { engine, frames, ended }
+        Self { engine, recording }
     }
 
     pub fn frames(&self) -> Vec<Frame> {
-        self.frames.lock().unwrap().clone()
+        self.recording.frames()
     }
 
     pub fn count(&self, kind: FrameKind) -> usize {
-        payloads(&self.frames.lock().unwrap(), kind).len()
+        self.recording.count(kind)
     }
 
     /// Waits for so many coded frames of a kind.
     pub fn wait_for(&self, kind: FrameKind, count: usize) {
-        until(&format!("{count} {kind:?} frames"), || self.count(kind) >= count);
+        self.recording.wait_for(kind, count);
     }
 
     /// All frames, once the stream has ended.
     pub fn until_end(self) -> Vec<Frame> {
-        self.ended.recv_timeout(2 * PATIENCE).expect("the stream's end");
-        self.frames()
+        self.recording.until_end()
     }
 
     /// Waits until the server has refused; its words.
@@ -186,7 +176,18 @@ impl Server {
 
     /// Notes the frames of a stream that is pushed here.
     pub fn record(&self, stream: &str) -> Recording {
-        let mut subscriber = self.engine.subscribe(&format!("live/{stream}").parse().unwrap()).unwrap();
+        Recording::of(self.engine.subscribe(&format!("live/{stream}").parse().unwrap()).unwrap())
+    }
+}
+
+/// The frames of a stream, as they come.
+pub struct Recording {
+    frames: Arc<Mutex<Vec<Frame>>>,
+    ended: Receiver<()>,
+}
+
+impl Recording {
+    fn of(mut subscriber: Subscriber) -> Self {
         let frames = Arc::<Mutex<Vec<Frame>>>::default();
         let (noted, (end, ended)) = (frames.clone(), mpsc::channel());
         thread::spawn(move || {
@@ -195,24 +196,19 @@ impl Server {
             }
             let _ = end.send(());
         });
-        Recording { frames, ended }
+        Self { frames, ended }
     }
-}
 
-pub struct Recording {
-    frames: Arc<Mutex<Vec<Frame>>>,
-    ended: Receiver<()>,
-}
-
-impl Recording {
     pub fn frames(&self) -> Vec<Frame> {
         self.frames.lock().unwrap().clone()
     }
 
+    pub fn count(&self, kind: FrameKind) -> usize {
+        payloads(&self.frames.lock().unwrap(), kind).len()
+    }
+
     pub fn wait_for(&self, kind: FrameKind, count: usize) {
-        until(&format!("{count} {kind:?} frames"), || {
-            payloads(&self.frames.lock().unwrap(), kind).len() >= count
-        });
+        until(&format!("{count} {kind:?} frames"), || self.count(kind) >= count);
     }
 
     pub fn until_end(self) -> Vec<Frame> {
