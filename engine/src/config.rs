@@ -9,7 +9,6 @@ use crate::hub::{StartAt, Takeover};
 use crate::key::{Secret, StreamKey};
 use crate::limits::ms;
 use crate::proto::client::StopCommands;
-use crate::service::relay::OnRefusal;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Limits, Result};
 use serde::{Deserialize, Serialize};
@@ -179,6 +178,18 @@ pub struct PushConfig {
     /// [`Engine::tune_push`](crate::Engine::tune_push).
     #[serde(skip)]
     pub tuning: PushTuning,
+}
+
+/// What a relay does when the peer answers and refuses (bad key, name taken, unknown app).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRefusal {
+    /// Ask again, every 5 to 30 s.
+    #[default]
+    Retry,
+    /// A refusal is final ([`RelayState::Failed`](crate::RelayState::Failed)), unless the stream has flowed for 5 s before: then it is taken
+    /// to be passing, as the peer may still hold the connection that we lost.
+    Fail,
 }
 
 /// How a relay push connects, waits and leaves, where that is not to be as for all relays of the engine.

@@ -54,9 +54,9 @@ mod url;
 
 pub use auth::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};
 pub use config::{
-    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, OptionSource, PublishConfig,
-    PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig, RtmpsConfig,
-    SubscriberConfig, TlsConfig,
+    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, OnRefusal, OptionSource,
+    PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig,
+    RtmpsConfig, SubscriberConfig, TlsConfig,
 };
 pub use engine::{Engine, EngineBuilder, EngineStats, ListenerInfo};
 pub use error::{Error, ErrorKind, Result};
@@ -68,6 +68,6 @@ pub use local::{Publisher, Subscriber};
 pub use net::TlsIdentity;
 pub use proto::client::StopCommands;
 pub use service::file_loop::{FileState, FileStatus};
-pub use service::relay::{OnRefusal, RelayDirection, RelayState, RelayStatus};
+pub use service::relay::{RelayDirection, RelayState, RelayStatus};
 pub use sessions::{SessionInfo, SessionRole};
 pub use url::{Credentials, RtmpUrl, UrlError, UrlWarning};

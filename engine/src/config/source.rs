@@ -1,9 +1,10 @@
 //! Configurations in the making: from TOML, JSON, the environment, and one value at a time.
 
-use super::{Config, FileConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, SubscriberConfig};
+use super::{
+    Config, FileConfig, OnRefusal, PublisherConfig, PullConfig, PullWhen, PushConfig, SubscriberConfig,
+};
 use crate::hub::{StartAt, Takeover};
 use crate::key::StreamKey;
-use crate::service::relay::OnRefusal;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Result};
 use serde::Deserialize;

@@ -33,18 +33,6 @@ use tokio_util::sync::CancellationToken;
 /// Pause before a relay that a bug of ours has ended is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
-/// What a relay does when the peer answers and refuses (bad key, name taken, unknown app).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnRefusal {
-    /// Ask again, every 5 to 30 s.
-    #[default]
-    Retry,
-    /// A refusal is final ([`RelayState::Failed`]), unless the stream has flowed for 5 s before: then it is taken
-    /// to be passing, as the peer may still hold the connection that we lost.
-    Fail,
-}
-
 #[derive(Debug, Clone)]
 enum Job {
     Push(PushConfig),

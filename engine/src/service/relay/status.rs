@@ -54,7 +54,7 @@ pub enum RelayState {
     Stalled,
     /// Waiting before the next attempt.
     BackingOff,
-    /// Given up for good: the peer refused and [`OnRefusal::Fail`](super::OnRefusal::Fail) was asked for.
+    /// Given up for good: the peer refused and [`OnRefusal::Fail`](crate::OnRefusal::Fail) was asked for.
     Failed,
 }
 

@@ -1,9 +1,8 @@
 //! One relay as its task and its observers share it: state, counters, and what follows a connection.
 
-use super::OnRefusal;
 use super::backoff::{Backoff, Failure, STABLE};
 use super::status::{RelayDirection, RelayState, RelayStatus};
-use crate::config::PushTuning;
+use crate::config::{OnRefusal, PushTuning};
 use crate::events::{Event, Id};
 use crate::key::{Printable, StreamKey};
 use crate::limits::ms;

@@ -2,12 +2,13 @@
 
 use super::support::*;
 use crate::ErrorKind;
+use crate::OnRefusal;
 use crate::config::PushConfig;
 use crate::hub::{Interest, PublishRequest, SubscribeOptions};
 use crate::media::{Frame, FrameKind};
 use crate::proto::client::StopCommands;
 use crate::proto::server::ServerEvent;
-use crate::service::relay::{OnRefusal, RelayState};
+use crate::service::relay::RelayState;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
