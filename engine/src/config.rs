@@ -5,9 +5,9 @@ mod source;
 pub use source::{ConfigSource, OptionSource};
 
 use crate::auth::PublishRule;
-use crate::hub::{StartAt, Takeover};
 use crate::key::{Secret, StreamKey};
 use crate::limits::ms;
+use crate::policy::{StartAt, Takeover};
 use crate::proto::client::StopCommands;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Limits, Result};

@@ -3,8 +3,8 @@
 use super::{
     Config, FileConfig, OnRefusal, PublisherConfig, PullConfig, PullWhen, PushConfig, SubscriberConfig,
 };
-use crate::hub::{StartAt, Takeover};
 use crate::key::StreamKey;
+use crate::policy::{StartAt, Takeover};
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Result};
 use serde::Deserialize;

@@ -22,11 +22,11 @@ pub(crate) use feed::{Batch, Feed, Place};
 pub(crate) use ring::Backlog;
 pub(crate) use stream::{Publisher, WakeFor};
 pub use stream::{StreamInfo, StreamPolicy, StreamState};
-pub use subscriber::StartAt;
 pub(crate) use subscriber::Subscriber;
 
 use crate::Limits;
 use crate::key::StreamKey;
+use crate::policy::{StartAt, Takeover};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -35,20 +35,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use stream::Stream;
 use tokio::sync::watch;
-
-/// Who may take a stream's name over from its present publisher.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Takeover {
-    /// Nobody: the newcomer is refused while the publisher is connected.
-    Reject,
-    /// Any authorised newcomer; the present publisher is told and closed.
-    Replace,
-    /// A newcomer with the same rights, once the present publisher has sent no media for 0.5 s. Ends "already
-    /// publishing" after a network loss without letting a second encoder cut a healthy stream.
-    #[default]
-    ReplaceIfStalled,
-}
 
 /// Silence after which [`Takeover::ReplaceIfStalled`] lets a publisher be replaced.
 const STALLED_AFTER: Duration = Duration::from_millis(500);

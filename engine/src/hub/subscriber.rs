@@ -6,23 +6,12 @@ use super::stream::{Registered, State, Stream, WakeFor};
 use super::{EndReason, Hub, SubscribeOptions};
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
-use serde::{Deserialize, Serialize};
+use crate::policy::StartAt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// Where a subscriber starts in a live stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StartAt {
-    /// At the newest keyframe: a picture at once, up to one GOP behind.
-    #[default]
-    Keyframe,
-    /// At the newest frame: least delay, a picture with the next keyframe.
-    LiveEdge,
-}
 
 /// What a reader finds.
 struct Look {

@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["proto"],
     &["media"],
-    &["url"],
+    &["policy", "url"],
     &["key"],
     &["limits"],
     &["error"],
@@ -35,8 +35,6 @@ const FLOORS: &[&[&str]] = &[
 const UPWARD: &[(&str, &str)] = &[
     ("auth.rs", "events"),
     ("config.rs", "auth"),
-    ("config.rs", "hub"),
-    ("config/source.rs", "hub"),
     ("events.rs", "service/file_loop"),
     ("events.rs", "service/relay"),
     ("media/elementary/flv_stream.rs", "proto"),

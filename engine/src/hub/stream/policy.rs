@@ -1,9 +1,10 @@
 //! What the publisher of a stream decides about its readers.
 
 use super::{State, Stream};
+use crate::hub::Backlog;
 use crate::hub::ring::Prelude;
-use crate::hub::{Backlog, StartAt};
 use crate::limits::ms;
+use crate::policy::StartAt;
 use tokio::time::Instant;
 
 /// What the publisher of a stream may decide about its readers, also while it publishes. A new publisher starts with

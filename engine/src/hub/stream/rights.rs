@@ -2,8 +2,9 @@
 
 use super::{State, Stream, StreamPolicy};
 use crate::hub::ring::Prelude;
-use crate::hub::{EndReason, PublishRefusal, PublishRequest, STALLED_AFTER, Takeover};
+use crate::hub::{EndReason, PublishRefusal, PublishRequest, STALLED_AFTER};
 use crate::media::{Frame, FrameKind};
+use crate::policy::Takeover;
 use tokio::sync::watch;
 use tokio::time::Instant;
 

@@ -3,9 +3,10 @@
 mod seam;
 
 use super::*;
+use crate::Takeover;
 use crate::auth::{Gate, PublishRule};
 use crate::config::Config;
-use crate::hub::{EndReason, SubscribeOptions, Subscriber, Takeover};
+use crate::hub::{EndReason, SubscribeOptions, Subscriber};
 use crate::media::flv::{FileHeader, encode_tag};
 use crate::media::{Frame, FrameKind};
 use bytes::Bytes;

@@ -8,10 +8,11 @@ mod rhythm;
 mod sockets;
 
 use super::*;
+use crate::Takeover;
 use crate::auth::{AuthRequest, Authorize, Gate, PublishRule, Ticket};
 use crate::config::{AppConfig, Config};
 use crate::events::{EventReceiver, Received};
-use crate::hub::{StreamState, Takeover};
+use crate::hub::StreamState;
 use crate::key::StreamKey;
 use crate::media::FrameKind;
 use crate::net::tests::Authority;
