@@ -4,7 +4,7 @@
 
 use crate::Limits;
 use crate::config::PublisherConfig;
-use crate::events::Id;
+use crate::id::Id;
 use crate::key::{Printable, Secret, StreamKey, StreamName};
 use crate::limits::ms;
 use rml_amf0::Amf0Value;

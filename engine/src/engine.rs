@@ -5,8 +5,9 @@ use crate::auth::{Authorize, Gate as AuthGate};
 use crate::config::{
     AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, SubscriberConfig,
 };
-use crate::events::{Event, EventReceiver, Events, Id};
+use crate::events::{Event, EventReceiver, Events};
 use crate::hub::{EndReason, Interest, StreamInfo, StreamState, SubscribeOptions};
+use crate::id::Id;
 use crate::key::StreamKey;
 use crate::limits::{as_ms, ms};
 use crate::local::{Publisher, Subscriber, block_on};
@@ -559,7 +560,7 @@ impl Engine {
         let protocol = if tls.is_some() { "rtmps" } else { "rtmp" };
         let _entered = inner.handle.enter();
         let listener = Listener::bind(protocol, address)?;
-        let info = ListenerInfo { id: inner.core.new_id(), protocol, address: listener.local_addr() };
+        let info = ListenerInfo { id: Id::new(), protocol, address: listener.local_addr() };
         let stop = inner.core.draining.child_token();
         let core = inner.core.clone();
         let serving = tls.clone();

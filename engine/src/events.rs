@@ -1,5 +1,6 @@
 //! What happens in an engine, as values that a program can watch.
 
+use crate::id::Id;
 use crate::key::StreamKey;
 use crate::limits::as_ms;
 use serde::Serialize;
@@ -10,18 +11,6 @@ use tokio::sync::broadcast;
 
 /// Events kept for a receiver that does not keep up; then it is told how many it lost.
 const BACKLOG: usize = 4_096;
-
-/// Identifies a connection, relay, file job or listener, within the process; never reused, so that an id of an engine
-/// that is gone names nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Id(pub u64);
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
 
 /// Something that happened. As JSON each is one object whose `event` names it in snake case.
 #[derive(Debug, Clone, Serialize)]

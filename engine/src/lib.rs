@@ -42,6 +42,7 @@ mod events;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hub;
+mod id;
 mod key;
 mod limits;
 mod local;
@@ -61,8 +62,9 @@ pub use config::{
 };
 pub use engine::{Engine, EngineBuilder, EngineStats, ListenerInfo};
 pub use error::{Error, ErrorKind, Result};
-pub use events::{Event, EventReceiver, Id, Received};
+pub use events::{Event, EventReceiver, Received};
 pub use hub::{EndReason, StreamInfo, StreamPolicy, StreamState};
+pub use id::Id;
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};

@@ -1,6 +1,6 @@
 //! The connections of an engine: who is there, what they carried, and how to end one.
 
-use crate::events::Id;
+use crate::id::Id;
 use crate::key::StreamKey;
 use crate::limits::{as_ms, as_ms_or_none};
 use parking_lot::Mutex;

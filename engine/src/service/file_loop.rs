@@ -8,7 +8,8 @@
 //! is played the next one is read; no thread is held between reads.
 
 use crate::config::FileConfig;
-use crate::events::{Event, Id};
+use crate::events::Event;
+use crate::id::Id;
 use crate::key::StreamKey;
 use crate::media::timeline::{Clip, Loop, Repeat, TimedFrame};
 use crate::service::Core;
@@ -117,7 +118,7 @@ impl FileJobs {
         let file = clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default();
         let publisher = LocalPublisher::take(&self.core, stream, &format!("file {file}"), Vec::new())?;
         let status = FileStatus {
-            id: self.core.new_id(),
+            id: Id::new(),
             stream: stream.clone(),
             state: FileState::Playing,
             file,

@@ -8,17 +8,13 @@ pub(crate) mod source;
 
 use crate::auth::Gate;
 use crate::config::{AppConfig, Config};
-use crate::events::{Events, Id};
+use crate::events::Events;
 use crate::hub::Hub;
 use crate::key::StreamKey;
 use crate::service::egress::Egress;
 use crate::sessions::Sessions;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// One count for all engines of the process: an id that is out of date names nothing in any of them.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// What every service of one engine shares.
 pub(crate) struct Core {
@@ -49,10 +45,6 @@ impl Core {
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
-    }
-
-    pub(crate) fn new_id(&self) -> Id {
-        Id(NEXT_ID.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.

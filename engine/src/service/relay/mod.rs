@@ -16,7 +16,7 @@ mod tests;
 pub use status::{RelayDirection, RelayState, RelayStatus};
 
 use crate::config::{PullConfig, PushConfig, PushTuning};
-use crate::events::Id;
+use crate::id::Id;
 use crate::net::Dialer;
 use crate::service::Core;
 use crate::url::RtmpUrl;

@@ -1,6 +1,6 @@
 //! What a relay tells about itself: its state, since when, and why.
 
-use crate::events::Id;
+use crate::id::Id;
 use crate::url::RtmpUrl;
 use crate::{ErrorKind, StreamKey};
 use serde::Serialize;

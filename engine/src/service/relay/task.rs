@@ -3,7 +3,8 @@
 use super::backoff::{Backoff, Failure, STABLE};
 use super::status::{RelayDirection, RelayState, RelayStatus};
 use crate::config::{OnRefusal, PushTuning};
-use crate::events::{Event, Id};
+use crate::events::Event;
+use crate::id::Id;
 use crate::key::{Printable, StreamKey};
 use crate::limits::ms;
 use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
@@ -73,7 +74,7 @@ impl Relay {
         url: RtmpUrl,
     ) -> Self {
         Self {
-            id: core.new_id(),
+            id: Id::new(),
             direction,
             stream,
             url: Arc::new(url),

@@ -20,6 +20,7 @@ use crate::Limits;
 use crate::auth::Grant;
 use crate::events::Event;
 use crate::hub::{EndReason, Publisher};
+use crate::id::Id;
 use crate::limits::ms;
 use crate::net::{Accepted, Alarm, Bell, Conn, Halves, ServerTls, Sink, Ungranted, read};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
@@ -177,7 +178,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         ungranted: Option<Ungranted>,
     ) -> Self {
         let lane = Arc::new(Lane::new(writer));
-        let entry = core.sessions.open(core.new_id(), peer.addr, peer.tls, lane.clone());
+        let entry = core.sessions.open(Id::new(), peer.addr, peer.tls, lane.clone());
         core.events.emit(Event::Opened { session: entry.id(), peer: peer.addr });
         let mut rtmp = ServerSession::new(&core.config.limits);
         rtmp.set_engine_id(&core.id);

@@ -3,8 +3,8 @@
 use super::support::*;
 use crate::ErrorKind;
 use crate::config::{PullConfig, PullWhen};
-use crate::events::Id;
 use crate::hub::{EndReason, StreamState, SubscribeOptions, Subscriber};
+use crate::id::Id;
 use crate::media::{Frame, FrameKind};
 use crate::proto::server::ServerEvent;
 use crate::service::relay::RelayState;

@@ -3,8 +3,9 @@
 use super::super::{RelayState, RelayStatus, Relays};
 use crate::auth::{Gate, PublishRule};
 use crate::config::{Config, PushConfig};
-use crate::events::{Event, EventReceiver, Id, Received};
+use crate::events::{Event, EventReceiver, Received};
 use crate::hub::{PublishRequest, Publisher};
+use crate::id::Id;
 use crate::key::StreamKey;
 use crate::limits::Limits;
 use crate::media::{Frame, FrameKind};
