@@ -6,22 +6,23 @@ use crate::config::{
     AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, SubscriberConfig,
 };
 use crate::events::{Event, EventReceiver, Events};
-use crate::hub::{EndReason, Interest, StreamInfo, StreamState, SubscribeOptions};
+use crate::hub::{EndReason, Interest, SubscribeOptions};
 use crate::id::Id;
 use crate::key::StreamKey;
-use crate::limits::{as_ms, ms};
+use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
 use crate::media::timeline::{Clip, Repeat};
 use crate::net::{Admission, Listener, ServerTls, TlsIdentity};
 use crate::service::Core;
-use crate::service::file_loop::{FileJobs, FileStatus};
-use crate::service::relay::{RelayStatus, Relays};
+use crate::service::file_loop::FileJobs;
+use crate::service::relay::Relays;
 use crate::service::rtmp;
 use crate::service::source::LocalPublisher;
-use crate::sessions::{SessionInfo, SessionRole};
+use crate::status::{
+    EngineStats, FileStatus, ListenerInfo, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
+};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -150,47 +151,6 @@ struct Listening {
     stop: CancellationToken,
     /// Cancelled when the socket is closed.
     closed: CancellationToken,
-}
-
-/// An open listener.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct ListenerInfo {
-    /// The listener.
-    pub id: Id,
-    /// `rtmp` or `rtmps`.
-    pub protocol: &'static str,
-    /// The address really bound.
-    pub address: SocketAddr,
-}
-
-/// An engine's counters at one moment.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct EngineStats {
-    /// Time since the start.
-    #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
-    pub uptime: Duration,
-    /// Connections accepted since the start.
-    pub connections_accepted: u64,
-    /// Connections turned away since the start, because too many had not published or played yet.
-    pub connections_turned_away: u64,
-    /// Connections at present.
-    pub connections: usize,
-    /// Of these, publishers.
-    pub publishers: usize,
-    /// Of these, players.
-    pub players: usize,
-    /// Streams that have a publisher.
-    pub streams_live: usize,
-    /// Bytes received on all connections that were accepted.
-    pub bytes_in: u64,
-    /// Bytes sent on them.
-    pub bytes_out: u64,
-    /// Bytes in all rings.
-    pub ring_bytes: usize,
-    /// Tasks that panicked: each cost one connection, relay attempt or file job, and each is a bug to report.
-    pub panics: u64,
 }
 
 impl Engine {

@@ -3,6 +3,7 @@
 use crate::id::Id;
 use crate::key::StreamKey;
 use crate::limits::as_ms;
+use crate::status::{FileStatus, RelayStatus};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -108,9 +109,9 @@ pub enum Event {
         reason: String,
     },
     /// A relay has changed its state.
-    Relay(crate::service::relay::RelayStatus),
+    Relay(RelayStatus),
     /// A file job has changed its state.
-    File(crate::service::file_loop::FileStatus),
+    File(FileStatus),
 }
 
 /// Gets every event at once, on the thread where it happens.

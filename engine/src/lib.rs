@@ -52,6 +52,7 @@ mod policy;
 pub mod proto;
 mod service;
 mod sessions;
+mod status;
 mod url;
 
 pub use auth::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};
@@ -60,10 +61,10 @@ pub use config::{
     PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig,
     RtmpsConfig, SubscriberConfig, TlsConfig,
 };
-pub use engine::{Engine, EngineBuilder, EngineStats, ListenerInfo};
+pub use engine::{Engine, EngineBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Received};
-pub use hub::{EndReason, StreamInfo, StreamPolicy, StreamState};
+pub use hub::{EndReason, StreamPolicy};
 pub use id::Id;
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
@@ -71,7 +72,8 @@ pub use local::{Publisher, Subscriber};
 pub use net::TlsIdentity;
 pub use policy::{StartAt, Takeover};
 pub use proto::client::StopCommands;
-pub use service::file_loop::{FileState, FileStatus};
-pub use service::relay::{RelayDirection, RelayState, RelayStatus};
-pub use sessions::{SessionInfo, SessionRole};
+pub use status::{
+    EngineStats, FileState, FileStatus, ListenerInfo, RelayDirection, RelayState, RelayStatus, SessionInfo,
+    SessionRole, StreamInfo, StreamState,
+};
 pub use url::{Credentials, RtmpUrl, UrlError, UrlWarning};

@@ -2,64 +2,14 @@
 
 use crate::id::Id;
 use crate::key::StreamKey;
-use crate::limits::{as_ms, as_ms_or_none};
+use crate::status::{SessionInfo, SessionRole};
 use parking_lot::Mutex;
-use serde::Serialize;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// What a connection does with a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SessionRole {
-    /// It has not been granted anything yet.
-    Pending,
-    /// It publishes.
-    Publisher,
-    /// It plays.
-    Player,
-}
-
-/// Facts and counters of one connection at one moment.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct SessionInfo {
-    /// The session.
-    pub id: Id,
-    /// Its peer.
-    pub peer: SocketAddr,
-    /// Whether it is encrypted.
-    pub tls: bool,
-    /// What it does; the latest granted request decides.
-    pub role: SessionRole,
-    /// The stream of that request.
-    pub stream: Option<StreamKey>,
-    /// The software that the peer claims to be (`flashVer` of `connect`).
-    pub agent: Option<String>,
-    /// Time since it was accepted.
-    #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
-    pub uptime: Duration,
-    /// Bytes received, handshake and chunk headers included.
-    pub bytes_in: u64,
-    /// Bytes sent, likewise.
-    pub bytes_out: u64,
-    /// For a player: time since the oldest frame came that has not been written yet.
-    #[serde(rename = "queue_ms", serialize_with = "as_ms")]
-    pub queue: Duration,
-    /// For a player: bytes that it has yet to get, payload bytes as far as they are not in wire form.
-    pub queue_bytes: u64,
-    /// For a player: whether everything that has come is written.
-    pub is_level: bool,
-    /// For a player: frames that it missed because it was too slow.
-    pub frames_dropped: u64,
-    /// Time that the newest ping took there and back; `None` before the first answer.
-    #[serde(rename = "rtt_ms", serialize_with = "as_ms_or_none")]
-    pub rtt: Option<Duration>,
-}
 
 /// What waits to be written to a connection.
 #[derive(Debug, Clone, Copy, Default)]

@@ -20,13 +20,14 @@ mod timeline;
 
 pub(crate) use feed::{Batch, Feed, Place};
 pub(crate) use ring::Backlog;
+pub use stream::StreamPolicy;
 pub(crate) use stream::{Publisher, WakeFor};
-pub use stream::{StreamInfo, StreamPolicy, StreamState};
 pub(crate) use subscriber::Subscriber;
 
 use crate::Limits;
 use crate::key::StreamKey;
 use crate::policy::{StartAt, Takeover};
+use crate::status::StreamInfo;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;

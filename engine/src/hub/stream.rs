@@ -6,7 +6,6 @@ mod publisher;
 mod rights;
 mod waiters;
 
-pub use info::{StreamInfo, StreamState};
 pub use policy::StreamPolicy;
 pub(crate) use publisher::Publisher;
 pub(super) use waiters::Registered;

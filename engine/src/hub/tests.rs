@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::media::{Frame, FrameKind};
+use crate::status::StreamState;
 use bytes::Bytes;
 use tokio::time::advance;
 

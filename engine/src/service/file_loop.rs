@@ -14,9 +14,9 @@ use crate::key::StreamKey;
 use crate::media::timeline::{Clip, Loop, Repeat, TimedFrame};
 use crate::service::Core;
 use crate::service::source::LocalPublisher;
+use crate::status::{FileState, FileStatus};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,61 +32,6 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Lateness (a disk that hangs, a process that was stopped) after which the schedule moves instead of frames being
 /// sent in a burst to catch up.
 const MAX_LATE: Duration = Duration::from_secs(2);
-
-/// Where a file job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum FileState {
-    /// It plays.
-    Playing,
-    /// All loops have been played, and the stream has ended.
-    Finished,
-    /// It was asked to stop; the stream has ended.
-    Stopped,
-    /// It had to end; [`FileStatus::error`] says why.
-    Failed,
-}
-
-impl FileState {
-    /// The state's name as in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Playing => "playing",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl std::fmt::Display for FileState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// State and progress of one file job.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct FileStatus {
-    /// The job.
-    pub id: Id,
-    /// The local stream.
-    pub stream: StreamKey,
-    /// Where it stands.
-    pub state: FileState,
-    /// The file that is played; one that is read ahead counts for the last frames before it.
-    pub file: String,
-    /// Loops finished, a loop being all files once.
-    pub loops_done: u64,
-    /// Media time sent since the start, over all loops, in milliseconds.
-    pub position_ms: u64,
-    /// Media messages sent.
-    pub frames: u64,
-    /// Why it failed, where it has; of a malformed file with the byte position.
-    pub error: Option<String>,
-}
 
 /// All file jobs of one engine.
 pub(crate) struct FileJobs {

@@ -22,6 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["events"],
     &["auth"],
     &["config"],
+    &["status"],
     &["proto"],
     &["media"],
     &["policy", "url"],
@@ -34,8 +35,6 @@ const FLOORS: &[&[&str]] = &[
 /// this list.
 const UPWARD: &[(&str, &str)] = &[
     ("config.rs", "auth"),
-    ("events.rs", "service/file_loop"),
-    ("events.rs", "service/relay"),
     ("media/elementary/flv_stream.rs", "proto"),
     ("media/elementary/fuzz.rs", "fuzzing"),
     ("media/flv_file.rs", "proto"),

@@ -1,7 +1,6 @@
 //! One connection of a relay: from the dialled socket to the granted `publish` or `play`, and its byte flow.
 
 use super::auth::Authentication;
-use super::status::RelayState;
 use super::task::{Broken, Relay, add};
 use crate::hub::EndReason;
 use crate::limits::ms;
@@ -10,6 +9,7 @@ use crate::proto::amf0::Amf0Value;
 use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession, HOPS_KEY};
 use crate::service::egress::{Lane, Player};
 use crate::sessions::Measured;
+use crate::status::RelayState;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind};
 use std::collections::HashMap;

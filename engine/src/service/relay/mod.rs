@@ -8,17 +8,15 @@ mod backoff;
 mod connection;
 mod pull;
 mod push;
-mod status;
 mod task;
 #[cfg(test)]
 mod tests;
-
-pub use status::{RelayDirection, RelayState, RelayStatus};
 
 use crate::config::{PullConfig, PushConfig, PushTuning};
 use crate::id::Id;
 use crate::net::Dialer;
 use crate::service::Core;
+use crate::status::{RelayDirection, RelayState, RelayStatus};
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;

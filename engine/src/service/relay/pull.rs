@@ -2,7 +2,6 @@
 
 use super::connection::{Connection, Established, establish};
 use super::moved;
-use super::status::RelayState;
 use super::task::{Broken, Next, Over, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::{PullConfig, PullWhen};
@@ -11,6 +10,7 @@ use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::proto::client::{ClientEvent, ClientRole};
 use crate::service::source::LocalPublisher;
+use crate::status::RelayState;
 use crate::url::RtmpUrl;
 use bytes::Bytes;
 use std::time::Duration;

@@ -2,15 +2,15 @@
 
 use super::connection::{Connection, Established, MAX_HOPS, establish};
 use super::moved;
-use super::status::RelayState;
 use super::task::{Broken, Next, Over, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::PushConfig;
-use crate::hub::{EndReason, Interest, StreamState, SubscribeOptions, Subscriber};
+use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
 use crate::limits::ms;
 use crate::policy::StartAt;
 use crate::proto::client::{ClientEvent, ClientRole};
 use crate::service::egress::{Clock, Destination, Player};
+use crate::status::{RelayState, StreamState};
 use crate::url::RtmpUrl;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};

@@ -1,7 +1,6 @@
 //! One relay as its task and its observers share it: state, counters, and what follows a connection.
 
 use super::backoff::{Backoff, Failure, STABLE};
-use super::status::{RelayDirection, RelayState, RelayStatus};
 use crate::config::{OnRefusal, PushTuning};
 use crate::events::Event;
 use crate::id::Id;
@@ -11,6 +10,7 @@ use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
 use crate::proto::ProtocolError;
 use crate::service::Core;
 use crate::sessions::{Measured, Queue};
+use crate::status::{RelayDirection, RelayState, RelayStatus};
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Limits};
 use parking_lot::Mutex;

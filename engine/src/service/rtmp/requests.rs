@@ -11,7 +11,7 @@ use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
 use crate::proto::server::{Connect, Play, Publish, Rejection};
 use crate::service::egress::{Destination, Player};
-use crate::sessions::SessionRole;
+use crate::status::SessionRole;
 use bytes::Bytes;
 use rml_amf0::Amf0Value;
 use std::collections::HashMap;

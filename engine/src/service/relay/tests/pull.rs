@@ -3,11 +3,12 @@
 use super::support::*;
 use crate::ErrorKind;
 use crate::config::{PullConfig, PullWhen};
-use crate::hub::{EndReason, StreamState, SubscribeOptions, Subscriber};
+use crate::hub::{EndReason, SubscribeOptions, Subscriber};
 use crate::id::Id;
 use crate::media::{Frame, FrameKind};
 use crate::proto::server::ServerEvent;
-use crate::service::relay::RelayState;
+use crate::status::RelayState;
+use crate::status::StreamState;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use crate::hub::{Interest, PublishRequest, SubscribeOptions};
 use crate::media::{Frame, FrameKind};
 use crate::proto::client::StopCommands;
 use crate::proto::server::ServerEvent;
-use crate::service::relay::RelayState;
+use crate::status::RelayState;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;

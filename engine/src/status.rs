@@ -1,0 +1,346 @@
+//! What is told of an engine: states, facts and counters at one moment.
+
+use crate::ErrorKind;
+use crate::id::Id;
+use crate::key::StreamKey;
+use crate::limits::{as_ms, as_ms_or_none};
+use crate::media::Frame;
+use crate::url::RtmpUrl;
+use serde::Serialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An open listener.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ListenerInfo {
+    /// The listener.
+    pub id: Id,
+    /// `rtmp` or `rtmps`.
+    pub protocol: &'static str,
+    /// The address really bound.
+    pub address: SocketAddr,
+}
+
+/// An engine's counters at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct EngineStats {
+    /// Time since the start.
+    #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
+    pub uptime: Duration,
+    /// Connections accepted since the start.
+    pub connections_accepted: u64,
+    /// Connections turned away since the start, because too many had not published or played yet.
+    pub connections_turned_away: u64,
+    /// Connections at present.
+    pub connections: usize,
+    /// Of these, publishers.
+    pub publishers: usize,
+    /// Of these, players.
+    pub players: usize,
+    /// Streams that have a publisher.
+    pub streams_live: usize,
+    /// Bytes received on all connections that were accepted.
+    pub bytes_in: u64,
+    /// Bytes sent on them.
+    pub bytes_out: u64,
+    /// Bytes in all rings.
+    pub ring_bytes: usize,
+    /// Tasks that panicked: each cost one connection, relay attempt or file job, and each is a bug to report.
+    pub panics: u64,
+}
+
+/// Where a stream is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StreamState {
+    /// Subscribers wait; nobody has published yet.
+    Idle,
+    /// It has a publisher.
+    Live,
+    /// The publisher was lost and may return within the resume window.
+    Away,
+    /// It is over.
+    Ended,
+}
+
+/// Facts and counters of one stream at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// The name.
+    pub key: StreamKey,
+    /// Where it is in its life.
+    pub state: StreamState,
+    /// Time since the first publisher of this stream was let in.
+    #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
+    pub uptime: Duration,
+    /// Who publishes, while there is a publisher.
+    pub publisher: Option<String>,
+    /// Subscribers at present, relay pushes included.
+    pub subscribers: usize,
+    /// Payload bytes received, all frames.
+    pub bytes_in: u64,
+    /// Audio frames received, configuration not counted.
+    pub audio_frames: u64,
+    /// Video frames received, configuration not counted.
+    pub video_frames: u64,
+    /// Keyframes received.
+    pub keyframes: u64,
+    /// Stream time of the newest frame in milliseconds.
+    pub timestamp: Option<i64>,
+    /// Times a publisher was replaced or returned within the resume window.
+    pub resumes: u64,
+    /// Times a subscriber fell off the ring, or behind what the publisher allows, and jumped to a keyframe.
+    pub lags: u64,
+    /// Frames that subscribers missed by those jumps.
+    pub frames_skipped: u64,
+    /// Frames in the ring.
+    pub ring_frames: usize,
+    /// Bytes in the ring, a fixed overhead per frame included.
+    pub ring_bytes: usize,
+    /// Of these, payload bytes from the newest keyframe on: what a joining player gets first.
+    pub gop_bytes: u64,
+    /// Time since the newest media frame.
+    #[serde(rename = "silence_ms", serialize_with = "as_ms_or_none")]
+    pub silence: Option<Duration>,
+    /// Decoder configuration frames and metadata in force.
+    #[serde(skip)]
+    pub config: Vec<Frame>,
+}
+
+/// What a connection does with a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionRole {
+    /// It has not been granted anything yet.
+    Pending,
+    /// It publishes.
+    Publisher,
+    /// It plays.
+    Player,
+}
+
+/// Facts and counters of one connection at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// The session.
+    pub id: Id,
+    /// Its peer.
+    pub peer: SocketAddr,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// What it does; the latest granted request decides.
+    pub role: SessionRole,
+    /// The stream of that request.
+    pub stream: Option<StreamKey>,
+    /// The software that the peer claims to be (`flashVer` of `connect`).
+    pub agent: Option<String>,
+    /// Time since it was accepted.
+    #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
+    pub uptime: Duration,
+    /// Bytes received, handshake and chunk headers included.
+    pub bytes_in: u64,
+    /// Bytes sent, likewise.
+    pub bytes_out: u64,
+    /// For a player: time since the oldest frame came that has not been written yet.
+    #[serde(rename = "queue_ms", serialize_with = "as_ms")]
+    pub queue: Duration,
+    /// For a player: bytes that it has yet to get, payload bytes as far as they are not in wire form.
+    pub queue_bytes: u64,
+    /// For a player: whether everything that has come is written.
+    pub is_level: bool,
+    /// For a player: frames that it missed because it was too slow.
+    pub frames_dropped: u64,
+    /// Time that the newest ping took there and back; `None` before the first answer.
+    #[serde(rename = "rtt_ms", serialize_with = "as_ms_or_none")]
+    pub rtt: Option<Duration>,
+}
+
+/// Which way a relay carries its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelayDirection {
+    /// A local stream is published on a remote server.
+    Push,
+    /// A remote stream is played and published locally.
+    Pull,
+}
+
+impl fmt::Display for RelayDirection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Push => "push",
+            Self::Pull => "pull",
+        })
+    }
+}
+
+/// Where a relay stands.
+///
+/// ```text
+/// Idle -> Resolving -> Connecting -> Handshaking -> Publishing | Playing <-> Stalled
+///  ^          ^                                          |
+///  |          +------------- BackingOff <----------------+  (also from every earlier state)
+///  +-- local stream ended / nobody watches               +-> Failed (refused for good)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RelayState {
+    /// Nothing to do: nobody publishes the local stream (push), or nobody watches (pull on demand).
+    Idle,
+    /// Looking up the host's addresses.
+    Resolving,
+    /// Opening a connection, address after address; with TLS, its handshake too.
+    Connecting,
+    /// RTMP handshake and commands, up to the granted `publish` or `play`.
+    Handshaking,
+    /// Push: the target takes the stream.
+    Publishing,
+    /// Pull: the upstream sends the stream.
+    Playing,
+    /// The connection stands but nothing moves; it is given up if that lasts.
+    Stalled,
+    /// Waiting before the next attempt.
+    BackingOff,
+    /// Given up for good: the peer refused and [`OnRefusal::Fail`](crate::OnRefusal::Fail) was asked for.
+    Failed,
+}
+
+impl RelayState {
+    /// The state's name as in JSON: `backing-off`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Resolving => "resolving",
+            Self::Connecting => "connecting",
+            Self::Handshaking => "handshaking",
+            Self::Publishing => "publishing",
+            Self::Playing => "playing",
+            Self::Stalled => "stalled",
+            Self::BackingOff => "backing-off",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether the peer has granted `publish` or `play` and the connection stands.
+    pub fn is_established(self) -> bool {
+        matches!(self, Self::Publishing | Self::Playing | Self::Stalled)
+    }
+}
+
+impl fmt::Display for RelayState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A relay's present condition. Holds no secret: the URL is masked, errors are cleaned of control characters.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RelayStatus {
+    /// The relay.
+    pub id: Id,
+    /// Push or pull.
+    pub direction: RelayDirection,
+    /// The local stream.
+    pub stream: StreamKey,
+    /// The remote stream; serializes and displays masked.
+    pub url: Arc<RtmpUrl>,
+    /// Where it stands.
+    pub state: RelayState,
+    /// How long it has been in this state, in milliseconds.
+    pub since_ms: u64,
+    /// Why the last attempt ended, in words, the peer's own among them; kept until media has flowed again.
+    pub last_error: Option<String>,
+    /// What kind of failure that was.
+    #[serde(serialize_with = "kind_as_text")]
+    pub last_error_kind: Option<ErrorKind>,
+    /// Attempts begun in all.
+    pub attempts: u64,
+    /// Attempts that followed a failed one.
+    pub retries: u64,
+    /// Bytes written to the peer, over all connections.
+    pub bytes_sent: u64,
+    /// Of these, bytes that the peer's acknowledgements cover; 0 from a peer that sends none.
+    pub bytes_acknowledged: u64,
+    /// Bytes read from the peer, over all connections.
+    pub bytes_received: u64,
+    /// Media messages sent (push) or received (pull), over all connections.
+    pub frames: u64,
+    /// Frames that the target of a push missed because it was too slow, over all connections.
+    pub frames_dropped: u64,
+    /// Time since the oldest frame came that has not been written to the target of a push, in milliseconds.
+    pub queue_ms: u64,
+    /// Bytes that have not been written to it, payload bytes as far as they are not in wire form; 0 also without a
+    /// connection.
+    pub queue_bytes: u64,
+    /// Time since the peer granted the stream, in milliseconds; `None` without a connection.
+    pub connected_ms: Option<u64>,
+    /// Time until the next attempt, in milliseconds, while backing off.
+    pub retry_in_ms: Option<u64>,
+}
+
+fn kind_as_text<S: serde::Serializer>(kind: &Option<ErrorKind>, serializer: S) -> Result<S::Ok, S::Error> {
+    kind.map(ErrorKind::as_str).serialize(serializer)
+}
+
+/// Where a file job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FileState {
+    /// It plays.
+    Playing,
+    /// All loops have been played, and the stream has ended.
+    Finished,
+    /// It was asked to stop; the stream has ended.
+    Stopped,
+    /// It had to end; [`FileStatus::error`] says why.
+    Failed,
+}
+
+impl FileState {
+    /// The state's name as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Playing => "playing",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// State and progress of one file job.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct FileStatus {
+    /// The job.
+    pub id: Id,
+    /// The local stream.
+    pub stream: StreamKey,
+    /// Where it stands.
+    pub state: FileState,
+    /// The file that is played; one that is read ahead counts for the last frames before it.
+    pub file: String,
+    /// Loops finished, a loop being all files once.
+    pub loops_done: u64,
+    /// Media time sent since the start, over all loops, in milliseconds.
+    pub position_ms: u64,
+    /// Media messages sent.
+    pub frames: u64,
+    /// Why it failed, where it has; of a malformed file with the byte position.
+    pub error: Option<String>,
+}
