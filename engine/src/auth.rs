@@ -3,7 +3,7 @@
 //! The embedding program decides by implementing [`Authorize`]. Without one, [`PublishRule`] applies.
 
 use crate::Limits;
-use crate::config::PublisherConfig;
+use crate::config::{Config, PublisherConfig};
 use crate::id::Id;
 use crate::key::{Printable, Secret, StreamKey, StreamName};
 use crate::limits::ms;
@@ -184,6 +184,17 @@ fn is_loopback(peer: SocketAddr) -> bool {
 fn key_matches(key: &Secret, name: &StreamName) -> bool {
     let given = name.query_value("key").unwrap_or_else(|| name.secret.expose().to_owned());
     !key.is_empty() && key.matches(&given)
+}
+
+impl Config {
+    /// The built-in rule for publishing that the configuration asks for.
+    pub fn publish_rule(&self) -> PublishRule {
+        match &self.publish.key {
+            Some(key) => PublishRule::Key(key.clone()),
+            None if self.publish.open => PublishRule::Open,
+            None => PublishRule::Loopback,
+        }
+    }
 }
 
 /// Asks the authoriser and holds it to its time.

@@ -4,7 +4,6 @@ mod source;
 
 pub use source::{ConfigSource, OptionSource};
 
-use crate::auth::PublishRule;
 use crate::key::{Secret, StreamKey};
 use crate::limits::ms;
 use crate::policy::{StartAt, Takeover};
@@ -368,15 +367,6 @@ impl Config {
         }
     }
 
-    /// The built-in rule for publishing that the configuration asks for.
-    pub fn publish_rule(&self) -> PublishRule {
-        match &self.publish.key {
-            Some(key) => PublishRule::Key(key.clone()),
-            None if self.publish.open => PublishRule::Open,
-            None => PublishRule::Loopback,
-        }
-    }
-
     /// Checks what the types cannot: values that exclude or need each other.
     pub fn check(&self) -> Result<()> {
         let fail = |text: &str| Err(Error::new(ErrorKind::InvalidArgument, text));
@@ -463,6 +453,7 @@ pub struct SubscriberConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PublishRule;
 
     #[test]
     fn an_unknown_key_is_an_error_that_names_line_and_nearest_key() {
