@@ -11,8 +11,8 @@ pub use crate::media::fuzz::{flv_file, flv_tag};
 pub use sessions::{client_session_ops, server_session_ops, session_pair};
 
 use crate::Limits;
+use crate::amf0::{self, Amf0Error, Amf0Value};
 use crate::proto::ProtocolError;
-use crate::proto::amf0::{self, Amf0Error, Amf0Value};
 use crate::proto::chunk::{ChunkReader, WireMessage};
 use crate::proto::handshake::Handshake;
 use crate::proto::message::{self, Decoded, Message};

@@ -33,6 +33,7 @@
 //! caller's thread. All others return at once.
 #![forbid(unsafe_code)]
 
+pub mod amf0;
 mod auth;
 mod config;
 mod engine;

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use streamengine_core::Limits;
-use streamengine_core::proto::amf0;
+use streamengine_core::amf0;
 use streamengine_core::proto::chunk::ChunkReader;
 use streamengine_core::proto::handshake::Handshake;
 use streamengine_core::proto::message::{Message, decode};

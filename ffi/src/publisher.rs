@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicI64, Ordering};
+use streamengine_core::amf0::{self, Amf0Value};
 use streamengine_core::media::elementary::{FlvStream, Muxer, Sample};
 use streamengine_core::media::flv::{Codec, MAX_TAG_PAYLOAD, strip_set_data_frame};
 use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::proto::amf0::{self, Amf0Value};
 use streamengine_core::{Engine, ErrorKind, Publisher, PublisherConfig, StreamKey};
 
 /// A stream that the program publishes. Several threads may push into one; frames are in the order of the calls.

@@ -2,8 +2,8 @@
 
 use super::Choices;
 use crate::Limits;
+use crate::amf0::Amf0Value;
 use crate::media::FrameKind;
-use crate::proto::amf0::Amf0Value;
 use crate::proto::chunk::{ChunkReader, WireMessage};
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use crate::proto::message::{self, Command, Control};

@@ -2,7 +2,7 @@
 
 use super::flv::{FILE_HEADER_LEN, FileHeader, TAG_HEADER_LEN, TagContent, TagHeader};
 use super::{Frame, FrameKind};
-use crate::proto::TimestampUnwrapper;
+use crate::media::TimestampUnwrapper;
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::fs::File;

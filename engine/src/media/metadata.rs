@@ -3,7 +3,7 @@
 
 use super::flv::{Cursor, ON_METADATA};
 use super::{Frame, FrameKind};
-use crate::proto::amf0::{self, Amf0Value};
+use crate::amf0::{self, Amf0Value};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Fields that describe a file as a whole and are wrong for a live stream made from it.

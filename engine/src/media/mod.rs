@@ -13,8 +13,10 @@ pub(crate) mod fuzz;
 pub mod metadata;
 pub mod probe;
 pub mod timeline;
+mod timestamp;
 
 use bytes::Bytes;
+pub use timestamp::TimestampUnwrapper;
 
 /// Which of the three kinds of RTMP media message a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

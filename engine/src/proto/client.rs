@@ -4,16 +4,16 @@
 //! not sent through the session: the caller writes [`WireMessage`](super::chunk::WireMessage)s on the message
 //! stream that [`ClientEvent::Publishing`] names.
 
-use super::amf0::{self, Amf0Value};
 use super::message::{Command, Control};
 pub(crate) use super::session::HOPS_KEY;
 use super::session::{
     self, AUDIO_INFO_KEY, CAN_FORWARD, CAPS_EX, CAPS_EX_KEY, FOUR_CC_LIST_KEY, Incoming, Link, MediaMessage,
     RECONNECT_REQUEST, VIDEO_INFO_KEY, WINDOW, as_stream_id, as_text, command, properties, text,
 };
-use super::{ProtocolError, ProtocolErrorKind, TimestampUnwrapper};
+use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
-use crate::media::FrameKind;
+use crate::amf0::{self, Amf0Value};
+use crate::media::{FrameKind, TimestampUnwrapper};
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::mem;

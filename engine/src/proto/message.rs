@@ -1,6 +1,6 @@
 //! Messages above the chunk layer: control, commands, data, aggregates.
 
-use super::amf0::{self, Amf0Error, Amf0Value};
+use crate::amf0::{self, Amf0Error, Amf0Value};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Message types (*RTMP Specification 1.0*, 5.4, 6.2, 7.1).

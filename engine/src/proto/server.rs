@@ -7,16 +7,16 @@
 //! of the output, shut the sending direction down, and close when the peer has or after a moment: a socket closed
 //! over unread input is reset, and the peer may never see why it was refused.
 
-use super::amf0::Amf0Value;
 use super::message::{Command, Control};
 use super::session::{
     self, AUDIO_INFO_KEY, CAN_FORWARD, CAP_RECONNECT, CAPS_EX, CAPS_EX_KEY, FOUR_CC_LIST_KEY, HOPS_KEY,
     Incoming, Level, Link, MediaMessage, RECONNECT_REQUEST, VIDEO_INFO_KEY, WINDOW, as_number, as_stream_id,
     as_text, command, information, properties, text,
 };
-use super::{ProtocolError, ProtocolErrorKind, TimestampUnwrapper};
+use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
-use crate::media::FrameKind;
+use crate::amf0::Amf0Value;
+use crate::media::{FrameKind, TimestampUnwrapper};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, HashMap};
 use std::mem;

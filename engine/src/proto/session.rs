@@ -1,11 +1,11 @@
 //! What both sides of a connection have in common: input, handshake, acknowledgements, pings and writing.
 
-use super::amf0::Amf0Value;
 use super::chunk::{CHUNK_SIZE_OUT, ChunkReader, WireMessage, csid};
 use super::handshake::Handshake;
 use super::message::{self, Command, Control, Decoded, Message};
 use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
+use crate::amf0::Amf0Value;
 use crate::media::FrameKind;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;

@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["status"],
     &["proto"],
     &["media"],
-    &["policy", "url"],
+    &["policy", "amf0", "url"],
     &["key"],
     &["id", "limits"],
     &["error"],
@@ -33,13 +33,8 @@ const FLOORS: &[&[&str]] = &[
 
 /// Arrows that point upward today, by file and the module that it should not name. Only moves that open them may change
 /// this list.
-const UPWARD: &[(&str, &str)] = &[
-    ("media/elementary/flv_stream.rs", "proto"),
-    ("media/elementary/fuzz.rs", "fuzzing"),
-    ("media/flv_file.rs", "proto"),
-    ("media/metadata.rs", "proto"),
-    ("service/egress/mod.rs", "service"),
-];
+const UPWARD: &[(&str, &str)] =
+    &[("media/elementary/fuzz.rs", "fuzzing"), ("service/egress/mod.rs", "service")];
 
 /// What a module must not name besides: (module, words).
 const FOREIGN: &[(&str, &[&str])] = &[

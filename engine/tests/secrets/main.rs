@@ -144,7 +144,7 @@ fn print_values(output: &Output) {
     output.add("name", &format!("{name:?}"));
     let object = [("tcUrl", "rtmp://h/live?5ecret"), ("swfUrl", "5ecret")];
     let object = object.map(|(key, value)| {
-        (key.to_owned(), streamengine_core::proto::amf0::Amf0Value::Utf8String(value.to_owned()))
+        (key.to_owned(), streamengine_core::amf0::Amf0Value::Utf8String(value.to_owned()))
     });
     let peer = "127.0.0.1:1".parse().unwrap();
     let request = AuthRequest::new(Action::Publish, name, peer, false, std::sync::Arc::new(object.into()));

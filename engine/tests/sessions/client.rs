@@ -2,9 +2,9 @@
 
 use crate::peer::{Client, Sent, Server, command, connect_reply, number, object, options, status, text};
 use streamengine_core::Limits;
+use streamengine_core::amf0::Amf0Value;
 use streamengine_core::media::FrameKind;
 use streamengine_core::proto::ProtocolErrorKind;
-use streamengine_core::proto::amf0::Amf0Value;
 use streamengine_core::proto::client::{ClientEvent, ClientRole, ClientSession};
 use streamengine_core::proto::message::{Control, Decoded};
 use streamengine_core::proto::server::ServerEvent;

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use std::collections::HashMap;
 use streamengine_core::Limits;
+use streamengine_core::amf0::Amf0Value;
 use streamengine_core::proto::ProtocolError;
-use streamengine_core::proto::amf0::Amf0Value;
 use streamengine_core::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use streamengine_core::proto::message::{
     Command, Control, Decoded, Message, decode, encode_command, encode_control,

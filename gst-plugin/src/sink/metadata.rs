@@ -3,10 +3,10 @@
 use super::caps::TrackCaps;
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
+use streamengine_core::amf0::{self, Amf0Value};
 use streamengine_core::media::Frame;
 use streamengine_core::media::flv::Codec;
 use streamengine_core::media::metadata::{Value, on_metadata, without_file_fields};
-use streamengine_core::proto::amf0::{self, Amf0Value};
 
 /// Who made the stream, where nobody else says.
 const ENCODER: &str = concat!("streamengine ", env!("CARGO_PKG_VERSION"));

@@ -1,9 +1,9 @@
 //! An FLV byte stream cut into frames.
 
 use crate::media::Frame;
+use crate::media::TimestampUnwrapper;
 use crate::media::flv::{FILE_HEADER_LEN, FileHeader, HeaderError, TagContent, TagHeader};
 use crate::media::flv_file::{encrypted, malformed};
-use crate::proto::TimestampUnwrapper;
 use crate::{Error, ErrorKind, Result};
 use smallvec::SmallVec;
 use std::mem;

@@ -2,10 +2,10 @@
 
 use super::auth::Authentication;
 use super::task::{Broken, Relay, add};
+use crate::amf0::Amf0Value;
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Conn, Sink, read};
-use crate::proto::amf0::Amf0Value;
 use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession, HOPS_KEY};
 use crate::service::egress::{Lane, Player};
 use crate::sessions::Measured;

@@ -2,9 +2,9 @@
 
 use super::{media, publish};
 use crate::peer::{Server, command, number, text};
+use streamengine_core::amf0::Amf0Value;
 use streamengine_core::media::FrameKind;
 use streamengine_core::proto::ProtocolErrorKind;
-use streamengine_core::proto::amf0::Amf0Value;
 use streamengine_core::proto::message::encode_command;
 use streamengine_core::proto::server::{Play, ServerEvent};
 

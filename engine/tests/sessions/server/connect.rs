@@ -1,8 +1,8 @@
 //! `connect`: what it hands over, how it is answered and refused.
 
 use crate::peer::{Server, command, connect, number, object, status, text};
+use streamengine_core::amf0::Amf0Value;
 use streamengine_core::proto::ProtocolErrorKind;
-use streamengine_core::proto::amf0::Amf0Value;
 use streamengine_core::proto::server::{Rejection, ServerEvent};
 
 #[test]

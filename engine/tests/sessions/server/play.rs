@@ -1,8 +1,8 @@
 //! `play`: its answers, its end, and what players ask for meanwhile.
 
 use crate::peer::{Server, command, number, object, text};
+use streamengine_core::amf0::Amf0Value;
 use streamengine_core::media::FrameKind;
-use streamengine_core::proto::amf0::Amf0Value;
 use streamengine_core::proto::server::{Phase, Play, Rejection, ServerEvent};
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::{media, publish, rejection};
 use crate::peer::{Sent, Server, command, connect, number, status, text};
+use streamengine_core::amf0::Amf0Value;
 use streamengine_core::media::FrameKind;
-use streamengine_core::proto::amf0::Amf0Value;
 use streamengine_core::proto::message::encode_command;
 use streamengine_core::proto::server::{Phase, Play, ServerEvent};
 

@@ -3,6 +3,8 @@
 //! `rml_amf0`'s own decoder overflows the stack on deep values, pads cut strings and fails on dates; its encoder
 //! fails on long strings, cuts property names modulo 2^16 and writes properties in random order.
 //! Section numbers are those of Adobe's *AMF 0 Specification*.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::expect_used)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "tests compute on their own numbers"))]
 
 use bytes::{BufMut, BytesMut};
 pub use rml_amf0::Amf0Value;
