@@ -5,9 +5,11 @@
 
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "not an API; panicking is the point")]
 
+mod elementary;
+mod flv;
 mod sessions;
-pub use crate::media::elementary::fuzz::elementary;
-pub use crate::media::fuzz::{flv_file, flv_tag};
+pub use elementary::elementary;
+pub use flv::{flv_file, flv_tag};
 pub use sessions::{client_session_ops, server_session_ops, session_pair};
 
 use crate::Limits;

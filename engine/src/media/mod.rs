@@ -8,8 +8,6 @@ pub mod codec;
 pub mod elementary;
 pub mod flv;
 pub mod flv_file;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzz;
 pub mod metadata;
 pub mod probe;
 pub mod timeline;

@@ -24,8 +24,6 @@ mod adts;
 mod body;
 mod demuxer;
 mod flv_stream;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzz;
 mod muxer;
 mod nal;
 mod obu;

@@ -1,11 +1,11 @@
 //! Bodies of the fuzz targets for FLV: a panic or a failed assertion is the finding.
 
-use super::elementary::{Demuxer, FlvStream, Format};
-use super::flv::{self, PayloadInfo, TagHeader};
-use super::flv_file::{FileTag, FlvReader};
-use super::probe::Probe;
-use super::timeline::{Clip, Loop, Repeat};
-use super::{Frame, FrameKind, codec, metadata};
+use crate::media::elementary::{Demuxer, FlvStream, Format};
+use crate::media::flv::{self, PayloadInfo, TagHeader};
+use crate::media::flv_file::{FileTag, FlvReader};
+use crate::media::probe::Probe;
+use crate::media::timeline::{Clip, Loop, Repeat};
+use crate::media::{Frame, FrameKind, codec, metadata};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::io::Cursor;

@@ -1,8 +1,8 @@
 //! Body of the fuzz target for elementary samples: a panic or a failed assertion is the finding.
 
-use super::{Demuxer, Format, Frames, Muxer, Sample};
+use super::Choices;
 use crate::Result;
-use crate::fuzzing::Choices;
+use crate::media::elementary::{Demuxer, Format, Frames, Muxer, Sample};
 use crate::media::flv::Codec;
 use crate::media::{Frame, FrameKind};
 use std::collections::HashMap;
