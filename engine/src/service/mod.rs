@@ -34,6 +34,8 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: Config, auth: Gate, events: Events) -> Self {
+        let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
+        let (threads, batch_bytes) = (config.engine.threads(), config.limits.player_batch);
         Self {
             id: new_engine_id(),
             hub: Hub::new(&config.limits),
@@ -41,9 +43,9 @@ impl Core {
             auth,
             events,
             sessions: Sessions::default(),
-            egress: Egress::default(),
-            draining: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            egress: Egress::new(threads, batch_bytes, tasks.clone(), draining.clone()),
+            draining,
+            tasks,
         }
     }
 

@@ -19,7 +19,6 @@ mod together;
 pub(crate) use lane::Lane;
 pub(crate) use player::{Clock, Destination, Player};
 
-use super::Core;
 use crate::config::Flush;
 use crate::hub::{Batch, Feed, WakeFor};
 use crate::key::StreamKey;
@@ -35,6 +34,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// With [`Flush::Ride`]: the longest that audio waits for video.
 const RIDE_CAP: Duration = Duration::from_millis(50);
@@ -99,9 +100,20 @@ trait Member: Send + Sync {
     fn release(&self, shard: &Shard);
 }
 
-/// The shards of one engine.
-#[derive(Default)]
+/// The shards of one engine. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Egress {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Shards of one stream and flush policy: one per I/O thread.
+    threads: usize,
+    /// Payload bytes of one batch, about.
+    batch_bytes: usize,
+    tasks: TaskTracker,
+    /// Ends all shards.
+    draining: CancellationToken,
     shards: Mutex<HashMap<(StreamKey, Flush), Group>>,
     next: AtomicUsize,
 }
@@ -156,12 +168,23 @@ impl Shard {
 }
 
 impl Egress {
+    /// One that has a shard per thread, writes batches of about so many bytes, runs in `tasks` and ends with `draining`.
+    pub(crate) fn new(
+        threads: usize,
+        batch_bytes: usize,
+        tasks: TaskTracker,
+        draining: CancellationToken,
+    ) -> Self {
+        let (shards, next) = (Mutex::default(), AtomicUsize::new(0));
+        Self { shared: Arc::new(Shared { threads, batch_bytes, tasks, draining, shards, next }) }
+    }
+
     /// The shard for a new player of the stream that `feed` reads. Needs a tokio runtime.
-    pub(crate) fn shard(&self, core: &Arc<Core>, key: &StreamKey, flush: Flush, feed: Feed) -> ShardHandle {
-        let count = core.config.engine.threads();
-        let slot = self.next.fetch_add(1, Ordering::Relaxed) % count;
-        let mut shards = self.shards.lock();
-        let group = shards.entry((key.clone(), flush)).or_insert_with(|| vec![None; count]);
+    pub(crate) fn shard(&self, key: &StreamKey, flush: Flush, feed: Feed) -> ShardHandle {
+        let Shared { threads, tasks, draining, .. } = &*self.shared;
+        let slot = self.shared.next.fetch_add(1, Ordering::Relaxed) % threads;
+        let mut shards = self.shared.shards.lock();
+        let group = shards.entry((key.clone(), flush)).or_insert_with(|| vec![None; *threads]);
         if let Some(Some(shard)) = group.get(slot)
             && shard.stream.is_same_stream(&feed)
         {
@@ -172,14 +195,14 @@ impl Egress {
         if let Some(place) = group.get_mut(slot) {
             *place = Some(shard.clone());
         }
-        let writer = Writer { core: core.clone(), key: key.clone(), flush, shard: shard.clone(), feed };
-        core.tasks.spawn(core.draining.clone().run_until_cancelled_owned(writer.run()));
+        let writer = Writer { egress: self.clone(), key: key.clone(), flush, shard: shard.clone(), feed };
+        tasks.spawn(draining.clone().run_until_cancelled_owned(writer.run()));
         ShardHandle(shard)
     }
 
     /// Takes a shard off the list; false where players hold it and that counts.
     fn remove(&self, key: &StreamKey, flush: Flush, shard: &Arc<Shard>, hold: Hold) -> bool {
-        let mut shards = self.shards.lock();
+        let mut shards = self.shared.shards.lock();
         // One is the list's, one the writer's. New holds are made under the lock only.
         if hold == Hold::Respect && Arc::strong_count(shard) > 2 {
             return false;
@@ -206,7 +229,7 @@ enum Hold {
 
 /// The task of a shard.
 struct Writer {
-    core: Arc<Core>,
+    egress: Egress,
     key: StreamKey,
     flush: Flush,
     shard: Arc<Shard>,
@@ -248,7 +271,7 @@ impl Writer {
     }
 
     fn retire(&self, hold: Hold) -> bool {
-        self.core.egress.remove(&self.key, self.flush, &self.shard, hold)
+        self.egress.remove(&self.key, self.flush, &self.shard, hold)
     }
 
     /// Waits until it is time to write.
@@ -274,7 +297,7 @@ impl Writer {
         // What comes meanwhile waits for its time: or audio would get writes of its own.
         let until = self.feed.edge();
         loop {
-            if !self.feed.take(until, self.core.config.limits.player_batch, &mut batch.batch) {
+            if !self.feed.take(until, self.egress.shared.batch_bytes, &mut batch.batch) {
                 return false;
             }
             if batch.batch.frames.is_empty() {

@@ -103,7 +103,7 @@ fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Pla
     let Some(app) = core.app(stream) else {
         return Err(Broken::held_back(ErrorKind::NotFound, format!("local stream {stream}: no such app")));
     };
-    let shard = core.egress.shard(core, stream, app.flush_for(None), subscriber.feed());
+    let shard = core.egress.shard(stream, app.flush_for(None), subscriber.feed());
     let clock = match relay.tuning().from_zero {
         true => Clock::FromZero,
         false => Clock::Stream,

@@ -182,7 +182,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             return self.refuse_stream(Action::Play, Some(key), "NetStream.Play.StreamNotFound", text);
         }
         self.rtmp.accept();
-        let shard = self.core.egress.shard(&self.core, &key, app.flush_for(latency_ms), subscriber.feed());
+        let shard = self.core.egress.shard(&key, app.flush_for(latency_ms), subscriber.feed());
         self.lane.lock().players.push(Player::new(stream_id, Destination::Player, subscriber, shard));
         self.next_ping = Instant::now() + FIRST_PING.min(ms(self.limits().ping_interval_ms));
         self.on_granted(SessionRole::Player, &key);
