@@ -36,6 +36,7 @@
 pub mod amf0;
 mod auth;
 mod config;
+mod egress;
 mod engine;
 mod error;
 mod events;

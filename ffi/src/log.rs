@@ -113,7 +113,7 @@ const PARTS: [(&str, &str); 10] = [
     ("rtmp", "streamengine_core::service::rtmp"),
     ("relay", "streamengine_core::service::relay"),
     ("file_loop", "streamengine_core::service::file_loop"),
-    ("egress", "streamengine_core::service::egress"),
+    ("egress", "streamengine_core::egress"),
     ("hub", "streamengine_core::hub"),
     ("net", "streamengine_core::net"),
     ("proto", "streamengine_core::proto"),

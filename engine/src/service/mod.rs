@@ -1,6 +1,5 @@
 //! The services: each talks to the hub, never to another service.
 
-pub(crate) mod egress;
 pub(crate) mod file_loop;
 pub(crate) mod relay;
 pub(crate) mod rtmp;
@@ -8,10 +7,10 @@ pub(crate) mod source;
 
 use crate::auth::Gate;
 use crate::config::{AppConfig, Config};
+use crate::egress::Egress;
 use crate::events::Events;
 use crate::hub::Hub;
 use crate::key::StreamKey;
-use crate::service::egress::Egress;
 use crate::sessions::Sessions;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["local", "service/rtmp", "service/relay", "service/file_loop"],
     &["service/source"],
     &["service"],
-    &["service/egress"],
+    &["egress"],
     &["hub", "net"],
     &["sessions"],
     &["events"],
@@ -40,6 +40,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("proto", &["tokio", "std::net", "std::fs", "std::time"]),
     ("media", &["tokio", "std::net", "std::time::Instant"]),
     ("hub", &["tokio::net", "tokio::fs", "tokio::io", "tokio::task", "tokio::spawn", "std::net", "std::fs"]),
+    ("egress", &["tokio::net", "tokio::io", "std::net", "std::fs", "socket2", "rustls"]),
     ("service", &["tokio::net", "std::net::Tcp", "socket2", "rustls"]),
 ];
 

@@ -3,11 +3,11 @@
 use super::auth::Authentication;
 use super::task::{Broken, Relay, add};
 use crate::amf0::Amf0Value;
+use crate::egress::{Lane, Player};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Conn, Sink, read};
 use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession, HOPS_KEY};
-use crate::service::egress::{Lane, Player};
 use crate::sessions::Measured;
 use crate::status::RelayState;
 use crate::url::RtmpUrl;

@@ -1,13 +1,13 @@
 //! How connections end: reasons, what the peer is told, and the last bytes.
 
 use super::Connection;
+use crate::egress::Player;
 use crate::events::Event;
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Sink, read};
 use crate::proto::server::{Phase, Rejection};
 use crate::proto::{ProtocolError, ProtocolErrorKind};
-use crate::service::egress::Player;
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::io;

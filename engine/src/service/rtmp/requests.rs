@@ -3,6 +3,7 @@
 use super::end::End;
 use super::{Connection, Published};
 use crate::auth::{Action, AuthRequest, Grant};
+use crate::egress::{Destination, Player};
 use crate::events::Event;
 use crate::hub::{EndReason, Interest, PublishRequest, SubscribeOptions};
 use crate::key::{Printable, StreamKey, StreamName};
@@ -10,7 +11,6 @@ use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
 use crate::proto::server::{Connect, Play, Publish, Rejection};
-use crate::service::egress::{Destination, Player};
 use crate::status::SessionRole;
 use bytes::Bytes;
 use rml_amf0::Amf0Value;
