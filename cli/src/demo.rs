@@ -7,7 +7,7 @@ use crate::{Failure, config, rates, serve};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use streamengine_core::media::timeline::{Clip, Repeat};
+use streamengine_core::media::looping::{Clip, Repeat};
 use streamengine_core::{Engine, Error, ErrorKind, PushConfig, RtmpUrl, StreamKey, StreamState};
 
 static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");

@@ -11,7 +11,7 @@ use crate::id::Id;
 use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
-use crate::media::timeline::{Clip, Repeat};
+use crate::media::looping::{Clip, Repeat};
 use crate::net::{Admission, Listener, ServerTls, TlsIdentity};
 use crate::service::Core;
 use crate::service::file_loop::FileJobs;

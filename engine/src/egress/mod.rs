@@ -9,15 +9,15 @@
 //! its connection's task until it is level again. So a shard never waits for a player, copies nothing for one, and
 //! holds no lock of the stream while it writes.
 
-mod lane;
-mod player;
+#[cfg(all(feature = "io-uring", target_os = "linux"))]
+mod batch_send;
+mod connection_output;
+mod delivery;
 #[cfg(test)]
 mod tests;
-#[cfg(all(feature = "io-uring", target_os = "linux"))]
-mod together;
 
-pub(crate) use lane::Lane;
-pub(crate) use player::{Clock, Destination, Player};
+pub(crate) use connection_output::Lane;
+pub(crate) use delivery::{Clock, Destination, Player};
 
 use crate::config::Flush;
 use crate::hub::{Batch, Feed, WakeFor};
@@ -94,7 +94,7 @@ trait Member: Send + Sync {
 
     /// Begins to write a batch, for the shard to send it together with that of others.
     #[cfg(all(feature = "io-uring", target_os = "linux"))]
-    fn begin<'a>(&'a self, shard: &Shard, batch: &WireBatch) -> together::Begun<'a>;
+    fn begin<'a>(&'a self, shard: &Shard, batch: &WireBatch) -> batch_send::Begun<'a>;
 
     /// Gives the player back to its connection's task: the stream has ended.
     fn release(&self, shard: &Shard);
@@ -330,7 +330,7 @@ impl Writer {
 fn write_turn(lanes: &[Arc<dyn Member>], shard: &Shard, batch: &WireBatch, gone: &mut Vec<usize>) {
     #[cfg(all(feature = "io-uring", target_os = "linux"))]
     if lanes.len() > 1 && crate::net::uring::is_there() {
-        return together::write(lanes, shard, batch, gone);
+        return batch_send::write(lanes, shard, batch, gone);
     }
     let left = lanes.iter().enumerate().filter(|(_, lane)| !lane.write(shard, batch));
     gone.extend(left.map(|(index, _)| index));

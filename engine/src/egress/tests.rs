@@ -1,6 +1,6 @@
 //! What a shard does to lanes of all kinds in one turn.
 
-use super::lane::Output;
+use super::connection_output::Output;
 use super::*;
 use crate::hub::{Hub, PublishRequest, Publisher, SubscribeOptions};
 use crate::net::Sink;

@@ -3,8 +3,8 @@
 use crate::media::elementary::{Demuxer, FlvStream, Format};
 use crate::media::flv::{self, PayloadInfo, TagHeader};
 use crate::media::flv_file::{FileTag, FlvReader};
+use crate::media::looping::{Clip, Loop, Repeat};
 use crate::media::probe::Probe;
-use crate::media::timeline::{Clip, Loop, Repeat};
 use crate::media::{Frame, FrameKind, codec, metadata};
 use bytes::Bytes;
 use std::collections::HashMap;

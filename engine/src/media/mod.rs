@@ -3,14 +3,14 @@
 //! A frame's payload is the RTMP message body = the FLV tag body, byte for byte as the publisher sent it.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::expect_used)]
 
-mod cadence;
 pub mod codec;
 pub mod elementary;
 pub mod flv;
 pub mod flv_file;
+mod frame_duration;
+pub mod looping;
 pub mod metadata;
 pub mod probe;
-pub mod timeline;
 mod timestamp;
 
 use bytes::Bytes;

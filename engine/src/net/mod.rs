@@ -5,19 +5,19 @@
 
 mod dial;
 mod listen;
-mod outbox;
 pub(crate) mod read;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tls;
 #[cfg(all(feature = "io-uring", target_os = "linux"))]
 pub(crate) mod uring;
+mod write_queue;
 
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
 pub(crate) use listen::{Accepted, Admission, Listener, Ungranted};
-pub(crate) use outbox::Outbox;
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify};
+pub(crate) use write_queue::Outbox;
 
 use parking_lot::Mutex;
 use socket2::SockRef;

@@ -11,7 +11,7 @@ use crate::config::FileConfig;
 use crate::events::Event;
 use crate::id::Id;
 use crate::key::StreamKey;
-use crate::media::timeline::{Clip, Loop, Repeat, TimedFrame};
+use crate::media::looping::{Clip, Loop, Repeat, TimedFrame};
 use crate::service::Core;
 use crate::service::source::LocalPublisher;
 use crate::status::{FileState, FileStatus};

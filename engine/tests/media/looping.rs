@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use streamengine_core::media::flv::{PacketType, PayloadInfo};
 use streamengine_core::media::flv_file::FlvReader;
-use streamengine_core::media::timeline::{Clip, Loop, Repeat};
+use streamengine_core::media::looping::{Clip, Loop, Repeat};
 use streamengine_core::media::{Frame, FrameKind};
 
 const LOOPS: u64 = 1_000;

@@ -4,7 +4,7 @@ use crate::build::{FileBuilder, ten_seconds};
 use crate::looping::memory;
 use std::time::Duration;
 use streamengine_core::ErrorKind;
-use streamengine_core::media::timeline::{Loop, Repeat};
+use streamengine_core::media::looping::{Loop, Repeat};
 use streamengine_core::media::{Frame, FrameKind};
 
 fn frames(mut looped: Loop) -> Vec<Frame> {

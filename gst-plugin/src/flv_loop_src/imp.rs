@@ -10,7 +10,7 @@ use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 use std::sync::LazyLock;
 use streamengine_core::media::flv::{FileHeader, encode_tag};
-use streamengine_core::media::timeline::{Loop, Repeat, TimedFrame};
+use streamengine_core::media::looping::{Loop, Repeat, TimedFrame};
 
 const FOREVER: i32 = -1;
 

@@ -1,8 +1,8 @@
 //! The writing half of a connection, shared between its task and the shards that write to its players.
 
-use super::player::{Driver, Player};
 #[cfg(all(feature = "io-uring", target_os = "linux"))]
-use super::together::{Begun, Sending};
+use super::batch_send::{Begun, Sending};
+use super::delivery::{Driver, Player};
 use super::{Member, Shard, WireBatch};
 use crate::hub::{EndReason, Place};
 use crate::net::{Outbox, Sink};

@@ -11,10 +11,10 @@
 //! only in the timestamps that come out, and both tracks of a pass are moved by the same amount. So the longer track
 //! goes on after exactly one frame, also when the other one starts a little later and still plays at the seam.
 
-use super::cadence::{Cadence, Others, period_of_rate};
 use super::codec::{self, AudioConfig, Period};
 use super::flv::{METADATA_SLOT, PacketType, PayloadInfo};
 use super::flv_file::FlvReader;
+use super::frame_duration::{Cadence, Others, period_of_rate};
 use super::{ConfigSlot, Frame, FrameKind, metadata};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
