@@ -1,46 +1,51 @@
 //! A batch to many sockets in one system call.
 
-use super::{Member, Shard, WireBatch};
+use super::{Shard, ShardWriter, WireBatch};
 use crate::net::uring;
 use parking_lot::MappedMutexGuard;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// A lane that has begun with a batch.
+/// An output that has begun with a batch.
 pub(super) enum Begun<'a> {
-    /// There is nothing to send; the answer of [`Member::write`].
+    /// There is nothing to send; the answer of [`ShardWriter::write`].
     Done(bool),
-    /// It is to be sent on the lane's socket; nobody else writes there meanwhile.
+    /// It is to be sent on the output's socket; nobody else writes there meanwhile.
     Sending(MappedMutexGuard<'a, dyn Sending>),
-    /// The lane writes by itself: somebody has it, or there is TLS.
+    /// The output writes by itself: somebody has it, or there is TLS.
     Alone,
 }
 
-/// A lane while a batch is sent on its socket.
+/// An output while a batch is sent on its socket.
 pub(super) trait Sending {
     /// `None` once the connection is closed.
     fn socket(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Notes what the socket has taken; the answer of [`Member::write`].
+    /// Notes what the socket has taken; the answer of [`ShardWriter::write`].
     fn sent(&mut self, shard: &Shard, batch: &WireBatch, taken: io::Result<usize>) -> bool;
 }
 
-/// Writes a batch to all lanes; the indices of those that are not level any more go to `gone`.
-pub(super) fn write(lanes: &[Arc<dyn Member>], shard: &Shard, batch: &WireBatch, gone: &mut Vec<usize>) {
-    let mut begun = Vec::with_capacity(lanes.len());
+/// Writes a batch to all outputs; the indices of those that have fallen behind go to `gone`.
+pub(super) fn write(
+    outputs: &[Arc<dyn ShardWriter>],
+    shard: &Shard,
+    batch: &WireBatch,
+    gone: &mut Vec<usize>,
+) {
+    let mut begun = Vec::with_capacity(outputs.len());
     let mut alone = Vec::new();
-    for (index, lane) in lanes.iter().enumerate() {
-        match lane.begin(shard, batch) {
+    for (index, output) in outputs.iter().enumerate() {
+        match output.begin(shard, batch) {
             Begun::Done(true) => {}
             Begun::Done(false) => gone.push(index),
-            Begun::Sending(lane) => begun.push((index, lane)),
-            Begun::Alone => alone.push((index, lane)),
+            Begun::Sending(output) => begun.push((index, output)),
+            Begun::Alone => alone.push((index, output)),
         }
     }
     send(begun, shard, batch, gone);
-    // Not before the others are let go of: who has such a lane may be waiting for one of them.
-    gone.extend(alone.into_iter().filter(|(_, lane)| !lane.write(shard, batch)).map(|(index, _)| index));
+    // Not before the others are let go of: who has such an output may be waiting for one of them.
+    gone.extend(alone.into_iter().filter(|(_, output)| !output.write(shard, batch)).map(|(index, _)| index));
     gone.sort_unstable();
 }
 
@@ -51,11 +56,11 @@ fn send(
     gone: &mut Vec<usize>,
 ) {
     let mut taken = Vec::with_capacity(begun.len());
-    let sockets: Vec<_> = begun.iter().filter_map(|(_, lane)| lane.socket()).collect();
+    let sockets: Vec<_> = begun.iter().filter_map(|(_, output)| output.socket()).collect();
     uring::send_to_all(&sockets, &batch.bytes, &mut taken);
     drop(sockets);
-    for ((index, lane), taken) in begun.iter_mut().zip(taken) {
-        if !lane.sent(shard, batch, taken) {
+    for ((index, output), taken) in begun.iter_mut().zip(taken) {
+        if !output.sent(shard, batch, taken) {
             gone.push(*index);
         }
     }

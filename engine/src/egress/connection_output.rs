@@ -2,8 +2,8 @@
 
 #[cfg(all(feature = "io-uring", target_os = "linux"))]
 use super::batch_send::{Begun, Sending};
-use super::delivery::{Driver, Player};
-use super::{Member, Shard, WireBatch};
+use super::delivery::{Delivery, Driver};
+use super::{Shard, ShardWriter, WireBatch};
 use crate::hub::{EndReason, Place};
 use crate::net::{Outbox, Sink};
 use crate::sessions::{Measured, Queue, Traffic};
@@ -19,8 +19,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A connection's output. Whoever holds the lock writes whole messages in order.
-pub(crate) struct Lane<W> {
-    state: Mutex<Output<W>>,
+pub(crate) struct ConnectionOutput<W> {
+    state: Mutex<OutputState<W>>,
 }
 
 /// When an output wants to be looked at.
@@ -34,35 +34,35 @@ pub(crate) struct Times {
 }
 
 /// What is behind the lock.
-pub(crate) struct Output<W> {
-    /// `None` once the connection is closed: a shard may still hold the lane.
+pub(crate) struct OutputState<W> {
+    /// `None` once the connection is closed: a shard may still hold the output.
     io: Option<W>,
     pub(crate) outbox: Outbox,
     /// Bytes read from the peer.
     received: u64,
-    /// Inline, as nearly all connections have one: a shard that goes through a thousand lanes waits for memory
+    /// Inline, as nearly all connections have one: a shard that goes through a thousand outputs waits for memory
     /// more than for anything else of its own.
-    pub(crate) players: SmallVec<[Player; 1]>,
+    pub(crate) deliveries: SmallVec<[Delivery; 1]>,
     /// What a shard met when it wrote.
     failed: Option<io::Error>,
     /// The connection's task.
     task: Option<Waker>,
 }
 
-impl<W: Sink> Lane<W> {
+impl<W: Sink> ConnectionOutput<W> {
     pub(crate) fn new(io: W) -> Self {
-        let output = Output {
+        let output = OutputState {
             io: Some(io),
             outbox: Outbox::default(),
             received: 0,
-            players: SmallVec::new(),
+            deliveries: SmallVec::new(),
             failed: None,
             task: None,
         };
         Self { state: Mutex::new(output) }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Output<W>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, OutputState<W>> {
         self.state.lock()
     }
 
@@ -70,19 +70,19 @@ impl<W: Sink> Lane<W> {
         self.lock().received += bytes as u64;
     }
 
-    /// Gives the players that are level to their shards.
+    /// Gives the players that have caught up to their shards.
     pub(crate) fn hand_over(self: &Arc<Self>) {
         let mut output = self.lock();
         if !output.outbox.is_empty() {
             return;
         }
-        for player in &mut output.players {
-            player.hand_over(|| self.clone());
+        for delivery in &mut output.deliveries {
+            delivery.hand_over(|| self.clone());
         }
     }
 }
 
-impl<W: Sink> Output<W> {
+impl<W: Sink> OutputState<W> {
     /// Writes what waits; ready when all is written.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
@@ -90,11 +90,11 @@ impl<W: Sink> Output<W> {
     }
 
     pub(crate) fn times(&self) -> Times {
-        let own = self.players.iter().filter(|player| player.driver() == Driver::Connection);
+        let own = self.deliveries.iter().filter(|delivery| delivery.driver() == Driver::Connection);
         Times {
             stalled_since: self.outbox.stalled_since(),
             busy_since: self.outbox.busy_since(),
-            deadline: own.filter_map(Player::deadline).min(),
+            deadline: own.filter_map(Delivery::deadline).min(),
         }
     }
 
@@ -125,8 +125,8 @@ impl<W: Sink> Output<W> {
 
     /// The index of a player that has frames or its end, of those that are the connection's to drive.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
-        for (index, player) in self.players.iter_mut().enumerate() {
-            if player.driver() == Driver::Connection && player.poll_ready(cx).is_ready() {
+        for (index, delivery) in self.deliveries.iter_mut().enumerate() {
+            if delivery.driver() == Driver::Connection && delivery.poll_ready(cx).is_ready() {
                 return Poll::Ready(index);
             }
         }
@@ -135,53 +135,55 @@ impl<W: Sink> Output<W> {
 
     /// The index of a player whose wait for its publisher is over.
     pub(crate) fn overdue(&self, now: Instant) -> Option<usize> {
-        let is_overdue = |player: &Player| player.deadline().is_some_and(|at| at <= now);
-        self.players.iter().position(|player| player.driver() == Driver::Connection && is_overdue(player))
+        let is_overdue = |delivery: &Delivery| delivery.deadline().is_some_and(|at| at <= now);
+        self.deliveries
+            .iter()
+            .position(|delivery| delivery.driver() == Driver::Connection && is_overdue(delivery))
     }
 
     /// Hands the player at `index` its next frames.
     pub(crate) fn fill(&mut self, index: usize, max_bytes: usize) -> Result<(), EndReason> {
-        match self.players.get_mut(index) {
-            Some(player) => player.fill(max_bytes, &mut self.outbox),
+        match self.deliveries.get_mut(index) {
+            Some(delivery) => delivery.fill(max_bytes, &mut self.outbox),
             None => Ok(()),
         }
     }
 
     /// Puts on the way what the players have not got of their streams so far: they get nothing that comes later.
     pub(crate) fn fill_rest(&mut self) {
-        for player in &mut self.players {
-            player.take_back();
+        for delivery in &mut self.deliveries {
+            delivery.take_back();
             // An end is what follows anyway.
-            let _ = player.fill(usize::MAX, &mut self.outbox);
+            let _ = delivery.fill(usize::MAX, &mut self.outbox);
         }
     }
 
     /// Takes all players back from their shards, to end them.
-    pub(crate) fn take_players(&mut self) -> SmallVec<[Player; 1]> {
-        std::mem::take(&mut self.players)
+    pub(crate) fn take_deliveries(&mut self) -> SmallVec<[Delivery; 1]> {
+        std::mem::take(&mut self.deliveries)
     }
 
     /// The shard has done with the player at `index`: the connection's task goes on with it.
     fn unlist(&mut self, index: usize) {
-        if let Some(player) = self.players.get_mut(index) {
-            player.unlist();
+        if let Some(delivery) = self.deliveries.get_mut(index) {
+            delivery.unlist();
         }
         if let Some(task) = self.task.take() {
             task.wake();
         }
     }
 
-    fn player_of(&mut self, shard: &Shard) -> Option<usize> {
-        self.players.iter().position(|player| player.is_listed_by(shard))
+    fn delivery_of(&mut self, shard: &Shard) -> Option<usize> {
+        self.deliveries.iter().position(|delivery| delivery.is_listed_by(shard))
     }
 
     /// Takes the shard's player past a batch; whether it is to be written.
     fn step_over(&mut self, shard: &Shard, batch: &WireBatch) -> Step {
-        let Some(index) = self.player_of(shard) else { return Step::Leave };
+        let Some(index) = self.delivery_of(shard) else { return Step::Leave };
         let is_writable = self.io.is_some() && self.outbox.is_empty();
-        let step = match self.players.get_mut(index) {
-            Some(player) if is_writable && player.driver() == Driver::Shard => {
-                match player.step_over(batch) {
+        let step = match self.deliveries.get_mut(index) {
+            Some(delivery) if is_writable && delivery.driver() == Driver::Shard => {
+                match delivery.step_over(batch) {
                     Place::At => Step::Write,
                     Place::After => Step::Stay,
                     Place::Elsewhere => Step::Leave,
@@ -201,11 +203,11 @@ impl<W: Sink> Output<W> {
         if let Err(error) = self.outbox.wrote(io, &batch.bytes, taken) {
             self.failed = Some(error);
         }
-        let is_level = self.failed.is_none() && self.outbox.is_empty();
-        if !is_level && let Some(index) = self.player_of(shard) {
+        let is_caught_up = self.failed.is_none() && self.outbox.is_empty();
+        if !is_caught_up && let Some(index) = self.delivery_of(shard) {
             self.unlist(index);
         }
-        is_level
+        is_caught_up
     }
 }
 
@@ -220,7 +222,7 @@ enum Step {
     Leave,
 }
 
-impl<W: Sink> Measured for Lane<W> {
+impl<W: Sink> Measured for ConnectionOutput<W> {
     fn traffic(&self) -> Traffic {
         let output = self.lock();
         Traffic { received: output.received, sent: output.outbox.written() }
@@ -228,7 +230,7 @@ impl<W: Sink> Measured for Lane<W> {
 
     fn queue(&self) -> Queue {
         let output = self.lock();
-        let backlogs = output.players.iter().map(Player::backlog);
+        let backlogs = output.deliveries.iter().map(Delivery::backlog);
         let waiting = backlogs.fold(Queue::default(), |queue, backlog| Queue {
             age: queue.age.max(backlog.age),
             bytes: queue.bytes + backlog.bytes,
@@ -239,12 +241,12 @@ impl<W: Sink> Measured for Lane<W> {
             age: waiting.age.max(unwritten),
             bytes: waiting.bytes + output.outbox.unwritten(),
             is_empty: waiting.bytes == 0 && output.outbox.is_empty(),
-            skipped: output.players.iter().map(Player::skipped).sum(),
+            skipped: output.deliveries.iter().map(Delivery::skipped).sum(),
         }
     }
 }
 
-impl<W: Sink> Member for Lane<W> {
+impl<W: Sink> ShardWriter for ConnectionOutput<W> {
     fn write(&self, shard: &Shard, batch: &WireBatch) -> bool {
         let mut output = self.lock();
         match output.step_over(shard, batch) {
@@ -260,7 +262,7 @@ impl<W: Sink> Member for Lane<W> {
 
     #[cfg(all(feature = "io-uring", target_os = "linux"))]
     fn begin<'a>(&'a self, shard: &Shard, batch: &WireBatch) -> Begun<'a> {
-        // A shard that holds other lanes must not wait for one.
+        // A shard that holds other outputs must not wait for one.
         let Some(mut output) = self.state.try_lock() else { return Begun::Alone };
         if output.io.as_ref().is_none_or(|io| io.plain_socket().is_none()) {
             return Begun::Alone;
@@ -274,14 +276,14 @@ impl<W: Sink> Member for Lane<W> {
 
     fn release(&self, shard: &Shard) {
         let mut output = self.lock();
-        if let Some(index) = output.player_of(shard) {
+        if let Some(index) = output.delivery_of(shard) {
             output.unlist(index);
         }
     }
 }
 
 #[cfg(all(feature = "io-uring", target_os = "linux"))]
-impl<W: Sink> Sending for Output<W> {
+impl<W: Sink> Sending for OutputState<W> {
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         self.io.as_ref()?.plain_socket()
     }

@@ -1,7 +1,7 @@
 //! One stream on its way to one player or target: frames out of the hub, in the wire form, filtered as the player
 //! asked.
 
-use super::{Member, Shard, ShardHandle, USUAL_STREAM, WireBatch, wire_form};
+use super::{Shard, ShardHandle, ShardWriter, USUAL_STREAM, WireBatch, wire_form};
 use crate::hub::{Backlog, EndReason, Place, Subscriber};
 use crate::key::StreamKey;
 use crate::media::{Frame, FrameKind};
@@ -36,7 +36,7 @@ pub(crate) enum Clock {
 }
 
 /// An accepted `play`, or a granted `publish` of our own.
-pub(crate) struct Player {
+pub(crate) struct Delivery {
     pub(crate) stream_id: u32,
     destination: Destination,
     /// Its own chunk size, where it has one.
@@ -54,7 +54,7 @@ pub(crate) struct Player {
     bytes_sent: u64,
     frames_sent: u64,
     since: Instant,
-    /// Who writes to it while it is level.
+    /// Who writes to it while it has caught up.
     shard: ShardHandle,
     driver: Driver,
     /// Whether the shard has it on its list, also while its connection drives it.
@@ -70,7 +70,7 @@ pub(crate) enum Driver {
     Shard,
 }
 
-impl Player {
+impl Delivery {
     pub(crate) fn new(
         stream_id: u32,
         destination: Destination,
@@ -111,10 +111,10 @@ impl Player {
         self.driver = Driver::Connection;
     }
 
-    /// Gives it to the shard where the shard can write to it. `lane` is put on the shard's list, once.
-    pub(super) fn hand_over(&mut self, lane: impl FnOnce() -> Arc<dyn Member>) {
-        if self.driver == Driver::Connection && self.is_plain() && self.subscriber.is_level() {
-            self.is_listed = self.is_listed || self.shard.join(lane());
+    /// Gives it to the shard where the shard can write to it. `output` is put on the shard's list, once.
+    pub(super) fn hand_over(&mut self, output: impl FnOnce() -> Arc<dyn ShardWriter>) {
+        if self.driver == Driver::Connection && self.is_plain() && self.subscriber.is_caught_up() {
+            self.is_listed = self.is_listed || self.shard.join(output());
             if self.is_listed {
                 self.driver = Driver::Shard;
             }

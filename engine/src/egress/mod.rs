@@ -1,12 +1,12 @@
-//! Egress: one writer per (stream, flush policy, shard) for all players that are level with the stream.
+//! Egress: one writer per (stream, flush policy, shard) for all players that have caught up with the stream.
 //!
 //! ```text
-//!   hub ──Feed──> shard ──one batch, made once──> lane ──one write──> socket
-//!                                                 lane ──one write──> socket
+//!   hub ──Feed──> shard ──one batch, made once──> output ──one write──> socket
+//!                                                 output ──one write──> socket
 //! ```
-//! A player that is level has no task to wake: the shard writes the batch to its socket, in one system call. One
+//! A player that has caught up has no task to wake: the shard writes the batch to its socket, in one system call. One
 //! that is not (it has just joined, its socket is full, it asked for something, its stream has ended) is driven by
-//! its connection's task until it is level again. So a shard never waits for a player, copies nothing for one, and
+//! its connection's task until it has caught up again. So a shard never waits for a player, copies nothing for one, and
 //! holds no lock of the stream while it writes.
 
 #[cfg(all(feature = "io-uring", target_os = "linux"))]
@@ -16,8 +16,8 @@ mod delivery;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connection_output::Lane;
-pub(crate) use delivery::{Clock, Destination, Player};
+pub(crate) use connection_output::ConnectionOutput;
+pub(crate) use delivery::{Clock, Delivery, Destination};
 
 use crate::config::Flush;
 use crate::hub::{Batch, Feed, WakeFor};
@@ -40,8 +40,8 @@ use tokio_util::task::TaskTracker;
 /// With [`Flush::Ride`]: the longest that audio waits for video.
 const RIDE_CAP: Duration = Duration::from_millis(50);
 
-/// Lanes that a shard writes to before it lets other tasks on.
-const LANES_PER_TURN: usize = 128;
+/// Outputs that a shard writes to before it lets other tasks on.
+const OUTPUTS_PER_TURN: usize = 128;
 
 /// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ fn wire_form(frame: &Frame, stream_id: u32) -> WireMessage {
     WireMessage::new(csid, frame.kind.type_id(), stream_id, frame.timestamp, frame.payload.clone())
 }
 
-/// Frames in wire form, for all players that are level.
+/// Frames in wire form, for all players that have caught up.
 #[derive(Default)]
 struct WireBatch {
     batch: Batch,
@@ -87,9 +87,9 @@ impl WireBatch {
     }
 }
 
-/// One connection's place in a shard: a [`Lane`] over any transport.
-trait Member: Send + Sync {
-    /// Writes a batch. False = the player is not level any more, and its connection's task has been woken for it.
+/// One connection's place in a shard: a [`ConnectionOutput`] over any transport.
+trait ShardWriter: Send + Sync {
+    /// Writes a batch. False = the player has fallen behind, and its connection's task has been woken for it.
     fn write(&self, shard: &Shard, batch: &WireBatch) -> bool;
 
     /// Begins to write a batch, for the shard to send it together with that of others.
@@ -126,13 +126,13 @@ pub(crate) struct Shard {
     /// Only tells which stream the shard reads.
     stream: Feed,
     joining: Mutex<Joining>,
-    /// A lane has joined, or a player has left.
+    /// An output has joined, or a player has left.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct Joining {
-    lanes: Vec<Arc<dyn Member>>,
+    outputs: Vec<Arc<dyn ShardWriter>>,
     /// The stream has ended, and the shard with it.
     is_over: bool,
 }
@@ -155,13 +155,13 @@ impl Drop for ShardHandle {
 }
 
 impl Shard {
-    /// Puts a lane under the shard's care; false where the stream has ended.
-    fn join(&self, lane: Arc<dyn Member>) -> bool {
+    /// Puts an output under the shard's care; false where the stream has ended.
+    fn join(&self, output: Arc<dyn ShardWriter>) -> bool {
         let mut joining = self.joining.lock();
         if joining.is_over {
             return false;
         }
-        joining.lanes.push(lane);
+        joining.outputs.push(output);
         self.changed.notify_one();
         true
     }
@@ -195,7 +195,7 @@ impl Egress {
         if let Some(place) = group.get_mut(slot) {
             *place = Some(shard.clone());
         }
-        let writer = Writer { egress: self.clone(), key: key.clone(), flush, shard: shard.clone(), feed };
+        let writer = ShardTask { egress: self.clone(), key: key.clone(), flush, shard: shard.clone(), feed };
         tasks.spawn(draining.clone().run_until_cancelled_owned(writer.run()));
         ShardHandle(shard)
     }
@@ -228,7 +228,7 @@ enum Hold {
 }
 
 /// The task of a shard.
-struct Writer {
+struct ShardTask {
     egress: Egress,
     key: StreamKey,
     flush: Flush,
@@ -236,38 +236,38 @@ struct Writer {
     feed: Feed,
 }
 
-impl Writer {
+impl ShardTask {
     async fn run(mut self) {
-        let mut lanes = Vec::new();
+        let mut outputs = Vec::new();
         let mut buffer = BytesMut::new();
         let mut batch = WireBatch::default();
         let mut last = Instant::now();
         loop {
-            self.admit(&mut lanes);
-            if lanes.is_empty() {
+            self.admit(&mut outputs);
+            if outputs.is_empty() {
                 if self.retire(Hold::Respect) {
                     return;
                 }
                 self.shard.changed.notified().await;
-                // What came while nobody was level was delivered otherwise.
+                // What came while nobody had caught up was delivered otherwise.
                 self.feed.skip();
                 continue;
             }
             self.wait(last).await;
             last = Instant::now();
-            self.admit(&mut lanes);
-            if !self.write(&mut lanes, &mut batch, &mut buffer).await {
+            self.admit(&mut outputs);
+            if !self.write(&mut outputs, &mut batch, &mut buffer).await {
                 break;
             }
         }
         self.shard.joining.lock().is_over = true;
-        self.admit(&mut lanes);
-        lanes.iter().for_each(|lane| lane.release(&self.shard));
+        self.admit(&mut outputs);
+        outputs.iter().for_each(|output| output.release(&self.shard));
         self.retire(Hold::Ignore);
     }
 
-    fn admit(&self, lanes: &mut Vec<Arc<dyn Member>>) {
-        lanes.append(&mut self.shard.joining.lock().lanes);
+    fn admit(&self, outputs: &mut Vec<Arc<dyn ShardWriter>>) {
+        outputs.append(&mut self.shard.joining.lock().outputs);
     }
 
     fn retire(&self, hold: Hold) -> bool {
@@ -287,10 +287,10 @@ impl Writer {
         }
     }
 
-    /// Writes all that has come to all lanes; those that are not level leave. False = the stream has ended.
+    /// Writes all that has come to all outputs; those that have not caught up leave. False = the stream has ended.
     async fn write(
         &mut self,
-        lanes: &mut Vec<Arc<dyn Member>>,
+        outputs: &mut Vec<Arc<dyn ShardWriter>>,
         batch: &mut WireBatch,
         buffer: &mut BytesMut,
     ) -> bool {
@@ -304,20 +304,20 @@ impl Writer {
                 return true;
             }
             batch.encode(buffer);
-            self.write_batch(lanes, batch).await;
+            self.write_batch(outputs, batch).await;
         }
     }
 
-    /// Lets others on after every so many lanes: a thousand take several milliseconds, and joining players, the
+    /// Lets others on after every so many outputs: a thousand take several milliseconds, and joining players, the
     /// publisher among them, would wait for all of them.
-    async fn write_batch(&self, lanes: &mut Vec<Arc<dyn Member>>, batch: &WireBatch) {
+    async fn write_batch(&self, outputs: &mut Vec<Arc<dyn ShardWriter>>, batch: &WireBatch) {
         let mut gone = Vec::new();
-        let mut end = lanes.len();
-        // From the back, so that a lane that takes the place of one that leaves has had its turn.
+        let mut end = outputs.len();
+        // From the back, so that an output that takes the place of one that leaves has had its turn.
         while end > 0 {
-            let start = end.saturating_sub(LANES_PER_TURN);
-            write_turn(lanes.get(start..end).unwrap_or_default(), &self.shard, batch, &mut gone);
-            gone.drain(..).rev().for_each(|index| drop(lanes.swap_remove(start + index)));
+            let start = end.saturating_sub(OUTPUTS_PER_TURN);
+            write_turn(outputs.get(start..end).unwrap_or_default(), &self.shard, batch, &mut gone);
+            gone.drain(..).rev().for_each(|index| drop(outputs.swap_remove(start + index)));
             end = start;
             if end > 0 {
                 yield_now().await;
@@ -326,12 +326,12 @@ impl Writer {
     }
 }
 
-/// Writes a batch to these lanes; the indices of those that are not level any more go to `gone`, in order.
-fn write_turn(lanes: &[Arc<dyn Member>], shard: &Shard, batch: &WireBatch, gone: &mut Vec<usize>) {
+/// Writes a batch to these outputs; the indices of those that have fallen behind go to `gone`, in order.
+fn write_turn(outputs: &[Arc<dyn ShardWriter>], shard: &Shard, batch: &WireBatch, gone: &mut Vec<usize>) {
     #[cfg(all(feature = "io-uring", target_os = "linux"))]
-    if lanes.len() > 1 && crate::net::uring::is_there() {
-        return batch_send::write(lanes, shard, batch, gone);
+    if outputs.len() > 1 && crate::net::uring::is_there() {
+        return batch_send::write(outputs, shard, batch, gone);
     }
-    let left = lanes.iter().enumerate().filter(|(_, lane)| !lane.write(shard, batch));
+    let left = outputs.iter().enumerate().filter(|(_, output)| !output.write(shard, batch));
     gone.extend(left.map(|(index, _)| index));
 }

@@ -1,6 +1,6 @@
-//! What a shard does to lanes of all kinds in one turn.
+//! What a shard does to outputs of all kinds in one turn.
 
-use super::connection_output::Output;
+use super::connection_output::OutputState;
 use super::*;
 use crate::hub::{Hub, PublishRequest, Publisher, SubscribeOptions};
 use crate::net::Sink;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, duplex, split};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A stream, and the shard of its level players, without the shard's task.
+/// A stream, and the shard of its players, without the shard's task.
 struct Stage {
     hub: Hub,
     key: StreamKey,
@@ -30,25 +30,25 @@ impl Stage {
         Self { hub, key, publisher, feed, shard, readers: Vec::new() }
     }
 
-    /// A lane with a player that is level.
-    fn lane<W: Sink>(&self, io: W) -> Arc<Lane<W>> {
+    /// An output with a player that has caught up.
+    fn output<W: Sink>(&self, io: W) -> Arc<ConnectionOutput<W>> {
         let subscriber = self.hub.subscribe(&self.key, SubscribeOptions::default());
-        let player =
-            Player::new(USUAL_STREAM, Destination::Player, subscriber, ShardHandle(self.shard.clone()));
-        let lane = Arc::new(Lane::new(io));
-        lane.lock().players.push(player);
-        lane.hand_over();
-        assert!(lane.lock().players[0].is_listed_by(&self.shard), "level");
-        lane
+        let delivery =
+            Delivery::new(USUAL_STREAM, Destination::Player, subscriber, ShardHandle(self.shard.clone()));
+        let output = Arc::new(ConnectionOutput::new(io));
+        output.lock().deliveries.push(delivery);
+        output.hand_over();
+        assert!(output.lock().deliveries[0].is_listed_by(&self.shard), "it has caught up");
+        output
     }
 
-    /// A lane over a socket, and the socket's other end.
-    async fn tcp(&mut self) -> (Arc<Lane<OwnedWriteHalf>>, TcpStream) {
+    /// An output over a socket, and the socket's other end.
+    async fn tcp(&mut self) -> (Arc<ConnectionOutput<OwnedWriteHalf>>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (reader, writer) = listener.accept().await.unwrap().0.into_split();
         self.readers.push(reader);
-        (self.lane(writer), theirs)
+        (self.output(writer), theirs)
     }
 
     /// Publishes a frame of `len` bytes; the batch with it.
@@ -64,10 +64,10 @@ impl Stage {
     }
 }
 
-/// One turn of the shard; the indices of the lanes that leave.
-fn turn(stage: &Stage, lanes: &[Arc<dyn Member>], batch: &WireBatch) -> Vec<usize> {
+/// One turn of the shard; the indices of the outputs that leave.
+fn turn(stage: &Stage, outputs: &[Arc<dyn ShardWriter>], batch: &WireBatch) -> Vec<usize> {
     let mut gone = Vec::new();
-    write_turn(lanes, &stage.shard, batch, &mut gone);
+    write_turn(outputs, &stage.shard, batch, &mut gone);
     gone
 }
 
@@ -77,17 +77,18 @@ async fn a_turn_serves_lanes_of_all_kinds_and_names_those_that_leave() {
     let (first, mut first_peer) = stage.tcp().await;
     let (busy, _busy_peer) = stage.tcp().await;
     let (pipe, mut pipe_peer) = duplex(1000);
-    let pipe = stage.lane(split(pipe).1);
+    let pipe = stage.output(split(pipe).1);
     let (closed, _closed_peer) = stage.tcp().await;
     let (last, mut last_peer) = stage.tcp().await;
     busy.lock().outbox.push_output(&mut BytesMut::from("an answer that waits"));
     closed.lock().close();
-    let lanes: [Arc<dyn Member>; 5] = [first.clone(), busy.clone(), pipe.clone(), closed, last.clone()];
+    let outputs: [Arc<dyn ShardWriter>; 5] =
+        [first.clone(), busy.clone(), pipe.clone(), closed, last.clone()];
 
     let batch = stage.batch(100);
-    assert_eq!(turn(&stage, &lanes, &batch), [1, 3]);
+    assert_eq!(turn(&stage, &outputs, &batch), [1, 3]);
     assert_eq!(
-        turn(&stage, &lanes, &batch),
+        turn(&stage, &outputs, &batch),
         [1, 3],
         "who has left is not the shard's any more; others have it"
     );
@@ -100,16 +101,16 @@ async fn a_turn_serves_lanes_of_all_kinds_and_names_those_that_leave() {
 
     // More than any of them takes at once.
     let large = stage.batch(64 << 20);
-    assert_eq!(turn(&stage, &lanes, &large), [0, 1, 2, 3, 4]);
-    for lane in [&first, &last] {
-        let Output { outbox, .. } = &*lane.lock();
+    assert_eq!(turn(&stage, &outputs, &large), [0, 1, 2, 3, 4]);
+    for output in [&first, &last] {
+        let OutputState { outbox, .. } = &*output.lock();
         assert!(outbox.written() > batch.bytes.len() as u64 && outbox.unwritten() > 0);
         assert_eq!(outbox.written() + outbox.unwritten(), (batch.bytes.len() + large.bytes.len()) as u64);
     }
     assert_eq!(pipe.lock().outbox.written(), 1000 + batch.bytes.len() as u64);
 }
 
-/// Otherwise two shards could wait for each other's lanes.
+/// Otherwise two shards could wait for each other's outputs.
 #[cfg(all(feature = "io-uring", target_os = "linux"))]
 #[tokio::test]
 async fn a_lane_that_somebody_holds_holds_up_none_of_the_others() {
@@ -124,15 +125,15 @@ async fn a_lane_that_somebody_holds_holds_up_none_of_the_others() {
         peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         peer
     });
-    let lanes: [Arc<dyn Member>; 2] = [held.clone(), other];
+    let outputs: [Arc<dyn ShardWriter>; 2] = [held.clone(), other];
     let mut got = vec![0; batch.bytes.len()];
     std::thread::scope(|scope| {
         let hold = held.lock();
-        let turn = scope.spawn(|| turn(&stage, &lanes, &batch));
-        other_peer.read_exact(&mut got).expect("its batch, though the first lane is held");
+        let turn = scope.spawn(|| turn(&stage, &outputs, &batch));
+        other_peer.read_exact(&mut got).expect("its batch, though the first output is held");
         drop(hold);
         assert_eq!(turn.join().unwrap(), [0; 0]);
     });
-    held_peer.read_exact(&mut got).expect("the batch, when the lane is free");
+    held_peer.read_exact(&mut got).expect("the batch, when the output is free");
     assert!(got == batch.bytes);
 }

@@ -1,4 +1,4 @@
-//! A feed: one reader of a stream for all its level subscribers.
+//! A feed: one reader of a stream for all its subscribers that have caught up.
 
 use super::stream::{Registered, Stream, WakeFor};
 use crate::media::{Frame, FrameKind};

@@ -37,7 +37,7 @@ pub(crate) struct Subscriber {
     pending: Vec<Frame>,
     needs_keyframe: bool,
     has_jumped: bool,
-    /// It has been level since it joined: from then on it may not fall far behind.
+    /// It has caught up since it joined: from then on it may not fall far behind.
     has_caught_up: bool,
     /// Frames left out by jumps.
     skipped: u64,
@@ -111,7 +111,7 @@ impl Subscriber {
 
     /// Whether everything has been taken and the next frame is wanted as it comes: nothing has to be sent
     /// before it or left out.
-    pub(crate) fn is_level(&self) -> bool {
+    pub(crate) fn is_caught_up(&self) -> bool {
         self.stream.with_state(|state| {
             let needs_nothing = self.pending.is_empty() && (!self.needs_keyframe || !state.has_video());
             needs_nothing
@@ -134,7 +134,7 @@ impl Subscriber {
         Place::At
     }
 
-    /// A reader of the same stream from its live edge on, for all subscribers that are level.
+    /// A reader of the same stream from its live edge on, for all subscribers that have caught up.
     pub(crate) fn feed(&self) -> Feed {
         Feed::new(self.stream.clone())
     }

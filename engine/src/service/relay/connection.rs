@@ -3,7 +3,7 @@
 use super::auth::Authentication;
 use super::task::{Broken, Relay, add};
 use crate::amf0::Amf0Value;
-use crate::egress::{Lane, Player};
+use crate::egress::{ConnectionOutput, Delivery};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Conn, Sink, read};
@@ -95,7 +95,7 @@ pub(super) struct Connection<'a> {
     peer: SocketAddr,
     reader: Box<dyn AsyncRead + Send + Unpin>,
     /// The writing half, with the stream that goes out, if any.
-    lane: Arc<Lane<Box<dyn Sink>>>,
+    output: Arc<ConnectionOutput<Box<dyn Sink>>>,
     session: ClientSession,
     counted: Counted,
     acks: Acks,
@@ -113,10 +113,10 @@ impl<'a> Connection<'a> {
     fn new(relay: &'a Relay, conn: Conn, session: ClientSession) -> Self {
         let peer = conn.peer();
         let (reader, writer) = conn.into_boxed_halves();
-        let lane = Arc::new(Lane::new(writer));
-        let output: Weak<Lane<Box<dyn Sink>>> = Arc::downgrade(&lane);
-        relay.set_output(output);
-        Self { relay, peer, reader, lane, session, counted: Counted::default(), acks: Acks::default() }
+        let output = Arc::new(ConnectionOutput::new(writer));
+        let measured: Weak<ConnectionOutput<Box<dyn Sink>>> = Arc::downgrade(&output);
+        relay.set_output(measured);
+        Self { relay, peer, reader, output, session, counted: Counted::default(), acks: Acks::default() }
     }
 
     /// Goes through handshake and commands up to the answer, each phase within its deadline.
@@ -174,7 +174,7 @@ impl<'a> Connection<'a> {
     pub(super) fn poll_event(&mut self) -> Result<Option<ClientEvent>, Broken> {
         let event = self.session.poll()?;
         if let Some(ClientEvent::Acknowledged(total)) = event {
-            let news = self.acks.acknowledge(total.min(self.lane.traffic().sent));
+            let news = self.acks.acknowledge(total.min(self.output.traffic().sent));
             add(&self.relay.counters.bytes_acknowledged, news);
         }
         Ok(event)
@@ -187,15 +187,15 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends this stream from now on, in [`Self::forward`].
-    pub(super) fn send(&mut self, stream: Player) {
-        self.lane.lock().players.push(stream);
+    pub(super) fn send(&mut self, stream: Delivery) {
+        self.output.lock().deliveries.push(stream);
     }
 
     /// Like [`Self::exchange`], and puts frames on their way whenever all before them have left. As long as the
     /// target keeps up, the stream's shard does that instead. The inner error is the end of the stream.
     pub(super) async fn forward(&mut self) -> Result<Result<(), EndReason>, Broken> {
         self.prepare();
-        self.lane.hand_over();
+        self.output.hand_over();
         let forwarded = poll_fn(|cx| self.poll_forward(cx)).await;
         forwarded.map_err(|error| self.broken_by(error))
     }
@@ -204,7 +204,7 @@ impl<'a> Connection<'a> {
         if let Poll::Ready(exchanged) = self.poll_exchange(cx) {
             return Poll::Ready(exchanged.map(Ok));
         }
-        let mut output = self.lane.lock();
+        let mut output = self.output.lock();
         if !output.outbox.is_empty() {
             return Poll::Pending;
         }
@@ -213,17 +213,17 @@ impl<'a> Connection<'a> {
     }
 
     fn prepare(&mut self) {
-        self.lane.lock().outbox.push_output(self.session.output());
+        self.output.lock().outbox.push_output(self.session.output());
         read::release(self.session.input());
     }
 
     /// Reads before it writes: a server that refuses and closes has said why, though writing fails already.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let unsent_answers = self.lane.lock().outbox.output_len();
+        let unsent_answers = self.output.lock().outbox.output_len();
         if unsent_answers < MAX_UNSENT_ANSWERS && self.poll_read(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        let mut output = self.lane.lock();
+        let mut output = self.output.lock();
         if let Poll::Ready(error) = output.poll_failed(cx) {
             return Poll::Ready(Err(error));
         }
@@ -243,12 +243,12 @@ impl<'a> Connection<'a> {
     /// Brings the relay's counters up to date.
     pub(super) fn count_sent(&mut self) {
         let now = {
-            let output = self.lane.lock();
-            let sum = |count: fn(&Player) -> u64| output.players.iter().map(count).sum();
+            let output = self.output.lock();
+            let sum = |count: fn(&Delivery) -> u64| output.deliveries.iter().map(count).sum();
             Counted {
                 bytes: output.outbox.written(),
-                frames: sum(Player::frames_sent),
-                skipped: sum(Player::skipped),
+                frames: sum(Delivery::frames_sent),
+                skipped: sum(Delivery::skipped),
             }
         };
         let (counters, before) = (&self.relay.counters, self.counted);
@@ -274,30 +274,30 @@ impl<'a> Connection<'a> {
 
     /// For how long the peer has taken nothing, by the socket or by its acknowledgements.
     pub(super) fn stalled_for(&self) -> Duration {
-        let outbox = self.lane.lock().times().stalled_since;
+        let outbox = self.output.lock().times().stalled_since;
         let since = [outbox, self.acks.stalled_since()].into_iter().flatten().min();
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// For how long there has always been something that the peer has not taken yet.
     pub(super) fn busy_for(&self) -> Duration {
-        self.lane.lock().times().busy_since.map_or(Duration::ZERO, |since| since.elapsed())
+        self.output.lock().times().busy_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Sends what is left of the stream and takes leave in the protocol's words, as far as the peer lets us in a
     /// second.
     pub(super) async fn close(mut self) {
         let until = Instant::now() + CLOSE_TIME;
-        if !self.lane.lock().players.is_empty() {
-            self.lane.lock().fill_rest();
+        if !self.output.lock().deliveries.is_empty() {
+            self.output.lock().fill_rest();
             if !self.flush(until).await {
                 return;
             }
             tokio::time::sleep(LAST_FRAMES).await;
         }
         self.session.close();
-        self.lane.lock().outbox.push_output(self.session.output());
-        if !self.flush(until).await || poll_fn(|cx| self.lane.lock().poll_shutdown(cx)).await.is_err() {
+        self.output.lock().outbox.push_output(self.session.output());
+        if !self.flush(until).await || poll_fn(|cx| self.output.lock().poll_shutdown(cx)).await.is_err() {
             return;
         }
         // Closing a socket with unread input resets it, which may cost the peer our last words.
@@ -309,17 +309,17 @@ impl<'a> Connection<'a> {
 
     /// Writes what waits; false where the peer does not take it in time.
     async fn flush(&mut self, until: Instant) -> bool {
-        let written = timeout_at(until, poll_fn(|cx| self.lane.lock().poll_write(cx))).await;
+        let written = timeout_at(until, poll_fn(|cx| self.output.lock().poll_write(cx))).await;
         written.is_ok_and(|result| result.is_ok())
     }
 }
 
-/// A shard may hold the lane a while longer; the socket and the place in the stream are given up at once.
+/// A shard may hold the output a while longer; the socket and the place in the stream are given up at once.
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
         self.count_sent();
-        let mut output = self.lane.lock();
-        output.take_players();
+        let mut output = self.output.lock();
+        output.take_deliveries();
         output.close();
     }
 }

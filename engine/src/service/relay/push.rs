@@ -5,7 +5,7 @@ use super::moved;
 use super::task::{Broken, Next, Over, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::PushConfig;
-use crate::egress::{Clock, Destination, Player};
+use crate::egress::{Clock, Delivery, Destination};
 use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
 use crate::limits::ms;
 use crate::policy::StartAt;
@@ -98,7 +98,7 @@ async fn push_once(
 }
 
 /// The stream as it goes to the target, in the rhythm of its app.
-fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Player, Broken> {
+fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Delivery, Broken> {
     let Relay { core, stream, .. } = relay;
     let Some(app) = core.app(stream) else {
         return Err(Broken::held_back(ErrorKind::NotFound, format!("local stream {stream}: no such app")));
@@ -108,7 +108,7 @@ fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Pla
         true => Clock::FromZero,
         false => Clock::Stream,
     };
-    Ok(Player::new(stream_id, Destination::Server(clock), subscriber, shard))
+    Ok(Delivery::new(stream_id, Destination::Server(clock), subscriber, shard))
 }
 
 /// An attempt in no more than its time, where it has one.

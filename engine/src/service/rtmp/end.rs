@@ -1,7 +1,7 @@
 //! How connections end: reasons, what the peer is told, and the last bytes.
 
 use super::Connection;
-use crate::egress::Player;
+use crate::egress::Delivery;
 use crate::events::Event;
 use crate::hub::EndReason;
 use crate::limits::ms;
@@ -95,7 +95,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// The stream has ended for a player.
     pub(super) fn end_player(&mut self, index: usize, reason: &EndReason) -> Result<(), End> {
-        let player = self.lane.lock().players.swap_remove(index);
+        let player = self.output.lock().deliveries.swap_remove(index);
         let text = reason.to_string();
         match reason {
             EndReason::NotPublished => {
@@ -116,13 +116,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     pub(super) fn on_draining(&mut self) -> End {
-        self.lane.lock().fill_rest();
+        self.output.lock().fill_rest();
         self.end_streams(&EndReason::Shutdown);
         End::flush(EndReason::Shutdown.to_string())
     }
 
-    fn take_players(&self) -> SmallVec<[Player; 1]> {
-        self.lane.lock().take_players()
+    fn take_deliveries(&self) -> SmallVec<[Delivery; 1]> {
+        self.output.lock().take_deliveries()
     }
 
     /// Tells the peer that everything on the connection is over, the request that waits included.
@@ -130,7 +130,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         while !self.publishes.is_empty() {
             self.end_publish(0, reason);
         }
-        for player in self.take_players() {
+        for player in self.take_deliveries() {
             self.rtmp.end_play(player.stream_id, &reason.to_string());
             self.emit_stop(&player, &reason.to_string());
         }
@@ -157,7 +157,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         for published in std::mem::take(&mut self.publishes) {
             self.emit_unpublish(published.publisher.key().clone(), &end.reason);
         }
-        for player in self.take_players() {
+        for player in self.take_deliveries() {
             self.emit_stop(&player, &end.reason);
         }
         self.pending = None;
@@ -181,10 +181,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Writes what waits. What the peer still sends is read and thrown away, or it might wait for us for ever.
     async fn flush(&mut self) -> io::Result<()> {
-        let Self { reader, lane, .. } = self;
+        let Self { reader, output, .. } = self;
         let mut is_open = true;
         poll_fn(|cx| {
-            if let Poll::Ready(written) = lane.lock().poll_write(cx) {
+            if let Poll::Ready(written) = output.lock().poll_write(cx) {
                 return Poll::Ready(written);
             }
             while is_open && let Poll::Ready(read) = read::poll_discard(cx, reader) {
@@ -196,7 +196,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     async fn linger(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.lane.lock().poll_shutdown(cx)).await?;
+        poll_fn(|cx| self.output.lock().poll_shutdown(cx)).await?;
         let reader = &mut self.reader;
         while poll_fn(|cx| read::poll_discard(cx, reader)).await? > 0 {}
         Ok(())

@@ -4,7 +4,7 @@
 //!   socket ──read──> ServerSession ──events──> requests (connect, publish, play: verdicts)
 //!                        │                └──> Publisher::push (media)
 //!                        └──replies──> Outbox ──vectored write──> socket
-//!   hub ──Subscriber──> Player ──frames──> Outbox
+//!   hub ──Subscriber──> Delivery ──frames──> Outbox
 //! ```
 //!
 //! Reading and writing go on side by side: a player that does not read can still tell us that it leaves, and a
@@ -18,7 +18,7 @@ mod tests;
 use super::Core;
 use crate::Limits;
 use crate::auth::Grant;
-use crate::egress::{Lane, Player};
+use crate::egress::{ConnectionOutput, Delivery};
 use crate::events::Event;
 use crate::hub::{EndReason, Publisher};
 use crate::id::Id;
@@ -110,7 +110,7 @@ struct Connection<R, W> {
     core: Arc<Core>,
     reader: R,
     /// The writing half, with the players.
-    lane: Arc<Lane<W>>,
+    output: Arc<ConnectionOutput<W>>,
     peer: PeerInfo,
     entry: Session,
     rtmp: ServerSession,
@@ -177,8 +177,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         since: Instant,
         ungranted: Option<Ungranted>,
     ) -> Self {
-        let lane = Arc::new(Lane::new(writer));
-        let entry = core.sessions.open(Id::new(), peer.addr, peer.tls, lane.clone());
+        let output = Arc::new(ConnectionOutput::new(writer));
+        let entry = core.sessions.open(Id::new(), peer.addr, peer.tls, output.clone());
         core.events.emit(Event::Opened { session: entry.id(), peer: peer.addr });
         let mut rtmp = ServerSession::new(&core.config.limits);
         rtmp.set_engine_id(&core.id);
@@ -187,7 +187,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             rtmp,
             core,
             reader,
-            lane,
+            output,
             peer,
             entry,
             hello: None,
@@ -209,7 +209,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.leave_streams(&end);
         self.send_output();
         self.farewell(&end).await;
-        self.lane.lock().close();
+        self.output.lock().close();
         self.report(&end);
     }
 
@@ -220,7 +220,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 return end;
             }
             self.send_output();
-            self.lane.hand_over();
+            self.output.hand_over();
         }
     }
 
@@ -232,8 +232,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             true => [Source::Peer, Source::Outbox, Source::Hub],
             false => [Source::Outbox, Source::Hub, Source::Peer],
         };
-        let can_read = !self.rtmp.is_waiting() && self.lane.lock().outbox.output_len() < MAX_WAITING_REPLIES;
-        let Self { reader, lane, rtmp, pending, publishes, signals, alarm, bell, .. } = self;
+        let can_read =
+            !self.rtmp.is_waiting() && self.output.lock().outbox.output_len() < MAX_WAITING_REPLIES;
+        let Self { reader, output, rtmp, pending, publishes, signals, alarm, bell, .. } = self;
         let read_size = if publishes.is_empty() { SMALL_READ } else { read::LARGE_READ };
         poll_fn(|cx| {
             if let Some(mut rung) = bell.poll(cx)
@@ -248,8 +249,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                     Source::Peer if can_read => read::poll_read(cx, reader, rtmp.input(), read_size)
                         .map(|read| read.map_or_else(Wake::ReadFailed, Wake::Read)),
                     Source::Peer => Poll::Pending,
-                    Source::Outbox => poll_outbox(cx, lane),
-                    Source::Hub => poll_hub(cx, lane),
+                    Source::Outbox => poll_outbox(cx, output),
+                    Source::Hub => poll_hub(cx, output),
                 };
                 if wake.is_ready() {
                     return wake;
@@ -262,14 +263,14 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Puts what the session has to say on the way.
     fn send_output(&mut self) {
-        self.lane.lock().outbox.push_output(self.rtmp.output());
+        self.output.lock().outbox.push_output(self.rtmp.output());
     }
 
     fn on_wake(&mut self, wake: Wake) -> Result<(), End> {
         match wake {
             Wake::Read(0) => Err(End::cut("closed by the peer")),
             Wake::Read(bytes) => {
-                self.lane.count_received(bytes);
+                self.output.count_received(bytes);
                 self.digest()
             }
             Wake::Written => Ok(()),
@@ -310,7 +311,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             && let Poll::Ready(Ok(bytes @ 1..)) =
                 read::poll_read(&mut cx, &mut self.reader, self.rtmp.input(), read::LARGE_READ)
         {
-            self.lane.count_received(bytes);
+            self.output.count_received(bytes);
             self.digest()?;
         }
         Ok(())
@@ -348,15 +349,15 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
     }
 
-    fn with_player(&self, stream_id: u32, act: impl FnOnce(&mut Player)) {
-        let mut output = self.lane.lock();
-        if let Some(player) = output.players.iter_mut().find(|player| player.stream_id == stream_id) {
+    fn with_player(&self, stream_id: u32, act: impl FnOnce(&mut Delivery)) {
+        let mut output = self.output.lock();
+        if let Some(player) = output.deliveries.iter_mut().find(|player| player.stream_id == stream_id) {
             act(player);
         }
     }
 
     fn has_players(&self) -> bool {
-        !self.lane.lock().players.is_empty()
+        !self.output.lock().deliveries.is_empty()
     }
 
     /// Nothing is published, played or asked for.
@@ -380,7 +381,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let limits = &self.core.config.limits;
         let silence = ms(limits.publisher_timeout_ms);
         let ping = self.has_players().then_some(self.next_ping);
-        let output = self.lane.lock().times();
+        let output = self.output.lock().times();
         let deadlines = [
             self.phase_deadline(),
             output.stalled_since.map(|since| since + ms(limits.write_timeout_ms)),
@@ -405,7 +406,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 _ => "nothing published or played in time",
             }));
         }
-        let output = self.lane.lock().times();
+        let output = self.output.lock().times();
         let passed = |since: Option<Instant>, time| since.is_some_and(|since| since + ms(time) <= now);
         if passed(output.stalled_since, limits.write_timeout_ms) {
             return Err(End::cut("the peer has stopped reading"));
@@ -417,7 +418,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         if self.has_players() && self.next_ping <= now {
             self.ping(now);
         }
-        let overdue = self.lane.lock().overdue(now);
+        let overdue = self.output.lock().overdue(now);
         if let Some(index) = overdue {
             return self.fill(index);
         }
@@ -451,7 +452,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Hands a player its next frames, or ends it.
     fn fill(&mut self, index: usize) -> Result<(), End> {
-        let filled = self.lane.lock().fill(index, self.core.config.limits.player_batch);
+        let filled = self.output.lock().fill(index, self.core.config.limits.player_batch);
         filled.or_else(|reason| self.end_player(index, &reason))
     }
 
@@ -488,8 +489,8 @@ fn poll_seldom(
 }
 
 /// Writes what waits, and notices what a shard met when it wrote.
-fn poll_outbox<W: Sink>(cx: &mut Context<'_>, lane: &Lane<W>) -> Poll<Wake> {
-    let mut output = lane.lock();
+fn poll_outbox<W: Sink>(cx: &mut Context<'_>, output: &ConnectionOutput<W>) -> Poll<Wake> {
+    let mut output = output.lock();
     if let Poll::Ready(error) = output.poll_failed(cx) {
         return Poll::Ready(Wake::WriteFailed(error));
     }
@@ -501,8 +502,8 @@ fn poll_outbox<W: Sink>(cx: &mut Context<'_>, lane: &Lane<W>) -> Poll<Wake> {
     }
 }
 
-fn poll_hub<W: Sink>(cx: &mut Context<'_>, lane: &Lane<W>) -> Poll<Wake> {
-    let mut output = lane.lock();
+fn poll_hub<W: Sink>(cx: &mut Context<'_>, output: &ConnectionOutput<W>) -> Poll<Wake> {
+    let mut output = output.lock();
     match output.outbox.is_empty() {
         true => output.poll_ready(cx).map(Wake::Ready),
         false => Poll::Pending,

@@ -3,7 +3,7 @@
 use super::end::End;
 use super::{Connection, Published};
 use crate::auth::{Action, AuthRequest, Grant};
-use crate::egress::{Destination, Player};
+use crate::egress::{Delivery, Destination};
 use crate::events::Event;
 use crate::hub::{EndReason, Interest, PublishRequest, SubscribeOptions};
 use crate::key::{Printable, StreamKey, StreamName};
@@ -183,7 +183,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
         self.rtmp.accept();
         let shard = self.core.egress.shard(&key, app.flush_for(latency_ms), subscriber.feed());
-        self.lane.lock().players.push(Player::new(stream_id, Destination::Player, subscriber, shard));
+        self.output.lock().deliveries.push(Delivery::new(stream_id, Destination::Player, subscriber, shard));
         self.next_ping = Instant::now() + FIRST_PING.min(ms(self.limits().ping_interval_ms));
         self.on_granted(SessionRole::Player, &key);
         let (session, peer) = (self.entry.id(), self.peer.addr);
@@ -257,9 +257,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     pub(super) fn on_stop_play(&mut self, stream_id: u32) {
-        let mut output = self.lane.lock();
-        if let Some(index) = output.players.iter().position(|p| p.stream_id == stream_id) {
-            let player = output.players.swap_remove(index);
+        let mut output = self.output.lock();
+        if let Some(index) = output.deliveries.iter().position(|p| p.stream_id == stream_id) {
+            let player = output.deliveries.swap_remove(index);
             drop(output);
             self.emit_stop(&player, "stopped by the player");
         }
@@ -271,7 +271,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.emit(Event::Unpublish { stream, session: Some(session), reason: reason.to_owned() });
     }
 
-    pub(super) fn emit_stop(&self, player: &Player, reason: &str) {
+    pub(super) fn emit_stop(&self, player: &Delivery, reason: &str) {
         let (session, stream) = (self.entry.id(), player.key().clone());
         tracing::info!(%session, peer = %self.peer.addr, %stream, "stop: {reason}");
         let (bytes_sent, frames_dropped) = (player.bytes_sent(), player.skipped());
