@@ -5,7 +5,7 @@ use super::batch_send::{Begun, Sending};
 use super::delivery::{Delivery, Driver};
 use super::{Shard, ShardWriter, WireBatch};
 use crate::hub::{EndReason, Place};
-use crate::net::{Outbox, Sink};
+use crate::net::{Sink, WriteQueue};
 use crate::sessions::{Measured, Queue, Traffic};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -37,7 +37,7 @@ pub(crate) struct Times {
 pub(crate) struct OutputState<W> {
     /// `None` once the connection is closed: a shard may still hold the output.
     io: Option<W>,
-    pub(crate) outbox: Outbox,
+    pub(crate) queue: WriteQueue,
     /// Bytes read from the peer.
     received: u64,
     /// Inline, as nearly all connections have one: a shard that goes through a thousand outputs waits for memory
@@ -53,7 +53,7 @@ impl<W: Sink> ConnectionOutput<W> {
     pub(crate) fn new(io: W) -> Self {
         let output = OutputState {
             io: Some(io),
-            outbox: Outbox::default(),
+            queue: WriteQueue::default(),
             received: 0,
             deliveries: SmallVec::new(),
             failed: None,
@@ -73,7 +73,7 @@ impl<W: Sink> ConnectionOutput<W> {
     /// Gives the players that have caught up to their shards.
     pub(crate) fn hand_over(self: &Arc<Self>) {
         let mut output = self.lock();
-        if !output.outbox.is_empty() {
+        if !output.queue.is_empty() {
             return;
         }
         for delivery in &mut output.deliveries {
@@ -86,14 +86,14 @@ impl<W: Sink> OutputState<W> {
     /// Writes what waits; ready when all is written.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        self.outbox.poll_write(cx, io)
+        self.queue.poll_write(cx, io)
     }
 
     pub(crate) fn times(&self) -> Times {
         let own = self.deliveries.iter().filter(|delivery| delivery.driver() == Driver::Connection);
         Times {
-            stalled_since: self.outbox.stalled_since(),
-            busy_since: self.outbox.busy_since(),
+            stalled_since: self.queue.stalled_since(),
+            busy_since: self.queue.busy_since(),
             deadline: own.filter_map(Delivery::deadline).min(),
         }
     }
@@ -144,7 +144,7 @@ impl<W: Sink> OutputState<W> {
     /// Hands the player at `index` its next frames.
     pub(crate) fn fill(&mut self, index: usize, max_bytes: usize) -> Result<(), EndReason> {
         match self.deliveries.get_mut(index) {
-            Some(delivery) => delivery.fill(max_bytes, &mut self.outbox),
+            Some(delivery) => delivery.fill(max_bytes, &mut self.queue),
             None => Ok(()),
         }
     }
@@ -154,7 +154,7 @@ impl<W: Sink> OutputState<W> {
         for delivery in &mut self.deliveries {
             delivery.take_back();
             // An end is what follows anyway.
-            let _ = delivery.fill(usize::MAX, &mut self.outbox);
+            let _ = delivery.fill(usize::MAX, &mut self.queue);
         }
     }
 
@@ -180,7 +180,7 @@ impl<W: Sink> OutputState<W> {
     /// Takes the shard's player past a batch; whether it is to be written.
     fn step_over(&mut self, shard: &Shard, batch: &WireBatch) -> Step {
         let Some(index) = self.delivery_of(shard) else { return Step::Leave };
-        let is_writable = self.io.is_some() && self.outbox.is_empty();
+        let is_writable = self.io.is_some() && self.queue.is_empty();
         let step = match self.deliveries.get_mut(index) {
             Some(delivery) if is_writable && delivery.driver() == Driver::Shard => {
                 match delivery.step_over(batch) {
@@ -200,10 +200,10 @@ impl<W: Sink> OutputState<W> {
     /// Notes what the socket has taken of a batch; false where the connection's task has to go on.
     fn wrote(&mut self, shard: &Shard, batch: &WireBatch, taken: io::Result<usize>) -> bool {
         let Some(io) = &mut self.io else { return false };
-        if let Err(error) = self.outbox.wrote(io, &batch.bytes, taken) {
+        if let Err(error) = self.queue.wrote(io, &batch.bytes, taken) {
             self.failed = Some(error);
         }
-        let is_caught_up = self.failed.is_none() && self.outbox.is_empty();
+        let is_caught_up = self.failed.is_none() && self.queue.is_empty();
         if !is_caught_up && let Some(index) = self.delivery_of(shard) {
             self.unlist(index);
         }
@@ -225,7 +225,7 @@ enum Step {
 impl<W: Sink> Measured for ConnectionOutput<W> {
     fn traffic(&self) -> Traffic {
         let output = self.lock();
-        Traffic { received: output.received, sent: output.outbox.written() }
+        Traffic { received: output.received, sent: output.queue.written() }
     }
 
     fn queue(&self) -> Queue {
@@ -236,11 +236,11 @@ impl<W: Sink> Measured for ConnectionOutput<W> {
             bytes: queue.bytes + backlog.bytes,
             ..queue
         });
-        let unwritten = output.outbox.busy_since().map_or(Duration::ZERO, |since| since.elapsed());
+        let unwritten = output.queue.busy_since().map_or(Duration::ZERO, |since| since.elapsed());
         Queue {
             age: waiting.age.max(unwritten),
-            bytes: waiting.bytes + output.outbox.unwritten(),
-            is_empty: waiting.bytes == 0 && output.outbox.is_empty(),
+            bytes: waiting.bytes + output.queue.unwritten(),
+            is_empty: waiting.bytes == 0 && output.queue.is_empty(),
             skipped: output.deliveries.iter().map(Delivery::skipped).sum(),
         }
     }

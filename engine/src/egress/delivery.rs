@@ -5,7 +5,7 @@ use super::{Shard, ShardHandle, ShardWriter, USUAL_STREAM, WireBatch, wire_form}
 use crate::hub::{Backlog, EndReason, Place, Subscriber};
 use crate::key::StreamKey;
 use crate::media::{Frame, FrameKind};
-use crate::net::Outbox;
+use crate::net::WriteQueue;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -223,15 +223,15 @@ impl Delivery {
         self.sent_before = self.newest;
     }
 
-    /// Puts the next frames into `outbox`, about `max_bytes` of them. The error is the end of the stream.
+    /// Puts the next frames into `queue`, about `max_bytes` of them. The error is the end of the stream.
     ///
     /// While paused, frames are taken and dropped, so that the end is noticed and nothing piles up.
-    pub(super) fn fill(&mut self, max_bytes: usize, outbox: &mut Outbox) -> Result<(), EndReason> {
+    pub(super) fn fill(&mut self, max_bytes: usize, queue: &mut WriteQueue) -> Result<(), EndReason> {
         let mut frames = Vec::new();
         self.subscriber.take(max_bytes, &mut frames)?;
         for frame in frames {
             if self.wants(&frame) {
-                self.send(frame, outbox);
+                self.send(frame, queue);
             }
         }
         Ok(())
@@ -247,7 +247,7 @@ impl Delivery {
         !self.paused && (frame.is_config() || (asked_for && is_new))
     }
 
-    fn send(&mut self, frame: Frame, outbox: &mut Outbox) {
+    fn send(&mut self, frame: Frame, queue: &mut WriteQueue) {
         let newest = &mut self.newest[frame.kind as usize];
         // Configuration that is repeated after a jump may be older than what was sent: time does not go back.
         let timestamp = newest.map_or(frame.timestamp, |newest| newest.max(frame.timestamp));
@@ -265,7 +265,7 @@ impl Delivery {
         }
         self.frames_sent += 1;
         self.bytes_sent += message.len() as u64;
-        outbox.push(message);
+        queue.push(message);
     }
 
     /// A time of the stream as the destination is to get it.

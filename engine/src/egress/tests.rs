@@ -80,7 +80,7 @@ async fn a_turn_serves_lanes_of_all_kinds_and_names_those_that_leave() {
     let pipe = stage.output(split(pipe).1);
     let (closed, _closed_peer) = stage.tcp().await;
     let (last, mut last_peer) = stage.tcp().await;
-    busy.lock().outbox.push_output(&mut BytesMut::from("an answer that waits"));
+    busy.lock().queue.push_output(&mut BytesMut::from("an answer that waits"));
     closed.lock().close();
     let outputs: [Arc<dyn ShardWriter>; 5] =
         [first.clone(), busy.clone(), pipe.clone(), closed, last.clone()];
@@ -97,17 +97,17 @@ async fn a_turn_serves_lanes_of_all_kinds_and_names_those_that_leave() {
         peer.read_exact(&mut got).await.unwrap();
         assert!(got == batch.bytes);
     }
-    assert_eq!(busy.lock().outbox.written(), 0, "nothing overtakes what waits");
+    assert_eq!(busy.lock().queue.written(), 0, "nothing overtakes what waits");
 
     // More than any of them takes at once.
     let large = stage.batch(64 << 20);
     assert_eq!(turn(&stage, &outputs, &large), [0, 1, 2, 3, 4]);
     for output in [&first, &last] {
-        let OutputState { outbox, .. } = &*output.lock();
-        assert!(outbox.written() > batch.bytes.len() as u64 && outbox.unwritten() > 0);
-        assert_eq!(outbox.written() + outbox.unwritten(), (batch.bytes.len() + large.bytes.len()) as u64);
+        let OutputState { queue, .. } = &*output.lock();
+        assert!(queue.written() > batch.bytes.len() as u64 && queue.unwritten() > 0);
+        assert_eq!(queue.written() + queue.unwritten(), (batch.bytes.len() + large.bytes.len()) as u64);
     }
-    assert_eq!(pipe.lock().outbox.written(), 1000 + batch.bytes.len() as u64);
+    assert_eq!(pipe.lock().queue.written(), 1000 + batch.bytes.len() as u64);
 }
 
 /// Otherwise two shards could wait for each other's outputs.

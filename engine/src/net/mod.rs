@@ -1,7 +1,7 @@
 //! Sockets: plain and TLS connections, listeners with admission, dialling, deadlines and vectored writes.
 //!
 //! Only this module touches sockets. Services get a [`Conn`] (or, in tests, any byte stream) and write
-//! through an [`Outbox`], which also knows for how long the peer has taken nothing.
+//! through a [`WriteQueue`], which also knows for how long the peer has taken nothing.
 
 mod dial;
 mod listen;
@@ -17,7 +17,7 @@ pub(crate) use dial::{DialOptions, DialStep, Dialer};
 pub(crate) use listen::{Accepted, Admission, Listener, Ungranted};
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify};
-pub(crate) use write_queue::Outbox;
+pub(crate) use write_queue::WriteQueue;
 
 use parking_lot::Mutex;
 use socket2::SockRef;
@@ -249,21 +249,21 @@ fn tune(stream: &TcpStream, write_timeout: Duration) {
     }
 }
 
-/// One timer for all deadlines of a connection. It may ring early: whoever asked for it looks at the clock.
+/// One timer for all deadlines of a connection. It may be early: whoever asked for it looks at the clock.
 #[derive(Debug)]
-pub(crate) struct Alarm {
+pub(crate) struct DeadlineTimer {
     sleep: Pin<Box<Sleep>>,
     set_for: Option<Instant>,
 }
 
-impl Alarm {
-    /// An alarm that is not set. Needs a tokio runtime.
+impl DeadlineTimer {
+    /// A timer that is not set. Needs a tokio runtime.
     pub(crate) fn new() -> Self {
         Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), set_for: None }
     }
 
-    /// Sets it to ring at `at` or earlier; true where it has to be polled for that. A deadline that moves ahead with
-    /// every write costs nothing: the timer stays where it is, rings, and is set again.
+    /// Sets it to `at` or earlier; true where it has to be polled for that. A deadline that moves ahead with
+    /// every write costs nothing: the timer stays where it is, is early, and is set again.
     pub(crate) fn set(&mut self, at: Instant) -> bool {
         let is_earlier = self.set_for.is_none_or(|earlier| at < earlier);
         if is_earlier {
@@ -273,7 +273,7 @@ impl Alarm {
         is_earlier
     }
 
-    /// Ready when it rings; it is not set any more then.
+    /// Ready when its time has come; it is not set any more then.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.set_for else { return Poll::Pending };
         // The timer itself gives way when the task is busy; a deadline must not.
@@ -287,20 +287,20 @@ impl Alarm {
 
 /// Tells whether any of a task's futures that seldom have something to say has woken the task. If not, they need not
 /// be polled: each lies in a memory of its own, and a publisher's task is woken for every message.
-pub(crate) struct Bell {
-    shared: Arc<Rung>,
+pub(crate) struct WakeFlag {
+    shared: Arc<Woken>,
     /// What the futures wake.
     waker: Waker,
     /// The task that is in `shared`.
     task: Option<Waker>,
 }
 
-struct Rung {
+struct Woken {
     since_polled: AtomicBool,
     task: Mutex<Option<Waker>>,
 }
 
-impl Wake for Rung {
+impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -314,15 +314,15 @@ impl Wake for Rung {
     }
 }
 
-impl Bell {
-    /// A bell that has been rung: futures have to be polled once before they wake anybody.
+impl WakeFlag {
+    /// A flag that has been raised: futures have to be polled once before they wake anybody.
     pub(crate) fn new() -> Self {
-        let shared = Arc::new(Rung { since_polled: AtomicBool::new(true), task: Mutex::default() });
+        let shared = Arc::new(Woken { since_polled: AtomicBool::new(true), task: Mutex::default() });
         Self { waker: shared.clone().into(), shared, task: None }
     }
 
     /// Has the futures polled at the next occasion: there is a new one, or one was left out.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn raise(&self) {
         self.shared.since_polled.store(true, Ordering::Release);
     }
 
@@ -332,8 +332,8 @@ impl Bell {
             self.task = Some(cx.waker().clone());
             *self.shared.task.lock() = self.task.clone();
         }
-        let is_rung = self.shared.since_polled.load(Ordering::Relaxed);
-        (is_rung && self.shared.since_polled.swap(false, Ordering::Acquire))
+        let is_raised = self.shared.since_polled.load(Ordering::Relaxed);
+        (is_raised && self.shared.since_polled.swap(false, Ordering::Acquire))
             .then(|| Context::from_waker(&self.waker))
     }
 }

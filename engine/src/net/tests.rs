@@ -339,14 +339,14 @@ async fn repeated_log_lines_are_held_back_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alarm_rings_at_the_earliest_time_it_was_set_to() {
-    let mut alarm = Alarm::new();
+async fn a_timer_is_ready_at_the_earliest_time_it_was_set_to() {
+    let mut timer = DeadlineTimer::new();
     let start = Instant::now();
-    alarm.set(start + Duration::from_secs(5));
-    alarm.set(start + Duration::from_secs(3));
-    alarm.set(start + Duration::from_secs(4));
-    std::future::poll_fn(|cx| alarm.poll(cx)).await;
+    timer.set(start + Duration::from_secs(5));
+    timer.set(start + Duration::from_secs(3));
+    timer.set(start + Duration::from_secs(4));
+    std::future::poll_fn(|cx| timer.poll(cx)).await;
     assert_eq!(start.elapsed().as_secs(), 3);
-    let unset = std::future::poll_fn(|cx| alarm.poll(cx));
-    tokio::time::timeout(Duration::from_secs(60), unset).await.expect_err("it rings once");
+    let unset = std::future::poll_fn(|cx| timer.poll(cx));
+    tokio::time::timeout(Duration::from_secs(60), unset).await.expect_err("it is ready once");
 }

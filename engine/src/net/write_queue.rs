@@ -20,7 +20,7 @@ const IDLE_CAPACITY: usize = 8;
 /// The queue has no bound of its own: callers add frames only while [`Self::is_empty`], and stop reading from
 /// a peer that does not read what they answer ([`Self::output_len`]).
 #[derive(Default)]
-pub(crate) struct Outbox {
+pub(crate) struct WriteQueue {
     items: VecDeque<Item>,
     /// Bytes of the first item that are already written.
     skip: usize,
@@ -57,7 +57,7 @@ impl Item {
     }
 }
 
-impl Outbox {
+impl WriteQueue {
     /// Appends the bytes that a session wants to send.
     pub(crate) fn push_output(&mut self, output: &mut BytesMut) {
         if !output.is_empty() {
@@ -206,25 +206,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bytes_leave_in_order_and_stalls_are_timed_from_the_last_byte_taken() {
         let (mut ours, mut theirs) = tokio::io::duplex(10);
-        let mut outbox = Outbox::default();
-        assert_eq!(outbox.stalled_since(), None);
+        let mut queue = WriteQueue::default();
+        assert_eq!(queue.stalled_since(), None);
         for part in ["hello ", "", "world, ", "this is more than ten bytes"] {
-            outbox.push_output(&mut BytesMut::from(part));
+            queue.push_output(&mut BytesMut::from(part));
         }
-        assert_eq!(outbox.output_len(), 40);
-        tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| outbox.poll_write(cx, &mut ours)))
+        assert_eq!(queue.output_len(), 40);
+        tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| queue.poll_write(cx, &mut ours)))
             .await
             .expect_err("the peer does not read");
-        assert_eq!(outbox.written(), 10);
-        let stalled = outbox.stalled_since().unwrap();
+        assert_eq!(queue.written(), 10);
+        let stalled = queue.stalled_since().unwrap();
         assert_eq!(stalled.elapsed(), Duration::from_secs(1));
 
         let mut text = vec![0; 40];
         let (read, wrote) =
-            tokio::join!(theirs.read_exact(&mut text), poll_fn(|cx| outbox.poll_write(cx, &mut ours)));
+            tokio::join!(theirs.read_exact(&mut text), poll_fn(|cx| queue.poll_write(cx, &mut ours)));
         read.unwrap();
         wrote.unwrap();
         assert_eq!(text, b"hello world, this is more than ten bytes");
-        assert_eq!((outbox.output_len(), outbox.written(), outbox.busy_since()), (0, 40, None));
+        assert_eq!((queue.output_len(), queue.written(), queue.busy_since()), (0, 40, None));
     }
 }

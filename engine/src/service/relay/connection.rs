@@ -205,7 +205,7 @@ impl<'a> Connection<'a> {
             return Poll::Ready(exchanged.map(Ok));
         }
         let mut output = self.output.lock();
-        if !output.outbox.is_empty() {
+        if !output.queue.is_empty() {
             return Poll::Pending;
         }
         let index = ready!(output.poll_ready(cx));
@@ -213,13 +213,13 @@ impl<'a> Connection<'a> {
     }
 
     fn prepare(&mut self) {
-        self.output.lock().outbox.push_output(self.session.output());
+        self.output.lock().queue.push_output(self.session.output());
         read::release(self.session.input());
     }
 
     /// Reads before it writes: a server that refuses and closes has said why, though writing fails already.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let unsent_answers = self.output.lock().outbox.output_len();
+        let unsent_answers = self.output.lock().queue.output_len();
         if unsent_answers < MAX_UNSENT_ANSWERS && self.poll_read(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -227,7 +227,7 @@ impl<'a> Connection<'a> {
         if let Poll::Ready(error) = output.poll_failed(cx) {
             return Poll::Ready(Err(error));
         }
-        match output.outbox.is_empty() {
+        match output.queue.is_empty() {
             true => Poll::Pending,
             false => output.poll_write(cx),
         }
@@ -246,7 +246,7 @@ impl<'a> Connection<'a> {
             let output = self.output.lock();
             let sum = |count: fn(&Delivery) -> u64| output.deliveries.iter().map(count).sum();
             Counted {
-                bytes: output.outbox.written(),
+                bytes: output.queue.written(),
                 frames: sum(Delivery::frames_sent),
                 skipped: sum(Delivery::skipped),
             }
@@ -274,8 +274,8 @@ impl<'a> Connection<'a> {
 
     /// For how long the peer has taken nothing, by the socket or by its acknowledgements.
     pub(super) fn stalled_for(&self) -> Duration {
-        let outbox = self.output.lock().times().stalled_since;
-        let since = [outbox, self.acks.stalled_since()].into_iter().flatten().min();
+        let queue = self.output.lock().times().stalled_since;
+        let since = [queue, self.acks.stalled_since()].into_iter().flatten().min();
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
@@ -296,7 +296,7 @@ impl<'a> Connection<'a> {
             tokio::time::sleep(LAST_FRAMES).await;
         }
         self.session.close();
-        self.output.lock().outbox.push_output(self.session.output());
+        self.output.lock().queue.push_output(self.session.output());
         if !self.flush(until).await || poll_fn(|cx| self.output.lock().poll_shutdown(cx)).await.is_err() {
             return;
         }

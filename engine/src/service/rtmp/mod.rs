@@ -3,8 +3,8 @@
 //! ```text
 //!   socket ──read──> ServerSession ──events──> requests (connect, publish, play: verdicts)
 //!                        │                └──> Publisher::push (media)
-//!                        └──replies──> Outbox ──vectored write──> socket
-//!   hub ──Subscriber──> Delivery ──frames──> Outbox
+//!                        └──replies──> WriteQueue ──vectored write──> socket
+//!   hub ──Subscriber──> Delivery ──frames──> WriteQueue
 //! ```
 //!
 //! Reading and writing go on side by side: a player that does not read can still tell us that it leaves, and a
@@ -23,7 +23,7 @@ use crate::events::Event;
 use crate::hub::{EndReason, Publisher};
 use crate::id::Id;
 use crate::limits::ms;
-use crate::net::{Accepted, Alarm, Bell, Conn, Halves, ServerTls, Sink, Ungranted, read};
+use crate::net::{Accepted, Conn, DeadlineTimer, Halves, ServerTls, Sink, Ungranted, WakeFlag, read};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::Session;
 use end::End;
@@ -120,9 +120,9 @@ struct Connection<R, W> {
     pending: Option<Pending>,
     publishes: Vec<Published>,
     signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
-    alarm: Alarm,
-    /// Rung by `signals`, `alarm`, `pending` and the loss of `publishes`.
-    bell: Bell,
+    timer: DeadlineTimer,
+    /// Raised by `signals`, `timer`, `pending` and the loss of `publishes`.
+    wake_flag: WakeFlag,
     since: Instant,
     /// Since when nothing has been published or played; `None` during the handshake and while there is.
     idle_since: Option<Instant>,
@@ -145,7 +145,7 @@ enum Signal {
 #[derive(Clone, Copy)]
 enum Source {
     Peer,
-    Outbox,
+    Queue,
     Hub,
 }
 
@@ -163,7 +163,7 @@ enum Wake {
     Verdict(Result<Grant, String>),
     Signal(Signal),
     /// A deadline may have passed.
-    Alarm,
+    Deadline,
     ReadFailed(io::Error),
     WriteFailed(io::Error),
 }
@@ -193,8 +193,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             hello: None,
             pending: None,
             publishes: Vec::new(),
-            alarm: Alarm::new(),
-            bell: Bell::new(),
+            timer: DeadlineTimer::new(),
+            wake_flag: WakeFlag::new(),
             since,
             idle_since: None,
             next_ping: since,
@@ -226,22 +226,22 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Reads, writes and waits, all at once, until something has happened.
     async fn wait(&mut self) -> Wake {
-        self.set_alarm();
+        self.set_timer();
         self.reads_first = !self.reads_first;
         let order = match self.reads_first {
-            true => [Source::Peer, Source::Outbox, Source::Hub],
-            false => [Source::Outbox, Source::Hub, Source::Peer],
+            true => [Source::Peer, Source::Queue, Source::Hub],
+            false => [Source::Queue, Source::Hub, Source::Peer],
         };
-        let can_read =
-            !self.rtmp.is_waiting() && self.output.lock().outbox.output_len() < MAX_WAITING_REPLIES;
-        let Self { reader, output, rtmp, pending, publishes, signals, alarm, bell, .. } = self;
+        let can_read = !self.rtmp.is_waiting() && self.output.lock().queue.output_len() < MAX_WAITING_REPLIES;
+        let Self { reader, output, rtmp, pending, publishes, signals, timer, wake_flag, .. } = self;
         let read_size = if publishes.is_empty() { SMALL_READ } else { read::LARGE_READ };
         poll_fn(|cx| {
-            if let Some(mut rung) = bell.poll(cx)
-                && let Poll::Ready(wake) = poll_seldom(&mut rung, signals, alarm, pending.as_mut(), publishes)
+            if let Some(mut raised) = wake_flag.poll(cx)
+                && let Poll::Ready(wake) =
+                    poll_seldom(&mut raised, signals, timer, pending.as_mut(), publishes)
             {
                 // The others have not been polled.
-                bell.ring();
+                wake_flag.raise();
                 return Poll::Ready(wake);
             }
             for source in order {
@@ -249,7 +249,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                     Source::Peer if can_read => read::poll_read(cx, reader, rtmp.input(), read_size)
                         .map(|read| read.map_or_else(Wake::ReadFailed, Wake::Read)),
                     Source::Peer => Poll::Pending,
-                    Source::Outbox => poll_outbox(cx, output),
+                    Source::Queue => poll_queue(cx, output),
                     Source::Hub => poll_hub(cx, output),
                 };
                 if wake.is_ready() {
@@ -263,7 +263,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Puts what the session has to say on the way.
     fn send_output(&mut self) {
-        self.output.lock().outbox.push_output(self.rtmp.output());
+        self.output.lock().queue.push_output(self.rtmp.output());
     }
 
     fn on_wake(&mut self, wake: Wake) -> Result<(), End> {
@@ -282,7 +282,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             }
             Wake::Signal(Signal::Kicked(reason)) => Err(self.on_kicked(&reason)),
             Wake::Signal(Signal::Draining) => Err(self.on_draining()),
-            Wake::Alarm => self.on_alarm(),
+            Wake::Deadline => self.on_timer(),
             Wake::ReadFailed(error) => Err(End::cut(end::io_words(&error))),
             Wake::WriteFailed(error) => {
                 self.read_rest()?;
@@ -377,7 +377,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
     }
 
-    fn set_alarm(&mut self) {
+    fn set_timer(&mut self) {
         let limits = &self.core.config.limits;
         let silence = ms(limits.publisher_timeout_ms);
         let ping = self.has_players().then_some(self.next_ping);
@@ -391,13 +391,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             ping,
         ];
         if let Some(earliest) = deadlines.into_iter().flatten().min()
-            && self.alarm.set(earliest)
+            && self.timer.set(earliest)
         {
-            self.bell.ring();
+            self.wake_flag.raise();
         }
     }
 
-    fn on_alarm(&mut self) -> Result<(), End> {
+    fn on_timer(&mut self) -> Result<(), End> {
         let now = Instant::now();
         let limits = self.core.config.limits.clone();
         if self.phase_deadline().is_some_and(|at| at <= now) {
@@ -465,15 +465,15 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 fn poll_seldom(
     cx: &mut Context<'_>,
     signals: &mut Pin<Box<dyn Future<Output = Signal> + Send>>,
-    alarm: &mut Alarm,
+    timer: &mut DeadlineTimer,
     pending: Option<&mut Pending>,
     publishes: &mut [Published],
 ) -> Poll<Wake> {
     if let Poll::Ready(signal) = signals.as_mut().poll(cx) {
         return Poll::Ready(Wake::Signal(signal));
     }
-    if alarm.poll(cx).is_ready() {
-        return Poll::Ready(Wake::Alarm);
+    if timer.poll(cx).is_ready() {
+        return Poll::Ready(Wake::Deadline);
     }
     if let Some(pending) = pending
         && let Poll::Ready(verdict) = pending.verdict.as_mut().poll(cx)
@@ -489,12 +489,12 @@ fn poll_seldom(
 }
 
 /// Writes what waits, and notices what a shard met when it wrote.
-fn poll_outbox<W: Sink>(cx: &mut Context<'_>, output: &ConnectionOutput<W>) -> Poll<Wake> {
+fn poll_queue<W: Sink>(cx: &mut Context<'_>, output: &ConnectionOutput<W>) -> Poll<Wake> {
     let mut output = output.lock();
     if let Poll::Ready(error) = output.poll_failed(cx) {
         return Poll::Ready(Wake::WriteFailed(error));
     }
-    match output.outbox.is_empty() {
+    match output.queue.is_empty() {
         true => Poll::Pending,
         false => {
             output.poll_write(cx).map(|written| written.map_or_else(Wake::WriteFailed, |()| Wake::Written))
@@ -504,7 +504,7 @@ fn poll_outbox<W: Sink>(cx: &mut Context<'_>, output: &ConnectionOutput<W>) -> P
 
 fn poll_hub<W: Sink>(cx: &mut Context<'_>, output: &ConnectionOutput<W>) -> Poll<Wake> {
     let mut output = output.lock();
-    match output.outbox.is_empty() {
+    match output.queue.is_empty() {
         true => output.poll_ready(cx).map(Wake::Ready),
         false => Poll::Pending,
     }

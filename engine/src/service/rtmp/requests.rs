@@ -118,7 +118,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         request.session = Some(self.entry.id());
         let core = self.core.clone();
         let verdict = Box::pin(async move { core.auth.decide(request).await });
-        self.bell.ring();
+        self.wake_flag.raise();
         self.pending = Some(Pending { action, stream_id, key, latency_ms, verdict });
         Ok(())
     }
@@ -155,7 +155,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             ),
             Ok(publisher) => {
                 self.rtmp.accept();
-                self.bell.ring();
+                self.wake_flag.raise();
                 let lost = Box::pin(publisher.ended());
                 self.publishes.push(Published { stream_id, publisher, lost, last_media: Instant::now() });
                 self.on_granted(SessionRole::Publisher, &key);
