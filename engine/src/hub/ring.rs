@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Decoder configuration and metadata that a joining subscriber gets before its first frame.
-pub(super) type Prelude = Arc<Vec<Frame>>;
+pub(super) type JoinHeaders = Arc<Vec<Frame>>;
 
 /// What a frame costs beside its payload; keeps streams of tiny frames within the byte bound too.
 const FRAME_OVERHEAD: usize = 128;
@@ -18,7 +18,7 @@ const FRAME_OVERHEAD: usize = 128;
 struct Entry {
     frame: Frame,
     /// On keyframes: the configuration in force, so that joining here needs no search.
-    prelude: Option<Prelude>,
+    join_headers: Option<JoinHeaders>,
     arrived: Instant,
     /// Payload bytes of all frames before this one.
     offset: u64,
@@ -83,7 +83,7 @@ impl Ring {
     }
 
     /// Appends a frame and evicts what the bounds no longer allow; the frame itself always stays.
-    pub(super) fn push(&mut self, frame: Frame, prelude: &Prelude, now: Instant) {
+    pub(super) fn push(&mut self, frame: Frame, join_headers: &JoinHeaders, now: Instant) {
         let keyframe = frame.kind == FrameKind::Video && frame.flags.keyframe && !frame.is_config();
         if keyframe {
             self.newest_keyframe = Some(self.head());
@@ -96,8 +96,8 @@ impl Ring {
         self.total.fetch_add(cost, Ordering::Relaxed);
         let offset = self.offset;
         self.offset += frame.payload.len() as u64;
-        let prelude = keyframe.then(|| prelude.clone());
-        self.entries.push_back(Entry { frame, prelude, arrived: now, offset });
+        let join_headers = keyframe.then(|| join_headers.clone());
+        self.entries.push_back(Entry { frame, join_headers, arrived: now, offset });
         while self.entries.len() > 1 && self.is_over(now) {
             self.evict_oldest();
         }
@@ -134,10 +134,10 @@ impl Ring {
     }
 
     /// Sequence number, time and configuration of the newest keyframe held.
-    pub(super) fn newest_keyframe(&self) -> Option<(u64, i64, Prelude)> {
+    pub(super) fn newest_keyframe(&self) -> Option<(u64, i64, JoinHeaders)> {
         let sequence = self.newest_keyframe?;
         let entry = self.entry(sequence)?;
-        Some((sequence, entry.frame.timestamp, entry.prelude.clone()?))
+        Some((sequence, entry.frame.timestamp, entry.join_headers.clone()?))
     }
 
     /// Whether there is video at `sequence` or behind it.

@@ -11,7 +11,7 @@ pub(crate) use publisher::Publisher;
 pub(super) use waiters::Registered;
 pub(crate) use waiters::WakeFor;
 
-use super::ring::{Prelude, Ring};
+use super::ring::{JoinHeaders, Ring};
 use super::timeline::Timeline;
 use super::{Backlog, EndReason, Interest};
 use crate::Limits;
@@ -35,7 +35,7 @@ pub(super) struct State {
     phase: Phase,
     pub(super) ring: Ring,
     pub(super) policy: StreamPolicy,
-    pub(super) prelude: Prelude,
+    pub(super) join_headers: JoinHeaders,
     timeline: Timeline,
     pub(super) waiters: Waiters,
     since: Option<Instant>,
@@ -57,7 +57,7 @@ impl Stream {
             phase: Phase::Idle,
             ring: Ring::new(limits, total),
             policy: StreamPolicy::default(),
-            prelude: Prelude::default(),
+            join_headers: JoinHeaders::default(),
             timeline: Timeline::default(),
             waiters: Waiters::default(),
             since: None,
@@ -160,17 +160,17 @@ impl State {
     #[inline]
     fn append(&mut self, id: u64, mut frame: Frame) -> Result<(), EndReason> {
         let now = Instant::now();
-        let slot = self.phase.publisher(id)?;
+        let current = self.phase.publisher(id)?;
         #[cfg(test)]
         assert_ne!(&frame.payload[..], super::PANIC_PAYLOAD, "injected");
         if frame.kind != FrameKind::Data {
-            slot.last_media = now;
+            current.last_media = now;
             self.counters.last_media = Some(now);
         }
-        let left_out = slot.leaves_out(&frame);
+        let left_out = current.leaves_out(&frame);
         self.counters.count(&frame);
         if frame.is_config() {
-            remember_config(&mut self.prelude, &frame);
+            remember_config(&mut self.join_headers, &frame);
         }
         if left_out {
             return Ok(());
@@ -179,14 +179,14 @@ impl State {
             true => self.timeline.place_config(frame.kind, frame.timestamp),
             false => self.timeline.place(frame.kind, frame.timestamp),
         };
-        self.ring.push(frame, &self.prelude, now);
+        self.ring.push(frame, &self.join_headers, now);
         Ok(())
     }
 }
 
 /// Puts configuration in its slot, in the order in which slots first came.
-fn remember_config(prelude: &mut Prelude, frame: &Frame) {
-    let frames = Arc::make_mut(prelude);
+fn remember_config(join_headers: &mut JoinHeaders, frame: &Frame) {
+    let frames = Arc::make_mut(join_headers);
     if let Some(old) = frames.iter_mut().find(|old| old.flags.config == frame.flags.config) {
         *old = frame.clone();
     } else if frames.len() < MAX_CONFIG_FRAMES {

@@ -1,7 +1,7 @@
 //! A subscriber: a position in a stream's ring.
 
 use super::feed::{Batch, Feed, Place};
-use super::ring::{Backlog, Prelude};
+use super::ring::{Backlog, JoinHeaders};
 use super::stream::{Registered, State, Stream, WakeFor};
 use super::{EndReason, Hub, SubscribeOptions};
 use crate::limits::ms;
@@ -230,12 +230,12 @@ impl Subscriber {
     }
 
     /// Goes to a keyframe, else to the live edge; the configuration in force there is put before it.
-    fn start_at(&mut self, state: &State, keyframe: Option<(u64, i64, Prelude)>) {
+    fn start_at(&mut self, state: &State, keyframe: Option<(u64, i64, JoinHeaders)>) {
         self.needs_keyframe = true;
-        let (cursor, at, prelude) =
-            keyframe.unwrap_or_else(|| (state.ring.head(), state.now_ms(), state.prelude.clone()));
+        let (cursor, at, join_headers) =
+            keyframe.unwrap_or_else(|| (state.ring.head(), state.now_ms(), state.join_headers.clone()));
         self.cursor = cursor;
-        self.pending = prelude.iter().map(|frame| Frame { timestamp: at, ..frame.clone() }).collect();
+        self.pending = join_headers.iter().map(|frame| Frame { timestamp: at, ..frame.clone() }).collect();
     }
 
     /// The position fell off the ring: on at the newest keyframe, unless that happened too often.
@@ -259,7 +259,7 @@ impl Subscriber {
         self.jump_to(state, keyframe);
     }
 
-    fn jump_to(&mut self, state: &mut State, keyframe: Option<(u64, i64, Prelude)>) {
+    fn jump_to(&mut self, state: &mut State, keyframe: Option<(u64, i64, JoinHeaders)>) {
         let from = self.cursor;
         self.has_jumped = true;
         self.start_at(state, keyframe);

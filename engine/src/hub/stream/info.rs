@@ -73,7 +73,7 @@ impl Stream {
                 .newest_keyframe()
                 .map_or(0, |(at, ..)| state.ring.backlog(at, Instant::now()).bytes),
             silence: counters.last_media.map(|at| at.elapsed()),
-            config: state.prelude.to_vec(),
+            config: state.join_headers.to_vec(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{State, Stream};
 use crate::hub::Backlog;
-use crate::hub::ring::Prelude;
+use crate::hub::ring::JoinHeaders;
 use crate::limits::ms;
 use crate::policy::StartAt;
 use tokio::time::Instant;
@@ -65,7 +65,7 @@ impl State {
     }
 
     /// The newest keyframe, unless too much follows it.
-    pub(in crate::hub) fn keyframe_to_start_at(&self) -> Option<(u64, i64, Prelude)> {
+    pub(in crate::hub) fn keyframe_to_start_at(&self) -> Option<(u64, i64, JoinHeaders)> {
         let is_allowed = |sequence| {
             let bytes = || self.ring.backlog(sequence, Instant::now()).bytes;
             self.policy.max_start_bytes.is_none_or(|most| bytes() <= most)

@@ -1,7 +1,7 @@
 //! The right to publish a stream: who gets it, who takes it over, and what becomes of the stream without a publisher.
 
 use super::{State, Stream, StreamPolicy};
-use crate::hub::ring::Prelude;
+use crate::hub::ring::JoinHeaders;
 use crate::hub::{EndReason, PublishRefusal, PublishRequest, STALLED_AFTER};
 use crate::media::{Frame, FrameKind};
 use crate::policy::Takeover;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// Why a publisher lost its right, as a value to watch; `None` while it has it.
 pub(in crate::hub) type Ended = watch::Receiver<Option<EndReason>>;
 
-pub(super) struct Slot {
+pub(super) struct CurrentPublisher {
     id: u64,
     request: PublishRequest,
     ended: watch::Sender<Option<EndReason>>,
@@ -19,12 +19,12 @@ pub(super) struct Slot {
     /// Until its first keyframe a returning publisher's video cannot be decoded.
     needs_keyframe: bool,
     /// Configuration before the present publisher came; what it repeats unchanged is not sent again.
-    previous: Option<Prelude>,
+    previous: Option<JoinHeaders>,
 }
 
 pub(super) enum Phase {
     Idle,
-    Live(Slot),
+    Live(CurrentPublisher),
     Away { until: Instant },
     Ended { reason: EndReason, at: u64 },
 }
@@ -32,9 +32,9 @@ pub(super) enum Phase {
 impl Phase {
     /// Publisher `id`; the reason where it has lost its right.
     #[inline]
-    pub(super) fn publisher(&mut self, id: u64) -> Result<&mut Slot, EndReason> {
+    pub(super) fn publisher(&mut self, id: u64) -> Result<&mut CurrentPublisher, EndReason> {
         match self {
-            Self::Live(slot) if slot.id == id => Ok(slot),
+            Self::Live(current) if current.id == id => Ok(current),
             Self::Ended { reason, .. } => Err(reason.clone()),
             _ => Err(EndReason::Replaced),
         }
@@ -43,13 +43,13 @@ impl Phase {
     /// What the present publisher has asked for.
     pub(super) fn request(&self) -> Option<&PublishRequest> {
         match self {
-            Self::Live(slot) => Some(&slot.request),
+            Self::Live(current) => Some(&current.request),
             _ => None,
         }
     }
 }
 
-impl Slot {
+impl CurrentPublisher {
     fn may_be_replaced(&self, newcomer: &PublishRequest, now: Instant) -> Result<(), PublishRefusal> {
         match newcomer.takeover {
             Takeover::Reject => Err(PublishRefusal::AlreadyPublishing),
@@ -96,11 +96,11 @@ impl Stream {
             Phase::Ended { .. } => return None,
             Phase::Idle => {}
             Phase::Away { .. } => state.counters.resumes += 1,
-            Phase::Live(slot) => {
-                if let Err(refusal) = slot.may_be_replaced(request, now) {
+            Phase::Live(current) => {
+                if let Err(refusal) = current.may_be_replaced(request, now) {
                     return Some(Err(refusal));
                 }
-                slot.ended.send_replace(Some(EndReason::Replaced));
+                current.ended.send_replace(Some(EndReason::Replaced));
                 state.counters.resumes += 1;
             }
         }
@@ -115,8 +115,8 @@ impl Stream {
     /// where the stream is over.
     pub(in crate::hub) fn lose_publisher(&self, id: u64) -> bool {
         let mut state = self.state.lock();
-        let Ok(slot) = state.phase.publisher(id) else { return false };
-        let (window, now) = (slot.request.resume_window, Instant::now());
+        let Ok(current) = state.phase.publisher(id) else { return false };
+        let (window, now) = (current.request.resume_window, Instant::now());
         state.phase = Phase::Away { until: now + window };
         state.waiters.wake_all();
         state.expire(now) || state.close_if_unused()
@@ -127,9 +127,9 @@ impl Stream {
     pub(in crate::hub) fn evict(&self, reason: EndReason) -> Option<bool> {
         let mut state = self.state.lock();
         let now = Instant::now();
-        let Phase::Live(slot) = &state.phase else { return None };
-        let until = now + slot.request.resume_window;
-        slot.ended.send_replace(Some(reason));
+        let Phase::Live(current) = &state.phase else { return None };
+        let until = now + current.request.resume_window;
+        current.ended.send_replace(Some(reason));
         state.phase = Phase::Away { until };
         state.waiters.wake_all();
         Some(state.expire(now) || state.close_if_unused())
@@ -188,12 +188,18 @@ impl State {
         let (ended, watching) = watch::channel(None);
         let returning = self.timeline.end().is_some();
         // The newcomer's own configuration is collected afresh: it may have fewer tracks.
-        let previous = returning.then(|| std::mem::take(&mut self.prelude));
+        let previous = returning.then(|| std::mem::take(&mut self.join_headers));
         self.timeline.splice();
         self.since.get_or_insert(now);
         let request = request.clone();
-        self.phase =
-            Phase::Live(Slot { id, request, ended, last_media: now, needs_keyframe: returning, previous });
+        self.phase = Phase::Live(CurrentPublisher {
+            id,
+            request,
+            ended,
+            last_media: now,
+            needs_keyframe: returning,
+            previous,
+        });
         watching
     }
 
@@ -203,8 +209,8 @@ impl State {
         }
         self.waiters.wake_all();
         let ended = Phase::Ended { reason: reason.clone(), at: self.ring.head() };
-        if let Phase::Live(slot) = std::mem::replace(&mut self.phase, ended) {
-            slot.ended.send_replace(Some(reason));
+        if let Phase::Live(current) = std::mem::replace(&mut self.phase, ended) {
+            current.ended.send_replace(Some(reason));
         }
     }
 
