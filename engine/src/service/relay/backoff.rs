@@ -1,4 +1,4 @@
-//! When a broken relay tries again: a pure state machine over given instants and given randomness.
+//! When a relay that has failed tries again: a pure state machine over given instants and given randomness.
 //!
 //! ```text
 //! lost (no connection, connection broken, stalled):

@@ -1,7 +1,7 @@
 //! One connection of a relay: from the dialled socket to the granted `publish` or `play`, and its byte flow.
 
 use super::auth::Authentication;
-use super::task::{Broken, Relay, add};
+use super::task::{AttemptError, Relay, add};
 use crate::amf0::Amf0Value;
 use crate::egress::{ConnectionOutput, Delivery};
 use crate::hub::EndReason;
@@ -48,7 +48,7 @@ pub(super) async fn establish<'a>(
     url: &RtmpUrl,
     role: ClientRole,
     hops: Vec<String>,
-) -> Result<Established<'a>, Broken> {
+) -> Result<Established<'a>, AttemptError> {
     let mut auth = Authentication::new();
     loop {
         let conn = relay.dial(url).await?;
@@ -74,7 +74,7 @@ pub(super) async fn establish<'a>(
             }
             Answer::ConnectRefused { description, .. } if auth.refused(url, &description, &nonce()) => {}
             Answer::ConnectRefused { code, description } | Answer::StreamRefused { code, description } => {
-                return Err(Broken::refused(url, &code, &description));
+                return Err(AttemptError::refused(url, &code, &description));
             }
         }
     }
@@ -120,7 +120,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Goes through handshake and commands up to the answer, each phase within its deadline.
-    async fn request(&mut self) -> Result<Answer, Broken> {
+    async fn request(&mut self) -> Result<Answer, AttemptError> {
         let limits = self.relay.limits();
         let handshake = limits.handshake_timeout_ms;
         match timeout(ms(handshake), self.event()).await {
@@ -134,7 +134,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn answer(&mut self) -> Result<Answer, Broken> {
+    async fn answer(&mut self) -> Result<Answer, AttemptError> {
         let mut server = None;
         loop {
             match self.event().await? {
@@ -151,7 +151,9 @@ impl<'a> Connection<'a> {
                         Some(_) => Answer::StreamRefused { code, description },
                     });
                 }
-                ClientEvent::Ended => return Err(Broken::lost(ErrorKind::NotFound, "the stream has ended")),
+                ClientEvent::Ended => {
+                    return Err(AttemptError::lost(ErrorKind::NotFound, "the stream has ended"));
+                }
                 ClientEvent::HandshakeDone
                 | ClientEvent::Media { .. }
                 | ClientEvent::ReconnectRequest { .. }
@@ -161,7 +163,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The next event, however long it takes. Safe to cancel.
-    async fn event(&mut self) -> Result<ClientEvent, Broken> {
+    async fn event(&mut self) -> Result<ClientEvent, AttemptError> {
         loop {
             if let Some(event) = self.poll_event()? {
                 return Ok(event);
@@ -171,7 +173,7 @@ impl<'a> Connection<'a> {
     }
 
     /// The next event in what has been received.
-    pub(super) fn poll_event(&mut self) -> Result<Option<ClientEvent>, Broken> {
+    pub(super) fn poll_event(&mut self) -> Result<Option<ClientEvent>, AttemptError> {
         let event = self.session.poll()?;
         if let Some(ClientEvent::Acknowledged(total)) = event {
             let news = self.acks.acknowledge(total.min(self.output.traffic().sent));
@@ -181,9 +183,9 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends and receives until something has come in or the last byte has left. Safe to cancel.
-    pub(super) async fn exchange(&mut self) -> Result<(), Broken> {
+    pub(super) async fn exchange(&mut self) -> Result<(), AttemptError> {
         self.prepare();
-        poll_fn(|cx| self.poll_exchange(cx)).await.map_err(|error| self.broken_by(error))
+        poll_fn(|cx| self.poll_exchange(cx)).await.map_err(|error| self.error_of(error))
     }
 
     /// Sends this stream from now on, in [`Self::forward`].
@@ -193,11 +195,11 @@ impl<'a> Connection<'a> {
 
     /// Like [`Self::exchange`], and puts frames on their way whenever all before them have left. As long as the
     /// target keeps up, the stream's shard does that instead. The inner error is the end of the stream.
-    pub(super) async fn forward(&mut self) -> Result<Result<(), EndReason>, Broken> {
+    pub(super) async fn forward(&mut self) -> Result<Result<(), EndReason>, AttemptError> {
         self.prepare();
         self.output.hand_over();
         let forwarded = poll_fn(|cx| self.poll_forward(cx)).await;
-        forwarded.map_err(|error| self.broken_by(error))
+        forwarded.map_err(|error| self.error_of(error))
     }
 
     fn poll_forward(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Result<(), EndReason>>> {
@@ -262,11 +264,11 @@ impl<'a> Connection<'a> {
         self.acks.written(now.bytes, Instant::now());
     }
 
-    fn broken_by(&self, error: io::Error) -> Broken {
+    fn error_of(&self, error: io::Error) -> AttemptError {
         let peer = self.peer;
         match error.kind() {
             io::ErrorKind::UnexpectedEof => {
-                Broken::lost(ErrorKind::Reset, format!("{peer}: the connection was closed by the peer"))
+                AttemptError::lost(ErrorKind::Reset, format!("{peer}: the connection was closed by the peer"))
             }
             _ => Error::io(peer, error).into(),
         }
@@ -324,8 +326,8 @@ impl Drop for Connection<'_> {
     }
 }
 
-fn late(what: &str, limit_ms: u64) -> Broken {
-    Broken::lost(ErrorKind::Timeout, format!("{what} took longer than {limit_ms} ms"))
+fn late(what: &str, limit_ms: u64) -> AttemptError {
+    AttemptError::lost(ErrorKind::Timeout, format!("{what} took longer than {limit_ms} ms"))
 }
 
 /// The engine ids in the server's answer to `connect`.

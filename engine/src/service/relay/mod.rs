@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use task::{Broken, Relay};
+use task::{AttemptError, Relay};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -155,7 +155,7 @@ async fn guard(relay: Arc<Relay>, job: Job, stop: CancellationToken) {
         match task.await {
             Err(error) if error.is_panic() => {
                 relay.core.sessions.count_panic();
-                relay.note(&Broken::lost(
+                relay.note(&AttemptError::lost(
                     ErrorKind::Internal,
                     "a bug in the engine has ended this relay's task",
                 ));

@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, Established, establish};
 use super::moved;
-use super::task::{Broken, Next, Over, Relay, Retry, add};
+use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::{PullConfig, PullWhen};
 use crate::hub::EndReason;
@@ -29,9 +29,9 @@ pub(super) async fn run(relay: &Relay, config: &PullConfig, stop: &CancellationT
     while stop.run_until_cancelled(audience.arrived(relay)).await.is_some() {
         let ended = pull_once(relay, &url, &mut retry, &mut audience, stop).await;
         match retry.next(relay, &mut url, ended) {
-            Next::End(state) => return relay.enter(state),
-            Next::WhenNeeded => {}
-            Next::After(wait) => {
+            NextStep::End(state) => return relay.enter(state),
+            NextStep::WhenNeeded => {}
+            NextStep::After(wait) => {
                 if stop.run_until_cancelled(audience.wait_for_retry(wait)).await.is_none() {
                     break;
                 }
@@ -49,14 +49,14 @@ async fn pull_once(
     retry: &mut Retry,
     audience: &mut Audience,
     stop: &CancellationToken,
-) -> Result<Over, Broken> {
+) -> Result<Ended, AttemptError> {
     add(&relay.counters.attempts, 1);
     let establish = establish(relay, url, ClientRole::Play, vec![relay.core.id.clone()]);
-    let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Over::Stopped) };
+    let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Ended::Stopped) };
     let Established { mut connection, hops, .. } = established?;
     if hops.contains(&relay.core.id) {
         let text = "relay loop: the server is this engine, or gets the stream from it";
-        return Err(Broken::held_back(ErrorKind::Limit, text));
+        return Err(AttemptError::held_back(ErrorKind::Limit, text));
     }
     relay.enter(RelayState::Playing);
     tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay pull plays");
@@ -66,7 +66,7 @@ async fn pull_once(
         retry.granted(first.elapsed());
     }
     if result.is_ok() {
-        if !matches!(result, Ok(Over::Moved(_))) {
+        if !matches!(result, Ok(Ended::Moved(_))) {
             local.finish();
         }
         connection.close().await;
@@ -82,7 +82,7 @@ async fn receive(
     local: &mut Local<'_>,
     audience: &mut Audience,
     stop: &CancellationToken,
-) -> Result<Over, Broken> {
+) -> Result<Ended, AttemptError> {
     let timeout = ms(relay.core.config.limits.publisher_timeout_ms);
     let mut watchdog = interval((timeout / 20).max(Duration::from_millis(10)));
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -92,22 +92,22 @@ async fn receive(
                 ClientEvent::Media { kind, timestamp, payload } => local.push(kind, timestamp, payload)?,
                 ClientEvent::Ended => {
                     local.finish();
-                    return Err(Broken::lost(ErrorKind::NotFound, "the stream has ended upstream"));
+                    return Err(AttemptError::lost(ErrorKind::NotFound, "the stream has ended upstream"));
                 }
                 ClientEvent::Rejected { code, description } => {
-                    return Err(Broken::refused(url, &code, &description));
+                    return Err(AttemptError::refused(url, &code, &description));
                 }
                 ClientEvent::ReconnectRequest { tc_url } => {
                     if let Some(to) = moved(relay, url, tc_url.as_deref()) {
-                        return Ok(Over::Moved(to));
+                        return Ok(Ended::Moved(to));
                     }
                 }
                 _ => {}
             }
         }
         tokio::select! {
-            () = stop.cancelled() => return Ok(Over::Stopped),
-            () = audience.left() => return Ok(Over::Idle),
+            () = stop.cancelled() => return Ok(Ended::Stopped),
+            () = audience.left() => return Ok(Ended::Idle),
             reason = local.ended() => return Err(local.taken(&reason)),
             result = connection.exchange() => result?,
             _ = watchdog.tick() => check_silence(relay, local, timeout)?,
@@ -116,11 +116,11 @@ async fn receive(
 }
 
 /// Shows a silent upstream in the state, and ends the connection where that lasts.
-fn check_silence(relay: &Relay, local: &Local<'_>, limit: Duration) -> Result<(), Broken> {
+fn check_silence(relay: &Relay, local: &Local<'_>, limit: Duration) -> Result<(), AttemptError> {
     let silence = local.newest.elapsed();
     if silence >= limit {
         let text = format!("the upstream has sent no media for {} ms", limit.as_millis());
-        return Err(Broken::lost(ErrorKind::Timeout, text));
+        return Err(AttemptError::lost(ErrorKind::Timeout, text));
     }
     relay.enter(if silence >= limit / 4 { RelayState::Stalled } else { RelayState::Playing });
     Ok(())
@@ -138,7 +138,7 @@ struct Local<'a> {
 }
 
 impl Local<'_> {
-    fn push(&mut self, kind: FrameKind, timestamp: i64, payload: Bytes) -> Result<(), Broken> {
+    fn push(&mut self, kind: FrameKind, timestamp: i64, payload: Bytes) -> Result<(), AttemptError> {
         self.newest = Instant::now();
         self.first.get_or_insert(self.newest);
         add(&self.relay.counters.frames, 1);
@@ -153,14 +153,14 @@ impl Local<'_> {
         publisher.push(Frame::new(kind, timestamp, payload)).map_err(|reason| self.taken(&reason))
     }
 
-    fn take_name(&self) -> Result<LocalPublisher, Broken> {
+    fn take_name(&self) -> Result<LocalPublisher, AttemptError> {
         let source = format!("relay {} from {}", self.relay.id, self.relay.url);
         LocalPublisher::take(&self.relay.core, &self.relay.stream, &source, self.hops.clone())
-            .map_err(|error| Broken::held_back(error.kind(), error.to_string()))
+            .map_err(|error| AttemptError::held_back(error.kind(), error.to_string()))
     }
 
-    fn taken(&self, reason: &EndReason) -> Broken {
-        Broken::held_back(ErrorKind::Closed, format!("local stream {}: {reason}", self.relay.stream))
+    fn taken(&self, reason: &EndReason) -> AttemptError {
+        AttemptError::held_back(ErrorKind::Closed, format!("local stream {}: {reason}", self.relay.stream))
     }
 
     async fn ended(&self) -> EndReason {

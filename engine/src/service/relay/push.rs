@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, Established, MAX_HOPS, establish};
 use super::moved;
-use super::task::{Broken, Next, Over, Relay, Retry, add};
+use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::PushConfig;
 use crate::egress::{Clock, Delivery, Destination};
@@ -29,9 +29,9 @@ pub(super) async fn run(relay: &Relay, config: &PushConfig, stop: &CancellationT
     while let Some(subscriber) = stop.run_until_cancelled(live_stream(relay)).await {
         let ended = push_once(relay, &url, &mut retry, subscriber, stop).await;
         match retry.next(relay, &mut url, ended) {
-            Next::End(state) => return relay.enter(state),
-            Next::WhenNeeded => {}
-            Next::After(wait) => {
+            NextStep::End(state) => return relay.enter(state),
+            NextStep::WhenNeeded => {}
+            NextStep::After(wait) => {
                 if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                     break;
                 }
@@ -69,13 +69,13 @@ async fn push_once(
     retry: &mut Retry,
     mut subscriber: Subscriber,
     stop: &CancellationToken,
-) -> Result<Over, Broken> {
+) -> Result<Ended, AttemptError> {
     add(&relay.counters.attempts, 1);
     let started = Instant::now();
     let hops = onward_hops(relay)?;
     let establish =
         within(relay.tuning().connect_timeout_ms, establish(relay, url, ClientRole::Publish, hops));
-    let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Over::Stopped) };
+    let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Ended::Stopped) };
     let Established { mut connection, stream_id, chunk_size, .. } = established?;
     let granted = Instant::now();
     if started.elapsed() > FRESH {
@@ -98,10 +98,13 @@ async fn push_once(
 }
 
 /// The stream as it goes to the target, in the rhythm of its app.
-fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Delivery, Broken> {
+fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Delivery, AttemptError> {
     let Relay { core, stream, .. } = relay;
     let Some(app) = core.app(stream) else {
-        return Err(Broken::held_back(ErrorKind::NotFound, format!("local stream {stream}: no such app")));
+        return Err(AttemptError::held_back(
+            ErrorKind::NotFound,
+            format!("local stream {stream}: no such app"),
+        ));
     };
     let shard = core.egress.shard(stream, app.flush_for(None), subscriber.feed());
     let clock = match relay.tuning().from_zero {
@@ -114,20 +117,20 @@ fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Del
 /// An attempt in no more than its time, where it has one.
 async fn within<T>(
     limit_ms: Option<u64>,
-    attempt: impl Future<Output = Result<T, Broken>>,
-) -> Result<T, Broken> {
+    attempt: impl Future<Output = Result<T, AttemptError>>,
+) -> Result<T, AttemptError> {
     let Some(limit) = limit_ms else { return attempt.await };
-    let late = |_| Broken::lost(ErrorKind::Timeout, format!("connecting took longer than {limit} ms"));
+    let late = |_| AttemptError::lost(ErrorKind::Timeout, format!("connecting took longer than {limit} ms"));
     tokio::time::timeout(ms(limit), attempt).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
 }
 
 /// The engines that the stream has passed, this one last; an error where they are too many.
-fn onward_hops(relay: &Relay) -> Result<Vec<String>, Broken> {
+fn onward_hops(relay: &Relay) -> Result<Vec<String>, AttemptError> {
     let mut hops = relay.core.hub.hops(&relay.stream);
     hops.push(relay.core.id.clone());
     if hops.len() > MAX_HOPS {
         let text = format!("the stream has passed {MAX_HOPS} engines already: probably a relay loop");
-        return Err(Broken::held_back(ErrorKind::Limit, text));
+        return Err(AttemptError::held_back(ErrorKind::Limit, text));
     }
     Ok(hops)
 }
@@ -138,21 +141,21 @@ async fn feed(
     url: &RtmpUrl,
     connection: &mut Connection<'_>,
     stop: &CancellationToken,
-) -> Result<Over, Broken> {
+) -> Result<Ended, AttemptError> {
     let mut watchdog = interval((relay.write_timeout() / 20).clamp(WATCHDOG.0, WATCHDOG.1));
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         while let Some(event) = connection.poll_event()? {
             if let Some(to) = on_event(relay, url, event)? {
-                return Ok(Over::Moved(to));
+                return Ok(Ended::Moved(to));
             }
         }
         tokio::select! {
-            () = stop.cancelled() => return Ok(Over::Stopped),
+            () = stop.cancelled() => return Ok(Ended::Stopped),
             forwarded = connection.forward() => match forwarded? {
                 Ok(()) => {}
                 Err(EndReason::Lagging) => return Err(too_slow()),
-                Err(_) => return Ok(Over::Idle),
+                Err(_) => return Ok(Ended::Idle),
             },
             _ = watchdog.tick() => check_stall(relay, connection)?,
         }
@@ -160,22 +163,22 @@ async fn feed(
 }
 
 /// A URL where the event asks us to go there.
-fn on_event(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<Option<RtmpUrl>, Broken> {
+fn on_event(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<Option<RtmpUrl>, AttemptError> {
     match event {
-        ClientEvent::Rejected { code, description } => Err(Broken::refused(url, &code, &description)),
+        ClientEvent::Rejected { code, description } => Err(AttemptError::refused(url, &code, &description)),
         ClientEvent::ReconnectRequest { tc_url } => Ok(moved(relay, url, tc_url.as_deref())),
         _ => Ok(None),
     }
 }
 
 /// Shows a stall in the state, and ends the connection where it lasts.
-fn check_stall(relay: &Relay, connection: &mut Connection<'_>) -> Result<(), Broken> {
+fn check_stall(relay: &Relay, connection: &mut Connection<'_>) -> Result<(), AttemptError> {
     connection.count_sent();
     let limit = relay.write_timeout();
     let stalled = connection.stalled_for();
     if stalled >= limit {
         let text = format!("stalled: the target has taken nothing for {} ms", limit.as_millis());
-        return Err(Broken::lost(ErrorKind::Timeout, text));
+        return Err(AttemptError::lost(ErrorKind::Timeout, text));
     }
     // What was handed out is older than anything in the ring: such a target cannot catch up.
     if connection.busy_for() >= ms(relay.core.config.limits.ring_ms) {
@@ -185,6 +188,6 @@ fn check_stall(relay: &Relay, connection: &mut Connection<'_>) -> Result<(), Bro
     Ok(())
 }
 
-fn too_slow() -> Broken {
-    Broken::lost(ErrorKind::Limit, "the target reads too slowly: it cannot keep up with the stream")
+fn too_slow() -> AttemptError {
+    AttemptError::lost(ErrorKind::Limit, "the target reads too slowly: it cannot keep up with the stream")
 }

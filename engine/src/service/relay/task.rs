@@ -28,7 +28,7 @@ pub(super) struct Relay {
     pub(super) core: Arc<Core>,
     pub(super) dialer: Arc<Dialer>,
     pub(super) counters: Counters,
-    condition: Mutex<Condition>,
+    condition: Mutex<RelayCondition>,
     tuning: Mutex<PushTuning>,
     /// The writing half of the newest connection.
     output: Mutex<Option<Weak<dyn Measured>>>,
@@ -55,7 +55,7 @@ pub(super) fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
 }
 
-struct Condition {
+struct RelayCondition {
     state: RelayState,
     since: Instant,
     last_error: Option<(ErrorKind, String)>,
@@ -81,7 +81,7 @@ impl Relay {
             core: core.clone(),
             dialer: dialer.clone(),
             counters: Counters::default(),
-            condition: Mutex::new(Condition {
+            condition: Mutex::new(RelayCondition {
                 state: RelayState::Idle,
                 since: Instant::now(),
                 last_error: None,
@@ -154,13 +154,13 @@ impl Relay {
     }
 
     /// Remembers why an attempt ended. A new reason is logged as a warning, a repeated one only for debugging.
-    pub(super) fn note(&self, broken: &Broken) {
-        let news = (broken.kind, broken.text.clone());
+    pub(super) fn note(&self, error: &AttemptError) {
+        let news = (error.kind, error.text.clone());
         let is_new = self.condition.lock().last_error.replace(news.clone()) != Some(news);
         let (id, stream, url) = (self.id.0, &self.stream, &self.url);
         match is_new {
-            true => tracing::warn!(relay = id, %stream, %url, "relay broken: {}", broken.text),
-            false => tracing::debug!(relay = id, %stream, %url, "relay still broken: {}", broken.text),
+            true => tracing::warn!(relay = id, %stream, %url, "relay broken: {}", error.text),
+            false => tracing::debug!(relay = id, %stream, %url, "relay still broken: {}", error.text),
         }
     }
 
@@ -194,7 +194,7 @@ impl Relay {
     }
 
     /// Opens a connection to the host of `url`, which is looked up anew each time.
-    pub(super) async fn dial(&self, url: &RtmpUrl) -> Result<crate::net::Conn, Broken> {
+    pub(super) async fn dial(&self, url: &RtmpUrl) -> Result<crate::net::Conn, AttemptError> {
         let own = self.tuning().tls;
         let tls = own.as_ref().unwrap_or(&self.core.config.tls);
         let verify = match tls.danger_accept_invalid_certs {
@@ -218,7 +218,7 @@ impl Relay {
 
 /// How an attempt, or an established relay, came to its end.
 #[derive(Debug)]
-pub(super) struct Broken {
+pub(super) struct AttemptError {
     pub(super) failure: Failure,
     pub(super) kind: ErrorKind,
     /// Fit for logs and statistics.
@@ -227,7 +227,7 @@ pub(super) struct Broken {
     pub(super) may_be_final: bool,
 }
 
-impl Broken {
+impl AttemptError {
     /// The connection is of no use any more.
     pub(super) fn lost(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self { failure: Failure::Lost, kind, text: text.into(), may_be_final: false }
@@ -249,20 +249,20 @@ impl Broken {
     }
 }
 
-impl From<Error> for Broken {
+impl From<Error> for AttemptError {
     fn from(error: Error) -> Self {
         Self::lost(error.kind(), error.to_string())
     }
 }
 
-impl From<ProtocolError> for Broken {
+impl From<ProtocolError> for AttemptError {
     fn from(error: ProtocolError) -> Self {
         Error::from(error).into()
     }
 }
 
 /// Why a connection came to an orderly end.
-pub(super) enum Over {
+pub(super) enum Ended {
     /// The relay is to end.
     Stopped,
     /// Nothing is to be carried for now: the local stream has ended (push), nobody watches any more (pull).
@@ -272,7 +272,7 @@ pub(super) enum Over {
 }
 
 /// What follows a connection.
-pub(super) enum Next {
+pub(super) enum NextStep {
     /// The relay ends in this state.
     End(RelayState),
     /// Another one as soon as there is something to carry.
@@ -302,28 +302,35 @@ impl Retry {
     }
 
     /// What follows a connection that ended like this; `url` becomes where the next one goes.
-    pub(super) fn next(&mut self, relay: &Relay, url: &mut RtmpUrl, ended: Result<Over, Broken>) -> Next {
-        let (to, broken) = match ended {
-            Ok(Over::Stopped) => return Next::End(RelayState::Idle),
-            Ok(Over::Idle) => return Next::WhenNeeded,
-            Ok(Over::Moved(to)) => (to, Broken::lost(ErrorKind::Closed, "the server asked for a reconnect")),
-            Err(broken) => (RtmpUrl::clone(&relay.url), broken),
+    pub(super) fn next(
+        &mut self,
+        relay: &Relay,
+        url: &mut RtmpUrl,
+        ended: Result<Ended, AttemptError>,
+    ) -> NextStep {
+        let (to, error) = match ended {
+            Ok(Ended::Stopped) => return NextStep::End(RelayState::Idle),
+            Ok(Ended::Idle) => return NextStep::WhenNeeded,
+            Ok(Ended::Moved(to)) => {
+                (to, AttemptError::lost(ErrorKind::Closed, "the server asked for a reconnect"))
+            }
+            Err(error) => (RtmpUrl::clone(&relay.url), error),
         };
         *url = to;
-        relay.note(&broken);
-        let wait = self.wait_after(&broken, &relay.tuning());
-        let Some(wait) = wait else { return Next::End(RelayState::Failed) };
+        relay.note(&error);
+        let wait = self.wait_after(&error, &relay.tuning());
+        let Some(wait) = wait else { return NextStep::End(RelayState::Failed) };
         relay.back_off(wait);
-        Next::After(wait)
+        NextStep::After(wait)
     }
 
-    /// How long to wait after `broken`, by what is asked for this relay now; `None` = give up for good.
-    fn wait_after(&mut self, broken: &Broken, tuning: &PushTuning) -> Option<Duration> {
-        let is_final = broken.may_be_final && self.on_refusal == OnRefusal::Fail && !self.has_flowed;
+    /// How long to wait after `error`, by what is asked for this relay now; `None` = give up for good.
+    fn wait_after(&mut self, error: &AttemptError, tuning: &PushTuning) -> Option<Duration> {
+        let is_final = error.may_be_final && self.on_refusal == OnRefusal::Fail && !self.has_flowed;
         if is_final || tuning.max_retries.is_some_and(|most| self.backoff.failures() >= most) {
             return None;
         }
-        Some(self.backoff.after(broken.failure, tuning.retry, Instant::now(), rand::random()))
+        Some(self.backoff.after(error.failure, tuning.retry, Instant::now(), rand::random()))
     }
 }
 
@@ -338,8 +345,8 @@ mod tests {
         let tuning = PushTuning { retry: Some(retry_times), max_retries: Some(4), ..Default::default() };
         let mut retry = Retry::new(OnRefusal::Retry);
         let mut waits = |count| -> Vec<_> {
-            let broken = Broken::lost(ErrorKind::Refused, "refused");
-            (0..count).map(|_| retry.wait_after(&broken, &tuning).map(as_ms)).collect()
+            let error = AttemptError::lost(ErrorKind::Refused, "refused");
+            (0..count).map(|_| retry.wait_after(&error, &tuning).map(as_ms)).collect()
         };
         let seen = waits(5);
         for (wait, least) in seen.iter().zip([100, 200, 400, 500]) {
@@ -348,20 +355,22 @@ mod tests {
         }
         assert_eq!(seen[4], None);
         retry.granted(STABLE);
-        let broken = Broken::lost(ErrorKind::Reset, "gone");
-        assert!(retry.wait_after(&broken, &tuning).is_some(), "the stream has flowed: the count starts anew");
+        let error = AttemptError::lost(ErrorKind::Reset, "gone");
+        assert!(retry.wait_after(&error, &tuning).is_some(), "the stream has flowed: the count starts anew");
     }
 
     #[test]
     fn f30_a_refusal_is_final_only_where_asked_for_and_before_the_stream_has_flowed() {
         let (url, tuning) = ("rtmp://h/a/b".parse().unwrap(), PushTuning::default());
-        let refusal = Broken::refused(&url, "NetStream.Publish.BadName", "already publishing");
+        let refusal = AttemptError::refused(&url, "NetStream.Publish.BadName", "already publishing");
         assert!(Retry::new(OnRefusal::Retry).wait_after(&refusal, &tuning).is_some());
 
         let mut retry = Retry::new(OnRefusal::Fail);
-        assert!(retry.wait_after(&Broken::lost(ErrorKind::Reset, "gone"), &tuning).is_some());
+        assert!(retry.wait_after(&AttemptError::lost(ErrorKind::Reset, "gone"), &tuning).is_some());
         assert!(
-            retry.wait_after(&Broken::held_back(ErrorKind::Exists, "local name taken"), &tuning).is_some()
+            retry
+                .wait_after(&AttemptError::held_back(ErrorKind::Exists, "local name taken"), &tuning)
+                .is_some()
         );
         retry.granted(Duration::from_millis(100));
         assert_eq!(retry.wait_after(&refusal, &tuning), None, "granted first, refused right after");
