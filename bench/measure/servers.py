@@ -65,7 +65,7 @@ io_threads = {threads}
 
 [limits]
 # Publishers of one case connect in the same instant, from one address.
-max_ungranted_per_address = 1000
+max_pending_per_address = 1000
 ring_ms = {ring_ms}
 {pushes}"""
 

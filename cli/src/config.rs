@@ -102,7 +102,7 @@ fn describe(config: &Config) -> String {
     let limits = &config.limits;
     line(
         "limits",
-        &format_args!("{} connections, {} not yet granted", limits.max_connections, limits.max_ungranted),
+        &format_args!("{} connections, {} not yet granted", limits.max_connections, limits.max_pending),
     );
     text
 }

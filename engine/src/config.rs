@@ -477,6 +477,24 @@ mod tests {
     }
 
     #[test]
+    fn old_names_are_understood_and_told_of() {
+        let text = "[limits]\nmax_ungranted = 7\nmax_message_ungranted = 8\nmax_pending_per_address = 9\n";
+        let source = ConfigSource::from_toml(text).unwrap();
+        let renamed = [
+            ("limits.max_ungranted", "limits.max_pending"),
+            ("limits.max_message_ungranted", "limits.max_message_pending"),
+        ];
+        assert_eq!(source.renamed(), renamed.map(|(old, new)| (old.to_owned(), new.to_owned())));
+        let limits = source.build().unwrap().limits;
+        assert_eq!(
+            (limits.max_pending, limits.max_message_pending, limits.max_pending_per_address),
+            (7, 8, 9)
+        );
+        let both = Config::from_toml("[limits]\nmax_ungranted = 7\nmax_pending = 7\n").unwrap_err();
+        assert!(both.to_string().contains("duplicate"), "{both}");
+    }
+
+    #[test]
     fn environment_overrides_the_file() {
         let mut source =
             ConfigSource::from_toml("[rtmp]\nlisten = [\"127.0.0.1:1\"]\n[publish]\nopen = true\n").unwrap();

@@ -432,7 +432,7 @@ impl Engine {
         EngineStats {
             uptime: self.inner.since.elapsed(),
             connections_accepted: totals.accepted.load(Ordering::Relaxed),
-            connections_turned_away: self.inner.admission.turned_away(),
+            connections_turned_away: self.inner.admission.rejected(),
             connections: sessions.len(),
             publishers: having(SessionRole::Publisher),
             players: having(SessionRole::Player),

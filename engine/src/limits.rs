@@ -32,14 +32,17 @@ pub struct Limits {
     /// (test `connections_over_the_limit_wait_until_one_ends`).
     pub max_connections: usize,
     /// Of these, connections that have not been granted `publish` or `play`; more are closed at once
-    /// (test `f14_all_addresses_together_may_hold_so_many_ungranted_connections`).
-    pub max_ungranted: usize,
-    /// Ungranted connections of one address, or of one /64 of IPv6; more are closed at once
-    /// (test `f14_one_address_may_hold_so_many_ungranted_connections_and_others_are_still_served`).
-    pub max_ungranted_per_address: usize,
+    /// (test `f14_all_addresses_together_may_hold_so_many_pending_connections`).
+    #[serde(alias = "max_ungranted")]
+    pub max_pending: usize,
+    /// Pending connections of one address, or of one /64 of IPv6; more are closed at once
+    /// (test `f14_one_address_may_hold_so_many_pending_connections_and_others_are_still_served`).
+    #[serde(alias = "max_ungranted_per_address")]
+    pub max_pending_per_address: usize,
     /// Longest message before `publish` is granted; bounds what a stranger can make us hold
     /// (test `f04_message_length_is_limited_by_the_grant`).
-    pub max_message_ungranted: usize,
+    #[serde(alias = "max_message_ungranted")]
+    pub max_message_pending: usize,
     /// Longest message of a publisher (test `f04_message_length_is_limited_by_the_grant`).
     pub max_message: usize,
     /// Unfinished message bytes of one connection, over all its chunk streams, once granted
@@ -80,9 +83,9 @@ impl Default for Limits {
             auth_timeout_ms: 3_000,
             ping_interval_ms: 20_000,
             max_connections: 10_000,
-            max_ungranted: 1_000,
-            max_ungranted_per_address: 64,
-            max_message_ungranted: 64 * 1024,
+            max_pending: 1_000,
+            max_pending_per_address: 64,
+            max_message_pending: 64 * 1024,
             max_message: 8 * 1024 * 1024,
             max_partial: 8 * 1024 * 1024 + 64 * 1024,
             max_chunk_streams: 64,

@@ -13,6 +13,13 @@ use std::path::PathBuf;
 /// Prefix of the environment variables that override the configuration.
 const ENV_PREFIX: &str = "STREAMENGINE_";
 
+/// Keys that had another name before, and what they are called now. They are still understood (by `serde(alias)`).
+const RENAMED_KEYS: &[(&str, &str)] = &[
+    ("limits.max_ungranted", "limits.max_pending"),
+    ("limits.max_ungranted_per_address", "limits.max_pending_per_address"),
+    ("limits.max_message_ungranted", "limits.max_message_pending"),
+];
+
 /// A configuration in the making: a file, then overrides by dotted key.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigSource {
@@ -68,8 +75,27 @@ impl ConfigSource {
         Ok(())
     }
 
+    /// Keys and values in it that have another name now, as (old, new): they are still understood, and
+    /// [`Self::build`] warns of them.
+    pub fn renamed(&self) -> Vec<(String, String)> {
+        let is_there = |key: &str| {
+            let mut parts = key.split('.');
+            let first = parts.next().and_then(|part| self.table.get(part));
+            parts.try_fold(first?, |value, part| value.get(part)).map(drop)
+        };
+        let keys = RENAMED_KEYS.iter().filter(|(old, _)| is_there(old).is_some());
+        keys.map(|&(old, new)| (old.to_owned(), new.to_owned())).collect()
+    }
+
     /// The finished configuration, checked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for keys that do not exist, values that do not fit, and values that exclude or need
+    /// each other.
     pub fn build(self) -> Result<Config> {
+        for (old, new) in self.renamed() {
+            tracing::warn!("configuration: `{old}` is called `{new}` now; the old name will go");
+        }
         let config: Config = match &self.text {
             Some(text) => toml::from_str(text),
             None => self.table.try_into(),

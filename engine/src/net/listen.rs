@@ -25,7 +25,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from
 /// Shortest time between log lines about connections that are turned away.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 /// Log lines a second about connections that end before they were granted anything.
-const STRANGER_LINES: u32 = 10;
+const PENDING_LINES: u32 = 10;
 
 /// Admission for all listeners of an engine: how many connections there may be, how many of them may still
 /// wait for a granted `publish` or `play`, and how many of those from one address.
@@ -33,12 +33,12 @@ const STRANGER_LINES: u32 = 10;
 pub(crate) struct Admission {
     connections: Arc<Semaphore>,
     write_timeout: Duration,
-    max_ungranted: usize,
-    max_ungranted_per_address: usize,
-    ungranted: Mutex<Counts>,
-    turned_away: AtomicU64,
+    max_pending: usize,
+    max_pending_per_address: usize,
+    pending: Mutex<Counts>,
+    rejected: AtomicU64,
     log: LogLimit,
-    stranger_log: LogLimit,
+    pending_log: LogLimit,
 }
 
 #[derive(Debug, Default)]
@@ -49,10 +49,10 @@ struct Counts {
 
 /// Why a connection is turned away at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TurnedAway {
-    /// [`Limits::max_ungranted`] connections wait for a grant.
+pub(crate) enum Rejected {
+    /// [`Limits::max_pending`] connections wait for a grant.
     Full,
-    /// [`Limits::max_ungranted_per_address`] of this address do.
+    /// [`Limits::max_pending_per_address`] of this address do.
     FullForAddress,
 }
 
@@ -61,33 +61,33 @@ impl Admission {
         Arc::new(Self {
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             write_timeout: ms(limits.write_timeout_ms),
-            max_ungranted: limits.max_ungranted,
-            max_ungranted_per_address: limits.max_ungranted_per_address,
-            ungranted: Mutex::default(),
-            turned_away: AtomicU64::new(0),
+            max_pending: limits.max_pending,
+            max_pending_per_address: limits.max_pending_per_address,
+            pending: Mutex::default(),
+            rejected: AtomicU64::new(0),
             log: LogLimit::new(1, LOG_PERIOD),
-            stranger_log: LogLimit::new(STRANGER_LINES, Duration::from_secs(1)),
+            pending_log: LogLimit::new(PENDING_LINES, Duration::from_secs(1)),
         })
     }
 
-    /// A place among the ungranted connections for a connection from `peer`.
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Ungranted, TurnedAway> {
+    /// A place among the pending connections for a connection from `peer`.
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<PendingPlace, Rejected> {
         let address = counted_as(peer);
-        let mut counts = self.ungranted.lock();
-        if counts.total >= self.max_ungranted {
-            return Err(TurnedAway::Full);
+        let mut counts = self.pending.lock();
+        if counts.total >= self.max_pending {
+            return Err(Rejected::Full);
         }
         let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
-        if of_address >= self.max_ungranted_per_address {
-            return Err(TurnedAway::FullForAddress);
+        if of_address >= self.max_pending_per_address {
+            return Err(Rejected::FullForAddress);
         }
         counts.total += 1;
         counts.by_address.insert(address, of_address + 1);
-        Ok(Ungranted { admission: Arc::clone(self), address })
+        Ok(PendingPlace { admission: Arc::clone(self), address })
     }
 
     fn leave(&self, address: IpAddr) {
-        let mut counts = self.ungranted.lock();
+        let mut counts = self.pending.lock();
         counts.total = counts.total.saturating_sub(1);
         if let Some(count) = counts.by_address.get_mut(&address) {
             *count = count.saturating_sub(1);
@@ -98,22 +98,22 @@ impl Admission {
     }
 
     /// Connections closed right after accept because of the limits.
-    pub(crate) fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
     }
 
     /// Connections without a granted `publish` or `play`.
     #[cfg(test)]
-    pub(crate) fn ungranted(&self) -> usize {
-        self.ungranted.lock().total
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.lock().total
     }
 
-    fn note_turned_away(&self, peer: SocketAddr, why: TurnedAway) {
-        self.turned_away.fetch_add(1, Ordering::Relaxed);
+    fn note_rejected(&self, peer: SocketAddr, why: Rejected) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
         let Some(more) = self.log.allow() else { return };
         let reason = match why {
-            TurnedAway::Full => "too many connections have not published or played yet",
-            TurnedAway::FullForAddress => {
+            Rejected::Full => "too many connections have not published or played yet",
+            Rejected::FullForAddress => {
                 "too many connections of its address have not published or played yet"
             }
         };
@@ -131,20 +131,20 @@ fn counted_as(peer: IpAddr) -> IpAddr {
 
 /// A place among the connections that have not been granted anything; dropped at the grant.
 #[derive(Debug)]
-pub(crate) struct Ungranted {
+pub(crate) struct PendingPlace {
     admission: Arc<Admission>,
     address: IpAddr,
 }
 
-impl Ungranted {
+impl PendingPlace {
     /// `Some(lines held back since the last one)` where a line about this connection may be logged: strangers
     /// cannot fill the log.
     pub(crate) fn may_log(&self) -> Option<u64> {
-        self.admission.stranger_log.allow()
+        self.admission.pending_log.allow()
     }
 }
 
-impl Drop for Ungranted {
+impl Drop for PendingPlace {
     fn drop(&mut self) {
         self.admission.leave(self.address);
     }
@@ -160,7 +160,7 @@ pub(crate) struct Accepted {
     /// When it was accepted: phase deadlines count from here.
     pub(crate) since: Instant,
     /// To be dropped when the connection is granted `publish` or `play`.
-    pub(crate) ungranted: Ungranted,
+    pub(crate) pending: PendingPlace,
     /// To be kept as long as the connection.
     pub(crate) permit: OwnedSemaphorePermit,
 }
@@ -264,12 +264,12 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     self.pause = None;
                     match self.admission.admit(peer.ip()) {
-                        Ok(ungranted) => {
+                        Ok(pending) => {
                             tune(&stream, self.admission.write_timeout);
                             let since = Instant::now();
-                            return Accepted { stream, peer, since, ungranted, permit };
+                            return Accepted { stream, peer, since, pending, permit };
                         }
-                        Err(why) => self.admission.note_turned_away(peer, why),
+                        Err(why) => self.admission.note_rejected(peer, why),
                     }
                 }
                 Err(error) => self.back_off(&error),
@@ -341,9 +341,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn f14_one_address_may_hold_so_many_ungranted_connections_and_others_are_still_served() {
-        let (address, admission, mut accepted, _stop) =
-            accept_all(limits(|l| l.max_ungranted_per_address = 2));
+    async fn f14_one_address_may_hold_so_many_pending_connections_and_others_are_still_served() {
+        let (address, admission, mut accepted, _stop) = accept_all(limits(|l| l.max_pending_per_address = 2));
         let mut own = Vec::new();
         for _ in 0..3 {
             own.push(TcpStream::connect(address).await.unwrap());
@@ -351,35 +350,35 @@ mod tests {
         let (one, two) = (accepted.recv().await.unwrap(), accepted.recv().await.unwrap());
         let closed = tokio::time::timeout(Duration::from_secs(5), own[2].read(&mut [0])).await;
         assert_eq!(closed.expect("the third is closed at once").unwrap(), 0);
-        assert_eq!((admission.ungranted(), admission.turned_away()), (2, 1));
+        assert_eq!((admission.pending(), admission.rejected()), (2, 1));
 
         let other = tokio::net::TcpSocket::new_v4().unwrap();
         other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         let other = other.connect(address).await.unwrap();
         assert_eq!(accepted.recv().await.unwrap().peer, other.local_addr().unwrap());
 
-        drop(one.ungranted);
+        drop(one.pending);
         let _again = TcpStream::connect(address).await.unwrap();
         accepted.recv().await.expect("a grant makes room");
         drop(two);
     }
 
     #[tokio::test]
-    async fn f14_all_addresses_together_may_hold_so_many_ungranted_connections() {
-        let admission = Admission::new(&limits(|l| l.max_ungranted = 2));
+    async fn f14_all_addresses_together_may_hold_so_many_pending_connections() {
+        let admission = Admission::new(&limits(|l| l.max_pending = 2));
         let ip = |last| IpAddr::from([192, 0, 2, last]);
         let _first = admission.admit(ip(1)).unwrap();
         let second = admission.admit(ip(2)).unwrap();
-        assert_eq!(admission.admit(ip(3)).unwrap_err(), TurnedAway::Full);
+        assert_eq!(admission.admit(ip(3)).unwrap_err(), Rejected::Full);
         drop(second);
         assert!(admission.admit(ip(3)).is_ok());
     }
 
     #[test]
     fn f14_an_ipv6_host_cannot_pass_as_many_addresses() {
-        let admission = Admission::new(&limits(|l| l.max_ungranted_per_address = 1));
+        let admission = Admission::new(&limits(|l| l.max_pending_per_address = 1));
         let _one = admission.admit("2001:db8::1".parse().unwrap()).unwrap();
-        assert_eq!(admission.admit("2001:db8::2".parse().unwrap()).unwrap_err(), TurnedAway::FullForAddress);
+        assert_eq!(admission.admit("2001:db8::2".parse().unwrap()).unwrap_err(), Rejected::FullForAddress);
         assert!(admission.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
         let _mapped = admission.admit("::ffff:192.0.2.1".parse().unwrap()).unwrap();
         assert!(admission.admit("192.0.2.1".parse().unwrap()).is_err());
@@ -388,14 +387,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn f14_strangers_cannot_fill_the_log() {
         let admission = Admission::new(&Limits::default());
-        let ungranted = admission.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
-        let lines = |tries: usize| (0..tries).filter_map(|_| ungranted.may_log()).collect::<Vec<_>>();
+        let pending = admission.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
+        let lines = |tries: usize| (0..tries).filter_map(|_| pending.may_log()).collect::<Vec<_>>();
         assert_eq!(lines(1_000), [0; 10], "lines about ends in a second");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(lines(1), [990], "the next one says how many were held back");
 
-        let turned_away = (0..1_000).filter_map(|_| admission.log.allow()).count();
-        assert_eq!(turned_away, 1, "lines about connections that are turned away, in 10 s");
+        let rejected = (0..1_000).filter_map(|_| admission.log.allow()).count();
+        assert_eq!(rejected, 1, "lines about connections that are turned away, in 10 s");
     }
 
     #[tokio::test]
@@ -456,7 +455,7 @@ mod tests {
             assert_eq!(stream.read_u8().await.ok(), (byte != b'!').then_some(byte));
         }
         assert_eq!(panics.load(Ordering::Relaxed), 1);
-        assert_eq!(admission.ungranted(), 0);
+        assert_eq!(admission.pending(), 0);
     }
 
     #[tokio::test]

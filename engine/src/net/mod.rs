@@ -14,7 +14,7 @@ pub(crate) mod uring;
 mod write_queue;
 
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
-pub(crate) use listen::{Accepted, Admission, Listener, Ungranted};
+pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace};
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify};
 pub(crate) use write_queue::WriteQueue;

@@ -15,9 +15,9 @@ pub const CHUNK_SIZE_OUT: usize = 65_536;
 /// Chunk size of a peer that has not announced one (5.4.1).
 const CHUNK_SIZE_START: usize = 128;
 /// Chunk streams before a grant: an encoder uses two of them for its commands.
-const MAX_STREAMS_UNGRANTED: usize = 16;
+const MAX_STREAMS_PENDING: usize = 16;
 /// Room besides the longest message before a grant, so that a control message can be cut by a read meanwhile.
-const SPARE_UNGRANTED: usize = 4 * 1024;
+const SPARE_PENDING: usize = 4 * 1024;
 /// Value of a 24-bit timestamp field that says that four more bytes follow the header (5.3.1.3).
 const EXTENDED: u32 = 0xFF_FFFF;
 
@@ -106,12 +106,12 @@ struct OpenChunk {
 struct Fault(ProtocolErrorKind, Cow<'static, str>);
 
 impl ChunkReader {
-    /// A reader for a peer that has not been granted anything yet ([`Limits::max_message_ungranted`]).
+    /// A reader for a peer that has not been granted anything yet ([`Limits::max_message_pending`]).
     pub fn new(limits: &Limits) -> Self {
-        let ungranted = Bounds {
-            message: limits.max_message_ungranted,
-            streams: limits.max_chunk_streams.min(MAX_STREAMS_UNGRANTED),
-            unfinished: limits.max_message_ungranted.saturating_add(SPARE_UNGRANTED),
+        let pending = Bounds {
+            message: limits.max_message_pending,
+            streams: limits.max_chunk_streams.min(MAX_STREAMS_PENDING),
+            unfinished: limits.max_message_pending.saturating_add(SPARE_PENDING),
             ahead: (256, 1024),
         };
         let granted = Bounds {
@@ -121,7 +121,7 @@ impl ChunkReader {
             ahead: (8 * 1024, 32 * 1024),
         };
         Self {
-            bounds: ungranted,
+            bounds: pending,
             granted,
             min_chunk_size: limits.min_chunk_size,
             chunk_size: CHUNK_SIZE_START,

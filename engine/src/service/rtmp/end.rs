@@ -134,7 +134,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             self.rtmp.end_play(player.stream_id, &reason.to_string());
             self.emit_stop(&player, &reason.to_string());
         }
-        if self.pending.take().is_some() {
+        if self.waiting.take().is_some() {
             self.rtmp.reject(&rejection(reason));
         }
     }
@@ -160,7 +160,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         for player in self.take_deliveries() {
             self.emit_stop(&player, &end.reason);
         }
-        self.pending = None;
+        self.waiting = None;
     }
 
     /// Sends what waits, closes our side and gives the peer a moment to close its own.
@@ -206,9 +206,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     pub(super) fn report(self, end: &End) {
         let (session, peer, reason) = (self.entry.id(), self.peer.addr, &end.reason);
         drop(self.entry);
-        match &self.ungranted {
-            Some(stranger) => {
-                if let Some(more) = stranger.may_log() {
+        match &self.pending {
+            Some(place) => {
+                if let Some(more) = place.may_log() {
                     tracing::warn!(%session, %peer, more, "connection closed: {reason}");
                 }
             }

@@ -23,11 +23,11 @@ use crate::events::Event;
 use crate::hub::{EndReason, Publisher};
 use crate::id::Id;
 use crate::limits::ms;
-use crate::net::{Accepted, Conn, DeadlineTimer, Halves, ServerTls, Sink, Ungranted, WakeFlag, read};
+use crate::net::{Accepted, Conn, DeadlineTimer, Halves, PendingPlace, ServerTls, Sink, WakeFlag, read};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::Session;
 use end::End;
-use requests::{Hello, Pending};
+use requests::{Hello, WaitingRequest};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -53,7 +53,7 @@ pub(crate) struct PeerInfo {
 
 /// Serves one accepted socket until it ends; with `tls` as RTMPS.
 pub(crate) async fn accept(core: Arc<Core>, accepted: Accepted, tls: Option<Arc<ServerTls>>) {
-    let Accepted { stream, peer, since, ungranted, permit } = accepted;
+    let Accepted { stream, peer, since, pending, permit } = accepted;
     let _permit = permit;
     let conn = match tls {
         None => Conn::plain(stream, peer),
@@ -62,25 +62,25 @@ pub(crate) async fn accept(core: Arc<Core>, accepted: Accepted, tls: Option<Arc<
             // Boxed: the handshake would otherwise enlarge the task for all its life.
             match tokio::time::timeout_at(deadline, Box::pin(tls.accept(stream, peer))).await {
                 Ok(Ok(conn)) => conn,
-                Ok(Err(error)) => return log_tls_failure(&ungranted, peer, &error.to_string()),
-                Err(_) => return log_tls_failure(&ungranted, peer, "TLS handshake took too long"),
+                Ok(Err(error)) => return log_tls_failure(&pending, peer, &error.to_string()),
+                Err(_) => return log_tls_failure(&pending, peer, "TLS handshake took too long"),
             }
         }
     };
     let info = PeerInfo { addr: peer, tls: conn.is_tls() };
     match conn.into_halves() {
         Halves::Plain(reader, writer) => {
-            Connection::new(core, reader, writer, info, since, Some(ungranted)).run().await;
+            Connection::new(core, reader, writer, info, since, Some(pending)).run().await;
         }
         // Boxed: few connections are of this kind, and the task is as large as the larger kind.
         Halves::Tls(reader, writer) => {
-            Box::pin(Connection::new(core, reader, writer, info, since, Some(ungranted)).run()).await;
+            Box::pin(Connection::new(core, reader, writer, info, since, Some(pending)).run()).await;
         }
     }
 }
 
-fn log_tls_failure(ungranted: &Ungranted, peer: SocketAddr, error: &str) {
-    if let Some(more) = ungranted.may_log() {
+fn log_tls_failure(pending: &PendingPlace, peer: SocketAddr, error: &str) {
+    if let Some(more) = pending.may_log() {
         tracing::warn!(%peer, more, "connection closed: {error}");
     }
 }
@@ -117,11 +117,11 @@ struct Connection<R, W> {
     /// What `connect` said, once it is accepted.
     hello: Option<Hello>,
     /// The request that waits for the authoriser.
-    pending: Option<Pending>,
+    waiting: Option<WaitingRequest>,
     publishes: Vec<Published>,
     signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
     timer: DeadlineTimer,
-    /// Raised by `signals`, `timer`, `pending` and the loss of `publishes`.
+    /// Raised by `signals`, `timer`, `waiting` and the loss of `publishes`.
     wake_flag: WakeFlag,
     since: Instant,
     /// Since when nothing has been published or played; `None` during the handshake and while there is.
@@ -132,7 +132,7 @@ struct Connection<R, W> {
     /// Whose turn it is when several things have happened.
     reads_first: bool,
     /// The place among the connections that have not been granted anything.
-    ungranted: Option<Ungranted>,
+    pending: Option<PendingPlace>,
 }
 
 /// What ends a connection from outside.
@@ -175,7 +175,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         writer: W,
         peer: PeerInfo,
         since: Instant,
-        ungranted: Option<Ungranted>,
+        pending: Option<PendingPlace>,
     ) -> Self {
         let output = Arc::new(ConnectionOutput::new(writer));
         let entry = core.sessions.open(Id::new(), peer.addr, peer.tls, output.clone());
@@ -191,7 +191,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             peer,
             entry,
             hello: None,
-            pending: None,
+            waiting: None,
             publishes: Vec::new(),
             timer: DeadlineTimer::new(),
             wake_flag: WakeFlag::new(),
@@ -200,7 +200,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             next_ping: since,
             pinged: None,
             reads_first: false,
-            ungranted,
+            pending,
         }
     }
 
@@ -233,12 +233,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             false => [Source::Queue, Source::Hub, Source::Peer],
         };
         let can_read = !self.rtmp.is_waiting() && self.output.lock().queue.output_len() < MAX_WAITING_REPLIES;
-        let Self { reader, output, rtmp, pending, publishes, signals, timer, wake_flag, .. } = self;
+        let Self { reader, output, rtmp, waiting, publishes, signals, timer, wake_flag, .. } = self;
         let read_size = if publishes.is_empty() { SMALL_READ } else { read::LARGE_READ };
         poll_fn(|cx| {
             if let Some(mut raised) = wake_flag.poll(cx)
                 && let Poll::Ready(wake) =
-                    poll_seldom(&mut raised, signals, timer, pending.as_mut(), publishes)
+                    poll_seldom(&mut raised, signals, timer, waiting.as_mut(), publishes)
             {
                 // The others have not been polled.
                 wake_flag.raise();
@@ -362,7 +362,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Nothing is published, played or asked for.
     fn is_idle(&self) -> bool {
-        self.publishes.is_empty() && !self.has_players() && self.pending.is_none()
+        self.publishes.is_empty() && !self.has_players() && self.waiting.is_none()
     }
 
     fn limits(&self) -> &Limits {
@@ -466,7 +466,7 @@ fn poll_seldom(
     cx: &mut Context<'_>,
     signals: &mut Pin<Box<dyn Future<Output = Signal> + Send>>,
     timer: &mut DeadlineTimer,
-    pending: Option<&mut Pending>,
+    waiting: Option<&mut WaitingRequest>,
     publishes: &mut [Published],
 ) -> Poll<Wake> {
     if let Poll::Ready(signal) = signals.as_mut().poll(cx) {
@@ -475,8 +475,8 @@ fn poll_seldom(
     if timer.poll(cx).is_ready() {
         return Poll::Ready(Wake::Deadline);
     }
-    if let Some(pending) = pending
-        && let Poll::Ready(verdict) = pending.verdict.as_mut().poll(cx)
+    if let Some(waiting) = waiting
+        && let Poll::Ready(verdict) = waiting.verdict.as_mut().poll(cx)
     {
         return Poll::Ready(Wake::Verdict(verdict));
     }

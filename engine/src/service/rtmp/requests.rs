@@ -36,7 +36,7 @@ pub(super) struct Hello {
 }
 
 /// A `publish` or `play` that waits for the authoriser.
-pub(super) struct Pending {
+pub(super) struct WaitingRequest {
     action: Action,
     stream_id: u32,
     key: StreamKey,
@@ -119,12 +119,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let core = self.core.clone();
         let verdict = Box::pin(async move { core.auth.decide(request).await });
         self.wake_flag.raise();
-        self.pending = Some(Pending { action, stream_id, key, latency_ms, verdict });
+        self.waiting = Some(WaitingRequest { action, stream_id, key, latency_ms, verdict });
         Ok(())
     }
 
     pub(super) fn on_verdict(&mut self, verdict: Result<Grant, String>) -> Result<(), End> {
-        let Some(Pending { action, stream_id, key, latency_ms, .. }) = self.pending.take() else {
+        let Some(WaitingRequest { action, stream_id, key, latency_ms, .. }) = self.waiting.take() else {
             return Ok(());
         };
         match (action, verdict) {
@@ -193,7 +193,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     fn on_granted(&mut self, role: SessionRole, key: &StreamKey) {
-        self.ungranted = None;
+        self.pending = None;
         self.idle_since = None;
         self.entry.set_role(role, key);
     }

@@ -147,7 +147,7 @@ fn f17_a_flood_of_commands_gets_at_most_one_answer_each_and_leaves_nothing_behin
 }
 
 #[test]
-fn message_beyond_the_ungranted_limit_is_refused_before_a_grant_and_taken_after() {
+fn message_beyond_the_limit_of_pending_ones_is_refused_before_a_grant_and_taken_after() {
     let body = vec![0x27; 100_000];
     let mut server = Server::with_stream();
     let bytes = server.writer.message(6, 9, 1, 0, &body);
