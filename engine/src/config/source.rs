@@ -312,11 +312,17 @@ fn invalid(text: Option<&str>, error: &toml::de::Error) -> Error {
     Error::new(ErrorKind::InvalidArgument, format!("configuration: {place}{}", in_words(error)))
 }
 
-/// The parser's error, with the nearest known key where one is unknown.
+/// The parser's error, with the nearest known key where one is unknown. Names that are only still understood are not
+/// offered.
 fn in_words(error: &toml::de::Error) -> String {
-    let nearest = nearest_key(error.message());
+    let mut message = error.message().trim_end().to_owned();
+    for (old, _) in RENAMED_KEYS {
+        let name = old.rsplit('.').next().unwrap_or(old);
+        message = message.replace(&format!(", `{name}`"), "");
+    }
+    let nearest = nearest_key(&message);
     let nearest = nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-    format!("{}{nearest}", error.message().trim_end())
+    format!("{message}{nearest}")
 }
 
 /// Reads serde's "unknown field `x`, expected one of `a`, `b`" and picks the nearest.
