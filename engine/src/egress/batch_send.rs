@@ -1,7 +1,9 @@
 //! A batch to many sockets in one system call.
 
+use super::form::Form;
 use super::{Shard, ShardWriter, WireBatch};
 use crate::net::uring;
+use bytes::Bytes;
 use parking_lot::MappedMutexGuard;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -11,8 +13,8 @@ use std::sync::Arc;
 pub(super) enum Begun<'a> {
     /// There is nothing to send; the answer of [`ShardWriter::write`].
     Done(bool),
-    /// It is to be sent on the output's socket; nobody else writes there meanwhile.
-    Sending(MappedMutexGuard<'a, dyn Sending>),
+    /// It is to be sent on the output's socket, in this form; nobody else writes there meanwhile.
+    Sending(Form, MappedMutexGuard<'a, dyn Sending>),
     /// The output writes by itself: somebody has it, or there is TLS.
     Alone,
 }
@@ -23,7 +25,7 @@ pub(super) trait Sending {
     fn socket(&self) -> Option<BorrowedFd<'_>>;
 
     /// Notes what the socket has taken; the answer of [`ShardWriter::write`].
-    fn sent(&mut self, shard: &Shard, batch: &WireBatch, taken: io::Result<usize>) -> bool;
+    fn sent(&mut self, shard: &Shard, batch: &Bytes, taken: io::Result<usize>) -> bool;
 }
 
 /// Writes a batch to all outputs; the indices of those that have fallen behind go to `gone`.
@@ -33,17 +35,19 @@ pub(super) fn write(
     batch: &WireBatch,
     gone: &mut Vec<usize>,
 ) {
-    let mut begun = Vec::with_capacity(outputs.len());
+    let mut begun = Form::ALL.map(|_| Vec::with_capacity(outputs.len()));
     let mut alone = Vec::new();
     for (index, output) in outputs.iter().enumerate() {
         match output.begin(shard, batch) {
             Begun::Done(true) => {}
             Begun::Done(false) => gone.push(index),
-            Begun::Sending(output) => begun.push((index, output)),
+            Begun::Sending(form, output) => begun[form as usize].push((index, output)),
             Begun::Alone => alone.push((index, output)),
         }
     }
-    send(begun, shard, batch, gone);
+    for (form, begun) in Form::ALL.into_iter().zip(begun).filter(|(_, begun)| !begun.is_empty()) {
+        send(begun, shard, batch.bytes(form), gone);
+    }
     // Not before the others are let go of: who has such an output may be waiting for one of them.
     gone.extend(alone.into_iter().filter(|(_, output)| !output.write(shard, batch)).map(|(index, _)| index));
     gone.sort_unstable();
@@ -52,12 +56,12 @@ pub(super) fn write(
 fn send(
     mut begun: Vec<(usize, MappedMutexGuard<'_, dyn Sending>)>,
     shard: &Shard,
-    batch: &WireBatch,
+    batch: &Bytes,
     gone: &mut Vec<usize>,
 ) {
     let mut taken = Vec::with_capacity(begun.len());
     let sockets: Vec<_> = begun.iter().filter_map(|(_, output)| output.socket()).collect();
-    uring::send_to_all(&sockets, &batch.bytes, &mut taken);
+    uring::send_to_all(&sockets, batch, &mut taken);
     drop(sockets);
     for ((index, output), taken) in begun.iter_mut().zip(taken) {
         if !output.sent(shard, batch, taken) {

@@ -3,10 +3,12 @@
 #[cfg(all(feature = "io-uring", target_os = "linux"))]
 use super::batch_send::{Begun, Sending};
 use super::delivery::{Delivery, Driver};
+use super::form::{Form, Message};
 use super::{Shard, ShardWriter, WireBatch};
 use crate::hub::{EndReason, Place};
 use crate::net::{Sink, WriteQueue};
 use crate::sessions::{Measured, Queue, Traffic};
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::io;
@@ -37,7 +39,7 @@ pub(crate) struct Times {
 pub(crate) struct OutputState<W> {
     /// `None` once the connection is closed: a shard may still hold the output.
     io: Option<W>,
-    pub(crate) queue: WriteQueue,
+    pub(crate) queue: WriteQueue<Message>,
     /// Bytes read from the peer.
     received: u64,
     /// Inline, as nearly all connections have one: a shard that goes through a thousand outputs waits for memory
@@ -181,14 +183,12 @@ impl<W: Sink> OutputState<W> {
     fn step_over(&mut self, shard: &Shard, batch: &WireBatch) -> Step {
         let Some(index) = self.delivery_of(shard) else { return Step::Leave };
         let is_writable = self.io.is_some() && self.queue.is_empty();
-        let step = match self.deliveries.get_mut(index) {
-            Some(delivery) if is_writable && delivery.driver() == Driver::Shard => {
-                match delivery.step_over(batch) {
-                    Place::At => Step::Write,
-                    Place::After => Step::Stay,
-                    Place::Elsewhere => Step::Leave,
-                }
-            }
+        let step = match self.deliveries.get_mut(index).map(|delivery| (delivery.driver(), delivery)) {
+            Some((Driver::Shard(form), delivery)) if is_writable => match delivery.step_over(batch, form) {
+                Place::At => Step::Write(form),
+                Place::After => Step::Stay,
+                Place::Elsewhere => Step::Leave,
+            },
             _ => Step::Leave,
         };
         if step == Step::Leave {
@@ -198,9 +198,9 @@ impl<W: Sink> OutputState<W> {
     }
 
     /// Notes what the socket has taken of a batch; false where the connection's task has to go on.
-    fn wrote(&mut self, shard: &Shard, batch: &WireBatch, taken: io::Result<usize>) -> bool {
+    fn wrote(&mut self, shard: &Shard, batch: &Bytes, taken: io::Result<usize>) -> bool {
         let Some(io) = &mut self.io else { return false };
-        if let Err(error) = self.queue.wrote(io, &batch.bytes, taken) {
+        if let Err(error) = self.queue.wrote(io, batch, taken) {
             self.failed = Some(error);
         }
         let is_caught_up = self.failed.is_none() && self.queue.is_empty();
@@ -214,8 +214,8 @@ impl<W: Sink> OutputState<W> {
 /// What is to be done about a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// It is to be written.
-    Write,
+    /// It is to be written, in this form.
+    Write(Form),
     /// Nothing: the player has got its frames.
     Stay,
     /// Nothing: the connection's task goes on with the player.
@@ -252,10 +252,11 @@ impl<W: Sink> ShardWriter for ConnectionOutput<W> {
         match output.step_over(shard, batch) {
             Step::Stay => true,
             Step::Leave => false,
-            Step::Write => {
+            Step::Write(form) => {
                 let Some(io) = &mut output.io else { return false };
-                let taken = io.try_write(&batch.bytes);
-                output.wrote(shard, batch, taken)
+                let bytes = batch.bytes(form);
+                let taken = io.try_write(bytes);
+                output.wrote(shard, bytes, taken)
             }
         }
     }
@@ -270,7 +271,9 @@ impl<W: Sink> ShardWriter for ConnectionOutput<W> {
         match output.step_over(shard, batch) {
             Step::Stay => Begun::Done(true),
             Step::Leave => Begun::Done(false),
-            Step::Write => Begun::Sending(MutexGuard::map(output, |output| output as &mut dyn Sending)),
+            Step::Write(form) => {
+                Begun::Sending(form, MutexGuard::map(output, |output| output as &mut dyn Sending))
+            }
         }
     }
 
@@ -288,7 +291,7 @@ impl<W: Sink> Sending for OutputState<W> {
         self.io.as_ref()?.plain_socket()
     }
 
-    fn sent(&mut self, shard: &Shard, batch: &WireBatch, taken: io::Result<usize>) -> bool {
+    fn sent(&mut self, shard: &Shard, batch: &Bytes, taken: io::Result<usize>) -> bool {
         self.wrote(shard, batch, taken)
     }
 }

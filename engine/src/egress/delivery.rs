@@ -1,32 +1,18 @@
 //! One stream on its way to one player or target: frames out of the hub, in the wire form, filtered as the player
 //! asked.
 
-use super::{Shard, ShardHandle, ShardWriter, USUAL_STREAM, WireBatch, wire_form};
+use super::form::{Form, Framing, Message};
+use super::{Shard, ShardHandle, ShardWriter, WireBatch};
 use crate::hub::{Backlog, EndReason, Place, Subscriber};
 use crate::key::StreamKey;
 use crate::media::{Frame, FrameKind};
-use crate::net::WriteQueue;
-use bytes::{BufMut, Bytes, BytesMut};
+use crate::net::{Segments, WriteQueue};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// `@setDataFrame` as an AMF0 string: makes servers keep the metadata for later players.
-const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
-/// `onMetaData` as an AMF0 string.
-const ON_META_DATA: &[u8] = b"\x02\x00\x0aonMetaData";
-
-/// Who takes a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Destination {
-    /// A player.
-    Player,
-    /// A server, to which we publish.
-    Server(Clock),
-}
-
-/// The times that a server gets.
+/// The times that a peer gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// The stream's own.
@@ -37,10 +23,10 @@ pub(crate) enum Clock {
 
 /// An accepted `play`, or a granted `publish` of our own.
 pub(crate) struct Delivery {
-    pub(crate) stream_id: u32,
-    destination: Destination,
-    /// Its own chunk size, where it has one.
-    chunk_size: Option<u32>,
+    /// Tells it from others of its connection; with RTMP the message stream.
+    pub(crate) id: u32,
+    framing: Framing,
+    clock: Clock,
     subscriber: Subscriber,
     paused: bool,
     wants_audio: bool,
@@ -66,21 +52,22 @@ pub(crate) struct Delivery {
 pub(crate) enum Driver {
     /// Its connection's task: it is behind, or not like the others.
     Connection,
-    /// The shard.
-    Shard,
+    /// The shard, in this form.
+    Shard(Form),
 }
 
 impl Delivery {
     pub(crate) fn new(
-        stream_id: u32,
-        destination: Destination,
+        id: u32,
+        framing: Framing,
+        clock: Clock,
         subscriber: Subscriber,
         shard: ShardHandle,
     ) -> Self {
         Self {
-            stream_id,
-            destination,
-            chunk_size: None,
+            id,
+            framing,
+            clock,
             frames_sent: 0,
             subscriber,
             paused: false,
@@ -97,11 +84,6 @@ impl Delivery {
         }
     }
 
-    /// Writes in chunks of that many bytes, which have been announced to the peer.
-    pub(crate) fn set_chunk_size(&mut self, size: u32) {
-        self.chunk_size = Some(size);
-    }
-
     pub(super) fn driver(&self) -> Driver {
         self.driver
     }
@@ -113,10 +95,13 @@ impl Delivery {
 
     /// Gives it to the shard where the shard can write to it. `output` is put on the shard's list, once.
     pub(super) fn hand_over(&mut self, output: impl FnOnce() -> Arc<dyn ShardWriter>) {
-        if self.driver == Driver::Connection && self.is_plain() && self.subscriber.is_caught_up() {
+        if self.driver == Driver::Connection
+            && let Some(form) = self.shared_form()
+            && self.subscriber.is_caught_up()
+        {
             self.is_listed = self.is_listed || self.shard.join(output());
             if self.is_listed {
-                self.driver = Driver::Shard;
+                self.driver = Driver::Shard(form);
             }
         }
     }
@@ -127,28 +112,26 @@ impl Delivery {
         self.driver = Driver::Connection;
     }
 
-    /// It gets every frame as it is, on the usual message stream.
-    fn is_plain(&self) -> bool {
+    /// The form in which it gets every frame as it is; `None` where it is not like the others now.
+    fn shared_form(&self) -> Option<Form> {
         let wants_all = self.wants_audio && self.wants_video && !self.paused;
-        let is_usual = self.stream_id == USUAL_STREAM
-            && self.destination != Destination::Server(Clock::FromZero)
-            && self.chunk_size.is_none();
-        wants_all && is_usual && self.sent_before == [None; 3]
+        let is_usual = self.clock == Clock::Stream && self.sent_before == [None; 3];
+        self.framing.form().filter(|_| wants_all && is_usual)
     }
 
     pub(super) fn is_listed_by(&self, shard: &Shard) -> bool {
         self.is_listed && std::ptr::eq(&*self.shard, shard)
     }
 
-    /// Where the player stands to a batch of the shard; where it is [`Place::At`] it has taken it.
-    pub(super) fn step_over(&mut self, batch: &WireBatch) -> Place {
-        if self.destination != Destination::Player && batch.has_data {
+    /// Where the player stands to a batch of the shard; where it is [`Place::At`] it has taken it, in that form.
+    pub(super) fn step_over(&mut self, batch: &WireBatch, form: Form) -> Place {
+        if batch.has_data && !self.framing.shares_data() {
             return Place::Elsewhere;
         }
         let place = self.subscriber.step_over(&batch.batch);
         if place == Place::At {
             self.frames_sent += batch.batch.frames.len() as u64;
-            self.bytes_sent += batch.bytes.len() as u64;
+            self.bytes_sent += batch.bytes(form).len() as u64;
             for (newest, sent) in self.newest.iter_mut().zip(batch.newest) {
                 *newest = sent.or(*newest);
             }
@@ -226,7 +209,11 @@ impl Delivery {
     /// Puts the next frames into `queue`, about `max_bytes` of them. The error is the end of the stream.
     ///
     /// While paused, frames are taken and dropped, so that the end is noticed and nothing piles up.
-    pub(super) fn fill(&mut self, max_bytes: usize, queue: &mut WriteQueue) -> Result<(), EndReason> {
+    pub(super) fn fill(
+        &mut self,
+        max_bytes: usize,
+        queue: &mut WriteQueue<Message>,
+    ) -> Result<(), EndReason> {
         let mut frames = Vec::new();
         self.subscriber.take(max_bytes, &mut frames)?;
         for frame in frames {
@@ -247,47 +234,29 @@ impl Delivery {
         !self.paused && (frame.is_config() || (asked_for && is_new))
     }
 
-    fn send(&mut self, frame: Frame, queue: &mut WriteQueue) {
+    fn send(&mut self, frame: Frame, queue: &mut WriteQueue<Message>) {
         let newest = &mut self.newest[frame.kind as usize];
         // Configuration that is repeated after a jump may be older than what was sent: time does not go back.
         let timestamp = newest.map_or(frame.timestamp, |newest| newest.max(frame.timestamp));
         if !frame.is_config() {
             *newest = Some(timestamp);
         }
-        let payload = match (self.destination, frame.kind) {
-            (Destination::Server(_), FrameKind::Data) => as_published(frame.payload),
-            _ => frame.payload,
-        };
         let timestamp = self.place(timestamp);
-        let mut message = wire_form(&Frame { timestamp, payload, ..frame }, self.stream_id);
-        if let Some(size) = self.chunk_size {
-            message = message.in_chunks_of(size);
-        }
+        let message = self.framing.message(Frame { timestamp, ..frame });
         self.frames_sent += 1;
         self.bytes_sent += message.len() as u64;
         queue.push(message);
     }
 
-    /// A time of the stream as the destination is to get it.
+    /// A time of the stream as the peer is to get it.
     fn place(&mut self, timestamp: i64) -> i64 {
-        match self.destination {
-            Destination::Player | Destination::Server(Clock::Stream) => timestamp,
-            Destination::Server(Clock::FromZero) => {
+        match self.clock {
+            Clock::Stream => timestamp,
+            Clock::FromZero => {
                 let first = *self.first.get_or_insert(timestamp);
                 // The other track's first frame may be a little earlier.
                 timestamp.saturating_sub(first).max(0)
             }
         }
     }
-}
-
-/// Metadata as publishers send it.
-fn as_published(payload: Bytes) -> Bytes {
-    if !payload.starts_with(ON_META_DATA) {
-        return payload;
-    }
-    let mut published = BytesMut::with_capacity(SET_DATA_FRAME.len() + payload.len());
-    published.put_slice(SET_DATA_FRAME);
-    published.put_slice(&payload);
-    published.freeze()
 }

@@ -13,23 +13,25 @@
 mod batch_send;
 mod connection_output;
 mod delivery;
+mod form;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use connection_output::ConnectionOutput;
-pub(crate) use delivery::{Clock, Delivery, Destination};
+pub(crate) use delivery::{Clock, Delivery};
+pub(crate) use form::{Framing, RtmpFraming};
 
 use crate::config::Flush;
 use crate::hub::{Batch, Feed, WakeFor};
 use crate::key::StreamKey;
-use crate::media::{Frame, FrameKind};
-use crate::proto::chunk::{WireMessage, csid};
+use crate::media::FrameKind;
 use bytes::{Bytes, BytesMut};
+use form::Form;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -46,26 +48,13 @@ const OUTPUTS_PER_TURN: usize = 128;
 /// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
-/// The message stream of players and targets: nearly all use the first one that they create.
-pub(crate) const USUAL_STREAM: u32 = 1;
-
-/// The wire form of a frame on message stream `stream_id`.
-fn wire_form(frame: &Frame, stream_id: u32) -> WireMessage {
-    let csid = match frame.kind {
-        FrameKind::Audio => csid::AUDIO,
-        FrameKind::Video => csid::VIDEO,
-        FrameKind::Data => csid::STREAM,
-    };
-    WireMessage::new(csid, frame.kind.type_id(), stream_id, frame.timestamp, frame.payload.clone())
-}
-
-/// Frames in wire form, for all players that have caught up.
+/// Frames for all players that have caught up, with their wire forms: each is made once, when somebody wants it.
 #[derive(Default)]
 struct WireBatch {
     batch: Batch,
-    /// All messages in one piece, chunk headers included, on message stream [`USUAL_STREAM`]: one copy of the frames
-    /// for all players, and one slice per write, which costs the kernel less than several.
-    bytes: Bytes,
+    forms: [OnceLock<Bytes>; Form::ALL.len()],
+    /// Memory for the next form; shards keep it from batch to batch.
+    buffer: Mutex<BytesMut>,
     /// Time of the newest coded frame, by kind.
     newest: [Option<i64>; 3],
     /// Whether there is metadata among them, which servers want in a form of its own.
@@ -73,17 +62,22 @@ struct WireBatch {
 }
 
 impl WireBatch {
-    fn encode(&mut self, buffer: &mut BytesMut) {
+    /// Notes what has to be known of the frames that have been taken into it.
+    fn begin(&mut self) {
+        self.forms.iter_mut().for_each(|form| drop(form.take()));
         self.newest = [None; 3];
         self.has_data = false;
         for frame in &self.batch.frames {
-            wire_form(frame, USUAL_STREAM).encode(buffer);
             self.has_data |= frame.kind == FrameKind::Data;
             if !frame.is_config() {
                 self.newest[frame.kind as usize] = Some(frame.timestamp);
             }
         }
-        self.bytes = buffer.split().freeze();
+    }
+
+    /// All frames in one piece.
+    fn bytes(&self, form: Form) -> &Bytes {
+        self.forms[form as usize].get_or_init(|| form.encode(&self.batch.frames, &mut self.buffer.lock()))
     }
 }
 
@@ -239,7 +233,6 @@ struct ShardTask {
 impl ShardTask {
     async fn run(mut self) {
         let mut outputs = Vec::new();
-        let mut buffer = BytesMut::new();
         let mut batch = WireBatch::default();
         let mut last = Instant::now();
         loop {
@@ -256,7 +249,7 @@ impl ShardTask {
             self.wait(last).await;
             last = Instant::now();
             self.admit(&mut outputs);
-            if !self.write(&mut outputs, &mut batch, &mut buffer).await {
+            if !self.write(&mut outputs, &mut batch).await {
                 break;
             }
         }
@@ -288,12 +281,7 @@ impl ShardTask {
     }
 
     /// Writes all that has come to all outputs; those that have not caught up leave. False = the stream has ended.
-    async fn write(
-        &mut self,
-        outputs: &mut Vec<Arc<dyn ShardWriter>>,
-        batch: &mut WireBatch,
-        buffer: &mut BytesMut,
-    ) -> bool {
+    async fn write(&mut self, outputs: &mut Vec<Arc<dyn ShardWriter>>, batch: &mut WireBatch) -> bool {
         // What comes meanwhile waits for its time: or audio would get writes of its own.
         let until = self.feed.edge();
         loop {
@@ -303,7 +291,7 @@ impl ShardTask {
             if batch.batch.frames.is_empty() {
                 return true;
             }
-            batch.encode(buffer);
+            batch.begin();
             self.write_batch(outputs, batch).await;
         }
     }

@@ -3,6 +3,7 @@
 use super::connection_output::OutputState;
 use super::*;
 use crate::hub::{Hub, PublishRequest, Publisher, SubscribeOptions};
+use crate::media::Frame;
 use crate::net::Sink;
 use tokio::io::{AsyncReadExt, duplex, split};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -33,8 +34,13 @@ impl Stage {
     /// An output with a player that has caught up.
     fn output<W: Sink>(&self, io: W) -> Arc<ConnectionOutput<W>> {
         let subscriber = self.hub.subscribe(&self.key, SubscribeOptions::default());
-        let delivery =
-            Delivery::new(USUAL_STREAM, Destination::Player, subscriber, ShardHandle(self.shard.clone()));
+        let delivery = Delivery::new(
+            1,
+            Framing::Rtmp(RtmpFraming::player(1)),
+            Clock::Stream,
+            subscriber,
+            ShardHandle(self.shard.clone()),
+        );
         let output = Arc::new(ConnectionOutput::new(io));
         output.lock().deliveries.push(delivery);
         output.hand_over();
@@ -59,7 +65,7 @@ impl Stage {
         self.publisher.push(Frame::new(FrameKind::Audio, 0, payload.into())).unwrap();
         let mut batch = WireBatch::default();
         assert!(self.feed.take(self.feed.edge(), usize::MAX, &mut batch.batch));
-        batch.encode(&mut BytesMut::new());
+        batch.begin();
         batch
     }
 }
@@ -72,7 +78,22 @@ fn turn(stage: &Stage, outputs: &[Arc<dyn ShardWriter>], batch: &WireBatch) -> V
 }
 
 #[tokio::test]
-async fn a_turn_serves_lanes_of_all_kinds_and_names_those_that_leave() {
+async fn a_batch_is_put_into_a_form_once_and_only_when_somebody_wants_it() {
+    let mut stage = Stage::new();
+    let (output, _peer) = stage.tcp().await;
+    let outputs: [Arc<dyn ShardWriter>; 1] = [output];
+    let mut batch = stage.batch(100);
+    assert!(turn(&stage, &[], &batch).is_empty());
+    assert!(batch.forms.iter().all(|form| form.get().is_none()), "nobody has asked");
+    assert!(turn(&stage, &outputs, &batch).is_empty());
+    let made = batch.forms[Form::Rtmp as usize].get().expect("somebody has").as_ptr();
+    assert_eq!(batch.bytes(Form::Rtmp).as_ptr(), made, "the same bytes for the next");
+    batch.begin();
+    assert!(batch.forms.iter().all(|form| form.get().is_none()), "another batch");
+}
+
+#[tokio::test]
+async fn a_turn_serves_outputs_of_all_kinds_and_names_those_that_leave() {
     let mut stage = Stage::new();
     let (first, mut first_peer) = stage.tcp().await;
     let (busy, _busy_peer) = stage.tcp().await;
@@ -93,9 +114,9 @@ async fn a_turn_serves_lanes_of_all_kinds_and_names_those_that_leave() {
         "who has left is not the shard's any more; others have it"
     );
     for peer in [&mut first_peer as &mut (dyn tokio::io::AsyncRead + Unpin), &mut pipe_peer, &mut last_peer] {
-        let mut got = vec![0; batch.bytes.len()];
+        let mut got = vec![0; batch.bytes(Form::Rtmp).len()];
         peer.read_exact(&mut got).await.unwrap();
-        assert!(got == batch.bytes);
+        assert!(&got == batch.bytes(Form::Rtmp));
     }
     assert_eq!(busy.lock().queue.written(), 0, "nothing overtakes what waits");
 
@@ -104,10 +125,13 @@ async fn a_turn_serves_lanes_of_all_kinds_and_names_those_that_leave() {
     assert_eq!(turn(&stage, &outputs, &large), [0, 1, 2, 3, 4]);
     for output in [&first, &last] {
         let OutputState { queue, .. } = &*output.lock();
-        assert!(queue.written() > batch.bytes.len() as u64 && queue.unwritten() > 0);
-        assert_eq!(queue.written() + queue.unwritten(), (batch.bytes.len() + large.bytes.len()) as u64);
+        assert!(queue.written() > batch.bytes(Form::Rtmp).len() as u64 && queue.unwritten() > 0);
+        assert_eq!(
+            queue.written() + queue.unwritten(),
+            (batch.bytes(Form::Rtmp).len() + large.bytes(Form::Rtmp).len()) as u64
+        );
     }
-    assert_eq!(pipe.lock().queue.written(), 1000 + batch.bytes.len() as u64);
+    assert_eq!(pipe.lock().queue.written(), 1000 + batch.bytes(Form::Rtmp).len() as u64);
 }
 
 /// Otherwise two shards could wait for each other's outputs.
@@ -126,7 +150,7 @@ async fn a_lane_that_somebody_holds_holds_up_none_of_the_others() {
         peer
     });
     let outputs: [Arc<dyn ShardWriter>; 2] = [held.clone(), other];
-    let mut got = vec![0; batch.bytes.len()];
+    let mut got = vec![0; batch.bytes(Form::Rtmp).len()];
     std::thread::scope(|scope| {
         let hold = held.lock();
         let turn = scope.spawn(|| turn(&stage, &outputs, &batch));
@@ -135,5 +159,5 @@ async fn a_lane_that_somebody_holds_holds_up_none_of_the_others() {
         assert_eq!(turn.join().unwrap(), [0; 0]);
     });
     held_peer.read_exact(&mut got).expect("the batch, when the output is free");
-    assert!(got == batch.bytes);
+    assert!(&got == batch.bytes(Form::Rtmp));
 }

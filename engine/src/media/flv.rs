@@ -17,10 +17,10 @@ use std::fmt;
 pub const METADATA_SLOT: ConfigSlot = ConfigSlot(0);
 
 /// `onMetaData` as the AMF0 string that starts a data payload.
-pub(super) const ON_METADATA: &[u8] = b"\x02\x00\x0aonMetaData";
+pub(crate) const ON_METADATA: &[u8] = b"\x02\x00\x0aonMetaData";
 
 /// `@setDataFrame` as an AMF0 string: what encoders put before the name of a data event.
-const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
+pub(crate) const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 
 /// Reads what a payload is from its first bytes. Never fails: an unknown payload has no flags.
 pub fn classify(kind: FrameKind, payload: &[u8]) -> FrameFlags {

@@ -17,7 +17,7 @@ pub(crate) use dial::{DialOptions, DialStep, Dialer};
 pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace};
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify};
-pub(crate) use write_queue::WriteQueue;
+pub(crate) use write_queue::{Segments, WriteQueue};
 
 use parking_lot::Mutex;
 use socket2::SockRef;

@@ -1,7 +1,6 @@
 //! What waits to be written to one peer: session output and shared frames, in order.
 
 use super::Sink;
-use crate::proto::chunk::WireMessage;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -15,13 +14,21 @@ const SLICES: usize = 64;
 /// Items for which an empty queue keeps its memory.
 const IDLE_CAPACITY: usize = 8;
 
+/// A message whose bytes lie in several places: headers that are its own, a payload that is shared.
+pub(crate) trait Segments {
+    /// Bytes in all.
+    fn len(&self) -> usize;
+
+    /// Appends the slices that remain after the first `skip` bytes, for a vectored write.
+    fn slices<'a>(&'a self, skip: usize, out: &mut Vec<IoSlice<'a>>);
+}
+
 /// A queue of bytes and frames on their way to one peer. Frames are shared, never copied.
 ///
 /// The queue has no bound of its own: callers add frames only while [`Self::is_empty`], and stop reading from
 /// a peer that does not read what they answer ([`Self::output_len`]).
-#[derive(Default)]
-pub(crate) struct WriteQueue {
-    items: VecDeque<Item>,
+pub(crate) struct WriteQueue<M> {
+    items: VecDeque<Item<M>>,
     /// Bytes of the first item that are already written.
     skip: usize,
     /// Bytes of session output in `items`, also those of the first item that are written.
@@ -34,14 +41,14 @@ pub(crate) struct WriteQueue {
     busy: Option<(Instant, Instant)>,
 }
 
-enum Item {
+enum Item<M> {
     Output(Bytes),
-    Message(WireMessage),
+    Message(M),
     /// What the peer has not taken of a batch of messages.
     Rest(Bytes),
 }
 
-impl Item {
+impl<M: Segments> Item<M> {
     fn len(&self) -> usize {
         match self {
             Self::Output(bytes) | Self::Rest(bytes) => bytes.len(),
@@ -57,7 +64,14 @@ impl Item {
     }
 }
 
-impl WriteQueue {
+impl<M> Default for WriteQueue<M> {
+    fn default() -> Self {
+        let items = VecDeque::new();
+        Self { items, skip: 0, output_len: 0, unflushed: false, written: 0, busy: None }
+    }
+}
+
+impl<M: Segments> WriteQueue<M> {
     /// Appends the bytes that a session wants to send.
     pub(crate) fn push_output(&mut self, output: &mut BytesMut) {
         if !output.is_empty() {
@@ -94,11 +108,11 @@ impl WriteQueue {
     }
 
     /// Appends a media message.
-    pub(crate) fn push(&mut self, message: WireMessage) {
+    pub(crate) fn push(&mut self, message: M) {
         self.push_item(Item::Message(message));
     }
 
-    fn push_item(&mut self, item: Item) {
+    fn push_item(&mut self, item: Item<M>) {
         if self.is_empty() {
             let now = Instant::now();
             self.busy = Some((now, now));
@@ -203,10 +217,23 @@ mod tests {
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
 
+    /// A message in one piece.
+    struct Whole(&'static [u8]);
+
+    impl Segments for Whole {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn slices<'a>(&'a self, skip: usize, out: &mut Vec<IoSlice<'a>>) {
+            out.push(IoSlice::new(&self.0[skip..]));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn bytes_leave_in_order_and_stalls_are_timed_from_the_last_byte_taken() {
         let (mut ours, mut theirs) = tokio::io::duplex(10);
-        let mut queue = WriteQueue::default();
+        let mut queue = WriteQueue::<Whole>::default();
         assert_eq!(queue.stalled_since(), None);
         for part in ["hello ", "", "world, ", "this is more than ten bytes"] {
             queue.push_output(&mut BytesMut::from(part));

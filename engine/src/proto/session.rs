@@ -7,6 +7,7 @@ use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
 use crate::amf0::Amf0Value;
 use crate::media::FrameKind;
+use crate::media::flv::strip_set_data_frame;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -34,9 +35,6 @@ pub(super) const CAN_FORWARD: f64 = 4.0;
 
 /// What `connect` or its reply said when it asks the peer to connect again (E-RTMP).
 pub(super) const RECONNECT_REQUEST: &str = "NetConnection.Connect.ReconnectRequest";
-
-/// `@setDataFrame` as an AMF0 string: tells a server to keep what follows for later players.
-const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 
 /// What came in that a session has to look at.
 #[derive(Debug)]
@@ -304,11 +302,8 @@ fn media_part(part: Message) -> Option<MediaMessage> {
 }
 
 /// The data that players get: without `@setDataFrame`, and not when nothing is left.
-fn data_body(mut payload: Bytes) -> Option<Bytes> {
-    if payload.starts_with(SET_DATA_FRAME) {
-        payload = payload.split_off(SET_DATA_FRAME.len());
-    }
-    (!payload.is_empty()).then_some(payload)
+fn data_body(payload: Bytes) -> Option<Bytes> {
+    Some(strip_set_data_frame(payload)).filter(|body| !body.is_empty())
 }
 
 /// The level of a status object.

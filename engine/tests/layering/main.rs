@@ -151,6 +151,19 @@ fn files_import_each_other_in_no_circle() {
 }
 
 #[test]
+fn of_egress_and_net_only_forms_know_a_protocol() {
+    let mut knowing = BTreeSet::new();
+    for (from, targets) in imports(&crate_files("engine")) {
+        if ["egress/", "net/"].iter().any(|module| from.starts_with(module))
+            && targets.iter().any(|to| to.starts_with("proto/"))
+        {
+            knowing.insert(from);
+        }
+    }
+    assert_eq!(knowing, ["egress/form.rs", "egress/form/rtmp.rs"].map(str::to_owned).into());
+}
+
+#[test]
 fn modules_name_nothing_foreign_to_them() {
     let mut broken = Vec::new();
     for (module, words) in FOREIGN {

@@ -5,7 +5,7 @@ use super::moved;
 use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::PushConfig;
-use crate::egress::{Clock, Delivery, Destination};
+use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
 use crate::limits::ms;
 use crate::policy::StartAt;
@@ -82,11 +82,7 @@ async fn push_once(
         subscriber.rejoin();
     }
     // First, so that a relay that publishes also shows what it has yet to send.
-    let mut player = outgoing(relay, stream_id, subscriber)?;
-    if let Some(size) = chunk_size {
-        player.set_chunk_size(size);
-    }
-    connection.send(player);
+    connection.send(outgoing(relay, RtmpFraming::server(stream_id, chunk_size), subscriber)?);
     relay.enter(RelayState::Publishing);
     tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay push publishes");
     let result = feed(relay, url, &mut connection, stop).await;
@@ -98,7 +94,7 @@ async fn push_once(
 }
 
 /// The stream as it goes to the target, in the rhythm of its app.
-fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Delivery, AttemptError> {
+fn outgoing(relay: &Relay, framing: RtmpFraming, subscriber: Subscriber) -> Result<Delivery, AttemptError> {
     let Relay { core, stream, .. } = relay;
     let Some(app) = core.app(stream) else {
         return Err(AttemptError::held_back(
@@ -111,7 +107,8 @@ fn outgoing(relay: &Relay, stream_id: u32, subscriber: Subscriber) -> Result<Del
         true => Clock::FromZero,
         false => Clock::Stream,
     };
-    Ok(Delivery::new(stream_id, Destination::Server(clock), subscriber, shard))
+    // A connection has one.
+    Ok(Delivery::new(0, Framing::Rtmp(framing), clock, subscriber, shard))
 }
 
 /// An attempt in no more than its time, where it has one.

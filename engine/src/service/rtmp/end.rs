@@ -101,9 +101,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             EndReason::NotPublished => {
                 let not_found =
                     Rejection { code: "NetStream.Play.StreamNotFound", description: text.clone() };
-                self.rtmp.fail_play(player.stream_id, &not_found);
+                self.rtmp.fail_play(player.id, &not_found);
             }
-            _ => self.rtmp.end_play(player.stream_id, &text),
+            _ => self.rtmp.end_play(player.id, &text),
         }
         self.emit_stop(&player, &text);
         self.end_if_idle(text)
@@ -131,7 +131,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             self.end_publish(0, reason);
         }
         for player in self.take_deliveries() {
-            self.rtmp.end_play(player.stream_id, &reason.to_string());
+            self.rtmp.end_play(player.id, &reason.to_string());
             self.emit_stop(&player, &reason.to_string());
         }
         if self.waiting.take().is_some() {

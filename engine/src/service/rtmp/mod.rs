@@ -351,7 +351,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     fn with_player(&self, stream_id: u32, act: impl FnOnce(&mut Delivery)) {
         let mut output = self.output.lock();
-        if let Some(player) = output.deliveries.iter_mut().find(|player| player.stream_id == stream_id) {
+        if let Some(player) = output.deliveries.iter_mut().find(|player| player.id == stream_id) {
             act(player);
         }
     }

@@ -3,7 +3,7 @@
 use super::end::End;
 use super::{Connection, Published};
 use crate::auth::{Action, AuthRequest, Grant};
-use crate::egress::{Delivery, Destination};
+use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::events::Event;
 use crate::hub::{EndReason, Interest, PublishRequest, SubscribeOptions};
 use crate::key::{Printable, StreamKey, StreamName};
@@ -183,7 +183,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
         self.rtmp.accept();
         let shard = self.core.egress.shard(&key, app.flush_for(latency_ms), subscriber.feed());
-        self.output.lock().deliveries.push(Delivery::new(stream_id, Destination::Player, subscriber, shard));
+        self.output.lock().deliveries.push(Delivery::new(
+            stream_id,
+            Framing::Rtmp(RtmpFraming::player(stream_id)),
+            Clock::Stream,
+            subscriber,
+            shard,
+        ));
         self.next_ping = Instant::now() + FIRST_PING.min(ms(self.limits().ping_interval_ms));
         self.on_granted(SessionRole::Player, &key);
         let (session, peer) = (self.entry.id(), self.peer.addr);
@@ -258,7 +264,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     pub(super) fn on_stop_play(&mut self, stream_id: u32) {
         let mut output = self.output.lock();
-        if let Some(index) = output.deliveries.iter().position(|p| p.stream_id == stream_id) {
+        if let Some(index) = output.deliveries.iter().position(|p| p.id == stream_id) {
             let player = output.deliveries.swap_remove(index);
             drop(output);
             self.emit_stop(&player, "stopped by the player");
