@@ -41,6 +41,11 @@ pub(crate) fn for_jobs() -> streamengine_core::Result<Config> {
     Ok(config)
 }
 
+/// Whether the configuration names no address to listen on.
+pub(crate) fn listens_by_default(config: &Config) -> bool {
+    config.rtmp.listen.is_empty() && config.rtmps.listen.is_empty()
+}
+
 /// Variables that are not text cannot be ours.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
@@ -88,7 +93,7 @@ fn describe(config: &Config) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{what:<12}{value}");
     };
-    let default = crate::serve::listens_by_default(config);
+    let default = listens_by_default(config);
     line("rtmp", &if default { "0.0.0.0:1935, [::]:1935".to_owned() } else { listed(&config.rtmp.listen) });
     line("rtmps", &listed(&config.rtmps.listen));
     line("publishing", &config.publish_rule().describe().trim_start_matches("publishing: "));

@@ -3,7 +3,7 @@
 use crate::args::DemoArgs;
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
-use crate::{Failure, config, rates, serve};
+use crate::{Failure, config, rates};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn start(asked: Option<SocketAddr>, port: u16) -> Result<Started, Failure> {
             tracing::info!("{usual} is in use, taking a free port instead");
             start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).map_err(Failure::from)
         }
-        started => started.map_err(serve::with_way_out),
+        started => started.map_err(host::with_way_out),
     }
 }
 

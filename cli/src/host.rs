@@ -1,8 +1,9 @@
 //! Runs an engine for a command: signals, the ready line, draining, and an orderly end.
 
+use crate::Failure;
 use crate::output::EventLines;
 use std::future::Future;
-use streamengine_core::{Config, Engine, Error, EventReceiver, ListenerInfo};
+use streamengine_core::{Config, Engine, Error, ErrorKind, EventReceiver, ListenerInfo};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +95,20 @@ impl Started {
         engine.listeners().iter().for_each(tell);
         Ok(Self { engine, events, to_print })
     }
+}
+
+/// The error of a start, with what to do about it.
+pub(crate) fn with_way_out(error: Error) -> Failure {
+    let hint = match error.kind() {
+        ErrorKind::AddressInUse => {
+            "; choose another address with --rtmp ADDR:PORT (port 0 takes any free one)"
+        }
+        ErrorKind::Permission => "; ports below 1024 may need more rights",
+        _ => "",
+    };
+    let mut failure = Failure::from(error);
+    failure.text.push_str(hint);
+    failure
 }
 
 /// Logs an open listener.

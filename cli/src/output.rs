@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
-use streamengine_core::{Engine, EventReceiver, Received, RtmpUrl};
+use streamengine_core::{Engine, EventReceiver, Received, RelayDirection, RelayStatus, RtmpUrl};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -102,6 +102,19 @@ impl Drop for LiveLines {
     fn drop(&mut self) {
         self.show(&[]);
     }
+}
+
+/// What a relay is called in messages. URLs print masked.
+pub(crate) fn name(relay: &RelayStatus) -> String {
+    match relay.direction {
+        RelayDirection::Push => format!("push to {}", relay.url),
+        RelayDirection::Pull => format!("pull from {}", relay.url),
+    }
+}
+
+/// Why a relay has been given up.
+pub(crate) fn why(relay: &RelayStatus) -> String {
+    format!("{}: {}", name(relay), relay.last_error.as_deref().unwrap_or("given up"))
 }
 
 /// The first line for scripts.

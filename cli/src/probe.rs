@@ -118,7 +118,7 @@ async fn broken(events: &mut EventReceiver) -> Failure {
     while let Some(received) = events.next().await {
         let Received::Event(Event::Relay(status)) = received else { continue };
         if matches!(status.state, RelayState::BackingOff | RelayState::Failed) {
-            return Failure::running(relay::why(&status));
+            return Failure::running(output::why(&status));
         }
     }
     Failure::running("the engine has stopped")

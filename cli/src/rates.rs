@@ -1,6 +1,6 @@
 //! Live rates: one line per stream and relay, on the terminal or in the log.
 
-use crate::output::{Console, LiveLines};
+use crate::output::{self, Console, LiveLines};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use streamengine_core::{
@@ -163,7 +163,7 @@ impl Meter {
         let bytes = relay.bytes_sent + relay.bytes_received;
         let moved = self.growth(Counter::Relay(relay.id.to_string()), bytes);
         Row::Relay {
-            name: crate::relay::name(relay),
+            name: output::name(relay),
             state: relay.state.as_str(),
             since: Duration::from_millis(relay.since_ms),
             kbits: self.kbits(moved),

@@ -2,8 +2,8 @@
 
 use crate::args::{LoopArgs, RelayArgs, is_url};
 use crate::host::{self, Started, Stop};
-use crate::output::{self, Console, Origin, Ready};
-use crate::{Failure, config, rates, serve};
+use crate::output::{self, Console, Origin, Ready, name, why};
+use crate::{Failure, config, rates};
 use std::path::PathBuf;
 use std::time::Duration;
 use streamengine_core::{
@@ -39,7 +39,7 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
     let mut config = config::for_jobs()?;
     config.rtmp.listen.clone_from(&args.rtmp);
     let rule = config.publish_rule();
-    let Started { engine, events, to_print } = Started::new(config).map_err(serve::with_way_out)?;
+    let Started { engine, events, to_print } = Started::new(config).map_err(host::with_way_out)?;
     if !args.rtmp.is_empty() {
         tracing::info!("{}", rule.describe());
     }
@@ -151,10 +151,6 @@ fn all_failed(relays: &[RelayStatus], direction: RelayDirection) -> Option<Failu
     failed.then(|| Failure::running(of_it.iter().map(|relay| why(relay)).collect::<Vec<_>>().join("; ")))
 }
 
-pub(crate) fn why(relay: &RelayStatus) -> String {
-    format!("{}: {}", name(relay), relay.last_error.as_deref().unwrap_or("given up"))
-}
-
 /// Waits until the targets have got the rest of a stream that is over; an error where one has not got everything.
 async fn delivered(engine: &Engine) -> Result<(), Failure> {
     let mut events = engine.events();
@@ -188,14 +184,6 @@ fn missed(relay: &RelayStatus) -> Option<String> {
             Some(format!("{}: a part was not delivered: {} attempts", name(relay), relay.attempts))
         }
         _ => None,
-    }
-}
-
-/// What a relay is called in messages. URLs print masked.
-pub(crate) fn name(relay: &RelayStatus) -> String {
-    match relay.direction {
-        RelayDirection::Push => format!("push to {}", relay.url),
-        RelayDirection::Pull => format!("pull from {}", relay.url),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     let stop = Stop::on_signals()?;
     let config = config::for_serve(&args)?;
     let rule = config.publish_rule();
-    let Started { engine, to_print, .. } = start(config).map_err(with_way_out)?;
+    let Started { engine, to_print, .. } = start(config).map_err(host::with_way_out)?;
     tracing::info!("{}", rule.describe());
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let engines = [engine];
@@ -35,13 +35,8 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the configuration names no address to listen on.
-pub(crate) fn listens_by_default(config: &Config) -> bool {
-    config.rtmp.listen.is_empty() && config.rtmps.listen.is_empty()
-}
-
 fn start(mut config: Config) -> Result<Started, Error> {
-    let by_default = listens_by_default(&config);
+    let by_default = config::listens_by_default(&config);
     if by_default {
         config.rtmp.listen = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))];
     }
@@ -61,18 +56,4 @@ fn listen_on_ipv6(engine: &Engine) -> Result<(), Error> {
         }
         listening => listening.map(|listener| host::tell(&listener)),
     }
-}
-
-/// The error of a start, with what to do about it.
-pub(crate) fn with_way_out(error: Error) -> Failure {
-    let hint = match error.kind() {
-        ErrorKind::AddressInUse => {
-            "; choose another address with --rtmp ADDR:PORT (port 0 takes any free one)"
-        }
-        ErrorKind::Permission => "; ports below 1024 may need more rights",
-        _ => "",
-    };
-    let mut failure = Failure::from(error);
-    failure.text.push_str(hint);
-    failure
 }
