@@ -105,7 +105,7 @@ impl Drop for LiveLines {
 }
 
 /// What a relay is called in messages. URLs print masked.
-pub(crate) fn name(relay: &RelayStatus) -> String {
+pub(crate) fn relay_name(relay: &RelayStatus) -> String {
     match relay.direction {
         RelayDirection::Push => format!("push to {}", relay.url),
         RelayDirection::Pull => format!("pull from {}", relay.url),
@@ -114,7 +114,7 @@ pub(crate) fn name(relay: &RelayStatus) -> String {
 
 /// Why a relay has been given up.
 pub(crate) fn why(relay: &RelayStatus) -> String {
-    format!("{}: {}", name(relay), relay.last_error.as_deref().unwrap_or("given up"))
+    format!("{}: {}", relay_name(relay), relay.last_error.as_deref().unwrap_or("given up"))
 }
 
 /// The first line for scripts.

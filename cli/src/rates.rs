@@ -163,7 +163,7 @@ impl Meter {
         let bytes = relay.bytes_sent + relay.bytes_received;
         let moved = self.growth(Counter::Relay(relay.id.to_string()), bytes);
         Row::Relay {
-            name: output::name(relay),
+            name: output::relay_name(relay),
             state: relay.state.as_str(),
             since: Duration::from_millis(relay.since_ms),
             kbits: self.kbits(moved),

@@ -2,7 +2,7 @@
 
 use crate::args::{LoopArgs, RelayArgs, is_url};
 use crate::host::{self, Started, Stop};
-use crate::output::{self, Console, Origin, Ready, name, why};
+use crate::output::{self, Console, Origin, Ready, relay_name, why};
 use crate::{Failure, config, rates};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -167,7 +167,10 @@ fn tell_late_starts(engine: &Engine) {
     let played: u64 = engine.files().iter().map(|file| file.frames).sum();
     for relay in engine.relays().iter().filter(|relay| relay.frames < played) {
         let missed = played - relay.frames;
-        tracing::info!("{}: {missed} of {played} frames were played while it was not connected", name(relay));
+        tracing::info!(
+            "{}: {missed} of {played} frames were played while it was not connected",
+            relay_name(relay)
+        );
     }
 }
 
@@ -178,10 +181,12 @@ fn is_over(relay: &RelayStatus) -> bool {
 /// What a target has not got, in words.
 fn missed(relay: &RelayStatus) -> Option<String> {
     match relay {
-        _ if !is_over(relay) => Some(format!("{}: not delivered in time ({})", name(relay), relay.state)),
+        _ if !is_over(relay) => {
+            Some(format!("{}: not delivered in time ({})", relay_name(relay), relay.state))
+        }
         _ if relay.state == RelayState::Failed => Some(why(relay)),
         _ if relay.retries > 0 => {
-            Some(format!("{}: a part was not delivered: {} attempts", name(relay), relay.attempts))
+            Some(format!("{}: a part was not delivered: {} attempts", relay_name(relay), relay.attempts))
         }
         _ => None,
     }
