@@ -18,21 +18,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// A connection's output. Whoever holds the lock writes whole messages in order.
 pub(crate) struct ConnectionOutput<W> {
     state: Mutex<OutputState<W>>,
-}
-
-/// When an output wants to be looked at.
-pub(crate) struct Times {
-    /// Since when the peer has taken nothing though there was something to take.
-    pub(crate) stalled_since: Option<Instant>,
-    /// Since when there has been something to write.
-    pub(crate) busy_since: Option<Instant>,
-    /// When a player's wait for its publisher is over.
-    pub(crate) deadline: Option<Instant>,
 }
 
 /// What is behind the lock.
@@ -86,22 +75,13 @@ impl<W: Sink> ConnectionOutput<W> {
 
 impl<W: Sink> OutputState<W> {
     /// Writes what waits; ready when all is written.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         self.queue.poll_write(cx, io)
     }
 
-    pub(crate) fn times(&self) -> Times {
-        let own = self.deliveries.iter().filter(|delivery| delivery.driver() == Driver::Connection);
-        Times {
-            stalled_since: self.queue.stalled_since(),
-            busy_since: self.queue.busy_since(),
-            deadline: own.filter_map(Delivery::deadline).min(),
-        }
-    }
-
     /// Tells the peer that nothing more will come.
-    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Some(io) => Pin::new(io).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
@@ -115,7 +95,7 @@ impl<W: Sink> OutputState<W> {
     }
 
     /// The error that a shard met, if any; else remembers the task to wake for one.
-    pub(crate) fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    pub(super) fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(error);
         }
@@ -126,21 +106,13 @@ impl<W: Sink> OutputState<W> {
     }
 
     /// The index of a player that has frames or its end, of those that are the connection's to drive.
-    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         for (index, delivery) in self.deliveries.iter_mut().enumerate() {
             if delivery.driver() == Driver::Connection && delivery.poll_ready(cx).is_ready() {
                 return Poll::Ready(index);
             }
         }
         Poll::Pending
-    }
-
-    /// The index of a player whose wait for its publisher is over.
-    pub(crate) fn overdue(&self, now: Instant) -> Option<usize> {
-        let is_overdue = |delivery: &Delivery| delivery.deadline().is_some_and(|at| at <= now);
-        self.deliveries
-            .iter()
-            .position(|delivery| delivery.driver() == Driver::Connection && is_overdue(delivery))
     }
 
     /// Hands the player at `index` its next frames.

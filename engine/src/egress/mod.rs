@@ -13,12 +13,14 @@
 mod batch_send;
 mod connection_output;
 mod delivery;
+mod driver;
 mod form;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use connection_output::ConnectionOutput;
 pub(crate) use delivery::{Clock, Delivery};
+pub(crate) use driver::{Patience, Stuck};
 pub(crate) use form::{Framing, RtmpFraming};
 
 use crate::config::Flush;

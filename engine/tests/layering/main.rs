@@ -40,7 +40,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("proto", &["tokio", "std::net", "std::fs", "std::time"]),
     ("media", &["tokio", "std::net", "std::time::Instant"]),
     ("hub", &["tokio::net", "tokio::fs", "tokio::io", "tokio::task", "tokio::spawn", "std::net", "std::fs"]),
-    ("egress", &["tokio::net", "tokio::io", "std::net", "std::fs", "socket2", "rustls"]),
+    ("egress", &["tokio::net", "std::net", "std::fs", "socket2", "rustls"]),
     ("service", &["tokio::net", "std::net::Tcp", "socket2", "rustls"]),
 ];
 

@@ -3,7 +3,7 @@
 use super::auth::Authentication;
 use super::task::{AttemptError, Relay, add};
 use crate::amf0::Amf0Value;
-use crate::egress::{ConnectionOutput, Delivery};
+use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Conn, Sink, read};
@@ -206,12 +206,8 @@ impl<'a> Connection<'a> {
         if let Poll::Ready(exchanged) = self.poll_exchange(cx) {
             return Poll::Ready(exchanged.map(Ok));
         }
-        let mut output = self.output.lock();
-        if !output.queue.is_empty() {
-            return Poll::Pending;
-        }
-        let index = ready!(output.poll_ready(cx));
-        Poll::Ready(Ok(output.fill(index, self.relay.core.config.limits.player_batch)))
+        let index = ready!(self.output.poll_ready(cx));
+        Poll::Ready(Ok(self.output.lock().fill(index, self.relay.core.config.limits.player_batch)))
     }
 
     fn prepare(&mut self) {
@@ -225,14 +221,7 @@ impl<'a> Connection<'a> {
         if unsent_answers < MAX_UNSENT_ANSWERS && self.poll_read(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        let mut output = self.output.lock();
-        if let Poll::Ready(error) = output.poll_failed(cx) {
-            return Poll::Ready(Err(error));
-        }
-        match output.queue.is_empty() {
-            true => Poll::Pending,
-            false => output.poll_write(cx),
-        }
+        self.output.poll_write(cx)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -276,14 +265,15 @@ impl<'a> Connection<'a> {
 
     /// For how long the peer has taken nothing, by the socket or by its acknowledgements.
     pub(super) fn stalled_for(&self) -> Duration {
-        let queue = self.output.lock().times().stalled_since;
-        let since = [queue, self.acks.stalled_since()].into_iter().flatten().min();
+        let since = [self.output.stalled_since(), self.acks.stalled_since()].into_iter().flatten().min();
         since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// For how long there has always been something that the peer has not taken yet.
-    pub(super) fn busy_for(&self) -> Duration {
-        self.output.lock().times().busy_since.map_or(Duration::ZERO, |since| since.elapsed())
+    /// Whether the peer cannot catch up any more.
+    pub(super) fn is_too_slow(&self) -> bool {
+        let patience =
+            Patience { write: self.relay.write_timeout(), ..Patience::new(&self.relay.core.config.limits) };
+        self.output.check(Instant::now(), patience) == Err(Stuck::TooSlow)
     }
 
     /// Sends what is left of the stream and takes leave in the protocol's words, as far as the peer lets us in a
@@ -299,19 +289,14 @@ impl<'a> Connection<'a> {
         }
         self.session.close();
         self.output.lock().queue.push_output(self.session.output());
-        if !self.flush(until).await || poll_fn(|cx| self.output.lock().poll_shutdown(cx)).await.is_err() {
-            return;
+        if self.flush(until).await {
+            let _ = timeout_at(until, self.output.linger(&mut self.reader)).await;
         }
-        // Closing a socket with unread input resets it, which may cost the peer our last words.
-        let drain = async {
-            while poll_fn(|cx| read::poll_discard(cx, &mut self.reader)).await.is_ok_and(|bytes| bytes > 0) {}
-        };
-        let _ = timeout_at(until, drain).await;
     }
 
     /// Writes what waits; false where the peer does not take it in time.
     async fn flush(&mut self, until: Instant) -> bool {
-        let written = timeout_at(until, poll_fn(|cx| self.output.lock().poll_write(cx))).await;
+        let written = timeout_at(until, self.output.flush(&mut self.reader)).await;
         written.is_ok_and(|result| result.is_ok())
     }
 }

@@ -177,8 +177,7 @@ fn check_stall(relay: &Relay, connection: &mut Connection<'_>) -> Result<(), Att
         let text = format!("stalled: the target has taken nothing for {} ms", limit.as_millis());
         return Err(AttemptError::lost(ErrorKind::Timeout, text));
     }
-    // What was handed out is older than anything in the ring: such a target cannot catch up.
-    if connection.busy_for() >= ms(relay.core.config.limits.ring_ms) {
+    if connection.is_too_slow() {
         return Err(too_slow());
     }
     relay.enter(if stalled >= limit / 4 { RelayState::Stalled } else { RelayState::Publishing });

@@ -5,13 +5,11 @@ use crate::egress::Delivery;
 use crate::events::Event;
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::net::{Sink, read};
+use crate::net::Sink;
 use crate::proto::server::{Phase, Rejection};
 use crate::proto::{ProtocolError, ProtocolErrorKind};
 use smallvec::SmallVec;
-use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
@@ -173,33 +171,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             true => ms(self.core.config.engine.drain_timeout_ms) * 3 / 4,
             false => ms(limits.write_timeout_ms),
         };
-        let flushed = timeout(time, self.flush()).await;
+        let flushed = timeout(time, self.output.flush(&mut self.reader)).await;
         if let Ok(Ok(())) = flushed {
-            let _ = timeout(LINGER, self.linger()).await;
+            let _ = timeout(LINGER, self.output.linger(&mut self.reader)).await;
         }
-    }
-
-    /// Writes what waits. What the peer still sends is read and thrown away, or it might wait for us for ever.
-    async fn flush(&mut self) -> io::Result<()> {
-        let Self { reader, output, .. } = self;
-        let mut is_open = true;
-        poll_fn(|cx| {
-            if let Poll::Ready(written) = output.lock().poll_write(cx) {
-                return Poll::Ready(written);
-            }
-            while is_open && let Poll::Ready(read) = read::poll_discard(cx, reader) {
-                is_open = read.is_ok_and(|bytes| bytes > 0);
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    async fn linger(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.output.lock().poll_shutdown(cx)).await?;
-        let reader = &mut self.reader;
-        while poll_fn(|cx| read::poll_discard(cx, reader)).await? > 0 {}
-        Ok(())
     }
 
     /// Takes the connection off the list, then tells log and events that it has ended.

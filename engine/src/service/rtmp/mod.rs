@@ -18,7 +18,7 @@ mod tests;
 use super::Core;
 use crate::Limits;
 use crate::auth::Grant;
-use crate::egress::{ConnectionOutput, Delivery};
+use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::events::Event;
 use crate::hub::{EndReason, Publisher};
 use crate::id::Id;
@@ -249,8 +249,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                     Source::Peer if can_read => read::poll_read(cx, reader, rtmp.input(), read_size)
                         .map(|read| read.map_or_else(Wake::ReadFailed, Wake::Read)),
                     Source::Peer => Poll::Pending,
-                    Source::Queue => poll_queue(cx, output),
-                    Source::Hub => poll_hub(cx, output),
+                    Source::Queue => output
+                        .poll_write(cx)
+                        .map(|written| written.map_or_else(Wake::WriteFailed, |()| Wake::Written)),
+                    Source::Hub => output.poll_ready(cx).map(Wake::Ready),
                 };
                 if wake.is_ready() {
                     return wake;
@@ -381,12 +383,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let limits = &self.core.config.limits;
         let silence = ms(limits.publisher_timeout_ms);
         let ping = self.has_players().then_some(self.next_ping);
-        let output = self.output.lock().times();
         let deadlines = [
             self.phase_deadline(),
-            output.stalled_since.map(|since| since + ms(limits.write_timeout_ms)),
-            output.busy_since.map(|since| since + ms(limits.ring_ms)),
-            output.deadline,
+            self.output.next_deadline(Patience::new(limits)),
             self.publishes.iter().map(|published| published.last_media + silence).min(),
             ping,
         ];
@@ -399,30 +398,26 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     fn on_timer(&mut self) -> Result<(), End> {
         let now = Instant::now();
-        let limits = self.core.config.limits.clone();
         if self.phase_deadline().is_some_and(|at| at <= now) {
             return Err(End::cut(match self.rtmp.phase() {
                 Phase::Handshake => "handshake took too long",
                 _ => "nothing published or played in time",
             }));
         }
-        let output = self.output.lock().times();
-        let passed = |since: Option<Instant>, time| since.is_some_and(|since| since + ms(time) <= now);
-        if passed(output.stalled_since, limits.write_timeout_ms) {
-            return Err(End::cut("the peer has stopped reading"));
-        }
-        // What was handed out is older than anything in the ring: such a peer cannot catch up.
-        if passed(output.busy_since, limits.ring_ms) {
-            return Err(End::cut("reading too slowly"));
-        }
+        self.output.check(now, Patience::new(self.limits())).map_err(|stuck| {
+            End::cut(match stuck {
+                Stuck::NotReading => "the peer has stopped reading",
+                Stuck::TooSlow => "reading too slowly",
+            })
+        })?;
         if self.has_players() && self.next_ping <= now {
             self.ping(now);
         }
-        let overdue = self.output.lock().overdue(now);
-        if let Some(index) = overdue {
+        if let Some(index) = self.output.overdue(now) {
             return self.fill(index);
         }
-        let silent = |published: &Published| passed(Some(published.last_media), limits.publisher_timeout_ms);
+        let silence = ms(self.limits().publisher_timeout_ms);
+        let silent = |published: &Published| published.last_media + silence <= now;
         match self.publishes.iter().position(silent) {
             Some(index) => self.on_silence(index),
             None => Ok(()),
@@ -486,28 +481,6 @@ fn poll_seldom(
         }
     }
     Poll::Pending
-}
-
-/// Writes what waits, and notices what a shard met when it wrote.
-fn poll_queue<W: Sink>(cx: &mut Context<'_>, output: &ConnectionOutput<W>) -> Poll<Wake> {
-    let mut output = output.lock();
-    if let Poll::Ready(error) = output.poll_failed(cx) {
-        return Poll::Ready(Wake::WriteFailed(error));
-    }
-    match output.queue.is_empty() {
-        true => Poll::Pending,
-        false => {
-            output.poll_write(cx).map(|written| written.map_or_else(Wake::WriteFailed, |()| Wake::Written))
-        }
-    }
-}
-
-fn poll_hub<W: Sink>(cx: &mut Context<'_>, output: &ConnectionOutput<W>) -> Poll<Wake> {
-    let mut output = output.lock();
-    match output.queue.is_empty() {
-        true => output.poll_ready(cx).map(Wake::Ready),
-        false => Poll::Pending,
-    }
 }
 
 /// Waits until somebody wants the connection to end.

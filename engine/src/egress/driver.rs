@@ -1,0 +1,123 @@
+//! What the task of every connection does alike with its output, whatever the protocol: writing, deadlines, the farewell.
+
+use super::delivery::Driver;
+use super::{ConnectionOutput, Delivery};
+use crate::Limits;
+use crate::limits::ms;
+use crate::net::{Sink, read};
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::time::Instant;
+
+/// How long a peer may hold up its output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Without taking a byte though there are some to take.
+    pub(crate) write: Duration,
+    /// Without having taken everything: what was handed out is older than anything in the ring then.
+    pub(crate) ring: Duration,
+}
+
+impl Patience {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { write: ms(limits.write_timeout_ms), ring: ms(limits.ring_ms) }
+    }
+}
+
+/// Why a peer cannot keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stuck {
+    /// It takes nothing.
+    NotReading,
+    /// It takes something, but cannot catch up any more.
+    TooSlow,
+}
+
+impl<W: Sink> ConnectionOutput<W> {
+    /// Writes what waits, and notices what a shard met when it wrote. Pending also while there is nothing to write.
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut output = self.lock();
+        if let Poll::Ready(error) = output.poll_failed(cx) {
+            return Poll::Ready(Err(error));
+        }
+        match output.queue.is_empty() {
+            true => Poll::Pending,
+            false => output.poll_write(cx),
+        }
+    }
+
+    /// The index of a delivery that has frames or its end, once everything before is written.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<usize> {
+        let mut output = self.lock();
+        match output.queue.is_empty() {
+            true => output.poll_ready(cx),
+            false => Poll::Pending,
+        }
+    }
+
+    /// When [`Self::check`] and [`Self::overdue`] have to be asked next.
+    pub(crate) fn next_deadline(&self, patience: Patience) -> Option<Instant> {
+        let output = self.lock();
+        let own = output.deliveries.iter().filter(|delivery| delivery.driver() == Driver::Connection);
+        let deadlines = [
+            output.queue.stalled_since().map(|since| since + patience.write),
+            output.queue.busy_since().map(|since| since + patience.ring),
+            own.filter_map(Delivery::deadline).min(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether the peer keeps up.
+    pub(crate) fn check(&self, now: Instant, patience: Patience) -> Result<(), Stuck> {
+        let output = self.lock();
+        let is_over = |since: Option<Instant>, time| since.is_some_and(|since| since + time <= now);
+        if is_over(output.queue.stalled_since(), patience.write) {
+            return Err(Stuck::NotReading);
+        }
+        if is_over(output.queue.busy_since(), patience.ring) {
+            return Err(Stuck::TooSlow);
+        }
+        Ok(())
+    }
+
+    /// Since when the peer has taken nothing though there was something to take.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.lock().queue.stalled_since()
+    }
+
+    /// The index of a delivery whose wait for its publisher is over.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<usize> {
+        let is_overdue = |delivery: &Delivery| delivery.deadline().is_some_and(|at| at <= now);
+        let output = self.lock();
+        output
+            .deliveries
+            .iter()
+            .position(|delivery| delivery.driver() == Driver::Connection && is_overdue(delivery))
+    }
+
+    /// Writes what waits. What the peer still sends is read and thrown away, or it might wait for us for ever.
+    pub(crate) async fn flush(&self, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+        let mut is_open = true;
+        poll_fn(|cx| {
+            if let Poll::Ready(written) = self.lock().poll_write(cx) {
+                return Poll::Ready(written);
+            }
+            while is_open && let Poll::Ready(read) = read::poll_discard(cx, reader) {
+                is_open = read.is_ok_and(|bytes| bytes > 0);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Closes our side and waits until the peer has closed its own: closing a socket with unread input resets it, which
+    /// may cost the peer our last words.
+    pub(crate) async fn linger(&self, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+        poll_fn(|cx| self.lock().poll_shutdown(cx)).await?;
+        while poll_fn(|cx| read::poll_discard(cx, reader)).await? > 0 {}
+        Ok(())
+    }
+}
