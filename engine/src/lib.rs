@@ -43,6 +43,7 @@ mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hops;
 mod hub;
 mod id;
 mod key;

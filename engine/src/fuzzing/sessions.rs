@@ -423,7 +423,7 @@ impl CheckedClient {
                 assert!(!self.shaken);
                 self.shaken = true;
             }
-            ClientEvent::Connected(_) => {
+            ClientEvent::Connected { .. } => {
                 assert!(!self.connected);
                 self.connected = true;
             }

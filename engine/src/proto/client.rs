@@ -5,7 +5,6 @@
 //! stream that [`ClientEvent::Publishing`] names.
 
 use super::message::{Command, Control};
-pub(crate) use super::session::HOPS_KEY;
 use super::session::{
     self, AUDIO_INFO_KEY, CAN_FORWARD, CAPS_EX, CAPS_EX_KEY, FOUR_CC_LIST_KEY, Incoming, Link, MediaMessage,
     RECONNECT_REQUEST, VIDEO_INFO_KEY, WINDOW, as_stream_id, as_text, command, properties, text,
@@ -13,6 +12,7 @@ use super::session::{
 use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
 use crate::amf0::{self, Amf0Value};
+use crate::hops;
 use crate::media::{FrameKind, TimestampUnwrapper};
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
@@ -47,8 +47,13 @@ pub struct ClientOptions {
 pub enum ClientEvent {
     /// The handshake is complete.
     HandshakeDone,
-    /// `connect` was accepted; the server's properties and information object, merged.
-    Connected(HashMap<String, Amf0Value>),
+    /// `connect` was accepted.
+    Connected {
+        /// The server's properties and information object, merged.
+        properties: HashMap<String, Amf0Value>,
+        /// The engines that the server says the stream has passed, itself included; empty from other software.
+        hops: Vec<String>,
+    },
     /// `publish` was accepted: media may be written on this message stream.
     Publishing {
         /// The message stream.
@@ -328,7 +333,9 @@ impl ClientSession {
         self.link.send_command(&command("createStream", transaction::CREATE_STREAM, Vec::new()));
         self.state = State::Creating;
         let objects = std::iter::once(reply.object).chain(reply.arguments);
-        ClientEvent::Connected(objects.filter_map(Amf0Value::get_object_properties).flatten().collect())
+        let properties = objects.filter_map(Amf0Value::get_object_properties).flatten().collect();
+        let hops = session::hops_in(&properties);
+        ClientEvent::Connected { properties, hops }
     }
 
     /// Sends a command of the connection that names our stream.
@@ -467,7 +474,7 @@ fn connect_object(options: &ClientOptions) -> HashMap<String, Amf0Value> {
         ])),
     }
     if !options.hops.is_empty() {
-        object.insert(HOPS_KEY.to_owned(), text(&options.hops.join(",")));
+        object.insert(hops::KEY.to_owned(), text(&hops::join(&options.hops)));
     }
     object.extend(enhanced_properties());
     object

@@ -9,13 +9,14 @@
 
 use super::message::{Command, Control};
 use super::session::{
-    self, AUDIO_INFO_KEY, CAN_FORWARD, CAP_RECONNECT, CAPS_EX, CAPS_EX_KEY, FOUR_CC_LIST_KEY, HOPS_KEY,
-    Incoming, Level, Link, MediaMessage, RECONNECT_REQUEST, VIDEO_INFO_KEY, WINDOW, as_number, as_stream_id,
-    as_text, command, information, properties, text,
+    self, AUDIO_INFO_KEY, CAN_FORWARD, CAP_RECONNECT, CAPS_EX, CAPS_EX_KEY, FOUR_CC_LIST_KEY, Incoming,
+    Level, Link, MediaMessage, RECONNECT_REQUEST, VIDEO_INFO_KEY, WINDOW, as_number, as_stream_id, as_text,
+    command, information, properties, text,
 };
 use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
 use crate::amf0::Amf0Value;
+use crate::hops;
 use crate::media::{FrameKind, TimestampUnwrapper};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, HashMap};
@@ -435,12 +436,12 @@ impl ServerSession {
             transaction: command.transaction,
             object_encoding: as_number(object.get("objectEncoding")).unwrap_or(0.0),
             enhanced: enhanced.iter().any(|key| object.contains_key(*key)),
-            is_engine: object.contains_key(HOPS_KEY),
+            is_engine: object.contains_key(hops::KEY),
             reconnects: as_stream_id(object.get(CAPS_EX_KEY)).is_some_and(|caps| caps & CAP_RECONNECT != 0),
         }));
         ServerEvent::Connect(Connect {
             app: as_text(object.get("app")).unwrap_or_default().to_owned(),
-            hops: session::parse_hops(object.get(HOPS_KEY)),
+            hops: session::hops_in(&object),
             object,
             arguments: command.arguments,
         })
@@ -455,7 +456,7 @@ impl ServerSession {
         info.insert("objectEncoding".to_owned(), Amf0Value::Number(reply.object_encoding));
         let mut server = server_properties(reply.enhanced);
         if let Some(id) = self.engine_id.as_deref().filter(|_| reply.is_engine) {
-            server.insert(HOPS_KEY.to_owned(), text(id));
+            server.insert(hops::KEY.to_owned(), text(id));
         }
         self.link.send_command(&Command {
             name: "_result".to_owned(),

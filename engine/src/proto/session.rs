@@ -6,6 +6,7 @@ use super::message::{self, Command, Control, Decoded, Message};
 use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
 use crate::amf0::Amf0Value;
+use crate::hops;
 use crate::media::FrameKind;
 use crate::media::flv::strip_set_data_frame;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -19,8 +20,6 @@ const MIN_WINDOW: u32 = 16 * 1024;
 /// Chunk size of everything before our Set Chunk Size.
 const DEFAULT_CHUNK_SIZE: usize = 128;
 
-/// Key of our own `connect` property: the engines that a relayed stream has passed, separated by commas.
-pub(crate) const HOPS_KEY: &str = "streamengineHops";
 /// Keys of Enhanced RTMP in `connect` and its reply.
 pub(super) const CAPS_EX_KEY: &str = "capsEx";
 pub(super) const FOUR_CC_LIST_KEY: &str = "fourCcList";
@@ -378,24 +377,9 @@ pub(super) fn as_stream_id(value: Option<&Amf0Value>) -> Option<u32> {
     (f64::from(id) == number).then_some(id)
 }
 
-/// Most engine ids that are read from `connect`.
-const MAX_HOPS: usize = 16;
-/// Longest engine id.
-const MAX_ENGINE_ID: usize = 36;
-
-/// The engines that the stream has passed; none where the list is malformed.
-pub(super) fn parse_hops(value: Option<&Amf0Value>) -> Vec<String> {
-    let Some(list) = as_text(value) else { return Vec::new() };
-    let hops: Vec<_> = list.split(',').take(MAX_HOPS).collect();
-    if !hops.iter().all(|hop| is_engine_id(hop)) {
-        return Vec::new();
-    }
-    hops.into_iter().map(str::to_owned).collect()
-}
-
-fn is_engine_id(id: &str) -> bool {
-    (1..=MAX_ENGINE_ID).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+/// The engines that the stream has passed, as `connect` or its reply tells them.
+pub(super) fn hops_in(properties: &HashMap<String, Amf0Value>) -> Vec<String> {
+    as_text(properties.get(hops::KEY)).map(hops::parse).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::auth::Gate;
 use crate::config::{AppConfig, Config};
 use crate::egress::Egress;
 use crate::events::Events;
+use crate::hops;
 use crate::hub::Hub;
 use crate::key::StreamKey;
 use crate::sessions::Sessions;
@@ -36,7 +37,7 @@ impl Core {
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let (threads, batch_bytes) = (config.engine.threads(), config.limits.player_batch);
         Self {
-            id: new_engine_id(),
+            id: hops::new_id(),
             hub: Hub::new(&config.limits),
             config,
             auth,
@@ -52,8 +53,4 @@ impl Core {
     pub(crate) fn app(&self, key: &StreamKey) -> Option<&AppConfig> {
         self.config.app(key.app())
     }
-}
-
-fn new_engine_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }

@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["status"],
     &["proto"],
     &["media"],
-    &["policy", "amf0", "url"],
+    &["policy", "hops", "amf0", "url"],
     &["key"],
     &["id", "limits"],
     &["error"],

@@ -50,7 +50,7 @@ fn connect_without_hops_has_no_key_of_ours() {
 fn connected_carries_the_properties_and_the_information_of_the_reply() {
     let mut client = Client::new(ClientRole::Publish);
     let events = client.feed_command(&connect_reply());
-    let [ClientEvent::Connected(reply)] = &events[..] else { panic!("{events:?}") };
+    let [ClientEvent::Connected { properties: reply, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(reply["fmsVer"], text("FMS/3,5,7,7009"));
     assert_eq!(reply["code"], text("NetConnection.Connect.Success"));
 }

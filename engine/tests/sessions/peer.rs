@@ -360,7 +360,7 @@ impl Client {
         let mut client = Self::new(role);
         client.sent();
         let events = client.feed_command(&connect_reply());
-        assert!(matches!(&events[..], [ClientEvent::Connected(_)]));
+        assert!(matches!(&events[..], [ClientEvent::Connected { .. }]));
         client
     }
 

@@ -2,17 +2,15 @@
 
 use super::auth::Authentication;
 use super::task::{AttemptError, Relay, add};
-use crate::amf0::Amf0Value;
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Conn, Sink, read};
-use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession, HOPS_KEY};
+use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession};
 use crate::sessions::Measured;
 use crate::status::RelayState;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind};
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -28,9 +26,6 @@ const MAX_UNSENT_ANSWERS: usize = 64 * 1024;
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Between the last frames of a stream and its unpublish: nginx-rtmp drops audio that it reads together with it.
 const LAST_FRAMES: Duration = Duration::from_millis(100);
-/// Engines that a stream may pass, this one included.
-pub(super) const MAX_HOPS: usize = 8;
-
 /// A granted stream.
 pub(super) struct Established<'a> {
     pub(super) connection: Connection<'a>,
@@ -138,7 +133,7 @@ impl<'a> Connection<'a> {
         let mut server = None;
         loop {
             match self.event().await? {
-                ClientEvent::Connected(properties) => server = Some(server_hops(&properties)),
+                ClientEvent::Connected { hops, .. } => server = Some(hops),
                 ClientEvent::Publishing { stream_id } => {
                     return Ok(Answer::Granted { stream_id, hops: server.unwrap_or_default() });
                 }
@@ -315,18 +310,6 @@ fn late(what: &str, limit_ms: u64) -> AttemptError {
     AttemptError::lost(ErrorKind::Timeout, format!("{what} took longer than {limit_ms} ms"))
 }
 
-/// The engine ids in the server's answer to `connect`.
-fn server_hops(properties: &HashMap<String, Amf0Value>) -> Vec<String> {
-    match properties.get(HOPS_KEY) {
-        Some(Amf0Value::Utf8String(list)) => {
-            let fits =
-                |id: &&str| (1..=64).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric());
-            list.split(',').filter(fits).take(MAX_HOPS).map(str::to_owned).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
 /// What the peer's acknowledgements say about its reading. Peers that never acknowledge say nothing.
 #[derive(Debug, Default)]
 struct Acks {
@@ -386,16 +369,5 @@ mod tests {
         acks.acknowledge(4 * ACK_WINDOW);
         acks.written(12 * ACK_WINDOW, now);
         assert_eq!(acks.stalled_since(), None, "acknowledges every four windows");
-    }
-
-    #[test]
-    fn engine_ids_of_the_server_are_read_and_nonsense_is_left_out() {
-        let hops = |text: &str| {
-            server_hops(&HashMap::from([(HOPS_KEY.to_owned(), Amf0Value::Utf8String(text.to_owned()))]))
-        };
-        assert_eq!(hops("ab1,cd2"), ["ab1", "cd2"]);
-        assert_eq!(hops("a b,,x\n"), [""; 0]);
-        assert_eq!(hops(&"a,".repeat(1000)).len(), MAX_HOPS);
-        assert!(server_hops(&HashMap::new()).is_empty());
     }
 }

@@ -1,11 +1,12 @@
 //! The task of a relay push: a local stream published on a remote server.
 
-use super::connection::{Connection, Established, MAX_HOPS, establish};
+use super::connection::{Connection, Established, establish};
 use super::moved;
 use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use crate::ErrorKind;
 use crate::config::PushConfig;
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
+use crate::hops;
 use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
 use crate::limits::ms;
 use crate::policy::StartAt;
@@ -125,8 +126,8 @@ async fn within<T>(
 fn onward_hops(relay: &Relay) -> Result<Vec<String>, AttemptError> {
     let mut hops = relay.core.hub.hops(&relay.stream);
     hops.push(relay.core.id.clone());
-    if hops.len() > MAX_HOPS {
-        let text = format!("the stream has passed {MAX_HOPS} engines already: probably a relay loop");
+    if hops.len() > hops::MAX {
+        let text = format!("the stream has passed {} engines already: probably a relay loop", hops::MAX);
         return Err(AttemptError::held_back(ErrorKind::Limit, text));
     }
     Ok(hops)

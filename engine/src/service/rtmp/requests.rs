@@ -5,6 +5,7 @@ use super::{Connection, Published};
 use crate::auth::{Action, AuthRequest, Grant};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::events::Event;
+use crate::hops;
 use crate::hub::{EndReason, Interest, PublishRequest, SubscribeOptions};
 use crate::key::{Printable, StreamKey, StreamName};
 use crate::limits::ms;
@@ -24,9 +25,6 @@ use tokio::time::Instant;
 
 /// When a new player is pinged first, which tells how far away it is: not in the burst of its start.
 const FIRST_PING: Duration = Duration::from_millis(500);
-
-/// Engines that a relayed stream may have passed before it comes to us.
-const MAX_HOPS: usize = 8;
 
 /// What an accepted `connect` said.
 pub(super) struct Hello {
@@ -54,8 +52,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             let text = "relay loop: the stream has already passed this server";
             return self.refuse("connect", None, "NetConnection.Connect.Rejected", text);
         }
-        if connect.hops.len() > MAX_HOPS {
-            let text = format!("relay loop: the stream has passed more than {MAX_HOPS} servers");
+        if connect.hops.len() > hops::MAX {
+            let text = format!("relay loop: the stream has passed more than {} servers", hops::MAX);
             return self.refuse("connect", None, "NetConnection.Connect.Rejected", text);
         }
         if !self.may_lead_to_app(&connect.app) {

@@ -81,7 +81,7 @@ fn connect_nested_too_deep_closes_with_a_command_error() {
 }
 
 #[test]
-fn hops_are_read_up_to_sixteen_and_a_malformed_list_counts_as_none() {
+fn hops_are_read_and_nonsense_among_them_is_left_out() {
     let hops = |value| {
         let mut server = Server::new();
         match &server.feed_command(&connect([("streamengineHops", value)]))[..] {
@@ -90,11 +90,8 @@ fn hops_are_read_up_to_sixteen_and_a_malformed_list_counts_as_none() {
         }
     };
     assert_eq!(hops(text("a-1,B2")), ["a-1", "B2"]);
-    assert_eq!(hops(text(&["x"; 40].join(","))).len(), 16);
-    assert_eq!(hops(text(&"y".repeat(36))).len(), 1);
-    for bad in ["", "a,", "a b", "a,,b", "ä", &"y".repeat(37)] {
-        assert!(hops(text(bad)).is_empty(), "{bad:?}");
-    }
+    assert_eq!(hops(text(&["x"; 40].join(","))).len(), 9, "one more than a stream may have passed");
+    assert_eq!(hops(text("a b,,c")), ["c"]);
     assert!(hops(number(1.0)).is_empty());
 }
 

@@ -47,7 +47,7 @@ async fn f12_a_dripped_handshake_is_closed_after_5_seconds_whatever_its_progress
 #[tokio::test(start_paused = true)]
 async fn f13_silence_is_closed_10_seconds_after_handshake_connect_and_publish() {
     let after_handshake = |event: &ClientEvent| *event == ClientEvent::HandshakeDone;
-    let after_connect = |event: &ClientEvent| matches!(event, ClientEvent::Connected(_));
+    let after_connect = |event: &ClientEvent| matches!(event, ClientEvent::Connected { .. });
     let after_publish = |event: &ClientEvent| matches!(event, ClientEvent::Publishing { .. });
     type Reached = fn(&ClientEvent) -> bool;
     let phases: [(Reached, &str); 3] = [

@@ -82,7 +82,7 @@ async fn an_authoriser_that_takes_its_time_is_waited_for_and_pipelined_media_is_
     };
     let core = core_with(Config::default(), slow);
     let mut peer = Peer::new(&core, ClientRole::Publish, "live/a");
-    while !matches!(peer.next().await.unwrap(), ClientEvent::Connected(_)) {}
+    while !matches!(peer.next().await.unwrap(), ClientEvent::Connected { .. }) {}
     // createStream, then publish and its first frame in one go.
     peer.stream_id = 1;
     timeout(Duration::from_secs(1), peer.next()).await.expect_err("no answer yet");
