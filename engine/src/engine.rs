@@ -6,7 +6,7 @@ use crate::config::{
     AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, SubscriberConfig,
 };
 use crate::events::{Event, EventReceiver, Events};
-use crate::hub::{EndReason, Interest, SubscribeOptions};
+use crate::hub::EndReason;
 use crate::id::Id;
 use crate::key::StreamKey;
 use crate::limits::ms;
@@ -17,7 +17,7 @@ use crate::service::Core;
 use crate::service::file_loop::FileJobs;
 use crate::service::relay::Relays;
 use crate::service::rtmp;
-use crate::service::source::LocalPublisher;
+use crate::service::streams::{self, Published};
 use crate::status::{
     EngineStats, FileStatus, ListenerInfo, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
 };
@@ -238,7 +238,7 @@ impl Engine {
     /// As [`Self::publish`].
     pub fn publish_with(&self, key: &StreamKey, config: &PublisherConfig) -> Result<Publisher> {
         self.app(key)?;
-        let inner = LocalPublisher::take_with(&self.inner.core, key, "program", Vec::new(), config)?;
+        let inner = Published::by_engine(&self.inner.core, key, "program", &[], config)?;
         Ok(Publisher::new(inner))
     }
 
@@ -255,10 +255,8 @@ impl Engine {
     /// # Errors
     /// As [`Self::subscribe`].
     pub fn subscribe_with(&self, key: &StreamKey, config: &SubscriberConfig) -> Result<Subscriber> {
-        let start = config.start.unwrap_or(self.app(key)?.start);
-        let wait = config.wait_for_publisher_ms.map(ms);
-        let options = SubscribeOptions { start, wait, interest: Interest::Viewer };
-        let inner = self.inner.core.hub.subscribe(key, options);
+        self.app(key)?;
+        let inner = streams::subscribe_by_program(&self.inner.core, key, config)?;
         Ok(Subscriber::new(inner, self.inner.handle.clone()))
     }
 

@@ -56,6 +56,8 @@ pub mod proto;
 mod service;
 mod sessions;
 mod status;
+#[cfg(test)]
+mod testing;
 mod url;
 
 pub use auth::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};

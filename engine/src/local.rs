@@ -3,7 +3,7 @@
 use crate::hub::{self, EndReason, StreamPolicy};
 use crate::key::StreamKey;
 use crate::media::Frame;
-use crate::service::source::LocalPublisher;
+use crate::service::streams::Published;
 use crate::{Error, ErrorKind, Result};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,11 +18,11 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// A stream that the program publishes. Any thread may push; dropping it is being lost, [`Self::finish`] ends
 /// the stream.
 pub struct Publisher {
-    inner: LocalPublisher,
+    inner: Published,
 }
 
 impl Publisher {
-    pub(crate) fn new(inner: LocalPublisher) -> Self {
+    pub(crate) fn new(inner: Published) -> Self {
         Self { inner }
     }
 
@@ -52,7 +52,7 @@ impl Publisher {
 
     /// Ends the stream: players get their end at once.
     pub fn finish(self) {
-        self.inner.finish();
+        self.inner.finish("unpublished");
     }
 }
 

@@ -40,10 +40,6 @@ use tokio::sync::watch;
 /// Silence after which [`Takeover::ReplaceIfStalled`] lets a publisher be replaced.
 const STALLED_AFTER: Duration = Duration::from_millis(500);
 
-/// A payload at which the hub panics in the middle of its work, to test what a bug would cost.
-#[cfg(test)]
-pub(crate) const PANIC_PAYLOAD: &[u8] = b"panic-for-a-test";
-
 /// What a publisher asks for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PublishRequest {

@@ -102,12 +102,6 @@ impl Admission {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// Connections without a granted `publish` or `play`.
-    #[cfg(test)]
-    pub(crate) fn pending(&self) -> usize {
-        self.pending.lock().total
-    }
-
     fn note_rejected(&self, peer: SocketAddr, why: Rejected) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let Some(more) = self.log.allow() else { return };
@@ -301,6 +295,11 @@ mod tests {
 
     const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
+    /// Connections without a granted `publish` or `play`.
+    fn pending(admission: &Admission) -> usize {
+        admission.pending.lock().total
+    }
+
     fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
         let mut limits = Limits::default();
         change(&mut limits);
@@ -350,7 +349,7 @@ mod tests {
         let (one, two) = (accepted.recv().await.unwrap(), accepted.recv().await.unwrap());
         let closed = tokio::time::timeout(Duration::from_secs(5), own[2].read(&mut [0])).await;
         assert_eq!(closed.expect("the third is closed at once").unwrap(), 0);
-        assert_eq!((admission.pending(), admission.rejected()), (2, 1));
+        assert_eq!((pending(&admission), admission.rejected()), (2, 1));
 
         let other = tokio::net::TcpSocket::new_v4().unwrap();
         other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
@@ -455,7 +454,7 @@ mod tests {
             assert_eq!(stream.read_u8().await.ok(), (byte != b'!').then_some(byte));
         }
         assert_eq!(panics.load(Ordering::Relaxed), 1);
-        assert_eq!(admission.pending(), 0);
+        assert_eq!(pending(&admission), 0);
     }
 
     #[tokio::test]

@@ -1,19 +1,19 @@
 //! FLV files as live streams, paced in real time.
 //!
 //! ```text
-//!   blocking thread: Loop ──batch──> task: sleep until start + due ──> LocalPublisher ──> hub
+//!   blocking thread: Loop ──batch──> task: sleep until start + due ──> Published ──> hub
 //! ```
 //!
 //! Every frame waits for its own instant after one common start, so waits do not add up to drift. While one batch
 //! is played the next one is read; no thread is held between reads.
 
-use crate::config::FileConfig;
+use crate::config::{FileConfig, PublisherConfig};
 use crate::events::Event;
 use crate::id::Id;
 use crate::key::StreamKey;
 use crate::media::looping::{Clip, Loop, Repeat, TimedFrame};
 use crate::service::Core;
-use crate::service::source::LocalPublisher;
+use crate::service::streams::Published;
 use crate::status::{FileState, FileStatus};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -61,7 +61,13 @@ impl FileJobs {
     pub(crate) fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<Id> {
         let clips = Loop::open(clips, repeat)?;
         let file = clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default();
-        let publisher = LocalPublisher::take(&self.core, stream, &format!("file {file}"), Vec::new())?;
+        let publisher = Published::by_engine(
+            &self.core,
+            stream,
+            &format!("file {file}"),
+            &[],
+            &PublisherConfig::default(),
+        )?;
         let status = FileStatus {
             id: Id::new(),
             stream: stream.clone(),
@@ -143,7 +149,7 @@ struct Job {
 
 impl Job {
     /// Runs the job. A panic in it is a bug of ours; it costs the job and its stream.
-    async fn guard(self, clips: Loop, publisher: LocalPublisher) {
+    async fn guard(self, clips: Loop, publisher: Published) {
         let (core, job) = (self.core.clone(), self.clone());
         let run = core.tasks.spawn(async move { job.run(clips, publisher).await });
         if run.await.is_err_and(|error| error.is_panic()) {
@@ -152,13 +158,13 @@ impl Job {
         }
     }
 
-    async fn run(self, clips: Loop, publisher: LocalPublisher) {
+    async fn run(self, clips: Loop, publisher: Published) {
         let (state, error) = match self.stop.run_until_cancelled(self.play(clips, &publisher)).await {
             None => (FileState::Stopped, None),
             Some(Ok(())) => (FileState::Finished, None),
             Some(Err(error)) => (FileState::Failed, Some(error.to_string())),
         };
-        publisher.finish();
+        publisher.finish("unpublished");
         self.end(state, error);
     }
 
@@ -178,7 +184,7 @@ impl Job {
         self.core.events.emit(Event::File(status));
     }
 
-    async fn play(&self, clips: Loop, publisher: &LocalPublisher) -> Result<()> {
+    async fn play(&self, clips: Loop, publisher: &Published) -> Result<()> {
         let mut schedule = None;
         let mut reading = self.start_reading(clips);
         loop {
@@ -212,7 +218,7 @@ impl Job {
     }
 
     /// Sends a frame at its instant.
-    async fn send(&self, timed: TimedFrame, start: &mut Instant, publisher: &LocalPublisher) -> Result<()> {
+    async fn send(&self, timed: TimedFrame, start: &mut Instant, publisher: &Published) -> Result<()> {
         let due = *start + timed.due;
         let late = Instant::now().saturating_duration_since(due);
         if late.is_zero() {

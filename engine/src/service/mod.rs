@@ -3,7 +3,7 @@
 pub(crate) mod file_loop;
 pub(crate) mod relay;
 pub(crate) mod rtmp;
-pub(crate) mod source;
+pub(crate) mod streams;
 
 use crate::auth::Gate;
 use crate::config::{AppConfig, Config};

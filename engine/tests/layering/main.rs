@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["fuzzing"],
     &["engine"],
     &["local", "service/rtmp", "service/relay", "service/file_loop"],
-    &["service/source"],
+    &["service/streams"],
     &["service"],
     &["egress"],
     &["hub", "net"],

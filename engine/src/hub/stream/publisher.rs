@@ -3,7 +3,6 @@
 use super::rights::Ended;
 use super::{Stream, StreamPolicy};
 use crate::hub::{EndReason, Hub};
-use crate::key::StreamKey;
 use crate::media::Frame;
 use std::sync::Arc;
 
@@ -18,11 +17,6 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(in crate::hub) fn new(hub: Hub, stream: Arc<Stream>, id: u64, ended: Ended) -> Self {
         Self { hub, stream, id, ended }
-    }
-
-    /// The stream's name.
-    pub(crate) fn key(&self) -> &StreamKey {
-        self.stream.key()
     }
 
     /// Gives a frame to all subscribers. Never waits. The error says why the right to publish is gone.

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::hub::{EndReason, SubscribeOptions, Subscriber};
 use crate::media::flv::{FileHeader, encode_tag};
 use crate::media::{Frame, FrameKind};
+use crate::testing::panic_at_next_frame;
 use bytes::Bytes;
 use std::path::Path;
 
@@ -165,7 +166,8 @@ async fn a_taken_name_is_refused_and_a_takeover_fails_the_job() {
     let fixture = Fixture::new(|config| config.default_app.takeover = Takeover::Replace);
     let id = fixture.jobs.play_clips(&key(), vec![clip(100)], Repeat::Forever).unwrap();
     let mut events = fixture.core.events.subscribe();
-    let other = LocalPublisher::take(&fixture.core, &key(), "other", Vec::new()).unwrap();
+    let other =
+        Published::by_engine(&fixture.core, &key(), "other", &[], &PublisherConfig::default()).unwrap();
     let failed = loop {
         match events.next().await.unwrap() {
             crate::events::Received::Event(Event::File(status)) if status.id == id => break status,
@@ -176,7 +178,8 @@ async fn a_taken_name_is_refused_and_a_takeover_fails_the_job() {
     assert!(failed.error.unwrap().contains("taken over"));
 
     let fixture = Fixture::new(|config| config.default_app.takeover = Takeover::Reject);
-    let _publisher = LocalPublisher::take(&fixture.core, &key(), "first", Vec::new()).unwrap();
+    let _publisher =
+        Published::by_engine(&fixture.core, &key(), "first", &[], &PublisherConfig::default()).unwrap();
     let error = fixture.jobs.play_clips(&key(), vec![clip(100)], Repeat::Forever).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exists);
     drop(other);
@@ -198,12 +201,8 @@ async fn a_stopped_job_ends_its_stream_and_leaves_the_list() {
 #[tokio::test(start_paused = true)]
 async fn f52_a_panic_costs_one_job_and_is_counted() {
     let fixture = Fixture::new(|_| ());
-    let mut file = flv(3).to_vec();
-    let bad = Frame::new(FrameKind::Audio, 200, Bytes::from_static(crate::hub::PANIC_PAYLOAD));
-    let framing = encode_tag(&bad).unwrap();
-    file.extend([&framing.header[..], &bad.payload, &framing.trailer].concat());
-    let clips = vec![Clip::Memory { name: "bad".to_owned(), bytes: file.into() }];
-    let bad = fixture.jobs.play_clips(&key(), clips, Repeat::Forever).unwrap();
+    let bad = fixture.jobs.play_clips(&key(), vec![clip(10)], Repeat::Forever).unwrap();
+    let _bug = panic_at_next_frame(&fixture.core.hub, &key());
     let other: StreamKey = "live/other".parse().unwrap();
     let good = fixture.jobs.play_clips(&other, vec![clip(10)], Repeat::Times(5)).unwrap();
     let subscriber = fixture.core.hub.subscribe(&other, SubscribeOptions::default());

@@ -4,12 +4,12 @@ use super::connection::{Connection, Established, establish};
 use super::moved;
 use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use crate::ErrorKind;
-use crate::config::{PullConfig, PullWhen};
+use crate::config::{PublisherConfig, PullConfig, PullWhen};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::proto::client::{ClientEvent, ClientRole};
-use crate::service::source::LocalPublisher;
+use crate::service::streams::Published;
 use crate::status::RelayState;
 use crate::url::RtmpUrl;
 use bytes::Bytes;
@@ -131,7 +131,7 @@ struct Local<'a> {
     relay: &'a Relay,
     /// Engines that the stream has passed upstream.
     hops: Vec<String>,
-    publisher: Option<LocalPublisher>,
+    publisher: Option<Published>,
     /// When media first came on this connection, and when it last did.
     first: Option<Instant>,
     newest: Instant,
@@ -153,9 +153,10 @@ impl Local<'_> {
         publisher.push(Frame::new(kind, timestamp, payload)).map_err(|reason| self.taken(&reason))
     }
 
-    fn take_name(&self) -> Result<LocalPublisher, AttemptError> {
+    fn take_name(&self) -> Result<Published, AttemptError> {
         let source = format!("relay {} from {}", self.relay.id, self.relay.url);
-        LocalPublisher::take(&self.relay.core, &self.relay.stream, &source, self.hops.clone())
+        let rules = PublisherConfig::default();
+        Published::by_engine(&self.relay.core, &self.relay.stream, &source, &self.hops, &rules)
             .map_err(|error| AttemptError::held_back(error.kind(), error.to_string()))
     }
 
@@ -172,7 +173,7 @@ impl Local<'_> {
 
     fn finish(&mut self) {
         if let Some(publisher) = self.publisher.take() {
-            publisher.finish();
+            publisher.finish("unpublished");
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Connection;
 use crate::egress::Delivery;
-use crate::events::Event;
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::Sink;
@@ -86,8 +85,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let reason = format!("no media for {} ms", self.limits().publisher_timeout_ms);
         let told = Rejection { code: "NetStream.Publish.Idle", description: reason.clone() };
         self.rtmp.end_publish(published.stream_id, &told);
-        self.emit_unpublish(published.publisher.key().clone(), &reason);
-        drop(published);
+        published.publisher.leave(&reason);
         self.end_if_idle(reason)
     }
 
@@ -103,7 +101,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             }
             _ => self.rtmp.end_play(player.id, &text),
         }
-        self.emit_stop(&player, &text);
+        self.client.tell_stop(&player, &text);
         self.end_if_idle(text)
     }
 
@@ -130,7 +128,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
         for player in self.take_deliveries() {
             self.rtmp.end_play(player.id, &reason.to_string());
-            self.emit_stop(&player, &reason.to_string());
+            self.client.tell_stop(&player, &reason.to_string());
         }
         if self.waiting.take().is_some() {
             self.rtmp.reject(&rejection(reason));
@@ -141,8 +139,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     fn end_publish(&mut self, index: usize, reason: &EndReason) {
         let published = self.publishes.swap_remove(index);
         self.rtmp.end_publish(published.stream_id, &rejection(reason));
-        self.emit_unpublish(published.publisher.key().clone(), &reason.to_string());
-        published.publisher.finish();
+        published.publisher.finish(&reason.to_string());
     }
 
     /// Closes the connection when the last of its streams has ended from our side.
@@ -153,10 +150,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     /// Leaves the streams that are still there when the connection ends; publishers may come back to them.
     pub(super) fn leave_streams(&mut self, end: &End) {
         for published in std::mem::take(&mut self.publishes) {
-            self.emit_unpublish(published.publisher.key().clone(), &end.reason);
+            published.publisher.leave(&end.reason);
         }
         for player in self.take_deliveries() {
-            self.emit_stop(&player, &end.reason);
+            self.client.tell_stop(&player, &end.reason);
         }
         self.waiting = None;
     }
@@ -167,8 +164,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             return;
         }
         let limits = self.limits();
-        let time = match self.core.draining.is_cancelled() {
-            true => ms(self.core.config.engine.drain_timeout_ms) * 3 / 4,
+        let time = match self.client.core().draining.is_cancelled() {
+            true => ms(self.client.core().config.engine.drain_timeout_ms) * 3 / 4,
             false => ms(limits.write_timeout_ms),
         };
         let flushed = timeout(time, self.output.flush(&mut self.reader)).await;
@@ -179,19 +176,16 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Takes the connection off the list, then tells log and events that it has ended.
     pub(super) fn report(self, end: &End) {
-        let (session, peer, reason) = (self.entry.id(), self.peer.addr, &end.reason);
-        drop(self.entry);
-        match &self.pending {
+        let (reason, is_granted) = (&end.reason, self.rtmp.phase() == Phase::Granted);
+        let pending = self.pending;
+        self.client.close(reason, |session, peer| match &pending {
             Some(place) => {
                 if let Some(more) = place.may_log() {
                     tracing::warn!(%session, %peer, more, "connection closed: {reason}");
                 }
             }
-            None if self.rtmp.phase() == Phase::Granted => {
-                tracing::info!(%session, %peer, "connection closed: {reason}");
-            }
+            None if is_granted => tracing::info!(%session, %peer, "connection closed: {reason}"),
             None => tracing::warn!(%session, %peer, "connection closed: {reason}"),
-        }
-        self.core.events.emit(Event::Closed { session, peer, reason: reason.clone() });
+        });
     }
 }

@@ -16,18 +16,16 @@ mod requests;
 mod tests;
 
 use super::Core;
+use super::streams::{Client, ConnectionPublisher, Refusal};
 use crate::Limits;
 use crate::auth::Grant;
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
-use crate::events::Event;
-use crate::hub::{EndReason, Publisher};
-use crate::id::Id;
+use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Accepted, Conn, DeadlineTimer, Halves, PendingPlace, ServerTls, Sink, WakeFlag, read};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
-use crate::sessions::Session;
 use end::End;
-use requests::{Hello, WaitingRequest};
+use requests::WaitingRequest;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -96,29 +94,23 @@ where
 }
 
 /// An accepted `publish`.
-struct Published {
+struct Publish {
     stream_id: u32,
-    publisher: Publisher,
-    /// Waits until the right to publish is taken away.
-    lost: Pin<Box<dyn Future<Output = EndReason> + Send>>,
-    /// When the last audio, video or data message came.
-    last_media: Instant,
+    publisher: ConnectionPublisher,
 }
 
 /// One connection and all that goes on on it.
 struct Connection<R, W> {
-    core: Arc<Core>,
+    client: Client,
     reader: R,
     /// The writing half, with the players.
     output: Arc<ConnectionOutput<W>>,
-    peer: PeerInfo,
-    entry: Session,
     rtmp: ServerSession,
-    /// What `connect` said, once it is accepted.
-    hello: Option<Hello>,
+    /// The app of `connect`, once it is accepted.
+    app: Option<String>,
     /// The request that waits for the authoriser.
     waiting: Option<WaitingRequest>,
-    publishes: Vec<Published>,
+    publishes: Vec<Publish>,
     signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
     timer: DeadlineTimer,
     /// Raised by `signals`, `timer`, `waiting` and the loss of `publishes`.
@@ -160,7 +152,7 @@ enum Wake {
     /// The publisher at this index has lost its right.
     Lost(usize, EndReason),
     /// The authoriser has decided.
-    Verdict(Result<Grant, String>),
+    Verdict(Result<Grant, Refusal>),
     Signal(Signal),
     /// A deadline may have passed.
     Deadline,
@@ -178,19 +170,16 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         pending: Option<PendingPlace>,
     ) -> Self {
         let output = Arc::new(ConnectionOutput::new(writer));
-        let entry = core.sessions.open(Id::new(), peer.addr, peer.tls, output.clone());
-        core.events.emit(Event::Opened { session: entry.id(), peer: peer.addr });
         let mut rtmp = ServerSession::new(&core.config.limits);
         rtmp.set_engine_id(&core.id);
+        let client = Client::open(core, peer.addr, peer.tls, output.clone());
         Self {
-            signals: Box::pin(signals(core.clone(), entry.kicked())),
+            signals: Box::pin(signals(client.core().clone(), client.session().kicked())),
             rtmp,
-            core,
+            client,
             reader,
             output,
-            peer,
-            entry,
-            hello: None,
+            app: None,
             waiting: None,
             publishes: Vec::new(),
             timer: DeadlineTimer::new(),
@@ -368,7 +357,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.core.config.limits
+        &self.client.core().config.limits
     }
 
     /// The phase's deadline: time for the handshake, for a granted request, or none while there is one.
@@ -380,13 +369,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     fn set_timer(&mut self) {
-        let limits = &self.core.config.limits;
+        let limits = &self.client.core().config.limits;
         let silence = ms(limits.publisher_timeout_ms);
         let ping = self.has_players().then_some(self.next_ping);
         let deadlines = [
             self.phase_deadline(),
             self.output.next_deadline(Patience::new(limits)),
-            self.publishes.iter().map(|published| published.last_media + silence).min(),
+            self.publishes.iter().map(|published| published.publisher.silent_at(silence)).min(),
             ping,
         ];
         if let Some(earliest) = deadlines.into_iter().flatten().min()
@@ -417,7 +406,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             return self.fill(index);
         }
         let silence = ms(self.limits().publisher_timeout_ms);
-        let silent = |published: &Published| published.last_media + silence <= now;
+        let silent = |published: &Publish| published.publisher.silent_at(silence) <= now;
         match self.publishes.iter().position(silent) {
             Some(index) => self.on_silence(index),
             None => Ok(()),
@@ -441,18 +430,14 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     fn on_pong(&mut self, clock: u32) {
         if let Some(at) = self.pinged.filter(|&at| self.clock(at) == clock) {
             self.pinged = None;
-            self.entry.set_rtt(at.elapsed());
+            self.client.session().set_rtt(at.elapsed());
         }
     }
 
     /// Hands a player its next frames, or ends it.
     fn fill(&mut self, index: usize) -> Result<(), End> {
-        let filled = self.output.lock().fill(index, self.core.config.limits.player_batch);
+        let filled = self.output.lock().fill(index, self.client.core().config.limits.player_batch);
         filled.or_else(|reason| self.end_player(index, &reason))
-    }
-
-    fn emit(&self, event: Event) {
-        self.core.events.emit(event);
     }
 }
 
@@ -462,7 +447,7 @@ fn poll_seldom(
     signals: &mut Pin<Box<dyn Future<Output = Signal> + Send>>,
     timer: &mut DeadlineTimer,
     waiting: Option<&mut WaitingRequest>,
-    publishes: &mut [Published],
+    publishes: &mut [Publish],
 ) -> Poll<Wake> {
     if let Poll::Ready(signal) = signals.as_mut().poll(cx) {
         return Poll::Ready(Wake::Signal(signal));
@@ -476,7 +461,7 @@ fn poll_seldom(
         return Poll::Ready(Wake::Verdict(verdict));
     }
     for (index, published) in publishes.iter_mut().enumerate() {
-        if let Poll::Ready(reason) = published.lost.as_mut().poll(cx) {
+        if let Poll::Ready(reason) = published.publisher.poll_lost(cx) {
             return Poll::Ready(Wake::Lost(index, reason));
         }
     }

@@ -9,16 +9,17 @@ mod sockets;
 
 use super::*;
 use crate::Takeover;
-use crate::auth::{AuthRequest, Authorize, Gate, PublishRule, Ticket};
+use crate::auth::{AuthRequest, Authorize, Gate, Grant, PublishRule, Ticket};
 use crate::config::{AppConfig, Config};
+use crate::events::Event;
 use crate::events::{EventReceiver, Received};
-use crate::key::StreamKey;
 use crate::media::FrameKind;
 use crate::net::tests::Authority;
 use crate::net::{Admission, DialOptions, Dialer, Listener};
 use crate::proto::chunk::{WireMessage, csid};
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use crate::status::StreamState;
+use crate::testing::{key, panic_at_next_frame};
 use bytes::{Bytes, BytesMut};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,9 +28,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::time::{advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-
-/// A stream name whose publish panics.
-pub(super) const PANIC_STREAM: &str = "panic-for-a-test";
 
 /// Bytes that a pipe holds before the writer has to wait.
 const PIPE: usize = 64 * 1024;
@@ -195,10 +193,6 @@ async fn closed_reason(events: &mut EventReceiver) -> String {
             return reason;
         }
     }
-}
-
-fn key(name: &str) -> StreamKey {
-    name.parse().unwrap()
 }
 
 fn seconds(value: f64) -> Duration {

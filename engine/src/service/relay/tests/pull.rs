@@ -9,7 +9,7 @@ use crate::media::{Frame, FrameKind};
 use crate::proto::server::ServerEvent;
 use crate::status::RelayState;
 use crate::status::StreamState;
-use bytes::Bytes;
+use crate::testing::panic_at_next_frame;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -242,8 +242,11 @@ async fn f52_a_panic_costs_one_attempt_of_one_relay_and_is_counted() {
     let mut viewer = node.core.hub.subscribe(&key("live/other"), SubscribeOptions::default());
     numbers_up_to(&mut viewer, 0).await;
 
-    let bad = Bytes::from_static(crate::hub::PANIC_PAYLOAD);
-    remote.send(Frame::new(FrameKind::Audio, 0, bad)).await;
+    remote.send(frame(0, 100)).await;
+    let mut started = node.core.hub.subscribe(&key("live/s"), SubscribeOptions::default());
+    numbers_up_to(&mut started, 0).await;
+    let _bug = panic_at_next_frame(&node.core.hub, &key("live/s"));
+    remote.send(frame(1, 100)).await;
     let status = node.state(id, RelayState::BackingOff).await;
     assert_eq!(status.last_error_kind, Some(ErrorKind::Internal));
     assert!(status.last_error.unwrap().contains("bug"));

@@ -6,13 +6,13 @@ use crate::config::{Config, PushConfig};
 use crate::events::{Event, EventReceiver, Received};
 use crate::hub::{PublishRequest, Publisher};
 use crate::id::Id;
-use crate::key::StreamKey;
 use crate::limits::Limits;
 use crate::media::{Frame, FrameKind};
 use crate::net::{Accepted, Admission, Listener, ServerTls, TlsIdentity};
 use crate::proto::chunk::WireMessage;
 use crate::proto::server::{Connect, Rejection, ServerEvent, ServerSession};
 use crate::service::{Core, rtmp};
+pub(super) use crate::testing::key;
 use crate::url::RtmpUrl;
 use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
@@ -29,10 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: did not happen"))
-}
-
-pub(super) fn key(name: &str) -> StreamKey {
-    name.parse().unwrap()
 }
 
 /// An engine without public door.

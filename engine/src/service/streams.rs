@@ -1,0 +1,408 @@
+//! The one place where streams are asked for, published and played, whatever the door: authorise, grant, hub, session,
+//! event, log.
+//!
+//! A door (RTMP today) speaks its protocol: it opens a [`Client`], asks for what the peer wants, and tells the peer what
+//! comes of it in the protocol's words. The engine's own streams (files, relay pulls, the embedding program) need nobody's
+//! leave and come in by [`Published::by_engine`].
+
+use crate::auth::{Action, AuthRequest, Grant};
+use crate::config::{AppConfig, PublisherConfig, SubscriberConfig};
+use crate::egress::{Delivery, ShardHandle};
+use crate::events::Event;
+use crate::hub::{
+    EndReason, Interest, PublishRefusal, PublishRequest, Publisher, StreamPolicy, SubscribeOptions,
+    Subscriber,
+};
+use crate::id::Id;
+use crate::key::{KeyError, Printable, StreamKey, StreamName};
+use crate::limits::ms;
+use crate::media::Frame;
+use crate::service::Core;
+use crate::sessions::{Measured, Session};
+use crate::status::SessionRole;
+use crate::{Error, ErrorKind, Result, hops};
+use rml_amf0::Amf0Value;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why somebody does not get a stream. Each door has its own codes for them; the words are the same on all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// What was asked for is no name of a stream.
+    BadName(KeyError),
+    /// The configuration lists apps, and this one is not among them.
+    NoSuchApp,
+    /// The authoriser's words.
+    Denied(String),
+    /// The stream would come back to where it has been.
+    Loop(String),
+    /// Somebody else publishes it.
+    Taken(PublishRefusal),
+    /// Nobody publishes it, and nobody waits for that.
+    NotPublished,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadName(error) => error.fmt(f),
+            Self::NoSuchApp => f.write_str("there is no such app here"),
+            Self::Denied(text) | Self::Loop(text) => f.write_str(text),
+            Self::Taken(refusal) => refusal.fmt(f),
+            Self::NotPublished => EndReason::NotPublished.fmt(f),
+        }
+    }
+}
+
+/// The authoriser's answer, when it comes.
+pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<Grant, Refusal>> + Send>>;
+
+/// What a peer says of itself when it introduces itself.
+#[derive(Default)]
+pub(crate) struct Introduction {
+    /// The object of `connect`.
+    pub(crate) object: Arc<HashMap<String, Amf0Value>>,
+    /// Engines that its stream has passed.
+    pub(crate) hops: Vec<String>,
+}
+
+/// A connection as the engine knows it: its place in the list of sessions, and what its peer says of itself.
+pub(crate) struct Client {
+    core: Arc<Core>,
+    session: Session,
+    peer: SocketAddr,
+    tls: bool,
+    introduction: Introduction,
+}
+
+/// A stream that a client may play.
+pub(crate) struct Admitted {
+    pub(crate) subscriber: Subscriber,
+    /// Who writes to it while it has caught up.
+    pub(crate) shard: ShardHandle,
+}
+
+impl Client {
+    /// Puts a connection on the list and tells that it is there; `output` counts what it carries.
+    pub(crate) fn open(core: Arc<Core>, peer: SocketAddr, tls: bool, output: Arc<dyn Measured>) -> Self {
+        let session = core.sessions.open(Id::new(), peer, tls, output);
+        core.events.emit(Event::Opened { session: session.id(), peer });
+        Self { core, session, peer, tls, introduction: Introduction::default() }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        self.session.id()
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Notes what the peer says of itself; refuses streams that have passed this engine already, or too many.
+    pub(crate) fn introduce(
+        &mut self,
+        agent: Option<&str>,
+        introduction: Introduction,
+    ) -> Result<(), Refusal> {
+        if let Some(agent) = agent {
+            self.session.set_agent(agent);
+        }
+        if introduction.hops.contains(&self.core.id) {
+            return Err(Refusal::Loop("relay loop: the stream has already passed this server".to_owned()));
+        }
+        if introduction.hops.len() > hops::MAX {
+            let text = format!("relay loop: the stream has passed more than {} servers", hops::MAX);
+            return Err(Refusal::Loop(text));
+        }
+        self.introduction = introduction;
+        Ok(())
+    }
+
+    /// Asks the authoriser whether the peer may publish or play a stream.
+    pub(crate) fn ask(&self, action: Action, name: StreamName) -> Result<Verdict, Refusal> {
+        self.app(&name.key)?;
+        let object = self.introduction.object.clone();
+        let mut request = AuthRequest::new(action, name, self.peer, self.tls, object);
+        request.session = Some(self.id());
+        let core = self.core.clone();
+        Ok(Box::pin(async move { core.auth.decide(request).await.map_err(Refusal::Denied) }))
+    }
+
+    /// Takes the right to publish that has been granted.
+    pub(crate) fn publish(&self, key: &StreamKey, grant: Grant) -> Result<ConnectionPublisher, Refusal> {
+        let source = self.peer.to_string();
+        let request = publish_request(
+            self.app(key)?,
+            &grant.publisher,
+            source,
+            grant.principal,
+            &self.introduction.hops,
+        );
+        let published = Published::take(&self.core, key, request, Some(self.id()))?;
+        self.session.set_role(SessionRole::Publisher, key);
+        published.tell_begin();
+        Ok(ConnectionPublisher::new(published))
+    }
+
+    /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for.
+    pub(crate) fn play(&self, key: &StreamKey, latency_ms: Option<u64>) -> Result<Admitted, Refusal> {
+        let (app, hub) = (self.app(key)?, &self.core.hub);
+        if hub.hops(key).iter().any(|passed| self.introduction.hops.contains(passed)) {
+            let text = "relay loop: the stream comes from the server that asks for it";
+            return Err(Refusal::Loop(text.to_owned()));
+        }
+        let wait = ms(app.wait_for_publisher_ms);
+        let start = hub.start(key).unwrap_or(app.start);
+        let options = SubscribeOptions { start, wait: Some(wait), interest: Interest::Viewer };
+        let mut subscriber = hub.subscribe(key, options);
+        if wait.is_zero() && subscriber.take(0, &mut Vec::new()) == Err(EndReason::NotPublished) {
+            return Err(Refusal::NotPublished);
+        }
+        let shard = self.core.egress.shard(key, app.flush_for(latency_ms), subscriber.feed());
+        self.session.set_role(SessionRole::Player, key);
+        let (session, peer) = (self.id(), self.peer);
+        tracing::info!(%session, %peer, stream = %key, "play");
+        self.core.events.emit(Event::Play { stream: key.clone(), session, peer });
+        Ok(Admitted { subscriber, shard })
+    }
+
+    /// Tells that a player has left a stream.
+    pub(crate) fn tell_stop(&self, delivery: &Delivery, reason: &str) {
+        let (session, stream) = (self.id(), delivery.key().clone());
+        tracing::info!(%session, peer = %self.peer, %stream, "stop: {reason}");
+        let (bytes_sent, frames_dropped) = (delivery.bytes_sent(), delivery.skipped());
+        let (reason, played) = (reason.to_owned(), delivery.played());
+        self.core.events.emit(Event::Stop { stream, session, reason, bytes_sent, frames_dropped, played });
+    }
+
+    /// Tells that a request (`connect`, `publish` or `play`) was refused.
+    pub(crate) fn tell_refused(&self, request: &'static str, stream: Option<StreamKey>, refusal: &Refusal) {
+        let (session, peer, reason) = (self.id(), self.peer, refusal.to_string());
+        self.core.events.emit(Event::Refused { session, peer, request, stream, reason });
+    }
+
+    /// Takes the connection off the list, then has `log` written and events told that it has ended.
+    pub(crate) fn close(self, reason: &str, log: impl FnOnce(Id, SocketAddr)) {
+        let Self { core, session, peer, .. } = self;
+        let id = session.id();
+        drop(session);
+        log(id, peer);
+        core.events.emit(Event::Closed { session: id, peer, reason: reason.to_owned() });
+    }
+
+    /// Logs that a peer asks for an app that the configuration does not have.
+    pub(crate) fn log_no_such_app(&self, app: &str) {
+        let app = app.split('?').next().unwrap_or_default();
+        let known: Vec<_> = self.core.config.apps.keys().map(String::as_str).collect();
+        tracing::warn!(
+            session = %self.id(), peer = %self.peer, app = %Printable(app),
+            "unknown app; the configuration has: {}", known.join(", ")
+        );
+    }
+
+    fn app(&self, key: &StreamKey) -> Result<&AppConfig, Refusal> {
+        self.core.app(key).ok_or_else(|| {
+            self.log_no_such_app(key.app());
+            Refusal::NoSuchApp
+        })
+    }
+}
+
+/// A stream that the embedding program reads: nobody has to allow that.
+pub(crate) fn subscribe_by_program(
+    core: &Core,
+    key: &StreamKey,
+    config: &SubscriberConfig,
+) -> Result<Subscriber> {
+    let app = core.app(key).ok_or_else(|| no_such_app(key))?;
+    let (start, wait) = (config.start.unwrap_or(app.start), config.wait_for_publisher_ms.map(ms));
+    Ok(core.hub.subscribe(key, SubscribeOptions { start, wait, interest: Interest::Viewer }))
+}
+
+fn no_such_app(key: &StreamKey) -> Error {
+    Error::new(ErrorKind::NotFound, format!("stream {key}: the configuration has no app {}", key.app()))
+}
+
+fn publish_request(
+    app: &AppConfig,
+    wishes: &PublisherConfig,
+    source: String,
+    principal: Option<String>,
+    hops: &[String],
+) -> PublishRequest {
+    PublishRequest {
+        takeover: wishes.takeover.unwrap_or(app.takeover),
+        resume_window: ms(wishes.resume_window_ms.unwrap_or(app.resume_window_ms)),
+        principal,
+        hops: hops.to_vec(),
+        source,
+    }
+}
+
+/// The right to publish a stream, with the events that belong to it. Dropping it is being lost: players stay for the
+/// resume window.
+pub(crate) struct Published {
+    core: Arc<Core>,
+    key: StreamKey,
+    /// The publisher's connection, where it is one.
+    session: Option<Id>,
+    source: String,
+    /// Taken when it ends.
+    publisher: Option<Publisher>,
+}
+
+impl Published {
+    /// Publishes a stream of the engine's own. `source` names the relay, file or program; it doubles as the principal, so
+    /// that a job that comes back may take its own stalled stream over, and nobody else's.
+    pub(crate) fn by_engine(
+        core: &Arc<Core>,
+        key: &StreamKey,
+        source: &str,
+        hops: &[String],
+        wishes: &PublisherConfig,
+    ) -> Result<Self> {
+        let app = core.app(key).ok_or_else(|| no_such_app(key))?;
+        let request = publish_request(app, wishes, source.to_owned(), Some(source.to_owned()), hops);
+        let published = Self::take(core, key, request, None)
+            .map_err(|refusal| Error::new(ErrorKind::Exists, format!("local stream {key}: {refusal}")))?;
+        published.tell_begin();
+        Ok(published)
+    }
+
+    fn take(
+        core: &Arc<Core>,
+        key: &StreamKey,
+        request: PublishRequest,
+        session: Option<Id>,
+    ) -> Result<Self, Refusal> {
+        let source = request.source.clone();
+        let publisher = core.hub.publish(key, request).map_err(Refusal::Taken)?;
+        Ok(Self { core: core.clone(), key: key.clone(), session, source, publisher: Some(publisher) })
+    }
+
+    /// The stream's name.
+    pub(crate) fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// Gives a frame to all subscribers; the error says why the right to publish is gone.
+    pub(crate) fn push(&self, frame: Frame) -> Result<(), EndReason> {
+        self.publisher.as_ref().map_or(Err(EndReason::Unpublished), |publisher| publisher.push(frame))
+    }
+
+    /// Decides about the stream's readers.
+    pub(crate) fn set_policy(&self, policy: StreamPolicy) {
+        if let Some(publisher) = &self.publisher {
+            publisher.set_policy(policy);
+        }
+    }
+
+    /// Waits until the right to publish is taken away. The future does not borrow.
+    pub(crate) fn ended(&self) -> impl Future<Output = EndReason> + Send + 'static + use<> {
+        let ended = self.publisher.as_ref().map(Publisher::ended);
+        async move {
+            match ended {
+                Some(ended) => ended.await,
+                None => EndReason::Unpublished,
+            }
+        }
+    }
+
+    /// Ends the stream on purpose: players get their end at once.
+    pub(crate) fn finish(mut self, reason: &str) {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.finish();
+            self.tell_end(reason);
+        }
+    }
+
+    /// Leaves the stream without ending it: somebody may come back to it.
+    pub(crate) fn leave(mut self, reason: &str) {
+        self.lose(reason);
+    }
+
+    fn lose(&mut self, reason: &str) {
+        if self.publisher.take().is_some() {
+            self.tell_end(reason);
+        }
+    }
+
+    fn tell_begin(&self) {
+        let Self { key, session, source, .. } = self;
+        if let Some(session) = session {
+            tracing::info!(%session, peer = source, stream = %key, "publish");
+        }
+        self.core.events.emit(Event::Publish {
+            stream: key.clone(),
+            session: *session,
+            source: source.clone(),
+        });
+    }
+
+    fn tell_end(&self, reason: &str) {
+        let Self { key, session, source, .. } = self;
+        if let Some(session) = session {
+            tracing::info!(%session, peer = source, stream = %key, "unpublish: {reason}");
+        }
+        let (stream, session, reason) = (key.clone(), *session, reason.to_owned());
+        self.core.events.emit(Event::Unpublish { stream, session, reason });
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.lose("lost");
+    }
+}
+
+/// A stream that a connection publishes: its task also has to notice when the right is taken away, and silence.
+pub(crate) struct ConnectionPublisher {
+    published: Published,
+    /// Waits until the right to publish is taken away.
+    lost: Pin<Box<dyn Future<Output = EndReason> + Send>>,
+    /// When the last audio, video or data message came.
+    last_media: Instant,
+}
+
+impl ConnectionPublisher {
+    fn new(published: Published) -> Self {
+        Self { lost: Box::pin(published.ended()), published, last_media: Instant::now() }
+    }
+
+    /// As [`Published::push`].
+    pub(crate) fn push(&mut self, frame: Frame) -> Result<(), EndReason> {
+        self.last_media = Instant::now();
+        self.published.push(frame)
+    }
+
+    /// Ready when the right to publish has been taken away.
+    pub(crate) fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
+        self.lost.as_mut().poll(cx)
+    }
+
+    /// When it will have been silent for `patience`.
+    pub(crate) fn silent_at(&self, patience: Duration) -> Instant {
+        self.last_media + patience
+    }
+
+    /// As [`Published::finish`].
+    pub(crate) fn finish(self, reason: &str) {
+        self.published.finish(reason);
+    }
+
+    /// As [`Published::leave`].
+    pub(crate) fn leave(self, reason: &str) {
+        self.published.leave(reason);
+    }
+}
