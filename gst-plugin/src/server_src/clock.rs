@@ -3,7 +3,7 @@
 //! Frames keep the distances that the publisher gave them, whatever the network did to them on their way. The anchor is a
 //! point of the monotonic clock; the streaming threads turn it into running time, which may stand still meanwhile.
 
-use super::settings::TimestampMode;
+use gst::glib;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +19,20 @@ const LATE_WINDOW: Duration = Duration::from_secs(10);
 const LEAST_TOLERANCE_NS: i64 = 100_000_000;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
+
+/// Which clock the time stamps follow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[repr(u32)]
+#[enum_type(name = "GstRtmpServerSrcTimestampMode")]
+pub enum TimestampMode {
+    /// The publisher's, from the arrival of its first frame on.
+    #[default]
+    #[enum_value(name = "The publisher's clock, anchored where its first frame arrives", nick = "publisher")]
+    Publisher,
+    /// The arrival of each frame.
+    #[enum_value(name = "The arrival of each frame", nick = "arrival")]
+    Arrival,
+}
 
 /// A moment of the pipeline, as a streaming thread sees it.
 #[derive(Debug, Clone, Copy)]

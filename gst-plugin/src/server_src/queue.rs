@@ -242,8 +242,7 @@ impl Item {
 
 #[cfg(test)]
 mod tests {
-    use super::super::clock::PublisherClock;
-    use super::super::settings::TimestampMode;
+    use super::super::clock::{PublisherClock, TimestampMode};
     use super::*;
 
     const BOUNDS: Bounds = Bounds { time: Duration::from_secs(3), bytes: 1_000 };

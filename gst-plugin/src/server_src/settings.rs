@@ -1,5 +1,6 @@
 //! What users set: the element's properties and its URI.
 
+use super::clock::TimestampMode;
 use super::queue::Bounds;
 use crate::host::{self, Endpoint, Pattern};
 use gst::glib;
@@ -14,20 +15,6 @@ const DEFAULT_TLS_PORT: u32 = 443;
 
 /// URI schemes of the element: RTMP, and RTMPS only.
 pub(super) const SCHEMES: [&str; 2] = ["rtmpserver", "rtmpsserver"];
-
-/// Which clock the time stamps follow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
-#[repr(u32)]
-#[enum_type(name = "GstRtmpServerSrcTimestampMode")]
-pub enum TimestampMode {
-    /// The publisher's, from the arrival of its first frame on.
-    #[default]
-    #[enum_value(name = "The publisher's clock, anchored where its first frame arrives", nick = "publisher")]
-    Publisher,
-    /// The arrival of each frame.
-    #[enum_value(name = "The arrival of each frame", nick = "arrival")]
-    Arrival,
-}
 
 /// What follows when the publisher has left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
