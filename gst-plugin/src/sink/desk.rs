@@ -1,11 +1,11 @@
 //! What the server asks and tells: who wants to play, who plays, where the targets stand. On the dispatcher.
 
-use super::RtmpRelaySink as Element;
-use super::imp::{CAT, RtmpRelaySink};
+use super::imp::RtmpRelaySink;
 use super::keyframes::{self, Step};
 use super::leaf::Leaf;
 use super::stats;
 use super::targets::{News, Trouble};
+use super::{CAT, RtmpRelaySink as Element};
 use crate::host::{Owner, failure, public_id};
 use gst::glib;
 use gst::prelude::*;

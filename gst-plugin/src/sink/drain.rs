@@ -75,7 +75,7 @@ impl Drain {
         };
         let spawned = thread::Builder::new().name("rtmp-drain".to_owned()).spawn(wait);
         if let Err(error) = spawned {
-            gst::warning!(super::imp::CAT, "EOS is never posted: no thread to wait on: {error}");
+            gst::warning!(super::CAT, "EOS is never posted: no thread to wait on: {error}");
         }
     }
 

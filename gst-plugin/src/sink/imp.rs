@@ -10,7 +10,7 @@ use super::leaf::Leaf;
 use super::settings::{PROPERTIES, Settings};
 use super::signals::signals;
 use super::targets::{Run, Targets};
-use super::{RtmpRelaySink as Element, stats};
+use super::{CAT, RtmpRelaySink as Element, stats};
 use crate::dispatcher::Dispatcher;
 use crate::host::{self, Claim, Pattern, Share, failure};
 use gst::glib;
@@ -23,10 +23,6 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use streamengine_core::{Engine, PublisherConfig, SessionRole, StreamKey, Takeover};
-
-pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new("rtmprelaysink", gst::DebugColorFlags::empty(), Some("RTMP relay sink"))
-});
 
 /// What exists from READY on: the server, and the right to the stream's name.
 struct Service {

@@ -1,8 +1,8 @@
 //! The private sink behind each pad: waits for the clock as every GStreamer sink does, and hands over what comes.
 
+use super::CAT;
 use super::audience::Audience;
 use super::caps::{self, Content, TEMPLATES, TrackCaps};
-use super::imp::CAT;
 use super::intake::{Intake, PadNumber, Unit};
 use crate::host::failure;
 use bytes::Bytes;

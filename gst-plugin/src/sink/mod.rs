@@ -23,7 +23,12 @@ mod targets;
 
 use gst::glib;
 use gst::prelude::*;
+use std::sync::LazyLock;
 use streamengine_core::RelayState;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("rtmprelaysink", gst::DebugColorFlags::empty(), Some("RTMP relay sink"))
+});
 
 glib::wrapper! {
     /// The element `rtmprelaysink`.

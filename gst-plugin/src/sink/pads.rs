@@ -1,7 +1,8 @@
 //! The element's pads: each is a ghost of a private sink, which comes and goes with it.
 
+use super::CAT;
 use super::caps::TEMPLATES;
-use super::imp::{CAT, RtmpRelaySink};
+use super::imp::RtmpRelaySink;
 use super::intake::PadNumber;
 use super::leaf::{Leaf, Link};
 use crate::host::failure;
