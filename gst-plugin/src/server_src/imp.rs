@@ -1,8 +1,8 @@
 //! The element: properties, signals, states and pads.
 
 use super::counters::Totals;
-use super::intake::Intake;
-use super::leaf::{Leaf, Shape, Work};
+use super::demuxing::Intake;
+use super::inner_element::{Leaf, Shape, Work};
 use super::publishers::Publishers;
 use super::queue::{Level, Queue};
 use super::reader::Reader;

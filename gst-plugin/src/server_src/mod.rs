@@ -11,9 +11,9 @@
 mod caps;
 mod clock;
 mod counters;
+mod demuxing;
 mod imp;
-mod intake;
-mod leaf;
+mod inner_element;
 mod publishers;
 mod queue;
 mod reader;

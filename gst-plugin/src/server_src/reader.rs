@@ -1,7 +1,7 @@
 //! The thread that takes publishers' frames out of the engine, one publisher after the other, and notes when they arrived.
 
 use super::counters::Received;
-use super::intake::Intake;
+use super::demuxing::Intake;
 use super::settings::{self, Settings};
 use parking_lot::Mutex;
 use std::collections::VecDeque;

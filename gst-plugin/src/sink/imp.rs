@@ -2,11 +2,11 @@
 
 use super::audience::Audience;
 use super::caps::TEMPLATES;
-use super::desk::Desk;
 use super::drain::Drain;
-use super::intake::Intake;
+use super::inner_element::Leaf;
 use super::keyframes::Requests;
-use super::leaf::Leaf;
+use super::muxing::Intake;
+use super::player_control::Desk;
 use super::settings::{PROPERTIES, Settings};
 use super::signals::signals;
 use super::targets::{Run, Targets};

@@ -8,14 +8,14 @@
 
 mod audience;
 mod caps;
-mod desk;
 mod drain;
 mod imp;
-mod intake;
+mod inner_element;
 mod keyframes;
-mod leaf;
 mod metadata;
+mod muxing;
 mod pads;
+mod player_control;
 mod settings;
 mod signals;
 mod stats;

@@ -3,8 +3,8 @@
 use super::CAT;
 use super::caps::TEMPLATES;
 use super::imp::RtmpRelaySink;
-use super::intake::PadNumber;
-use super::leaf::{Leaf, Link};
+use super::inner_element::{Leaf, Link};
+use super::muxing::PadNumber;
 use crate::host::failure;
 use gst::glib;
 use gst::prelude::*;

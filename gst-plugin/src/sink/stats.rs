@@ -1,7 +1,7 @@
 //! The property `stats`, and what is told of players.
 
 use super::audience::Totals;
-use super::intake::Codecs;
+use super::muxing::Codecs;
 use gst::glib;
 use streamengine_core::{Engine, SessionInfo, SessionRole, StreamKey};
 

@@ -3,7 +3,7 @@
 use super::CAT;
 use super::audience::Audience;
 use super::caps::{self, Content, TEMPLATES, TrackCaps};
-use super::intake::{Intake, PadNumber, Unit};
+use super::muxing::{Intake, PadNumber, Unit};
 use crate::host::failure;
 use bytes::Bytes;
 use gst::glib;

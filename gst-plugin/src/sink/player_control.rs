@@ -1,8 +1,8 @@
 //! What the server asks and tells: who wants to play, who plays, where the targets stand. On the dispatcher.
 
 use super::imp::RtmpRelaySink;
+use super::inner_element::Leaf;
 use super::keyframes::{self, Step};
-use super::leaf::Leaf;
 use super::stats;
 use super::targets::{News, Trouble};
 use super::{CAT, RtmpRelaySink as Element};
