@@ -6,7 +6,6 @@ use super::drain::Drain;
 use super::inner_element::Leaf;
 use super::keyframes::Requests;
 use super::muxing::Intake;
-use super::player_control::Desk;
 use super::settings::{PROPERTIES, Settings};
 use super::signals::signals;
 use super::targets::{Run, Targets};
@@ -195,7 +194,7 @@ impl RtmpRelaySink {
             return Ok(());
         }
         let share = host::open(endpoint)?;
-        let owner = Arc::new(Desk { element: self.obj().downgrade() });
+        let owner = Arc::new(self.obj().downgrade());
         let claim = share.claim(Pattern::Stream(key.clone()), &*self.obj(), owner)?;
         let listeners = share.listeners().to_vec();
         *self.service.lock() = Some(Service { _claim: claim, share, key: key.clone(), is_published: false });

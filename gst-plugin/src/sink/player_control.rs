@@ -13,21 +13,17 @@ use gst::subclass::prelude::*;
 use std::time::Duration;
 use streamengine_core::{Action, AuthRequest, Event, Grant, Id, RelayStatus, Ticket};
 
-/// The element as the server knows it.
-pub(super) struct Desk {
-    pub(super) element: glib::WeakRef<Element>,
-}
-
-impl Owner for Desk {
+/// The element as the server knows it: it may be gone.
+impl Owner for glib::WeakRef<Element> {
     fn authorize(&self, request: AuthRequest, ticket: Ticket) {
-        match self.element.upgrade() {
+        match self.upgrade() {
             Some(element) => element.imp().on_request(&request, ticket),
             None => ticket.reject("the stream is gone"),
         }
     }
 
     fn event(&self, event: &Event) {
-        if let Some(element) = self.element.upgrade() {
+        if let Some(element) = self.upgrade() {
             element.imp().on_event(event);
         }
     }

@@ -1,7 +1,6 @@
 //! Signals, and the actions that applications call by them.
 
-use super::imp::RtmpRelaySink;
-use super::{RtmpRelaySink as Element, TargetState};
+use super::{RtmpRelaySink, TargetState};
 use gst::glib;
 use gst::glib::subclass::Signal;
 use gst::prelude::*;
@@ -56,7 +55,7 @@ fn action<R: StaticType + Into<glib::Value>>(
         .run_last()
         .class_handler(move |arguments| {
             let (element, arguments) = arguments.split_first()?;
-            act(element.get::<Element>().ok()?.imp(), arguments).map(Into::into)
+            act(&element.get().ok()?, arguments).map(Into::into)
         })
         .build()
 }
@@ -69,24 +68,24 @@ fn id(arguments: &[glib::Value]) -> Option<u32> {
 impl RtmpRelaySink {
     /// The id of the new target; 0 where the URL or an option is wrong, which is a warning too.
     fn add_target(&self, url: &str, options: Option<gst::Structure>) -> u32 {
-        let added = self.with_targets(|targets, run| targets.add_target(url, options, run));
+        let added = self.imp().with_targets(|targets, run| targets.add_target(url, options, run));
         added.unwrap_or_else(|error| {
-            gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{error}"));
+            gst::element_warning!(self, gst::ResourceError::Settings, ("{error}"));
             0
         })
     }
 
     fn remove_target(&self, id: u32) -> bool {
-        self.with_targets(|targets, run| targets.remove(id, run.map(|run| run.engine)))
+        self.imp().with_targets(|targets, run| targets.remove(id, run.map(|run| run.engine)))
     }
 
     fn restart_target(&self, id: u32) -> bool {
-        self.with_targets(|targets, run| run.is_some_and(|run| targets.restart(id, run.engine)))
+        self.imp().with_targets(|targets, run| run.is_some_and(|run| targets.restart(id, run.engine)))
     }
 
     fn kick_player(&self, id: u32) -> bool {
         let session = Id(id.into());
-        let engine = self.engine().filter(|_| self.audience.is_player(session));
+        let engine = self.imp().engine().filter(|_| self.imp().audience.is_player(session));
         engine.is_some_and(|engine| engine.kick(session, "kicked").is_ok())
     }
 }
