@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How often is looked whether all have taken all.
 const PERIOD: Duration = Duration::from_millis(5);
 
-/// EOS messages of the leaves, and the wait that they start.
+/// EOS messages of the inner sinks, and the wait that they start.
 #[derive(Default)]
 pub(super) struct Drain {
     state: Mutex<State>,
@@ -23,7 +23,7 @@ struct State {
 }
 
 impl Drain {
-    /// Keeps the EOS of a leaf.
+    /// Keeps the EOS of an inner sink.
     pub(super) fn hold(&self, message: gst::Message) {
         let mut state = self.state.lock();
         let source = message.src().cloned();
@@ -31,10 +31,10 @@ impl Drain {
         state.held.push(message);
     }
 
-    /// Forgets the EOS of a leaf that was flushed or is gone, and waits no longer.
-    pub(super) fn forget(&self, leaf: &gst::Object) {
+    /// Forgets the EOS of an inner sink that was flushed or is gone, and waits no longer.
+    pub(super) fn forget(&self, inner: &gst::Object) {
         let mut state = self.state.lock();
-        state.held.retain(|held| held.src() != Some(leaf));
+        state.held.retain(|held| held.src() != Some(inner));
         state.cancel();
     }
 
@@ -45,13 +45,13 @@ impl Drain {
         state.cancel();
     }
 
-    /// Whether every one of `leaves` has reached its end.
-    pub(super) fn is_complete(&self, leaves: &[gst::Element]) -> bool {
+    /// Whether every one of `inner_sinks` has reached its end.
+    pub(super) fn is_complete(&self, inner_sinks: &[gst::Element]) -> bool {
         use gst::prelude::*;
         let state = self.state.lock();
         let has_ended =
-            |leaf: &gst::Element| state.held.iter().any(|held| held.src() == Some(leaf.upcast_ref()));
-        !leaves.is_empty() && state.running.is_none() && leaves.iter().all(has_ended)
+            |inner: &gst::Element| state.held.iter().any(|held| held.src() == Some(inner.upcast_ref()));
+        !inner_sinks.is_empty() && state.running.is_none() && inner_sinks.iter().all(has_ended)
     }
 
     /// Waits on a thread of its own until `is_drained` or for `timeout`; then `release` gets the messages.

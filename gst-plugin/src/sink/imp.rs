@@ -3,12 +3,12 @@
 use super::audience::Audience;
 use super::caps::TEMPLATES;
 use super::drain::Drain;
-use super::inner_element::Leaf;
-use super::keyframes::Requests;
-use super::muxing::Intake;
+use super::inner_element::InnerSink;
+use super::keyframes::KeyframeRequests;
+use super::muxing::StreamMuxer;
 use super::settings::{PROPERTIES, Settings};
 use super::signals::signals;
-use super::targets::{Run, Targets};
+use super::targets::{PushContext, Targets};
 use super::{CAT, RtmpRelaySink as Element, stats};
 use crate::dispatcher::Dispatcher;
 use crate::host::{self, Claim, Pattern, Share, failure};
@@ -38,10 +38,10 @@ pub struct RtmpRelaySink {
     pub(super) settings: Mutex<Settings>,
     service: Mutex<Option<Service>>,
     pub(super) targets: Mutex<Targets>,
-    pub(super) intake: Arc<Intake>,
+    pub(super) muxer: Arc<StreamMuxer>,
     pub(super) audience: Arc<Audience>,
     pub(super) drain: Arc<Drain>,
-    pub(super) requests: Requests,
+    pub(super) keyframe_requests: KeyframeRequests,
     pub(super) last_pad: AtomicU32,
 }
 
@@ -131,7 +131,7 @@ impl ElementImpl for RtmpRelaySink {
 
     fn release_pad(&self, pad: &gst::Pad) {
         if let Some(ghost) = pad.downcast_ref::<gst::GhostPad>() {
-            self.remove_leaf(ghost);
+            self.remove_inner_sink(ghost);
         }
         let _ = pad.set_active(false);
         let _ = self.obj().remove_pad(pad);
@@ -171,7 +171,7 @@ impl ElementImpl for RtmpRelaySink {
 impl BinImpl for RtmpRelaySink {
     fn handle_message(&self, message: gst::Message) {
         let is_eos = matches!(message.view(), gst::MessageView::Eos(_));
-        if is_eos && message.src().is_some_and(|source| source.is::<Leaf>()) {
+        if is_eos && message.src().is_some_and(|source| source.is::<InnerSink>()) {
             self.drain.hold(message);
             self.drain_if_complete();
         } else {
@@ -220,10 +220,11 @@ impl RtmpRelaySink {
         let publisher = publisher.map_err(|error| failure(gst::ResourceError::Busy, &error.to_string()))?;
         self.audience.reset();
         self.audience.set_waits(settings.wait_for_connection);
-        self.requests.reset();
+        self.keyframe_requests.reset();
         service.is_published = true;
-        self.intake.start(publisher, settings.policy(), settings.enhanced, settings.metadata.clone());
-        let run = Run { engine: service.share.engine(), key: &service.key, settings: &settings.target };
+        self.muxer.start(publisher, settings.policy(), settings.enhanced, settings.metadata.clone());
+        let run =
+            PushContext { engine: service.share.engine(), key: &service.key, settings: &settings.target };
         let mut targets = self.targets.lock();
         let urls = urls(&settings);
         let started = targets.set_urls(&urls, None).and_then(|()| targets.start(&run));
@@ -235,7 +236,7 @@ impl RtmpRelaySink {
         self.drain.cancel();
         if let Some(service) = &mut *self.service.lock() {
             service.is_published = false;
-            self.intake.stop();
+            self.muxer.stop();
             self.targets.lock().stop(service.share.engine());
         }
         self.audience.set_targets(0);
@@ -272,16 +273,16 @@ impl RtmpRelaySink {
         let settings = self.settings.lock().clone();
         match name {
             "sync" | "ts-offset" => {
-                for leaf in self.leaves().iter().filter_map(|leaf| leaf.downcast_ref::<Leaf>()) {
-                    leaf.set_sync(settings.sync);
-                    leaf.set_ts_offset(settings.ts_offset);
+                for inner in self.inner_sinks().iter().filter_map(|inner| inner.downcast_ref::<InnerSink>()) {
+                    inner.set_sync(settings.sync);
+                    inner.set_ts_offset(settings.ts_offset);
                 }
             }
             "max-queue-time" | "max-queue-bytes" | "gop-cache" | "gop-cache-max-bytes" => {
-                self.intake.set_policy(settings.policy());
+                self.muxer.set_policy(settings.policy());
             }
             "wait-for-connection" => self.audience.set_waits(settings.wait_for_connection),
-            "metadata" if self.is_published() => self.intake.set_metadata(settings.metadata),
+            "metadata" if self.is_published() => self.muxer.set_metadata(settings.metadata),
             "location" | "targets" => {
                 let urls = urls(&settings);
                 let set = self.with_targets(|targets, run| targets.set_urls(&urls, run));
@@ -306,17 +307,19 @@ impl RtmpRelaySink {
     }
 
     /// Works on the targets; with what runs them, while the stream is published.
-    pub(super) fn with_targets<T>(&self, work: impl FnOnce(&mut Targets, Option<&Run<'_>>) -> T) -> T {
+    pub(super) fn with_targets<T>(
+        &self,
+        work: impl FnOnce(&mut Targets, Option<&PushContext<'_>>) -> T,
+    ) -> T {
         let settings = self.settings.lock().target.clone();
-        let (result, is_running) = {
-            let service = self.service.lock();
-            let run = service.as_ref().filter(|service| service.is_published).map(|service| Run {
-                engine: service.share.engine(),
-                key: &service.key,
-                settings: &settings,
-            });
-            (work(&mut self.targets.lock(), run.as_ref()), run.is_some())
-        };
+        let (result, is_running) =
+            {
+                let service = self.service.lock();
+                let run = service.as_ref().filter(|service| service.is_published).map(|service| {
+                    PushContext { engine: service.share.engine(), key: &service.key, settings: &settings }
+                });
+                (work(&mut self.targets.lock(), run.as_ref()), run.is_some())
+            };
         // Before, nobody would hear it.
         if is_running {
             self.warn_of_urls();
@@ -343,8 +346,8 @@ impl RtmpRelaySink {
             engine: engine.as_ref(),
             key: key.as_ref(),
             totals: self.audience.totals(),
-            video_bit_rate: self.intake.video_bit_rate(),
-            codecs: self.intake.codecs(),
+            video_bit_rate: self.muxer.video_bit_rate(),
+            codecs: self.muxer.codecs(),
             targets,
             bytes_to_targets,
         })
@@ -362,7 +365,7 @@ fn hint(address: std::net::IpAddr) -> &'static str {
 /// The end of the stream.
 impl RtmpRelaySink {
     pub(super) fn drain_if_complete(&self) {
-        if !self.drain.is_complete(&self.leaves()) {
+        if !self.drain.is_complete(&self.inner_sinks()) {
             return;
         }
         let timeout = Duration::from_millis(self.settings.lock().drain_timeout.into());

@@ -3,7 +3,7 @@
 use super::CAT;
 use super::audience::Audience;
 use super::caps::{self, Content, TEMPLATES, TrackCaps};
-use super::muxing::{Intake, PadNumber, Unit};
+use super::muxing::{AccessUnit, PadNumber, StreamMuxer};
 use crate::host::failure;
 use bytes::Bytes;
 use gst::glib;
@@ -28,33 +28,33 @@ const SEAM_MS: i64 = 33;
 
 glib::wrapper! {
     /// The sink behind one pad.
-    pub struct Leaf(ObjectSubclass<imp::Leaf>) @extends gst_base::BaseSink, gst::Element, gst::Object;
+    pub struct InnerSink(ObjectSubclass<imp::InnerSink>) @extends gst_base::BaseSink, gst::Element, gst::Object;
 }
 
-/// What a leaf needs of its element.
-pub(super) struct Link {
+/// What the sink behind a pad needs of its element.
+pub(super) struct PadContext {
     pub(super) pad: PadNumber,
     pub(super) caps: gst::Caps,
-    pub(super) intake: Arc<Intake>,
+    pub(super) muxer: Arc<StreamMuxer>,
     pub(super) audience: Arc<Audience>,
 }
 
-impl Leaf {
-    pub(super) fn new(link: Link) -> Self {
-        let leaf: Self = glib::Object::builder().property("name", format!("leaf{}", link.pad.0)).build();
+impl InnerSink {
+    pub(super) fn new(context: PadContext) -> Self {
+        let sink: Self = glib::Object::builder().property("name", format!("leaf{}", context.pad.0)).build();
         // Inputs that one thread feeds would wait for each other before the pipeline may play.
-        leaf.set_property("async", false);
-        leaf.set_property("qos", false);
-        leaf.set_property("enable-last-sample", false);
-        leaf.set_max_lateness(-1);
-        leaf.set_processing_deadline(gst::ClockTime::ZERO);
-        let linked = leaf.imp().link.set(link);
-        debug_assert!(linked.is_ok(), "just made");
-        leaf
+        sink.set_property("async", false);
+        sink.set_property("qos", false);
+        sink.set_property("enable-last-sample", false);
+        sink.set_max_lateness(-1);
+        sink.set_processing_deadline(gst::ClockTime::ZERO);
+        let is_set = sink.imp().context.set(context);
+        debug_assert!(is_set.is_ok(), "just made");
+        sink
     }
 
     pub(super) fn pad_number(&self) -> Option<PadNumber> {
-        self.imp().link.get().map(|link| link.pad)
+        self.imp().context.get().map(|context| context.pad)
     }
 
     /// What comes on this pad.
@@ -148,8 +148,8 @@ mod imp {
     use super::*;
 
     #[derive(Default)]
-    pub struct Leaf {
-        pub(super) link: OnceLock<Link>,
+    pub struct InnerSink {
+        pub(super) context: OnceLock<PadContext>,
         /// Locked by the streaming thread also while it waits for the clock.
         input: Mutex<Input>,
         /// For other threads.
@@ -157,31 +157,31 @@ mod imp {
     }
 
     #[glib::object_subclass]
-    impl ObjectSubclass for Leaf {
+    impl ObjectSubclass for InnerSink {
         const NAME: &'static str = "GstRtmpRelaySinkLeaf";
-        type Type = super::Leaf;
+        type Type = super::InnerSink;
         type ParentType = gst_base::BaseSink;
     }
 
-    impl ObjectImpl for Leaf {
+    impl ObjectImpl for InnerSink {
         /// Data waits for receivers before the base class takes its lock: a change of state needs that, and does not
         /// interrupt `render` when the pipeline begins to play.
         fn constructed(&self) {
             self.parent_constructed();
             let pad = self.obj().static_pad("sink").expect("made from its template");
-            let leaf = self.obj().downgrade();
+            let sink = self.obj().downgrade();
             let data = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
             pad.add_probe(data, move |pad, _| {
-                if let Some(leaf) = leaf.upgrade() {
-                    leaf.imp().wait_for_audience(pad);
+                if let Some(sink) = sink.upgrade() {
+                    sink.imp().wait_for_audience(pad);
                 }
                 gst::PadProbeReturn::Ok
             });
         }
     }
-    impl GstObjectImpl for Leaf {}
+    impl GstObjectImpl for InnerSink {}
 
-    impl ElementImpl for Leaf {
+    impl ElementImpl for InnerSink {
         fn pad_templates() -> &'static [gst::PadTemplate] {
             static TEMPLATE: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
                 let (sink, always) = (gst::PadDirection::Sink, gst::PadPresence::Always);
@@ -191,7 +191,7 @@ mod imp {
         }
     }
 
-    impl BaseSinkImpl for Leaf {
+    impl BaseSinkImpl for InnerSink {
         fn start(&self) -> Result<(), gst::ErrorMessage> {
             self.set_input(Input::Nothing);
             Ok(())
@@ -203,7 +203,7 @@ mod imp {
         }
 
         fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
-            let caps = &self.link.get()?.caps;
+            let caps = &self.context.get()?.caps;
             Some(filter.map_or_else(
                 || caps.clone(),
                 |filter| filter.intersect_with_mode(caps, gst::CapsIntersectMode::First),
@@ -221,8 +221,8 @@ mod imp {
         fn event(&self, event: gst::Event) -> bool {
             match event.view() {
                 gst::EventView::Tag(tags) => {
-                    if let Some(link) = self.link.get() {
-                        link.intake.add_tags(link.pad, tags.tag());
+                    if let Some(context) = self.context.get() {
+                        context.muxer.add_tags(context.pad, tags.tag());
                     }
                 }
                 gst::EventView::FlushStop(flush) if flush.resets_time() => self.flush(event.seqnum()),
@@ -233,34 +233,34 @@ mod imp {
 
         fn unlock(&self) -> Result<(), gst::ErrorMessage> {
             // The pad has been told to take no data, if that is why.
-            if let Some(link) = self.link.get() {
-                link.audience.wake();
+            if let Some(context) = self.context.get() {
+                context.audience.wake();
             }
             Ok(())
         }
 
         fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-            let link = self.link.get().ok_or(gst::FlowError::NotLinked)?;
+            let context = self.context.get().ok_or(gst::FlowError::NotLinked)?;
             let map = buffer.map_readable().map_err(|_| self.fail_with("a buffer cannot be read"))?;
             if self.kind() == Kind::Nothing {
                 // Without caps it can only be a byte stream, as from a file.
-                link.intake.set_flv(link.pad).map_err(|error| self.fail(error))?;
+                context.muxer.set_flv(context.pad).map_err(|error| self.fail(error))?;
                 self.set_input(Input::Flv(Box::new(FlvInput::new())));
             }
             match &mut *self.input.lock() {
-                Input::Track(track) => self.render_unit(link, track, buffer, &map)?,
-                Input::Flv(flv) => self.render_flv(link, flv, buffer, &map)?,
+                Input::Track(track) => self.render_unit(context, track, buffer, &map)?,
+                Input::Flv(flv) => self.render_flv(context, flv, buffer, &map)?,
                 Input::Nothing => {}
             }
             Ok(gst::FlowSuccess::Ok)
         }
     }
 
-    impl Leaf {
+    impl InnerSink {
         /// Returns when somebody receives the stream, or the pad takes no data any more.
         fn wait_for_audience(&self, pad: &gst::Pad) {
-            let Some(link) = self.link.get() else { return };
-            link.audience.wait(|| pad.pad_flags().contains(gst::PadFlags::FLUSHING));
+            let Some(context) = self.context.get() else { return };
+            context.audience.wait(|| pad.pad_flags().contains(gst::PadFlags::FLUSHING));
         }
 
         fn kind(&self) -> Kind {
@@ -279,24 +279,24 @@ mod imp {
         }
 
         fn take_caps(&self, caps: &gst::Caps) -> Result<(), gst::ErrorMessage> {
-            let Some(link) = self.link.get() else { return Ok(()) };
+            let Some(context) = self.context.get() else { return Ok(()) };
             let content = caps::read(caps).map_err(|why| failure(gst::StreamError::Format, &why))?;
             match content {
                 Content::Track(caps) => {
-                    link.intake.set_track(link.pad, &caps)?;
+                    context.muxer.set_track(context.pad, &caps)?;
                     if let Some(warning) = caps.warning() {
                         gst::element_imp_warning!(self, gst::StreamError::Format, ("{warning}"));
                     }
                     self.set_input(Input::Track(TrackInput { caps, has_warned: false }));
                     Ok(())
                 }
-                Content::Flv(headers) => self.take_flv(link, &headers),
+                Content::Flv(headers) => self.take_flv(context, &headers),
             }
         }
 
         /// Sends the headers in the caps: where the stream has begun earlier they do not come again.
-        fn take_flv(&self, link: &Link, headers: &[gst::Buffer]) -> Result<(), gst::ErrorMessage> {
-            link.intake.set_flv(link.pad)?;
+        fn take_flv(&self, context: &PadContext, headers: &[gst::Buffer]) -> Result<(), gst::ErrorMessage> {
+            context.muxer.set_flv(context.pad)?;
             if self.kind() != Kind::Flv {
                 self.set_input(Input::Flv(Box::new(FlvInput::new())));
             }
@@ -307,7 +307,7 @@ mod imp {
                 let mut bytes = &header[..];
                 while let Ok(Some(frame)) = reader.read(&mut bytes) {
                     if frame.is_config() && !flv.is_repeated(&frame) {
-                        let pushed = link.intake.push_frame(link.pad, frame);
+                        let pushed = context.muxer.push_frame(context.pad, frame);
                         pushed.map_err(|error| failure(gst::ResourceError::Write, &error.to_string()))?;
                     }
                 }
@@ -316,8 +316,8 @@ mod imp {
         }
 
         fn flush(&self, seqnum: gst::Seqnum) {
-            if let Some(link) = self.link.get() {
-                link.intake.flush(seqnum);
+            if let Some(context) = self.context.get() {
+                context.muxer.flush(seqnum);
             }
             if let Input::Flv(flv) = &mut *self.input.lock() {
                 flv.anchor = None;
@@ -337,7 +337,7 @@ mod imp {
 
         fn render_unit(
             &self,
-            link: &Link,
+            context: &PadContext,
             track: &mut TrackInput,
             buffer: &gst::BufferRef,
             data: &[u8],
@@ -346,14 +346,14 @@ mod imp {
                 return Ok(());
             }
             let flags = buffer.flags();
-            let unit = Unit {
+            let unit = AccessUnit {
                 pts_ns: self.running_ns(buffer.pts()),
                 dts_ns: self.running_ns(buffer.dts()),
                 keyframe: track.caps.is_video() && !flags.contains(gst::BufferFlags::DELTA_UNIT),
                 discardable: flags.contains(gst::BufferFlags::DROPPABLE),
                 data,
             };
-            match link.intake.push_unit(link.pad, &unit) {
+            match context.muxer.push_unit(context.pad, &unit) {
                 Ok(()) => Ok(()),
                 Err(error) if error.kind() == ErrorKind::Closed => {
                     Err(self.fail(failure(gst::ResourceError::Write, &error.to_string())))
@@ -372,7 +372,7 @@ mod imp {
 
         fn render_flv(
             &self,
-            link: &Link,
+            context: &PadContext,
             flv: &mut FlvInput,
             buffer: &gst::BufferRef,
             data: &[u8],
@@ -385,21 +385,21 @@ mod imp {
                 })?;
                 let Some(frame) = frame else { return Ok(()) };
                 if !flv.is_repeated(&frame) {
-                    self.send(link, flv, frame, buffer)?;
+                    self.send(context, flv, frame, buffer)?;
                 }
             }
         }
 
         fn send(
             &self,
-            link: &Link,
+            context: &PadContext,
             flv: &mut FlvInput,
             mut frame: Frame,
             buffer: &gst::BufferRef,
         ) -> Result<(), gst::FlowError> {
             if !frame.is_config() {
                 let stamped = self.running_ns(buffer.dts_or_pts());
-                let anchor = self.anchor(link, flv, frame.timestamp, stamped);
+                let anchor = self.anchor(context, flv, frame.timestamp, stamped);
                 let elapsed = frame.timestamp.saturating_sub(anchor.flv_ms);
                 if stamped.is_none() {
                     self.pace(anchor.running_ns.saturating_add(elapsed.saturating_mul(1_000_000)))?;
@@ -409,19 +409,25 @@ mod imp {
                 let elapsed = frame.timestamp.saturating_sub(anchor.flv_ms);
                 frame.timestamp = anchor.stream_ms.saturating_add(elapsed).max(0);
             }
-            let pushed = link.intake.push_frame(link.pad, frame);
+            let pushed = context.muxer.push_frame(context.pad, frame);
             pushed.map_err(|error| self.fail(failure(gst::ResourceError::Write, &error.to_string())))
         }
 
         /// Where FLV time `flv_ms` lies in the stream: by the buffer's time, or by the clock.
-        fn anchor(&self, link: &Link, flv: &mut FlvInput, flv_ms: i64, stamped: Option<i64>) -> Anchor {
+        fn anchor(
+            &self,
+            context: &PadContext,
+            flv: &mut FlvInput,
+            flv_ms: i64,
+            stamped: Option<i64>,
+        ) -> Anchor {
             let anchor = match flv.anchor {
                 Some(anchor) if flv_ms < anchor.last_ms.saturating_sub(JUMP_MS) => anchor.continued(flv_ms),
                 Some(anchor) => Anchor { last_ms: flv_ms, ..anchor },
                 None => {
                     let now = || self.obj().current_running_time().map_or(0, gst::ClockTime::nseconds);
                     let running_ns = stamped.unwrap_or_else(|| i64::try_from(now()).unwrap_or(i64::MAX));
-                    let stream_ms = link.intake.place(running_ns);
+                    let stream_ms = context.muxer.place(running_ns);
                     Anchor { flv_ms, stream_ms, running_ns, last_ms: flv_ms }
                 }
             };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// When keyframes were asked for.
 #[derive(Default)]
-pub(super) struct Requests {
+pub(super) struct KeyframeRequests {
     state: Mutex<State>,
 }
 
@@ -19,7 +19,7 @@ struct State {
 
 /// What to do about a wish for a keyframe.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum KeyframeAction {
     /// Ask now; the number of the request.
     Ask(u32),
     /// Look again after so long.
@@ -28,23 +28,23 @@ pub(super) enum Step {
     Nothing,
 }
 
-impl Requests {
+impl KeyframeRequests {
     /// Somebody needs a keyframe.
-    pub(super) fn wish(&self, interval: Duration) -> Step {
+    pub(super) fn wish(&self, interval: Duration) -> KeyframeAction {
         let mut state = self.state.lock();
         let elapsed = state.last.map(|last| last.elapsed());
         match elapsed.and_then(|elapsed| interval.checked_sub(elapsed)).filter(|left| !left.is_zero()) {
             None => state.ask(),
-            Some(_) if state.is_planned => Step::Nothing,
+            Some(_) if state.is_planned => KeyframeAction::Nothing,
             Some(left) => {
                 state.is_planned = true;
-                Step::Later(left)
+                KeyframeAction::Later(left)
             }
         }
     }
 
     /// The time of a planned one has come.
-    pub(super) fn due(&self) -> Step {
+    pub(super) fn due(&self) -> KeyframeAction {
         let mut state = self.state.lock();
         state.is_planned = false;
         state.ask()
@@ -56,10 +56,10 @@ impl Requests {
 }
 
 impl State {
-    fn ask(&mut self) -> Step {
+    fn ask(&mut self) -> KeyframeAction {
         self.last = Some(Instant::now());
         self.count = self.count.wrapping_add(1);
-        Step::Ask(self.count)
+        KeyframeAction::Ask(self.count)
     }
 }
 
@@ -79,13 +79,13 @@ mod tests {
 
     #[test]
     fn wishes_within_the_interval_become_one_request_at_its_end() {
-        let requests = Requests::default();
+        let requests = KeyframeRequests::default();
         let interval = Duration::from_secs(60);
-        assert_eq!(requests.wish(interval), Step::Ask(1));
-        assert!(matches!(requests.wish(interval), Step::Later(left) if left <= interval));
-        assert_eq!(requests.wish(interval), Step::Nothing);
-        assert_eq!(requests.due(), Step::Ask(2));
-        assert!(matches!(requests.wish(interval), Step::Later(_)));
-        assert_eq!(Requests::default().wish(Duration::ZERO), Step::Ask(1));
+        assert_eq!(requests.wish(interval), KeyframeAction::Ask(1));
+        assert!(matches!(requests.wish(interval), KeyframeAction::Later(left) if left <= interval));
+        assert_eq!(requests.wish(interval), KeyframeAction::Nothing);
+        assert_eq!(requests.due(), KeyframeAction::Ask(2));
+        assert!(matches!(requests.wish(interval), KeyframeAction::Later(_)));
+        assert_eq!(KeyframeRequests::default().wish(Duration::ZERO), KeyframeAction::Ask(1));
     }
 }

@@ -1,7 +1,7 @@
 //! `rtmprelaysink`: serves a pipeline's stream to players and pushes it to other servers.
 //!
 //! ```text
-//!   ghost pad ──> leaf (BaseSink: clock) ──samples──> intake (muxer, times) ──frames──> engine ──> players, targets
+//!   ghost pad ──> InnerSink (BaseSink: clock) ──samples──> StreamMuxer (times) ──frames──> engine ──> players, targets
 //! ```
 //! The element is a bin: each pad is a ghost of a private sink, so that GStreamer's own code does what is hard (waiting
 //! for the clock, latency, EOS of several inputs). Nothing here waits for the network.

@@ -24,7 +24,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(2);
 pub(super) struct PadNumber(pub(super) u32);
 
 /// A coded frame of an elementary stream.
-pub(super) struct Unit<'a> {
+pub(super) struct AccessUnit<'a> {
     /// Running time in nanoseconds.
     pub(super) pts_ns: Option<i64>,
     pub(super) dts_ns: Option<i64>,
@@ -35,7 +35,7 @@ pub(super) struct Unit<'a> {
 
 /// What all pads share.
 #[derive(Default)]
-pub(super) struct Intake {
+pub(super) struct StreamMuxer {
     state: Mutex<State>,
 }
 
@@ -49,7 +49,7 @@ struct State {
     clock: Clock,
     own_metadata: Option<gst::Structure>,
     /// The metadata that was sent last.
-    told: Option<Bytes>,
+    sent_metadata: Option<Bytes>,
     rate: Rate,
     codecs: Codecs,
 }
@@ -66,7 +66,7 @@ enum Input {
     Track { number: u8, caps: TrackCaps, tags: gst::TagList },
 }
 
-impl Intake {
+impl StreamMuxer {
     /// Publishes from now on. Something is said at once, so that targets connect before the first frame comes.
     pub(super) fn start(
         &self,
@@ -87,7 +87,7 @@ impl Intake {
             ..State::default()
         };
         // Nothing but a takeover could make it fail, and that shows with the first frame.
-        let _ = state.tell_metadata();
+        let _ = state.send_metadata();
     }
 
     /// Ends the stream: players get their end.
@@ -107,7 +107,7 @@ impl Intake {
     pub(super) fn set_metadata(&self, own: Option<gst::Structure>) {
         let mut state = self.state.lock();
         state.own_metadata = own;
-        let _ = state.tell_metadata();
+        let _ = state.send_metadata();
     }
 
     /// Bits per second of video, over the last seconds.
@@ -143,7 +143,7 @@ impl Intake {
             _ => gst::TagList::new(),
         };
         state.inputs.insert(pad, Input::Track { number, caps: caps.clone(), tags });
-        let told = state.tell_metadata().and_then(|()| state.tell_headers());
+        let told = state.send_metadata().and_then(|()| state.send_headers());
         told.map_err(|error| failure(gst::ResourceError::Write, &error.to_string()))
     }
 
@@ -167,7 +167,7 @@ impl Intake {
         let mut state = self.state.lock();
         if let Some(Input::Track { tags, .. }) = state.inputs.get_mut(&pad) {
             tags.make_mut().insert(new, gst::TagMergeMode::Replace);
-            let _ = state.tell_metadata();
+            let _ = state.send_metadata();
         }
     }
 
@@ -185,7 +185,7 @@ impl Intake {
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] where the stream has been taken away; all others concern this sample only.
-    pub(super) fn push_unit(&self, pad: PadNumber, unit: &Unit<'_>) -> Result<()> {
+    pub(super) fn push_unit(&self, pad: PadNumber, unit: &AccessUnit<'_>) -> Result<()> {
         let mut state = self.state.lock();
         let Some(Input::Track { number, caps, .. }) = state.inputs.get(&pad) else {
             return Err(Error::new(ErrorKind::State, "data without caps"));
@@ -220,7 +220,7 @@ impl Intake {
             if let Some(Input::Flv { metadata }) = state.inputs.get_mut(&pad) {
                 *metadata = Some(frame.payload);
             }
-            return state.tell_metadata();
+            return state.send_metadata();
         }
         if !frame.is_config() {
             state.clock.last_ns = frame.timestamp.saturating_mul(NANOS_PER_MILLI);
@@ -263,7 +263,7 @@ impl State {
     }
 
     /// Sends metadata where it has changed.
-    fn tell_metadata(&mut self) -> Result<()> {
+    fn send_metadata(&mut self) -> Result<()> {
         let now = self.clock.last_ms();
         let own = self.own_metadata.as_ref();
         let of_flv = self.inputs.values().find_map(|input| match input {
@@ -281,14 +281,14 @@ impl State {
                 metadata::of_tracks(now, tracks, own)
             }
         };
-        if self.told.as_ref() == Some(&frame.payload) {
+        if self.sent_metadata.as_ref() == Some(&frame.payload) {
             return Ok(());
         }
-        self.told = Some(frame.payload.clone());
+        self.sent_metadata = Some(frame.payload.clone());
         self.publish(frame)
     }
 
-    fn tell_headers(&mut self) -> Result<()> {
+    fn send_headers(&mut self) -> Result<()> {
         let headers = self.muxer.headers(self.clock.last_ns);
         self.publish_all(headers)
     }

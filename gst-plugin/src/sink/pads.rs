@@ -3,7 +3,7 @@
 use super::CAT;
 use super::caps::TEMPLATES;
 use super::imp::RtmpRelaySink;
-use super::inner_element::{Leaf, Link};
+use super::inner_element::{InnerSink, PadContext};
 use super::muxing::PadNumber;
 use crate::host::failure;
 use gst::glib;
@@ -23,7 +23,7 @@ impl RtmpRelaySink {
         let element = self.obj();
         let template = element.pad_template("sink").ok_or_else(|| glib::bool_error!("no template"))?;
         let ghost = gst::GhostPad::from_template(&template);
-        // Its leaf is made when it is linked: an unlinked one would hold up EOS for ever.
+        // Its inner sink is made when it is linked: an unlinked one would hold up EOS for ever.
         let weak = element.downgrade();
         ghost.connect_linked(move |ghost, _| {
             if let (Some(element), Some(ghost)) = (weak.upgrade(), ghost.downcast_ref()) {
@@ -33,7 +33,7 @@ impl RtmpRelaySink {
         let weak = element.downgrade();
         ghost.connect_unlinked(move |ghost, _| {
             if let (Some(element), Some(ghost)) = (weak.upgrade(), ghost.downcast_ref()) {
-                element.imp().remove_leaf(ghost);
+                element.imp().remove_inner_sink(ghost);
             }
         });
         element.add_pad(&ghost)
@@ -41,7 +41,7 @@ impl RtmpRelaySink {
 
     fn on_linked(&self, ghost: &gst::GhostPad) {
         if ghost.target().is_none()
-            && let Err(error) = self.add_leaf(ghost, &TEMPLATES.all)
+            && let Err(error) = self.add_inner_sink(ghost, &TEMPLATES.all)
         {
             self.post_error_message(failure(gst::CoreError::Pad, &error.to_string()));
         }
@@ -63,7 +63,7 @@ impl RtmpRelaySink {
             return Err(glib::bool_error!("pad {name} is there already"));
         }
         let ghost = gst::GhostPad::builder_from_template(template).name(name).build();
-        self.add_leaf(&ghost, template.caps())?;
+        self.add_inner_sink(&ghost, template.caps())?;
         ghost.set_active(true)?;
         element.add_pad(&ghost)?;
         Ok(ghost.upcast())
@@ -76,42 +76,44 @@ impl RtmpRelaySink {
     }
 
     /// Puts a sink behind a pad.
-    fn add_leaf(&self, ghost: &gst::GhostPad, caps: &gst::Caps) -> Result<(), glib::BoolError> {
-        let leaf = Leaf::new(Link {
+    fn add_inner_sink(&self, ghost: &gst::GhostPad, caps: &gst::Caps) -> Result<(), glib::BoolError> {
+        let inner = InnerSink::new(PadContext {
             pad: PadNumber(self.last_pad.fetch_add(1, Ordering::Relaxed)),
             caps: caps.clone(),
-            intake: self.intake.clone(),
+            muxer: self.muxer.clone(),
             audience: self.audience.clone(),
         });
         let (sync, ts_offset) = {
             let settings = self.settings.lock();
             (settings.sync, settings.ts_offset)
         };
-        leaf.set_sync(sync);
-        leaf.set_ts_offset(ts_offset);
-        self.obj().add(&leaf)?;
-        let pad = leaf.static_pad("sink").ok_or_else(|| glib::bool_error!("the leaf has no pad"))?;
+        inner.set_sync(sync);
+        inner.set_ts_offset(ts_offset);
+        self.obj().add(&inner)?;
+        let pad = inner.static_pad("sink").ok_or_else(|| glib::bool_error!("the inner sink has no pad"))?;
         ghost.set_target(Some(&pad))?;
-        leaf.sync_state_with_parent()
+        inner.sync_state_with_parent()
     }
 
-    pub(super) fn remove_leaf(&self, ghost: &gst::GhostPad) {
-        let leaf =
-            ghost.target().and_then(|pad| pad.parent_element()).and_then(|leaf| leaf.downcast::<Leaf>().ok());
-        let Some(leaf) = leaf else { return };
+    pub(super) fn remove_inner_sink(&self, ghost: &gst::GhostPad) {
+        let inner = ghost
+            .target()
+            .and_then(|pad| pad.parent_element())
+            .and_then(|inner| inner.downcast::<InnerSink>().ok());
+        let Some(inner) = inner else { return };
         let _ = ghost.set_target(None::<&gst::Pad>);
         // Out of the bin first: what the bin does with its children must not reach it any more.
-        let _ = self.obj().remove(&leaf);
-        let _ = leaf.set_state(gst::State::Null);
-        if let Some(number) = leaf.pad_number() {
-            self.intake.remove(number);
+        let _ = self.obj().remove(&inner);
+        let _ = inner.set_state(gst::State::Null);
+        if let Some(number) = inner.pad_number() {
+            self.muxer.remove(number);
         }
-        self.drain.forget(leaf.upcast_ref());
+        self.drain.forget(inner.upcast_ref());
         self.drain_if_complete();
     }
 
-    pub(super) fn leaves(&self) -> Vec<gst::Element> {
-        self.obj().children().into_iter().filter(|child| child.is::<Leaf>()).collect()
+    pub(super) fn inner_sinks(&self) -> Vec<gst::Element> {
+        self.obj().children().into_iter().filter(|child| child.is::<InnerSink>()).collect()
     }
 
     /// Looks, once the streams of a demuxer should have come, whether one of them was forgotten.
@@ -130,9 +132,9 @@ impl RtmpRelaySink {
 
     /// How to link the rest, where one track of a demuxer comes here and another goes nowhere.
     fn forgotten(&self) -> Option<String> {
-        let leaves = self.leaves();
-        let [leaf] = leaves.as_slice() else { return None };
-        leaf.downcast_ref::<Leaf>().filter(|leaf| leaf.content().is_track())?;
+        let inner_sinks = self.inner_sinks();
+        let [inner] = inner_sinks.as_slice() else { return None };
+        inner.downcast_ref::<InnerSink>().filter(|inner| inner.content().is_track())?;
         let ghosts = self.obj().sink_pads();
         let demuxer = demuxer_before(ghosts.iter().find(|pad| pad.is_linked())?)?;
         let forgotten = demuxer.src_pads().into_iter().find(|pad| !pad.is_linked())?;

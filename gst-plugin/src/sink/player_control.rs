@@ -1,10 +1,10 @@
 //! What the server asks and tells: who wants to play, who plays, where the targets stand. On the dispatcher.
 
 use super::imp::RtmpRelaySink;
-use super::inner_element::Leaf;
-use super::keyframes::{self, Step};
+use super::inner_element::InnerSink;
+use super::keyframes::{self, KeyframeAction};
 use super::stats;
-use super::targets::{News, Trouble};
+use super::targets::{TargetError, TargetUpdate};
 use super::{CAT, RtmpRelaySink as Element};
 use crate::host::{Owner, failure, public_id};
 use gst::glib;
@@ -92,23 +92,23 @@ impl RtmpRelaySink {
 
     fn on_relay(&self, status: &RelayStatus) {
         let policy = self.settings.lock().error_policy;
-        let (news, connected) = {
+        let (update, connected) = {
             let mut targets = self.targets.lock();
             (targets.on_status(status, policy), targets.connected())
         };
         self.audience.set_targets(connected);
-        if let Some(news) = news {
-            self.tell(&news);
+        if let Some(update) = update {
+            self.report(&update);
         }
     }
 
-    fn tell(&self, news: &News) {
-        let News { id, state, info, warning, error, has_connected } = news;
+    fn report(&self, update: &TargetUpdate) {
+        let TargetUpdate { id, state, info, warning, error, has_connected } = update;
         self.obj().emit_by_name::<()>("target-state", &[id, state, info]);
         self.post(info.clone());
-        if let Some(Trouble { code, text }) = error {
+        if let Some(TargetError { code, text }) = error {
             self.post_error_message(failure(*code, text));
-        } else if let Some(Trouble { code, text }) = warning {
+        } else if let Some(TargetError { code, text }) = warning {
             let message = gst::message::Warning::builder(*code, text).src(&*self.obj()).build();
             let _ = self.obj().post_message(message);
         }
@@ -128,21 +128,21 @@ impl RtmpRelaySink {
         let settings = self.settings.lock().clone();
         if settings.request_keyframes {
             let interval = Duration::from_millis(settings.keyframe_interval_min.into());
-            self.request_keyframe(self.requests.wish(interval));
+            self.request_keyframe(self.keyframe_requests.wish(interval));
         }
     }
 
-    fn request_keyframe(&self, step: Step) {
+    fn request_keyframe(&self, step: KeyframeAction) {
         match step {
-            Step::Nothing => {}
-            Step::Ask(count) => self.ask_upstream(count),
-            Step::Later(wait) => {
+            KeyframeAction::Nothing => {}
+            KeyframeAction::Ask(count) => self.ask_upstream(count),
+            KeyframeAction::Later(wait) => {
                 let weak = self.obj().downgrade();
                 if let Some(dispatcher) = self.dispatcher() {
                     dispatcher.post_after(wait, move || {
                         if let Some(element) = weak.upgrade() {
                             let element = element.imp();
-                            element.request_keyframe(element.requests.due());
+                            element.request_keyframe(element.keyframe_requests.due());
                         }
                     });
                 }
@@ -151,9 +151,10 @@ impl RtmpRelaySink {
     }
 
     fn ask_upstream(&self, count: u32) {
-        for leaf in self.leaves() {
-            let has_video = leaf.downcast_ref::<Leaf>().is_some_and(|leaf| leaf.content().has_video());
-            if let Some(pad) = leaf.static_pad("sink").filter(|_| has_video) {
+        for inner in self.inner_sinks() {
+            let has_video =
+                inner.downcast_ref::<InnerSink>().is_some_and(|inner| inner.content().has_video());
+            if let Some(pad) = inner.static_pad("sink").filter(|_| has_video) {
                 let taken = pad.push_event(keyframes::event(count));
                 gst::debug!(CAT, imp = self, "keyframe asked for, taken by upstream: {taken}");
             }

@@ -39,25 +39,25 @@ pub(super) struct Targets {
 }
 
 /// What is to be told about a target.
-pub(super) struct News {
+pub(super) struct TargetUpdate {
     pub(super) id: u32,
     pub(super) state: TargetState,
     pub(super) info: gst::Structure,
-    pub(super) warning: Option<Trouble>,
-    pub(super) error: Option<Trouble>,
+    pub(super) warning: Option<TargetError>,
+    pub(super) error: Option<TargetError>,
     /// It has just begun to take the stream.
     pub(super) has_connected: bool,
 }
 
 /// A failure in the words of a bus message.
 #[derive(Clone)]
-pub(super) struct Trouble {
+pub(super) struct TargetError {
     pub(super) code: gst::ResourceError,
     pub(super) text: String,
 }
 
 /// What a target is pushed with.
-pub(super) struct Run<'a> {
+pub(super) struct PushContext<'a> {
     pub(super) engine: &'a Engine,
     pub(super) key: &'a StreamKey,
     pub(super) settings: &'a TargetSettings,
@@ -72,7 +72,7 @@ impl Target {
         }
     }
 
-    fn start(&mut self, run: &Run<'_>) -> Result<(), String> {
+    fn start(&mut self, run: &PushContext<'_>) -> Result<(), String> {
         let mut push = PushConfig::new(run.key.clone(), self.url.clone());
         push.tuning = self.settings(run.settings).tuning();
         self.relay = Some(run.engine.push(push).map_err(|error| error.to_string())?);
@@ -122,7 +122,7 @@ impl Targets {
     ///
     /// # Errors
     /// The first URL that is none, or that cannot be pushed to; the others are taken all the same.
-    pub(super) fn set_urls(&mut self, urls: &[String], run: Option<&Run<'_>>) -> Result<(), String> {
+    pub(super) fn set_urls(&mut self, urls: &[String], run: Option<&PushContext<'_>>) -> Result<(), String> {
         let (mut wanted, mut failures) = (Vec::new(), Vec::new());
         for url in urls {
             match parse(url) {
@@ -156,7 +156,7 @@ impl Targets {
         &mut self,
         url: &str,
         options: Option<gst::Structure>,
-        run: Option<&Run<'_>>,
+        run: Option<&PushContext<'_>>,
     ) -> Result<u32, String> {
         let url = parse(url)?;
         if let Some(options) = &options {
@@ -194,7 +194,7 @@ impl Targets {
     ///
     /// # Errors
     /// The engine does not take one.
-    pub(super) fn start(&mut self, run: &Run<'_>) -> Result<(), String> {
+    pub(super) fn start(&mut self, run: &PushContext<'_>) -> Result<(), String> {
         self.list.iter_mut().try_for_each(|target| target.start(run))
     }
 
@@ -203,7 +203,7 @@ impl Targets {
     }
 
     /// Lets changed settings hold, from each target's next step on.
-    pub(super) fn tune(&self, run: &Run<'_>) {
+    pub(super) fn tune(&self, run: &PushContext<'_>) {
         for target in &self.list {
             if let Some(relay) = target.relay {
                 // It can only be gone already.
@@ -220,7 +220,7 @@ impl Targets {
     }
 
     /// Takes a relay's new state; what is to be told of it. Steps within one state of ours are not told.
-    pub(super) fn on_status(&mut self, status: &RelayStatus, policy: ErrorPolicy) -> Option<News> {
+    pub(super) fn on_status(&mut self, status: &RelayStatus, policy: ErrorPolicy) -> Option<TargetUpdate> {
         let index = self.list.iter().position(|target| target.relay == Some(status.id))?;
         let target = self.list.get_mut(index)?;
         let state = TargetState::from(status.state);
@@ -237,8 +237,8 @@ impl Targets {
         if status.last_error.is_none() || has_connected {
             target.warned = None;
         }
-        let trouble = trouble(target, status);
-        let warning = trouble.clone().filter(|_| target.warned != status.last_error);
+        let target_error = target_error(target, status);
+        let warning = target_error.clone().filter(|_| target.warned != status.last_error);
         if warning.is_some() {
             target.warned.clone_from(&status.last_error);
         }
@@ -249,8 +249,8 @@ impl Targets {
                 ErrorPolicy::AnyFailed => true,
                 ErrorPolicy::AllFailed => self.list.iter().all(|target| target.state == TargetState::Failed),
             };
-        let error = trouble.filter(|_| is_final);
-        Some(News { id, state, info: info(id, status), warning, error, has_connected })
+        let error = target_error.filter(|_| is_final);
+        Some(TargetUpdate { id, state, info: info(id, status), warning, error, has_connected })
     }
 
     /// Whether every target that can take the stream has taken all of it. One that is connecting for the first time
@@ -281,7 +281,7 @@ impl Targets {
     }
 }
 
-fn trouble(target: &Target, status: &RelayStatus) -> Option<Trouble> {
+fn target_error(target: &Target, status: &RelayStatus) -> Option<TargetError> {
     if !matches!(target.state, TargetState::BackingOff | TargetState::Failed) {
         return None;
     }
@@ -299,7 +299,7 @@ fn trouble(target: &Target, status: &RelayStatus) -> Option<Trouble> {
     let (id, url) = (target.id, masked(&status.url));
     let cause = without_key(cause, &status.url);
     let text = format!("target {id}, {url}: attempt {}: {cause}; {then}", status.attempts);
-    Some(Trouble { code, text })
+    Some(TargetError { code, text })
 }
 
 /// Shorter names are not taken out of texts: that would make them unreadable.
