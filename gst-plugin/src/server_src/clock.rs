@@ -156,7 +156,7 @@ impl PublisherClock {
     }
 
     /// The stamp of configuration or data, whose time may be anything: encoders stamp them with 0. It never moves the clock.
-    pub(super) fn stamp_aside(&self, dts: i64, arrival: Instant) -> Stamp {
+    pub(super) fn stamp_non_media(&self, dts: i64, arrival: Instant) -> Stamp {
         let origin = self.origin.as_ref().filter(|origin| fits(origin.ahead(dts, arrival)));
         match (origin, &self.newest) {
             (Some(origin), _) => origin.stamp(dts),
@@ -305,7 +305,7 @@ mod tests {
         let aside = |bench: &Bench, dts, at_ms| {
             let arrival = bench.start + Duration::from_millis(at_ms);
             let now = bench.now(0, i64::try_from(at_ms).unwrap(), at_ms);
-            bench.clock.stamp_aside(dts, arrival).running_time(now) / MS
+            bench.clock.stamp_non_media(dts, arrival).running_time(now) / MS
         };
         assert_eq!(aside(&bench, 0, 490), 490);
         assert_eq!(bench.frame(Video, 70_000, 500), (500, false));

@@ -23,16 +23,16 @@ const SECOND_TRACK: Duration = Duration::from_secs(2);
 const KINDS: [FrameKind; 2] = [FrameKind::Video, FrameKind::Audio];
 
 /// See the module. Lives on the reader's thread.
-pub(super) struct Intake {
+pub(super) struct StreamDemuxer {
     element: glib::WeakRef<super::RtmpServerSrc>,
     settings: Arc<Mutex<Settings>>,
     totals: Arc<Totals>,
     received: Arc<Received>,
     clock: PublisherClock,
-    outlet: Outlet,
+    output: Output,
 }
 
-enum Outlet {
+enum Output {
     Flv(Flv),
     Pads(Box<Pads>),
 }
@@ -64,10 +64,10 @@ struct Track {
     is_discont: bool,
 }
 
-impl Intake {
+impl StreamDemuxer {
     /// Feeds one queue with FLV.
     pub(super) fn flv(element: &super::RtmpServerSrc, queue: Arc<Queue>) -> Self {
-        Self::new(element, Outlet::Flv(Flv { queue, has_video: false, is_discont: true }))
+        Self::new(element, Output::Flv(Flv { queue, has_video: false, is_discont: true }))
     }
 
     /// Makes pads as tracks appear.
@@ -80,23 +80,23 @@ impl Intake {
             first_pad: None,
             are_complete: false,
         };
-        Self::new(element, Outlet::Pads(Box::new(pads)))
+        Self::new(element, Output::Pads(Box::new(pads)))
     }
 
-    fn new(element: &super::RtmpServerSrc, outlet: Outlet) -> Self {
+    fn new(element: &super::RtmpServerSrc, output: Output) -> Self {
         let (settings, totals) = element.imp().shared();
         let clock = clock(&settings);
         let received = Arc::default();
-        Self { element: element.downgrade(), settings, totals, received, clock, outlet }
+        Self { element: element.downgrade(), settings, totals, received, clock, output }
     }
 
     /// A publisher begins.
     pub(super) fn begin(&mut self, received: Arc<Received>) {
         self.received = received;
         self.clock = clock(&self.settings);
-        match &mut self.outlet {
-            Outlet::Flv(flv) => (flv.is_discont, flv.has_video) = (true, false),
-            Outlet::Pads(pads) => pads.begin(),
+        match &mut self.output {
+            Output::Flv(flv) => (flv.is_discont, flv.has_video) = (true, false),
+            Output::Pads(pads) => pads.begin(),
         }
     }
 
@@ -106,15 +106,15 @@ impl Intake {
         if is_after_gap {
             self.set_discont();
         }
-        match self.outlet {
-            Outlet::Flv(_) => self.frame_to_flv(frame, arrival),
-            Outlet::Pads(_) => self.frame_to_pads(frame, arrival),
+        match self.output {
+            Output::Flv(_) => self.frame_to_flv(frame, arrival),
+            Output::Pads(_) => self.frame_to_pads(frame, arrival),
         }
     }
 
     /// The publisher has left.
     pub(super) fn leave(&mut self) {
-        if let Outlet::Pads(pads) = &mut self.outlet
+        if let Output::Pads(pads) = &mut self.output
             && pads.first_pad.is_some()
         {
             pads.announce_completeness(&self.element);
@@ -129,8 +129,8 @@ impl Intake {
 
     /// When [`Self::on_time`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match &self.outlet {
-            Outlet::Pads(pads) if !pads.are_complete => pads.first_pad.map(|first| first + SECOND_TRACK),
+        match &self.output {
+            Output::Pads(pads) if !pads.are_complete => pads.first_pad.map(|first| first + SECOND_TRACK),
             _ => None,
         }
     }
@@ -138,7 +138,7 @@ impl Intake {
     /// Announces that no more pads come, where the second track takes too long.
     pub(super) fn on_time(&mut self) {
         let is_due = self.deadline().is_some_and(|at| at <= Instant::now());
-        if let Outlet::Pads(pads) = &mut self.outlet
+        if let Output::Pads(pads) = &mut self.output
             && is_due
         {
             pads.announce_completeness(&self.element);
@@ -146,32 +146,32 @@ impl Intake {
     }
 
     fn queues(&self) -> Box<dyn Iterator<Item = &Arc<Queue>> + '_> {
-        match &self.outlet {
-            Outlet::Flv(flv) => Box::new(std::iter::once(&flv.queue)),
-            Outlet::Pads(pads) => Box::new(pads.tracks.iter().filter_map(|track| track.queue.as_ref())),
+        match &self.output {
+            Output::Flv(flv) => Box::new(std::iter::once(&flv.queue)),
+            Output::Pads(pads) => Box::new(pads.tracks.iter().filter_map(|track| track.queue.as_ref())),
         }
     }
 
     fn set_discont(&mut self) {
-        match &mut self.outlet {
-            Outlet::Flv(flv) => flv.is_discont = true,
-            Outlet::Pads(pads) => pads.tracks.iter_mut().for_each(|track| track.is_discont = true),
+        match &mut self.output {
+            Output::Flv(flv) => flv.is_discont = true,
+            Output::Pads(pads) => pads.tracks.iter_mut().for_each(|track| track.is_discont = true),
         }
     }
 
     fn frame_to_flv(&mut self, frame: &Frame, arrival: Instant) {
-        let is_aside = frame.is_config() || frame.kind == FrameKind::Data;
-        let (stamp, jumps) = match is_aside {
-            true => (self.clock.stamp_aside(nanos(frame.timestamp), arrival), false),
+        let is_non_media = frame.is_config() || frame.kind == FrameKind::Data;
+        let (stamp, jumps) = match is_non_media {
+            true => (self.clock.stamp_non_media(nanos(frame.timestamp), arrival), false),
             false => self.clock.stamp(frame.kind, nanos(frame.timestamp), arrival),
         };
-        let Outlet::Flv(flv) = &mut self.outlet else { return };
+        let Output::Flv(flv) = &mut self.output else { return };
         flv.has_video |= frame.kind == FrameKind::Video;
         let role = match frame.kind {
             _ if frame.is_config() => Role::Header,
             FrameKind::Video if !frame.flags.keyframe => Role::Delta,
-            FrameKind::Audio if flv.has_video => Role::Beside,
-            FrameKind::Data => Role::Beside,
+            FrameKind::Audio if flv.has_video => Role::Accompanying,
+            FrameKind::Data => Role::Accompanying,
             _ => Role::Key,
         };
         if frame.kind == FrameKind::Data
@@ -188,7 +188,7 @@ impl Intake {
     }
 
     fn frame_to_pads(&mut self, frame: &Frame, arrival: Instant) {
-        let Outlet::Pads(pads) = &mut self.outlet else { return };
+        let Output::Pads(pads) = &mut self.output else { return };
         let samples = match pads.demuxer.push(frame) {
             Ok(samples) => samples,
             Err(error) => {
@@ -210,7 +210,7 @@ impl Intake {
     }
 
     fn metadata(&mut self, payload: &[u8]) {
-        let Outlet::Pads(pads) = &mut self.outlet else { return };
+        let Output::Pads(pads) = &mut self.output else { return };
         pads.announced = caps::announced(payload).or(pads.announced);
         if let Some(tags) = caps::tags(payload) {
             for track in &pads.tracks {
@@ -223,7 +223,7 @@ impl Intake {
     }
 
     fn sample(&mut self, index: usize, sample: Sample, arrival: Instant) {
-        let Outlet::Pads(pads) = &mut self.outlet else { return };
+        let Output::Pads(pads) = &mut self.output else { return };
         pads.learn(index, &sample, &self.element);
         let Some(queue) = pads.tracks[index].queue.clone() else { return };
         if sample.config || !pads.tracks[index].is_known {

@@ -1,8 +1,8 @@
 //! The element: properties, signals, states and pads.
 
 use super::counters::Totals;
-use super::demuxing::Intake;
-use super::inner_element::{Leaf, Shape, Work};
+use super::demuxing::StreamDemuxer;
+use super::inner_element::{InnerSource, OutputFormat, PadContext};
 use super::publishers::Publishers;
 use super::queue::{Level, Queue};
 use super::reader::Reader;
@@ -30,7 +30,7 @@ pub struct RtmpServerSrc {
     group: Mutex<Option<gst::GroupId>>,
     open: Mutex<Option<Open>>,
     reader: Mutex<Option<Reader>>,
-    outlets: Mutex<Vec<Outlet>>,
+    output_pads: Mutex<Vec<OutputPad>>,
 }
 
 /// What is held from READY on.
@@ -42,9 +42,9 @@ struct Open {
     pattern: Pattern,
 }
 
-/// A leaf with its pad; the always pad is no sometimes pad.
-struct Outlet {
-    leaf: Leaf,
+/// An inner source with its pad; the always pad is no sometimes pad.
+struct OutputPad {
+    source: InnerSource,
     queue: Arc<Queue>,
     sometimes: Option<gst::GhostPad>,
 }
@@ -209,9 +209,9 @@ impl ElementImpl for RtmpServerSrc {
         let result = self.parent_change_state(transition);
         match transition {
             gst::StateChange::ReadyToPaused if result.is_err() => self.stop(),
-            gst::StateChange::PausedToReady => self.remove_outlets(),
+            gst::StateChange::PausedToReady => self.remove_output_pads(),
             gst::StateChange::ReadyToNull => self.close(),
-            // Live: there is nothing before PLAYING, also where there is no leaf yet.
+            // Live: there is nothing before PLAYING, also where there is no inner source yet.
             gst::StateChange::ReadyToPaused | gst::StateChange::PlayingToPaused => {
                 return result.map(|_| gst::StateChangeSuccess::NoPreroll);
             }
@@ -221,9 +221,9 @@ impl ElementImpl for RtmpServerSrc {
     }
 
     fn send_event(&self, event: gst::Event) -> bool {
-        let ends_nothing = event.type_() == gst::EventType::Eos && self.outlets.lock().is_empty();
+        let ends_nothing = event.type_() == gst::EventType::Eos && self.output_pads.lock().is_empty();
         if ends_nothing && self.reader.lock().is_some() {
-            self.publishers().told(super::reader::Told::NothingToEnd);
+            self.publishers().on_reader_event(super::reader::ReaderEvent::NothingToEnd);
             return false;
         }
         self.parent_send_event(event)
@@ -337,25 +337,25 @@ impl RtmpServerSrc {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         self.begin_group();
         let element = self.obj();
-        let intake = match self.src().is_linked() {
-            true => Intake::flv(&element, self.expose_flv()?),
-            false => Intake::pads(&element),
+        let demuxer = match self.src().is_linked() {
+            true => StreamDemuxer::flv(&element, self.expose_flv()?),
+            false => StreamDemuxer::pads(&element),
         };
         let open = self.open.lock();
         let Some(open) = &*open else { return Err(cannot_start("it is not open")) };
         let publishers = self.publishers().clone();
         let dispatcher = open.share.dispatcher().clone();
-        let tell = {
+        let report = {
             let dispatcher = dispatcher.clone();
             let publishers = publishers.clone();
-            move |told| {
+            move |event| {
                 let publishers = publishers.clone();
-                dispatcher.post(move || publishers.told(told));
+                dispatcher.post(move || publishers.on_reader_event(event));
             }
         };
-        let reader = Reader::start(intake, self.settings.clone(), tell)
+        let reader = Reader::start(demuxer, self.settings.clone(), report)
             .map_err(|error| cannot_start(&error.to_string()))?;
-        publishers.start(open.share.engine().clone(), dispatcher, reader.orders());
+        publishers.start(open.share.engine().clone(), dispatcher, reader.commands());
         *self.reader.lock() = Some(reader);
         Ok(())
     }
@@ -374,12 +374,12 @@ impl RtmpServerSrc {
     fn expose_flv(&self) -> Result<Arc<Queue>, gst::ErrorMessage> {
         let queue = Arc::new(Queue::default());
         queue.push(super::queue::Item::Caps(flv_caps()));
-        let leaf = Leaf::new("flv", self.work(&queue, Shape::Flv), Some(flv_caps()));
+        let source = InnerSource::new("flv", self.pad_context(&queue, OutputFormat::Flv), Some(flv_caps()));
         let element = self.obj();
-        element.add(&leaf).map_err(|error| cannot_start(&error.to_string()))?;
-        let pad = leaf.static_pad("src");
+        element.add(&source).map_err(|error| cannot_start(&error.to_string()))?;
+        let pad = source.static_pad("src");
         self.src().set_target(pad.as_ref()).map_err(|error| cannot_start(&error.to_string()))?;
-        self.outlets.lock().push(Outlet { leaf, queue: queue.clone(), sometimes: None });
+        self.output_pads.lock().push(OutputPad { source, queue: queue.clone(), sometimes: None });
         Ok(queue)
     }
 
@@ -393,39 +393,44 @@ impl RtmpServerSrc {
 
     fn try_expose(&self, name: &str, caps: &gst::Caps, queue: Arc<Queue>) -> Result<(), glib::BoolError> {
         let element = self.obj();
-        let leaf = Leaf::new(name, self.work(&queue, Shape::Elementary), Some(caps.clone()));
+        let source =
+            InnerSource::new(name, self.pad_context(&queue, OutputFormat::Elementary), Some(caps.clone()));
         // It must not start before somebody can have linked the pad.
-        leaf.set_locked_state(true);
-        element.add(&leaf)?;
+        source.set_locked_state(true);
+        element.add(&source)?;
         let template = element.pad_template(name).ok_or_else(|| glib::bool_error!("no template"))?;
         let pad = ghost_pad(&template, name);
-        pad.set_target(leaf.static_pad("src").as_ref())?;
+        pad.set_target(source.static_pad("src").as_ref())?;
         pad.set_active(true)?;
         let id = self.stream_id(name);
         let start = gst::event::StreamStart::builder(&id).group_id_if_some(*self.group.lock()).build();
         let _ = (pad.store_sticky_event(&start), pad.store_sticky_event(&gst::event::Caps::new(caps)));
-        self.outlets.lock().push(Outlet { leaf: leaf.clone(), queue, sometimes: Some(pad.clone()) });
+        self.output_pads.lock().push(OutputPad {
+            source: source.clone(),
+            queue,
+            sometimes: Some(pad.clone()),
+        });
         element.add_pad(&pad)?;
-        leaf.set_locked_state(false);
-        leaf.sync_state_with_parent()
+        source.set_locked_state(false);
+        source.sync_state_with_parent()
     }
 
-    fn work(&self, queue: &Arc<Queue>, shape: Shape) -> Work {
+    fn pad_context(&self, queue: &Arc<Queue>, format: OutputFormat) -> PadContext {
         let settings = self.settings.lock();
         let (latency, max_latency) = (settings.latency(), settings.max_latency());
-        Work { queue: queue.clone(), shape, period: self.period.clone(), latency, max_latency }
+        PadContext { queue: queue.clone(), format, period: self.period.clone(), latency, max_latency }
     }
 
-    fn remove_outlets(&self) {
+    fn remove_output_pads(&self) {
         let element = self.obj();
-        for outlet in std::mem::take(&mut *self.outlets.lock()) {
-            match outlet.sometimes {
+        for output_pad in std::mem::take(&mut *self.output_pads.lock()) {
+            match output_pad.sometimes {
                 Some(pad) => drop(element.remove_pad(&pad)),
                 None => drop(self.src().set_target(gst::Pad::NONE)),
             }
-            outlet.leaf.set_locked_state(false);
-            let _ = outlet.leaf.set_state(gst::State::Null);
-            let _ = element.remove(&outlet.leaf);
+            output_pad.source.set_locked_state(false);
+            let _ = output_pad.source.set_state(gst::State::Null);
+            let _ = element.remove(&output_pad.source);
         }
     }
 
@@ -437,7 +442,8 @@ impl RtmpServerSrc {
     fn stats(&self) -> gst::Structure {
         let mut stats = gst::Structure::new_empty("application/x-rtmpserversrc-stats");
         self.totals.add_to(&mut stats);
-        let levels: Vec<Level> = self.outlets.lock().iter().map(|outlet| outlet.queue.level()).collect();
+        let levels: Vec<Level> =
+            self.output_pads.lock().iter().map(|output_pad| output_pad.queue.level()).collect();
         let bytes: usize = levels.iter().map(|level| level.bytes).sum();
         let time = levels.iter().map(|level| level.time).max().unwrap_or_default();
         stats.set("queue-bytes", bytes as u64);
@@ -489,7 +495,7 @@ fn is_known(parent: Option<&gst::Object>, event: &gst::Event) -> bool {
     pad.and_then(|pad| pad.current_caps()).is_some_and(|known| known.as_ref() == caps.caps())
 }
 
-/// Gives STREAM_START the name and group of the element's streams in place of the leaf's own.
+/// Gives STREAM_START the name and group of the element's streams in place of those of the inner source.
 fn named(parent: Option<&gst::Object>, event: gst::Event) -> gst::Event {
     let gst::EventView::StreamStart(start) = event.view() else { return event };
     let Some(pad) = parent.and_then(|parent| parent.downcast_ref::<gst::GhostPad>()) else { return event };

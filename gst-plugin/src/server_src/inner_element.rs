@@ -21,17 +21,17 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// How buffers are made of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum OutputFormat {
     /// An FLV byte stream, one tag per buffer.
     Flv,
     /// Coded frames of one track.
     Elementary,
 }
 
-/// What a leaf is made for.
-pub(super) struct Work {
+/// What the source of a pad is made for.
+pub(super) struct PadContext {
     pub(super) queue: Arc<Queue>,
-    pub(super) shape: Shape,
+    pub(super) format: OutputFormat,
     /// Counts how often the pipeline has begun to play.
     pub(super) period: Arc<AtomicU64>,
     pub(super) latency: Duration,
@@ -40,22 +40,22 @@ pub(super) struct Work {
 
 glib::wrapper! {
     /// See the module.
-    pub struct Leaf(ObjectSubclass<Imp>) @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object;
+    pub struct InnerSource(ObjectSubclass<Imp>) @extends gst_base::PushSrc, gst_base::BaseSrc, gst::Element, gst::Object;
 }
 
-impl Leaf {
-    pub(super) fn new(name: &str, work: Work, caps: Option<gst::Caps>) -> Self {
-        let leaf: Self = glib::Object::builder().property("name", name).build();
-        leaf.imp().state.lock().caps = caps;
+impl InnerSource {
+    pub(super) fn new(name: &str, context: PadContext, caps: Option<gst::Caps>) -> Self {
+        let source: Self = glib::Object::builder().property("name", name).build();
+        source.imp().state.lock().caps = caps;
         // It was made above: nobody else has set it.
-        let _ = leaf.imp().work.set(work);
-        leaf
+        let _ = source.imp().context.set(context);
+        source
     }
 }
 
 #[derive(Default)]
 pub struct Imp {
-    work: OnceLock<Work>,
+    context: OnceLock<PadContext>,
     state: Mutex<State>,
 }
 
@@ -78,17 +78,17 @@ struct State {
 #[glib::object_subclass]
 impl ObjectSubclass for Imp {
     const NAME: &'static str = "GstRtmpServerSrcLeaf";
-    type Type = Leaf;
+    type Type = InnerSource;
     type ParentType = gst_base::PushSrc;
 }
 
 impl ObjectImpl for Imp {
     fn constructed(&self) {
         self.parent_constructed();
-        let leaf = self.obj();
-        leaf.set_live(true);
-        leaf.set_format(gst::Format::Time);
-        leaf.set_automatic_eos(false);
+        let source = self.obj();
+        source.set_live(true);
+        source.set_format(gst::Format::Time);
+        source.set_automatic_eos(false);
     }
 }
 
@@ -125,9 +125,9 @@ impl BaseSrcImpl for Imp {
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
-        match (query.view_mut(), self.work.get()) {
-            (gst::QueryViewMut::Latency(latency), Some(work)) => {
-                latency.set(true, clock_time(work.latency), work.max_latency.map(clock_time));
+        match (query.view_mut(), self.context.get()) {
+            (gst::QueryViewMut::Latency(latency), Some(context)) => {
+                latency.set(true, clock_time(context.latency), context.max_latency.map(clock_time));
                 true
             }
             _ => BaseSrcImplExt::parent_query(self, query),
@@ -158,16 +158,16 @@ impl BaseSrcImpl for Imp {
 
 impl PushSrcImpl for Imp {
     fn create(&self, _: Option<&mut gst::BufferRef>) -> Result<CreateSuccess, gst::FlowError> {
-        let work = self.work.get().ok_or(gst::FlowError::Error)?;
+        let context = self.context.get().ok_or(gst::FlowError::Error)?;
         // Not within the condition: the lock would be held while the buffer is made.
         let waiting = self.state.lock().waits.take();
         if let Some(media) = waiting {
-            return self.buffer(work, media).map(CreateSuccess::NewBuffer);
+            return self.buffer(context, media).map(CreateSuccess::NewBuffer);
         }
         loop {
-            match work.queue.pop(GAP_PERIOD) {
+            match context.queue.pop(GAP_PERIOD) {
                 Popped::Flushing => return Err(gst::FlowError::Flushing),
-                Popped::Quiet => self.fill_gap(work),
+                Popped::Quiet => self.fill_gap(context),
                 Popped::Item(Item::End) => return Err(gst::FlowError::Eos),
                 Popped::Item(Item::Caps(caps)) => self.change_caps(caps)?,
                 Popped::Item(Item::Stream) => self.begin_stream(),
@@ -176,7 +176,7 @@ impl PushSrcImpl for Imp {
                     self.obj().send_event(gst::event::Tag::new(tags));
                 }
                 Popped::Item(Item::Media(media)) => {
-                    return self.first_or_buffer(work, media).map(CreateSuccess::NewBuffer);
+                    return self.first_or_buffer(context, media).map(CreateSuccess::NewBuffer);
                 }
             }
         }
@@ -185,15 +185,15 @@ impl PushSrcImpl for Imp {
 
 impl Imp {
     fn set_flushing(&self, is_flushing: bool) {
-        if let Some(work) = self.work.get() {
-            work.queue.set_flushing(is_flushing);
+        if let Some(context) = self.context.get() {
+            context.queue.set_flushing(is_flushing);
         }
     }
 
-    fn now(&self, work: &Work) -> Now {
+    fn now(&self, context: &PadContext) -> Now {
         let running_time = self.obj().current_running_time().unwrap_or_default();
         Now {
-            period: work.period.load(Ordering::Acquire),
+            period: context.period.load(Ordering::Acquire),
             running_time: i64::try_from(running_time.nseconds()).unwrap_or(i64::MAX),
             instant: Instant::now(),
         }
@@ -206,8 +206,8 @@ impl Imp {
 
     /// Announces that what follows has nothing to do with what came.
     fn begin_stream(&self) {
-        let leaf = self.obj();
-        let pad = leaf.src_pad();
+        let source = self.obj();
+        let pad = source.src_pad();
         let segment = pad.sticky_event::<gst::event::Segment>(0);
         // The element gives it its name and group.
         pad.push_event(gst::event::StreamStart::new(&pad.name()));
@@ -217,11 +217,11 @@ impl Imp {
     }
 
     /// Lets muxers and mixers run on without this pad.
-    fn fill_gap(&self, work: &Work) {
-        if work.shape == Shape::Flv {
+    fn fill_gap(&self, context: &PadContext) {
+        if context.format == OutputFormat::Flv {
             return;
         }
-        let now = self.now(work).running_time;
+        let now = self.now(context).running_time;
         let mut state = self.state.lock();
         let start = state.position;
         if !state.has_media || now <= start {
@@ -234,15 +234,15 @@ impl Imp {
     }
 
     /// The file header goes before the first frame, once.
-    fn first_or_buffer(&self, work: &Work, media: Media) -> Result<gst::Buffer, gst::FlowError> {
-        if work.shape != Shape::Flv || std::mem::replace(&mut self.state.lock().has_header, true) {
-            return self.buffer(work, media);
+    fn first_or_buffer(&self, context: &PadContext, media: Media) -> Result<gst::Buffer, gst::FlowError> {
+        if context.format != OutputFormat::Flv || std::mem::replace(&mut self.state.lock().has_header, true) {
+            return self.buffer(context, media);
         }
         let announced =
             (media.kind == FrameKind::Data).then(|| super::caps::announced(&media.data)).flatten();
         let (audio, video) = announced.unwrap_or((true, true));
         let mut buffer = gst::Buffer::from_slice(FileHeader { audio, video }.encode());
-        let at = time(self.place(work, &media.stamp));
+        let at = time(self.place(context, &media.stamp));
         let unshared = buffer.make_mut();
         unshared.set_flags(gst::BufferFlags::HEADER | gst::BufferFlags::DISCONT);
         unshared.set_pts(at);
@@ -253,8 +253,8 @@ impl Imp {
     }
 
     /// The running time of a stamp; what came before the pipeline played is due at once.
-    fn place(&self, work: &Work, stamp: &Stamp) -> i64 {
-        let now = self.now(work);
+    fn place(&self, context: &PadContext, stamp: &Stamp) -> i64 {
+        let now = self.now(context);
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.period, now.period) != now.period {
             state.floor = state.position;
@@ -263,12 +263,12 @@ impl Imp {
         stamp.running_time(now).max(state.floor)
     }
 
-    fn buffer(&self, work: &Work, media: Media) -> Result<gst::Buffer, gst::FlowError> {
+    fn buffer(&self, context: &PadContext, media: Media) -> Result<gst::Buffer, gst::FlowError> {
         if media.is_discont {
             let mut state = self.state.lock();
             state.floor = state.position;
         }
-        let dts = self.place(work, &media.stamp);
+        let dts = self.place(context, &media.stamp);
         let mut state = self.state.lock();
         state.position = state.position.max(dts);
         let is_first = !std::mem::replace(&mut state.has_media, true);
@@ -276,14 +276,14 @@ impl Imp {
         let pts = dts.saturating_add(media.composition).max(state.floor);
         drop(state);
         let flags = flags(media.role, is_discont);
-        let mut buffer = match work.shape {
-            Shape::Flv => tag(&media, dts).ok_or(gst::FlowError::Error)?,
-            Shape::Elementary => gst::Buffer::from_slice(media.data),
+        let mut buffer = match context.format {
+            OutputFormat::Flv => tag(&media, dts).ok_or(gst::FlowError::Error)?,
+            OutputFormat::Elementary => gst::Buffer::from_slice(media.data),
         };
         let unshared = buffer.make_mut();
         unshared.set_flags(flags);
         unshared.set_dts(time(dts));
-        unshared.set_pts(time(if work.shape == Shape::Flv { dts } else { pts }));
+        unshared.set_pts(time(if context.format == OutputFormat::Flv { dts } else { pts }));
         Ok(buffer)
     }
 }
@@ -300,7 +300,7 @@ fn flags(role: Role, is_discont: bool) -> gst::BufferFlags {
     let mut flags = match role {
         Role::Header => gst::BufferFlags::HEADER,
         Role::Key => gst::BufferFlags::empty(),
-        Role::Delta | Role::Beside => gst::BufferFlags::DELTA_UNIT,
+        Role::Delta | Role::Accompanying => gst::BufferFlags::DELTA_UNIT,
     };
     flags.set(gst::BufferFlags::DISCONT, is_discont);
     flags

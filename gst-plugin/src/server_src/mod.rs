@@ -1,12 +1,12 @@
 //! `rtmpserversrc`: an RTMP(S) server inside a pipeline that takes in the stream of a publisher.
 //!
 //! ```text
-//!  publisher ──> engine ──Subscriber──> reader thread ──> Queue ──> Leaf (PushSrc) ──> ghost pad
-//!                  │                     intake, clock              stamps, flags
+//!  publisher ──> engine ──Subscriber──> reader thread ──> Queue ──> InnerSource (PushSrc) ──> ghost pad
+//!                  │                 StreamDemuxer, clock       stamps, flags
 //!             Publishers (dispatcher): who may publish, signals, what follows when they leave
 //! ```
-//! With `src` linked there is one leaf, and it writes FLV; else each track gets a pad and a leaf when its headers have
-//! arrived. The reader notes when frames arrive; the streaming threads turn that into running time.
+//! With `src` linked there is one inner source, and it writes FLV; else each track gets a pad and an inner source when its
+//! headers have arrived. The reader notes when frames arrive; the streaming threads turn that into running time.
 
 mod caps;
 mod clock;

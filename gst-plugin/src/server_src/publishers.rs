@@ -3,7 +3,7 @@
 //! Everything here happens on the server's dispatcher, one after the other; handlers of the application run without a lock.
 
 use super::counters::{Received, Totals};
-use super::reader::{Order, Orders, Reading, Told};
+use super::reader::{Command, Commands, ReaderEvent, Reading};
 use super::settings::{self, OnDisconnect, Settings, Takeover};
 use crate::dispatcher::Dispatcher;
 use crate::host::{self, Owner};
@@ -38,7 +38,7 @@ struct State {
 struct Run {
     engine: Engine,
     dispatcher: Dispatcher,
-    orders: Orders,
+    commands: Commands,
     current: Option<Publisher>,
     /// Those that have been replaced and not yet been read to their end.
     leaving: Vec<Publisher>,
@@ -80,9 +80,9 @@ impl Publishers {
     }
 
     /// From now on publishers are let in.
-    pub(super) fn start(self: &Arc<Self>, engine: Engine, dispatcher: Dispatcher, orders: Orders) {
+    pub(super) fn start(self: &Arc<Self>, engine: Engine, dispatcher: Dispatcher, commands: Commands) {
         let waits = Waits::Since(Instant::now());
-        let run = Run { engine, dispatcher, orders, current: None, leaving: Vec::new(), waits };
+        let run = Run { engine, dispatcher, commands, current: None, leaving: Vec::new(), waits };
         self.state.lock().run = Some(run);
         self.check_wait();
     }
@@ -116,7 +116,7 @@ impl Publishers {
     /// Looks at timeouts that were set anew.
     pub(super) fn settings_changed(self: &Arc<Self>) {
         if let Some(run) = &self.state.lock().run {
-            run.orders.wake();
+            run.commands.wake();
         }
         self.check_wait();
     }
@@ -154,7 +154,7 @@ impl Publishers {
         *serial += 1;
         let received = Arc::<Received>::default();
         let reading = Reading { serial: *serial, subscriber, received: received.clone() };
-        run.orders.give(Order::Read(Box::new(reading)));
+        run.commands.send(Command::Read(Box::new(reading)));
         run.waits = Waits::Not;
         run.current = Some(Publisher {
             serial: *serial,
@@ -183,14 +183,14 @@ impl Publishers {
     }
 
     /// A connection that was let in has ended without publishing.
-    fn on_nothing(self: &Arc<Self>, id: Id) {
+    fn on_never_published(self: &Arc<Self>, id: Id) {
         let mut state = self.state.lock();
         let Some(run) = &mut state.run else { return };
         let is_it = |publisher: &Publisher| publisher.session == Some(id) && !publisher.is_published;
         let Some(gone) = run.current.take_if(|current| is_it(current)) else {
             return run.leaving.retain(|publisher| !is_it(publisher));
         };
-        run.orders.give(Order::Forget(gone.serial));
+        run.commands.send(Command::Forget(gone.serial));
         run.waits = Waits::Since(Instant::now());
         drop(state);
         self.check_wait();
@@ -206,12 +206,12 @@ impl Publishers {
         self.conclude(publisher);
     }
 
-    /// What the reader tells.
-    pub(super) fn told(self: &Arc<Self>, told: Told) {
-        match told {
-            Told::Read(serial, end) => self.on_read(serial, &end),
-            Told::Idle(serial, silence) => self.on_idle(serial, silence),
-            Told::NothingToEnd => self.fail("The stream has ended before a publisher came"),
+    /// What the reader reports.
+    pub(super) fn on_reader_event(self: &Arc<Self>, event: ReaderEvent) {
+        match event {
+            ReaderEvent::ReadToEnd(serial, end) => self.on_read(serial, &end),
+            ReaderEvent::Idle(serial, silence) => self.on_idle(serial, silence),
+            ReaderEvent::NothingToEnd => self.fail("The stream has ended before a publisher came"),
         }
     }
 
@@ -354,7 +354,9 @@ impl Owner for Arc<Publishers> {
         match event {
             Event::Publish { session: Some(id), .. } => self.on_publish(*id),
             Event::Unpublish { session: Some(id), reason, .. } => self.on_left(*id, reason),
-            Event::Refused { session, .. } | Event::Closed { session, .. } => self.on_nothing(*session),
+            Event::Refused { session, .. } | Event::Closed { session, .. } => {
+                self.on_never_published(*session)
+            }
             _ => {}
         }
     }
@@ -379,7 +381,7 @@ impl Run {
                 && let Some(session) = current.session
             {
                 let _ = self.engine.kick(session, reason);
-                self.orders.give(Order::Forget(current.serial));
+                self.commands.send(Command::Forget(current.serial));
             }
             self.leaving.push(current);
         }
@@ -402,7 +404,7 @@ impl Run {
 
     fn end(&mut self) {
         self.waits = Waits::Over;
-        self.orders.give(Order::End);
+        self.commands.send(Command::End);
     }
 }
 

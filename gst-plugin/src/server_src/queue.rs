@@ -34,7 +34,7 @@ pub(super) enum Role {
     /// A video frame that needs those before it.
     Delta,
     /// An audio frame beside video: decodable, but nothing to start at.
-    Beside,
+    Accompanying,
 }
 
 /// What a streaming thread is to do next.
@@ -78,7 +78,7 @@ pub(super) struct Level {
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    news: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -100,7 +100,7 @@ impl Queue {
         let dropped = state.make_room(&media, bounds);
         let dropped = dropped + u64::from(!state.take(media));
         drop(state);
-        self.news.notify_all();
+        self.changed.notify_all();
         dropped
     }
 
@@ -108,23 +108,23 @@ impl Queue {
     pub(super) fn push(&self, item: Item) {
         let mut state = self.state.lock();
         if state.items.len() >= MAX_ITEMS {
-            state.give_up(usize::MAX);
+            state.drop_waiting(usize::MAX);
         }
         state.items.push_back(item);
         drop(state);
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 
     /// Tells that no frames are to be expected until the next one.
     pub(super) fn set_idle(&self) {
         self.state.lock().is_idle = true;
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 
     /// While flushing, [`Self::pop`] returns at once.
     pub(super) fn set_flushing(&self, is_flushing: bool) {
         self.state.lock().is_flushing = is_flushing;
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 
     /// Waits for the next item. Where nothing is expected, no longer than `quiet`.
@@ -139,8 +139,8 @@ impl Queue {
                 return Popped::Item(item);
             }
             if !state.is_idle {
-                self.news.wait(&mut state);
-            } else if self.news.wait_until(&mut state, deadline).timed_out() {
+                self.changed.wait(&mut state);
+            } else if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return Popped::Quiet;
             }
         }
@@ -160,12 +160,12 @@ impl State {
         let is_late = !bounds.time.is_zero() && waits.is_some_and(|waits| waits > bounds.time);
         let is_full = self.bytes > 0 && self.bytes.saturating_add(media.data.len()) > bounds.bytes;
         let is_long = self.items.len() >= MAX_ITEMS;
-        if is_late || is_full || is_long { self.give_up(bounds.bytes) } else { 0 }
+        if is_late || is_full || is_long { self.drop_waiting(bounds.bytes) } else { 0 }
     }
 
     /// Drops all frames that wait, and what later caps and tags make void; headers only where they are the trouble. How
     /// many frames that were.
-    fn give_up(&mut self, max_bytes: usize) -> u64 {
+    fn drop_waiting(&mut self, max_bytes: usize) -> u64 {
         let frames = |items: &VecDeque<Item>| items.iter().filter(|item| item.is_media()).count();
         let before = frames(&self.items);
         self.is_discont = true;
@@ -276,11 +276,11 @@ mod tests {
             assert_eq!(push(Video, Role::Key, 400, start), 0);
             assert_eq!(push(Video, Role::Delta, 400, start), 0);
             assert_eq!(push(Video, Role::Delta, len, start + later), 3, "two that waited and the new one");
-            assert_eq!(push(Audio, Role::Beside, 10, start), 0);
+            assert_eq!(push(Audio, Role::Accompanying, 10, start), 0);
             assert_eq!(push(Video, Role::Delta, 10, start), 1);
             assert_eq!(push(Video, Role::Key, 10, start), 0);
             let left = drain(&queue);
-            assert_eq!(left, [(Role::Header, false), (Role::Beside, true), (Role::Key, false)]);
+            assert_eq!(left, [(Role::Header, false), (Role::Accompanying, true), (Role::Key, false)]);
             assert_eq!(queue.level(), Level::default());
         }
     }

@@ -1,7 +1,7 @@
 //! The thread that takes publishers' frames out of the engine, one publisher after the other, and notes when they arrived.
 
 use super::counters::Received;
-use super::demuxing::Intake;
+use super::demuxing::StreamDemuxer;
 use super::settings::{self, Settings};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ pub(super) struct Reading {
 }
 
 /// What the reader is to do.
-pub(super) enum Order {
+pub(super) enum Command {
     /// Read this after what is being read now.
     Read(Box<Reading>),
     /// Forget this publisher: it never came.
@@ -32,33 +32,33 @@ pub(super) enum Order {
     End,
 }
 
-/// What the reader has to tell. It is told on the reader's thread.
+/// What the reader reports, on its thread.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum ReaderEvent {
     /// The publisher's stream has been read to its end, which came for this reason.
-    Read(u64, EndReason),
+    ReadToEnd(u64, EndReason),
     /// It has been silent for so long.
     Idle(u64, Duration),
     /// There is no pad on which the stream could end.
     NothingToEnd,
 }
 
-/// Gives orders to the thread.
+/// Sends commands to the thread.
 #[derive(Clone)]
-pub(super) struct Orders {
+pub(super) struct Commands {
     shared: Arc<Shared>,
     thread: Thread,
 }
 
 #[derive(Default)]
 struct Shared {
-    orders: Mutex<VecDeque<Order>>,
+    commands: Mutex<VecDeque<Command>>,
     stop: AtomicBool,
 }
 
-impl Orders {
-    pub(super) fn give(&self, order: Order) {
-        self.shared.orders.lock().push_back(order);
+impl Commands {
+    pub(super) fn send(&self, command: Command) {
+        self.shared.commands.lock().push_back(command);
         self.wake();
     }
 
@@ -70,7 +70,7 @@ impl Orders {
 
 /// The thread; dropping it ends and joins it.
 pub(super) struct Reader {
-    orders: Orders,
+    commands: Commands,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -80,33 +80,33 @@ impl Reader {
     /// # Errors
     /// The system has no thread to give.
     pub(super) fn start(
-        intake: Intake,
+        demuxer: StreamDemuxer,
         settings: Arc<Mutex<Settings>>,
-        tell: impl Fn(Told) + Send + 'static,
+        report: impl Fn(ReaderEvent) + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let work = Work {
             shared: shared.clone(),
-            intake,
+            demuxer,
             settings,
-            tell: Box::new(tell),
+            report: Box::new(report),
             waiting: VecDeque::new(),
             current: None,
         };
         let thread = thread::Builder::new().name("rtmpserversrc".to_owned()).spawn(move || work.run())?;
-        let orders = Orders { shared, thread: thread.thread().clone() };
-        Ok(Self { orders, thread: Some(thread) })
+        let commands = Commands { shared, thread: thread.thread().clone() };
+        Ok(Self { commands, thread: Some(thread) })
     }
 
-    pub(super) fn orders(&self) -> Orders {
-        self.orders.clone()
+    pub(super) fn commands(&self) -> Commands {
+        self.commands.clone()
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.orders.shared.stop.store(true, Ordering::Release);
-        self.orders.wake();
+        self.commands.shared.stop.store(true, Ordering::Release);
+        self.commands.wake();
         // A handler of pad-added that stops its own element runs on that thread, which then ends by itself.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
@@ -127,9 +127,9 @@ impl Wake for Unpark {
 
 struct Work {
     shared: Arc<Shared>,
-    intake: Intake,
+    demuxer: StreamDemuxer,
     settings: Arc<Mutex<Settings>>,
-    tell: Box<dyn Fn(Told) + Send>,
+    report: Box<dyn Fn(ReaderEvent) + Send>,
     waiting: VecDeque<Box<Reading>>,
     current: Option<Current>,
 }
@@ -137,11 +137,11 @@ struct Work {
 struct Current {
     reading: Box<Reading>,
     last_media: Instant,
-    is_told_idle: bool,
+    is_reported_idle: bool,
 }
 
 /// What came of looking for a frame.
-enum Step {
+enum ReadOutcome {
     Read,
     Nothing,
     End,
@@ -152,23 +152,23 @@ impl Work {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
         while !self.shared.stop.load(Ordering::Acquire) {
-            self.take_orders();
+            self.take_commands();
             match self.step(&mut context) {
-                Step::Read => continue,
-                Step::End => self.end_current(),
-                Step::Nothing => self.wait(),
+                ReadOutcome::Read => continue,
+                ReadOutcome::End => self.end_current(),
+                ReadOutcome::Nothing => self.wait(),
             }
         }
     }
 
-    fn take_orders(&mut self) {
+    fn take_commands(&mut self) {
         loop {
-            let Some(order) = self.shared.orders.lock().pop_front() else { return };
-            match order {
-                Order::Read(reading) => self.waiting.push_back(reading),
-                Order::Forget(serial) => self.forget(serial),
-                Order::End if self.intake.end() => {}
-                Order::End => (self.tell)(Told::NothingToEnd),
+            let Some(command) = self.shared.commands.lock().pop_front() else { return };
+            match command {
+                Command::Read(reading) => self.waiting.push_back(reading),
+                Command::Forget(serial) => self.forget(serial),
+                Command::End if self.demuxer.end() => {}
+                Command::End => (self.report)(ReaderEvent::NothingToEnd),
             }
         }
     }
@@ -178,57 +178,57 @@ impl Work {
         self.current = self.current.take().filter(|current| current.reading.serial != serial);
     }
 
-    fn step(&mut self, context: &mut Context<'_>) -> Step {
+    fn step(&mut self, context: &mut Context<'_>) -> ReadOutcome {
         if self.current.is_none() {
-            let Some(reading) = self.waiting.pop_front() else { return Step::Nothing };
-            self.intake.begin(reading.received.clone());
-            self.current = Some(Current { reading, last_media: Instant::now(), is_told_idle: false });
+            let Some(reading) = self.waiting.pop_front() else { return ReadOutcome::Nothing };
+            self.demuxer.begin(reading.received.clone());
+            self.current = Some(Current { reading, last_media: Instant::now(), is_reported_idle: false });
         }
-        let Some(current) = &mut self.current else { return Step::Nothing };
+        let Some(current) = &mut self.current else { return ReadOutcome::Nothing };
         let subscriber = &mut current.reading.subscriber;
         let next = pin!(subscriber.next()).poll(context);
         match next {
-            Poll::Pending => Step::Nothing,
-            Poll::Ready(None) => Step::End,
+            Poll::Pending => ReadOutcome::Nothing,
+            Poll::Ready(None) => ReadOutcome::End,
             Poll::Ready(Some(frame)) => {
                 let arrival = Instant::now();
                 if frame.kind != FrameKind::Data {
                     current.last_media = arrival;
                 }
                 let is_after_gap = current.reading.subscriber.is_after_gap();
-                self.intake.frame(&frame, arrival, is_after_gap);
-                Step::Read
+                self.demuxer.frame(&frame, arrival, is_after_gap);
+                ReadOutcome::Read
             }
         }
     }
 
     fn end_current(&mut self) {
         let Some(current) = self.current.take() else { return };
-        self.intake.leave();
+        self.demuxer.leave();
         let end = current.reading.subscriber.end().cloned().unwrap_or(EndReason::PublisherLost);
-        (self.tell)(Told::Read(current.reading.serial, end));
+        (self.report)(ReaderEvent::ReadToEnd(current.reading.serial, end));
     }
 
-    /// Waits for frames, orders or the next deadline.
+    /// Waits for frames, commands or the next deadline.
     fn wait(&mut self) {
-        self.intake.on_time();
+        self.demuxer.on_time();
         let idle_at = self.check_silence();
-        match [idle_at, self.intake.deadline()].into_iter().flatten().min() {
+        match [idle_at, self.demuxer.deadline()].into_iter().flatten().min() {
             Some(at) => thread::park_timeout(at.saturating_duration_since(Instant::now())),
             None => thread::park(),
         }
     }
 
-    /// Tells when the publisher is silent for too long; else when it will be.
+    /// Reports when the publisher is silent for too long; else when it will be.
     fn check_silence(&mut self) -> Option<Instant> {
         let allowed = settings::timeout(self.settings.lock().idle_timeout)?;
-        let current = self.current.as_mut().filter(|current| !current.is_told_idle)?;
+        let current = self.current.as_mut().filter(|current| !current.is_reported_idle)?;
         let at = current.last_media + allowed;
         if at > Instant::now() {
             return Some(at);
         }
-        current.is_told_idle = true;
-        (self.tell)(Told::Idle(current.reading.serial, allowed));
+        current.is_reported_idle = true;
+        (self.report)(ReaderEvent::Idle(current.reading.serial, allowed));
         None
     }
 }
