@@ -10,6 +10,7 @@ mod host;
 mod log;
 mod server_src;
 mod sink;
+mod time;
 
 use gst::glib;
 

@@ -3,6 +3,7 @@
 //! Frames keep the distances that the publisher gave them, whatever the network did to them on their way. The anchor is a
 //! point of the monotonic clock; the streaming threads turn it into running time, which may stand still meanwhile.
 
+use crate::time::{NANOS_PER_MILLI, nanos};
 use gst::glib;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -10,15 +11,13 @@ use std::time::{Duration, Instant};
 use streamengine_core::media::FrameKind;
 
 /// A publisher's clock this far ahead of its frames' arrival has jumped, or ran too fast for hours.
-const JUMP_NS: i64 = 3_000_000_000;
+const JUMP_NS: i64 = 3_000 * NANOS_PER_MILLI;
 /// Frames of the other track may still be on the old clock for so long after a jump.
 const OLD_CLOCK: Duration = Duration::from_secs(1);
 /// Frames that all come late for this long are late for good: the publisher's clock is slow, or its way has become longer.
 const LATE_WINDOW: Duration = Duration::from_secs(10);
 /// Lateness that is borne even where the element's latency is less.
-const LEAST_TOLERANCE_NS: i64 = 100_000_000;
-
-const NANOS_PER_MILLI: i64 = 1_000_000;
+const LEAST_TOLERANCE_NS: i64 = 100 * NANOS_PER_MILLI;
 
 /// Which clock the time stamps follow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
@@ -216,10 +215,6 @@ impl PublisherClock {
 /// Whether a frame so far ahead of its time may be of this clock.
 fn fits(ahead: i64) -> bool {
     ahead.saturating_abs() <= JUMP_NS
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

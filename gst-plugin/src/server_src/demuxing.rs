@@ -5,6 +5,7 @@ use super::clock::PublisherClock;
 use super::counters::{Received, Totals};
 use super::queue::{Item, Media, Queue, Role};
 use super::settings::Settings;
+use crate::time::millis_to_nanos;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -162,8 +163,8 @@ impl StreamDemuxer {
     fn frame_to_flv(&mut self, frame: &Frame, arrival: Instant) {
         let is_non_media = frame.is_config() || frame.kind == FrameKind::Data;
         let (stamp, jumps) = match is_non_media {
-            true => (self.clock.stamp_non_media(nanos(frame.timestamp), arrival), false),
-            false => self.clock.stamp(frame.kind, nanos(frame.timestamp), arrival),
+            true => (self.clock.stamp_non_media(millis_to_nanos(frame.timestamp), arrival), false),
+            false => self.clock.stamp(frame.kind, millis_to_nanos(frame.timestamp), arrival),
         };
         let Output::Flv(flv) = &mut self.output else { return };
         flv.has_video |= frame.kind == FrameKind::Video;
@@ -332,8 +333,4 @@ impl Pads {
 fn clock(settings: &Mutex<Settings>) -> PublisherClock {
     let settings = settings.lock();
     PublisherClock::new(settings.timestamp_mode, settings.latency())
-}
-
-fn nanos(ms: i64) -> i64 {
-    ms.saturating_mul(1_000_000)
 }

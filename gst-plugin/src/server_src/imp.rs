@@ -9,6 +9,7 @@ use super::reader::Reader;
 use super::settings::{self, SCHEMES, Settings};
 use super::{CAT, caps};
 use crate::host::{self, Claim, Endpoint, Pattern, Share};
+use crate::time::clock_time;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -507,8 +508,4 @@ fn named(parent: Option<&gst::Object>, event: gst::Event) -> gst::Event {
 
 fn cannot_start(why: &str) -> gst::ErrorMessage {
     host::failure(gst::ResourceError::Failed, &format!("Cannot start: {why}"))
-}
-
-fn clock_time(duration: std::time::Duration) -> gst::ClockTime {
-    gst::ClockTime::from_nseconds(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1))
 }

@@ -2,6 +2,7 @@
 
 use super::clock::{Now, Stamp};
 use super::queue::{Item, Media, Popped, Queue, Role};
+use crate::time::{NANOS_PER_MILLI, clock_time, clock_time_nanos, clock_time_of_nanos};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -17,7 +18,6 @@ use streamengine_core::media::{Frame, FrameKind};
 
 /// While nobody publishes, GAP events come this often.
 const GAP_PERIOD: Duration = Duration::from_secs(1);
-const NANOS_PER_MILLI: i64 = 1_000_000;
 
 /// How buffers are made of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl Imp {
         let running_time = self.obj().current_running_time().unwrap_or_default();
         Now {
             period: context.period.load(Ordering::Acquire),
-            running_time: i64::try_from(running_time.nseconds()).unwrap_or(i64::MAX),
+            running_time: clock_time_nanos(running_time),
             instant: Instant::now(),
         }
     }
@@ -229,7 +229,9 @@ impl Imp {
         }
         (state.position, state.floor) = (now, now);
         drop(state);
-        let gap = gst::event::Gap::builder(time(start)).duration(time(now - start)).build();
+        let gap = gst::event::Gap::builder(clock_time_of_nanos(start))
+            .duration(clock_time_of_nanos(now - start))
+            .build();
         self.obj().src_pad().push_event(gap);
     }
 
@@ -242,7 +244,7 @@ impl Imp {
             (media.kind == FrameKind::Data).then(|| super::caps::announced(&media.data)).flatten();
         let (audio, video) = announced.unwrap_or((true, true));
         let mut buffer = gst::Buffer::from_slice(FileHeader { audio, video }.encode());
-        let at = time(self.place(context, &media.stamp));
+        let at = clock_time_of_nanos(self.place(context, &media.stamp));
         let unshared = buffer.make_mut();
         unshared.set_flags(gst::BufferFlags::HEADER | gst::BufferFlags::DISCONT);
         unshared.set_pts(at);
@@ -282,8 +284,8 @@ impl Imp {
         };
         let unshared = buffer.make_mut();
         unshared.set_flags(flags);
-        unshared.set_dts(time(dts));
-        unshared.set_pts(time(if context.format == OutputFormat::Flv { dts } else { pts }));
+        unshared.set_dts(clock_time_of_nanos(dts));
+        unshared.set_pts(clock_time_of_nanos(if context.format == OutputFormat::Flv { dts } else { pts }));
         Ok(buffer)
     }
 }
@@ -304,12 +306,4 @@ fn flags(role: Role, is_discont: bool) -> gst::BufferFlags {
     };
     flags.set(gst::BufferFlags::DISCONT, is_discont);
     flags
-}
-
-fn time(nanos: i64) -> gst::ClockTime {
-    gst::ClockTime::from_nseconds(u64::try_from(nanos).unwrap_or_default())
-}
-
-fn clock_time(duration: Duration) -> gst::ClockTime {
-    gst::ClockTime::from_nseconds(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX - 1))
 }

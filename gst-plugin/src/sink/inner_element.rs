@@ -3,8 +3,9 @@
 use super::CAT;
 use super::audience::Audience;
 use super::caps::{self, Content, TEMPLATES, TrackCaps};
-use super::muxing::{AccessUnit, PadNumber, StreamMuxer};
+use super::muxing::{AccessUnit, PadNumber, SEAM_MS, StreamMuxer};
 use crate::host::failure;
+use crate::time::{clock_time_nanos, clock_time_of_nanos, millis_to_nanos};
 use bytes::Bytes;
 use gst::glib;
 use gst::prelude::*;
@@ -23,8 +24,6 @@ use streamengine_core::media::{ConfigSlot, Frame};
 const MAX_TAG: usize = (1 << 24) - 1;
 /// FLV time that goes back by more than this many milliseconds is a new clock: another file.
 const JUMP_MS: i64 = 1_000;
-/// Distance of frames at such a seam.
-const SEAM_MS: i64 = 33;
 
 glib::wrapper! {
     /// The sink behind one pad.
@@ -138,7 +137,7 @@ impl Anchor {
         Self {
             flv_ms,
             stream_ms: self.stream_ms.saturating_add(elapsed),
-            running_ns: self.running_ns.saturating_add(elapsed.saturating_mul(1_000_000)),
+            running_ns: self.running_ns.saturating_add(millis_to_nanos(elapsed)),
             last_ms: flv_ms,
         }
     }
@@ -330,7 +329,7 @@ mod imp {
             let segment = self.obj().segment().downcast::<gst::ClockTime>().ok()?;
             let running = segment.to_running_time_full(time?)?;
             Some(match running {
-                gst::Signed::Positive(time) => i64::try_from(time.nseconds()).unwrap_or(i64::MAX),
+                gst::Signed::Positive(time) => clock_time_nanos(time),
                 gst::Signed::Negative(time) => i64::try_from(time.nseconds()).map_or(i64::MIN, |time| -time),
             })
         }
@@ -402,7 +401,7 @@ mod imp {
                 let anchor = self.anchor(context, flv, frame.timestamp, stamped);
                 let elapsed = frame.timestamp.saturating_sub(anchor.flv_ms);
                 if stamped.is_none() {
-                    self.pace(anchor.running_ns.saturating_add(elapsed.saturating_mul(1_000_000)))?;
+                    self.pace(anchor.running_ns.saturating_add(millis_to_nanos(elapsed)))?;
                 }
                 frame.timestamp = anchor.stream_ms.saturating_add(elapsed).max(0);
             } else if let Some(anchor) = flv.anchor {
@@ -425,8 +424,8 @@ mod imp {
                 Some(anchor) if flv_ms < anchor.last_ms.saturating_sub(JUMP_MS) => anchor.continued(flv_ms),
                 Some(anchor) => Anchor { last_ms: flv_ms, ..anchor },
                 None => {
-                    let now = || self.obj().current_running_time().map_or(0, gst::ClockTime::nseconds);
-                    let running_ns = stamped.unwrap_or_else(|| i64::try_from(now()).unwrap_or(i64::MAX));
+                    let now = || self.obj().current_running_time().map_or(0, clock_time_nanos);
+                    let running_ns = stamped.unwrap_or_else(now);
                     let stream_ms = context.muxer.place(running_ns);
                     Anchor { flv_ms, stream_ms, running_ns, last_ms: flv_ms }
                 }
@@ -442,7 +441,7 @@ mod imp {
                 return Ok(());
             }
             let running_ns = running_ns.saturating_add(sink.ts_offset());
-            let time = gst::ClockTime::from_nseconds(u64::try_from(running_ns).unwrap_or_default());
+            let time = clock_time_of_nanos(running_ns);
             sink.wait(time).0.map(drop)
         }
 

@@ -4,6 +4,7 @@ use super::EnhancedForm;
 use super::caps::TrackCaps;
 use super::metadata;
 use crate::host::failure;
+use crate::time::{NANOS_PER_MILLI, millis_to_nanos};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -13,9 +14,9 @@ use streamengine_core::media::flv::{Codec, PayloadInfo};
 use streamengine_core::media::{Frame, FrameKind};
 use streamengine_core::{Error, ErrorKind, Publisher, Result, StreamPolicy};
 
-/// Distance of the frames before and after a flush, as nobody knows the true one.
-const SEAM_NS: i64 = 33_000_000;
-const NANOS_PER_MILLI: i64 = 1_000_000;
+/// Distance in milliseconds of the frames before and after a seam (a flush, a new clock), as nobody knows the true one.
+pub(super) const SEAM_MS: i64 = 33;
+const SEAM_NS: i64 = SEAM_MS * NANOS_PER_MILLI;
 /// Over so long the video's bit rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 
@@ -223,7 +224,7 @@ impl StreamMuxer {
             return state.send_metadata();
         }
         if !frame.is_config() {
-            state.clock.last_ns = frame.timestamp.saturating_mul(NANOS_PER_MILLI);
+            state.clock.last_ns = millis_to_nanos(frame.timestamp);
         }
         state.publish(frame)
     }

@@ -7,6 +7,7 @@ use super::stats;
 use super::targets::{TargetError, TargetUpdate};
 use super::{CAT, RtmpRelaySink as Element};
 use crate::host::{Owner, failure, public_id};
+use crate::time::clock_time;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -57,7 +58,7 @@ impl RtmpRelaySink {
                     .field("id", public_id(*session))
                     .field("bytes-sent", *bytes_sent)
                     .field("dropped", *frames_dropped)
-                    .field("duration", stats::clock_time(*played))
+                    .field("duration", clock_time(*played))
                     .build();
                 self.on_stop(*session, reason, stats);
             }

@@ -2,6 +2,7 @@
 
 use super::audience::Totals;
 use super::muxing::Codecs;
+use crate::time::clock_time;
 use gst::glib;
 use streamengine_core::{Engine, SessionInfo, SessionRole, StreamKey};
 
@@ -70,10 +71,6 @@ pub(super) fn player(session: &SessionInfo) -> gst::Structure {
         player.set("connected-at", since);
     }
     player
-}
-
-pub(super) fn clock_time(time: std::time::Duration) -> gst::ClockTime {
-    gst::ClockTime::try_from(time).unwrap_or(gst::ClockTime::MAX)
 }
 
 /// The time of day so many milliseconds ago.
