@@ -1,12 +1,11 @@
 //! The launch lines of the documentation, as child processes: what a player gets is what the file has.
 
+mod outside;
 mod support;
 
 use gst::prelude::*;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use streamengine_core::media::flv_file::FlvReader;
 use streamengine_core::media::{Frame, FrameKind};
@@ -16,21 +15,6 @@ use support::{PATIENCE, Player, Server, assert_received, clip, clip_frames, payl
 const CLIP_MS: i64 = 4_000;
 /// Frames of each kind that may have gone by when a player has joined: one GOP.
 const JOINED_LATE: usize = 70;
-
-/// A directory with the plugin alone: what lies beside it in the build directory is no plugin.
-fn plugin_directory() -> &'static Path {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        let built = std::env::current_exe().unwrap().with_file_name("libgststreamengine.so");
-        assert!(built.exists(), "{} is not built", built.display());
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-for-launch");
-        std::fs::create_dir_all(&directory).unwrap();
-        let link = directory.join("libgststreamengine.so");
-        let _ = std::fs::remove_file(&link);
-        std::os::unix::fs::symlink(&built, &link).unwrap();
-        directory
-    })
-}
 
 /// A running `gst-launch-1.0`; it is ended with the test.
 struct Launch {
@@ -45,7 +29,7 @@ impl Launch {
         let mut child = Command::new("gst-launch-1.0")
             .arg("-m")
             .args(words(line))
-            .env("GST_PLUGIN_PATH", plugin_directory())
+            .env("GST_PLUGIN_PATH", outside::plugin_folder())
             .env("GST_REGISTRY", registry.path().join("registry.bin"))
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -255,7 +239,7 @@ fn the_engines_log_is_in_gstreamers() {
         .args(words(
             "videotestsrc num-buffers=3 ! x264enc ! rtmprelaysink port=0 location=rtmp://127.0.0.1:9/live/x",
         ))
-        .env("GST_PLUGIN_PATH", plugin_directory())
+        .env("GST_PLUGIN_PATH", outside::plugin_folder())
         .env("GST_REGISTRY", registry.path().join("registry.bin"))
         .env("GST_DEBUG", "streamengine:3")
         .env("GST_DEBUG_NO_COLOR", "1")
@@ -274,7 +258,7 @@ fn gst_inspect_knows_the_plugin_with_a_private_registry() {
     let registry = tempfile::tempdir().unwrap();
     let output = Command::new("gst-inspect-1.0")
         .arg("rtmprelaysink")
-        .env("GST_PLUGIN_PATH", plugin_directory())
+        .env("GST_PLUGIN_PATH", outside::plugin_folder())
         .env("GST_REGISTRY", registry.path().join("registry.bin"))
         .output()
         .expect("gst-inspect-1.0 of gstreamer1.0-tools");

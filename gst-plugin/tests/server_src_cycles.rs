@@ -1,13 +1,15 @@
 //! What a process has after two hundred starts and stops: as much as before. Alone in its process, because it counts.
 
+mod support;
+
 use gst::prelude::*;
-use std::fs;
 use std::net::TcpListener;
-use std::process::Command;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use streamengine_core::media::{Frame, FrameKind};
 use streamengine_core::{Engine, PushConfig, RelayState};
+use support::{
+    descriptors_and_threads, free_port, has_leak_tracer, live_objects, local_url, run_with_leak_tracer,
+};
 
 const CYCLES: usize = 200;
 const LINES: [&str; 3] = [
@@ -15,10 +17,6 @@ const LINES: [&str; 3] = [
     "rtmpserversrc port=PORT  ! h264parse ! fakesink",
     "rtmpserversrc port=PORT stream=in ! rtmprelaysink port=PORT stream=out",
 ];
-
-fn count(what: &str) -> usize {
-    fs::read_dir(format!("/proc/self/{what}")).unwrap().count()
-}
 
 fn cycle(port: u16, text: &str) {
     let line = gst::parse::launch(&text.replace("PORT", &port.to_string())).unwrap();
@@ -35,7 +33,7 @@ fn cycle_with_publisher(port: u16) {
     let publisher = engine.publish(&key).unwrap();
     let keyframe = b"\x17\x01\0\0\0\0\0\0\x01\x65".to_vec();
     publisher.push(Frame::new(FrameKind::Video, 0, keyframe.into())).unwrap();
-    let url = format!("rtmp://127.0.0.1:{port}/live/x").parse().unwrap();
+    let url = local_url(port, "live/x").parse().unwrap();
     let push = engine.push(PushConfig::new(key, url)).unwrap();
     let start = Instant::now();
     while engine.relay(push).unwrap().state != RelayState::Publishing {
@@ -48,44 +46,22 @@ fn cycle_with_publisher(port: u16) {
 /// Descriptors and threads, once they are no more than given or do not become fewer.
 fn settled(fds: usize, threads: usize) -> (usize, usize) {
     let start = Instant::now();
-    while (count("fd") > fds || count("task") > threads) && start.elapsed() < Duration::from_secs(5) {
+    loop {
+        let now = descriptors_and_threads();
+        if (now.0 <= fds && now.1 <= threads) || start.elapsed() > Duration::from_secs(5) {
+            return now;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
-    (count("fd"), count("task"))
-}
-
-/// The objects of GStreamer that exist, as its own tracer sees them.
-fn live_objects() -> Vec<String> {
-    let tracers = gst::active_tracers();
-    let leaks = tracers.iter().find(|tracer| tracer.type_().name() == "GstLeaksTracer").unwrap();
-    let live = leaks.emit_by_name::<gst::Structure>("get-live-objects", &[]);
-    let list = live.get::<gst::List>("live-objects-list").unwrap();
-    list.iter().map(|value| format!("{value:?}")).collect()
-}
-
-fn watch() -> mpsc::Sender<()> {
-    let (alive, end) = mpsc::channel::<()>();
-    std::thread::spawn(move || {
-        if end.recv_timeout(Duration::from_secs(80)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("WATCHDOG");
-            std::process::abort();
-        }
-    });
-    alive
 }
 
 #[test]
 fn two_hundred_starts_and_stops_on_one_port_leave_nothing_behind() {
-    if std::env::var_os("GST_TRACERS").is_none() {
-        let name = "two_hundred_starts_and_stops_on_one_port_leave_nothing_behind";
-        let mut again = Command::new(std::env::current_exe().unwrap());
-        again.args(["--exact", name, "--nocapture"]).env("GST_TRACERS", "leaks");
-        return assert!(again.status().unwrap().success(), "with the leak tracer");
+    if !has_leak_tracer() {
+        return run_with_leak_tracer("two_hundred_starts_and_stops_on_one_port_leave_nothing_behind");
     }
-    let _alive = watch();
-    gst::init().unwrap();
-    gststreamengine::plugin_register_static().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let _limit = support::start("cycles");
+    let port = free_port();
     for text in LINES {
         cycle(port, text);
     }

@@ -17,12 +17,7 @@ const SINK: &str = "rtmprelaysink name=s port=0 sync=false";
 fn error(line: &str) -> gst::glib::Error {
     let pipeline = Pipeline::parse(line);
     let _ = pipeline.pipeline.set_state(gst::State::Playing);
-    let message =
-        pipeline.bus.timed_pop_filtered(gst::ClockTime::from_seconds(10), &[gst::MessageType::Error]);
-    match message.expect("an error").view() {
-        gst::MessageView::Error(error) => error.error(),
-        _ => unreachable!(),
-    }
+    support::error(&pipeline.bus)
 }
 
 /// Collects the buffers that leave an element.

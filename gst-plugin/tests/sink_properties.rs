@@ -169,17 +169,6 @@ fn ts_offset_delays_and_sync_can_be_switched_off_while_playing() {
     assert!(start.elapsed() < Duration::from_secs(4), "EOS after {:?}", start.elapsed());
 }
 
-fn state(pipeline: &Pipeline, state: &str) -> gst::Structure {
-    pipeline.element_message("rtmprelaysink-target", |target| target.get::<&str>("state") == Ok(state))
-}
-
-fn warning(pipeline: &Pipeline) -> glib::Error {
-    pipeline.message("a warning", |message| match message.view() {
-        gst::MessageView::Warning(warning) => Some(warning.error()),
-        _ => None,
-    })
-}
-
 #[test]
 fn a_target_is_given_up_after_max_reconnects() {
     let _limit = support::start("max-reconnects");
@@ -188,13 +177,13 @@ fn a_target_is_given_up_after_max_reconnects() {
         free_port()
     ));
     feed.push_gop(2, 100);
-    let failed = state(&feed.pipeline, "failed");
+    let failed = feed.pipeline.target_state(1, "failed");
     assert_eq!(failed.get::<u64>("attempt"), Ok(3));
     assert!(failed.get::<u64>("next-retry-ms").is_err());
     // One more may be allowed while it plays.
     feed.sink().set_property("max-reconnects", -1);
     assert!(feed.sink().emit_by_name::<bool>("restart-target", &[&1_u32]));
-    state(&feed.pipeline, "backing-off");
+    feed.pipeline.target_state(1, "backing-off");
     assert!(!feed.sink().emit_by_name::<bool>("restart-target", &[&2_u32]));
 }
 
@@ -206,8 +195,9 @@ fn waits_between_attempts_grow_from_reconnect_min_to_reconnect_max() {
         free_port()
     ));
     feed.push_gop(2, 100);
-    let waits: Vec<_> =
-        (0..4).map(|_| state(&feed.pipeline, "backing-off").get::<u64>("next-retry-ms").unwrap()).collect();
+    let waits: Vec<_> = (0..4)
+        .map(|_| feed.pipeline.target_state(1, "backing-off").get::<u64>("next-retry-ms").unwrap())
+        .collect();
     // With up to a fifth of jitter, and what has passed since.
     assert!((60..=125).contains(&waits[0]), "{waits:?}");
     assert!(waits[2..].iter().all(|wait| (150..=310).contains(wait)), "{waits:?}");
@@ -222,11 +212,11 @@ fn a_target_that_takes_nothing_is_stalled_and_lost_after_write_timeout_and_the_p
     feed.push_gop(2, 100);
     let player = Player::join(&feed.pipeline.url());
     server.record("x").wait_for(Video, 3);
-    state(&feed.pipeline, "publishing");
+    feed.pipeline.target_state(1, "publishing");
     proxy.get_stuck();
     (0..12).for_each(|_| feed.push_gop(9, 100_000));
-    state(&feed.pipeline, "stalled");
-    let lost = warning(&feed.pipeline);
+    feed.pipeline.target_state(1, "stalled");
+    let lost = feed.pipeline.warning();
     assert!(lost.matches(gst::ResourceError::Write), "{lost}");
     assert!(lost.to_string().contains("taken nothing for 800 ms"), "{lost}");
     player.wait_for(Video, 123);
@@ -267,7 +257,7 @@ fn an_rtmps_target_must_show_a_certificate_that_ca_file_knows() {
     let url = |stream: &str| format!("rtmps://127.0.0.1:{port}/live/{stream}");
     let mut feed = Feed::start(&format!("reconnect-min=60000 location={}", url("a")));
     feed.push_gop(2, 100);
-    let refused = warning(&feed.pipeline);
+    let refused = feed.pipeline.warning();
     assert!(refused.to_string().to_lowercase().contains("certificate"), "{refused}");
     feed.sink().set_property("ca-file", certificate.to_str().unwrap());
     assert!(feed.sink().emit_by_name::<bool>("restart-target", &[&1_u32]));
@@ -336,7 +326,7 @@ fn the_last_seconds_of_a_target_are_waited_for_at_the_end_but_not_longer_than_dr
     ));
     feed.push_gop(2, 100);
     server.record("x").wait_for(Video, 3);
-    state(&feed.pipeline, "publishing");
+    feed.pipeline.target_state(1, "publishing");
     proxy.get_stuck();
     (0..12).for_each(|_| feed.push_gop(9, 100_000));
     feed.sink().set_property("drain-timeout", 600_u32);

@@ -6,7 +6,7 @@ use gst::prelude::*;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use streamengine_core::media::FrameKind::{Audio, Video};
-use support::{Feed, Pipeline, Player, assert_received, clip, clip_frames, is_open, stat, until, url};
+use support::{Feed, Pipeline, Player, assert_received, clip, clip_frames, error, is_open, stat, until, url};
 
 fn sink(port: u32, stream: &str) -> gst::Element {
     gst::ElementFactory::make("rtmprelaysink")
@@ -16,13 +16,6 @@ fn sink(port: u32, stream: &str) -> gst::Element {
         .unwrap()
 }
 
-fn error_text(bus: &gst::Bus) -> String {
-    let message =
-        bus.timed_pop_filtered(gst::ClockTime::from_seconds(5), &[gst::MessageType::Error]).unwrap();
-    let gst::MessageView::Error(error) = message.view() else { unreachable!() };
-    error.error().to_string()
-}
-
 #[test]
 fn g4_a_taken_port_fails_in_null_to_ready_with_address_and_cause() {
     let _limit = support::start("g4");
@@ -30,7 +23,7 @@ fn g4_a_taken_port_fails_in_null_to_ready_with_address_and_cause() {
     let port = taken.local_addr().unwrap().port();
     let pipeline = Pipeline::parse(&format!("fakesrc num-buffers=1 ! rtmprelaysink name=s port={port}"));
     assert!(pipeline.pipeline.set_state(gst::State::Ready).is_err());
-    let text = error_text(&pipeline.bus);
+    let text = error(&pipeline.bus).to_string();
     let expected = format!("Cannot listen on rtmp://127.0.0.1:{port}: Address already in use");
     assert!(text.starts_with(&expected), "{text}");
     drop(taken);
@@ -49,12 +42,12 @@ fn settings_that_make_no_sense_are_errors_with_words() {
         let pipeline =
             Pipeline::parse(&format!("fakesrc num-buffers=1 ! rtmprelaysink name=s port=0 {properties}"));
         assert!(pipeline.pipeline.set_state(gst::State::Ready).is_err(), "{properties}");
-        let text = error_text(&pipeline.bus);
+        let text = error(&pipeline.bus).to_string();
         assert!(text.contains(word), "{properties}: {text}");
     }
     let pipeline = Pipeline::parse("fakesrc num-buffers=1 ! rtmprelaysink name=s port=0 location=http://x/y");
     assert!(pipeline.pipeline.set_state(gst::State::Paused).is_err());
-    assert!(error_text(&pipeline.bus).contains("target URL"));
+    assert!(error(&pipeline.bus).to_string().contains("target URL"));
 }
 
 #[test]
@@ -73,7 +66,7 @@ fn sinks_with_one_port_share_it_and_one_name_is_had_once() {
     let bus = gst::Bus::new();
     same.set_bus(Some(&bus));
     assert!(same.set_state(gst::State::Ready).is_err());
-    let text = error_text(&bus);
+    let text = error(&bus).to_string();
     assert!(text.contains("live/a") && text.contains(&*first.name()), "{text}");
     same.set_bus(None);
     first.set_state(gst::State::Null).unwrap();

@@ -14,19 +14,6 @@ use support::{
 const LIVE: &str = "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! \
     x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 ! rtmprelaysink name=s port=0 sync=false";
 
-fn warning(pipeline: &Pipeline) -> String {
-    pipeline.message("a warning", |message| match message.view() {
-        gst::MessageView::Warning(warning) => Some(warning.error().to_string()),
-        _ => None,
-    })
-}
-
-fn state(pipeline: &Pipeline, id: u32, state: &str) -> gst::Structure {
-    pipeline.element_message("rtmprelaysink-target", |target| {
-        target.get::<u32>("id") == Ok(id) && target.get::<&str>("state") == Ok(state)
-    })
-}
-
 #[test]
 fn g1_a_refusing_target_is_named_and_joins_once_its_server_appears_and_the_other_gets_all() {
     let _limit = support::start("g1");
@@ -42,12 +29,12 @@ fn g1_a_refusing_target_is_named_and_joins_once_its_server_appears_and_the_other
         file.display(),
         good.url("good"),
     ));
-    let named = state(&pipeline, 2, "backing-off");
+    let named = pipeline.target_state(2, "backing-off");
     let masked = format!("rtmp://127.0.0.1:{port}/live/***");
     assert_eq!(named.get::<&str>("uri"), Ok(&*masked));
     assert!(named.get::<&str>("error").unwrap().contains("refused"), "{named:?}");
     assert!(named.get::<u64>("next-retry-ms").unwrap() <= 250);
-    let text = warning(&pipeline);
+    let text = pipeline.warning().to_string();
     assert!(
         text.contains(&masked)
             && text.contains("target 2")
@@ -58,7 +45,7 @@ fn g1_a_refusing_target_is_named_and_joins_once_its_server_appears_and_the_other
 
     let late = Server::at(port);
     let late_recording = late.record("late");
-    state(&pipeline, 2, "publishing");
+    pipeline.target_state(2, "publishing");
     pipeline.eos();
     pipeline.stop();
     assert_received(&recording.until_end(), &clip_frames(6_000), 0);
@@ -101,7 +88,7 @@ fn a_state_change_to_null_in_the_middle_does_not_wait_for_a_black_hole() {
     let _limit = support::start("null with a black hole");
     let hole = BlackHole::start();
     let pipeline = Pipeline::play(&format!("{LIVE} location=rtmp://127.0.0.1:{}/live/hole", hole.port));
-    state(&pipeline, 1, "connecting");
+    pipeline.target_state(1, "connecting");
     let stop = Instant::now();
     pipeline.stop();
     assert!(stop.elapsed() < Duration::from_millis(2_500), "NULL after {:?}", stop.elapsed());
@@ -116,7 +103,7 @@ fn a_black_hole_is_given_up_after_connect_timeout_with_words() {
         hole.port
     ));
     let start = Instant::now();
-    let text = warning(&pipeline);
+    let text = pipeline.warning().to_string();
     assert!(text.contains("took longer than 300 ms"), "{text}");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -132,7 +119,7 @@ fn targets_come_and_go_while_the_pipeline_plays() {
     };
     let first = add(&server.url("one"), None);
     let recording = server.record("one");
-    state(&pipeline, first, "publishing");
+    pipeline.target_state(first, "publishing");
     recording.wait_for(Video, 10);
     sink.set_property("location", server.url("two"));
     server.record("two").wait_for(Video, 10);
@@ -145,11 +132,11 @@ fn targets_come_and_go_while_the_pipeline_plays() {
     assert!(stat_list(&sink, "targets-list").is_empty());
 
     assert_eq!(add("http://example.org/live/x", None), 0);
-    let text = warning(&pipeline);
+    let text = pipeline.warning().to_string();
     assert!(text.contains("target URL"), "{text}");
     let unknown = gst::Structure::builder("o").field("reconect", true).build();
     assert_eq!(add(&server.url("x"), Some(unknown)), 0);
-    assert!(warning(&pipeline).contains("reconect"));
+    assert!(pipeline.warning().to_string().contains("reconect"));
 }
 
 #[test]
@@ -157,7 +144,7 @@ fn librtmp_options_behind_a_url_are_ignored_with_a_warning() {
     let _limit = support::start("librtmp options");
     let server = Server::start();
     let pipeline = Pipeline::play(&format!("{LIVE} location=\"{} live=1 timeout=5\"", server.url("the-key")));
-    let text = warning(&pipeline);
+    let text = pipeline.warning().to_string();
     assert!(
         text.contains("live, timeout") && text.contains("target 1") && !text.contains("the-key"),
         "{text}"
@@ -165,7 +152,7 @@ fn librtmp_options_behind_a_url_are_ignored_with_a_warning() {
     server.record("the-key").wait_for(Video, 5);
     let later = format!("{} swfVfy=1", server.url("another"));
     pipeline.sink().emit_by_name::<u32>("add-target", &[&later, &None::<gst::Structure>]);
-    assert!(warning(&pipeline).contains("swfVfy"));
+    assert!(pipeline.warning().to_string().contains("swfVfy"));
     server.record("another").wait_for(Video, 5);
 }
 
@@ -208,8 +195,8 @@ fn a_target_has_options_of_its_own_and_can_be_restarted() {
     let options = gst::Structure::builder("o").field("reconnect", false).build();
     let url = format!("rtmp://127.0.0.1:{port}/live/x");
     let id = sink.emit_by_name::<u32>("add-target", &[&url, &Some(options).to_value()]);
-    state(&pipeline, id, "failed");
-    assert!(warning(&pipeline).contains("given up"));
+    pipeline.target_state(id, "failed");
+    assert!(pipeline.warning().to_string().contains("given up"));
     let server = Server::at(port);
     assert!(sink.emit_by_name::<bool>("restart-target", &[&id]));
     server.record("x").wait_for(Video, 5);
@@ -259,7 +246,7 @@ fn a_target_that_goes_away_is_found_again_and_nobody_else_notices() {
     let player = Player::join(&pipeline.url());
     server.record("x").wait_for(Video, 10);
     drop(server);
-    state(&pipeline, 1, "backing-off");
+    pipeline.target_state(1, "backing-off");
     let server = Server::at(port);
     server.record("x").wait_for(Video, 10);
     let frames = player.frames();
@@ -273,8 +260,9 @@ fn a_stream_key_of_a_target_is_in_no_message_and_in_no_statistics() {
     let _limit = support::start("keys are masked");
     let url = format!("rtmp://user:pass-word@127.0.0.1:{}/live/the-key?token=hunter-two", free_port());
     let pipeline = Pipeline::play(&format!("{LIVE} reconnect-min=10 location={url}"));
-    let mut seen = vec![warning(&pipeline), format!("{:?}", state(&pipeline, 1, "connecting"))];
-    seen.push(format!("{:?}", state(&pipeline, 1, "backing-off")));
+    let mut seen =
+        vec![pipeline.warning().to_string(), format!("{:?}", pipeline.target_state(1, "connecting"))];
+    seen.push(format!("{:?}", pipeline.target_state(1, "backing-off")));
     seen.push(format!("{:?}", pipeline.sink().property::<gst::Structure>("stats")));
     for text in seen {
         assert!(text.contains("127.0.0.1") || text.contains("targets-list"), "{text}");

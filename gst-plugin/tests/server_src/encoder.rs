@@ -1,6 +1,6 @@
 //! A publisher over the network, as foreign as the engine's own protocol code allows: it publishes before it has media.
 
-use crate::support::{LONG, Line, until};
+use crate::support::{Line, PATIENCE, until};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::io::{Read, Write};
@@ -46,7 +46,7 @@ impl Encoder {
         let mut session = ClientSession::new(options, &Limits::default());
         let mut socket = TcpStream::connect((url.host(), url.port())).unwrap();
         socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let stream_id = loop {
             let event = session.poll().unwrap();
             socket.write_all(&session.output().split()).unwrap();

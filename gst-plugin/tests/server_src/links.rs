@@ -56,7 +56,7 @@ fn a_pad_that_is_linked_late_starts_with_a_keyframe() {
     let mut source = Source::avc_aac().both(0, 5);
     let encoder = Encoder::connect(&line.url("live/x"));
     encoder.send(&source.take());
-    let names = [0, 1].map(|_| pads.recv_timeout(LONG).unwrap());
+    let names = [0, 1].map(|_| pads.recv_timeout(PATIENCE).unwrap());
     let video = names.iter().find(|pad| pad.name() == "video").unwrap();
     assert!(
         video.current_caps().unwrap().to_string().starts_with("video/x-h264"),
@@ -82,7 +82,7 @@ fn no_more_pads_comes_once_both_are_there_or_as_metadata_says() {
     line.get("r").connect_no_more_pads(move |r| out.send(r.src_pads().len()).unwrap());
     let encoder = Encoder::connect(&line.url("live/x"));
     encoder.send(&Source::avc_aac().both(0, 5).frames);
-    assert_eq!(told.recv_timeout(LONG).unwrap(), 3, "src, video and audio");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), 3, "src, video and audio");
     drop(line);
 
     let line = Line::play("rtmpserversrc name=r port=0");
@@ -96,12 +96,12 @@ fn no_more_pads_comes_once_both_are_there_or_as_metadata_says() {
     )];
     encoder.send(&audio_only.take());
     encoder.send(&Source::avc_aac().frames[2..]);
-    assert_eq!(told.recv_timeout(LONG).unwrap(), 2);
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), 2);
 }
 
 #[test]
 fn decodebin_and_uridecodebin_decode_what_is_published() {
-    init();
+    register();
     if gst::ElementFactory::find("avdec_h264").is_none() {
         eprintln!("SKIPPED: there is no H.264 decoder");
         return;
@@ -109,11 +109,11 @@ fn decodebin_and_uridecodebin_decode_what_is_published() {
     let text = "rtmpserversrc name=r port=0 ! decodebin name=d  d. ! video/x-raw ! appsink name=s sync=false";
     arrives(text, 20);
 
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     let line = Line::play(&format!(
         "uridecodebin uri=rtmpserver://127.0.0.1:{free}/live/in?key=k  name=d  d. ! video/x-raw ! appsink name=s sync=false"
     ));
-    let url = |path: &str| format!("rtmp://127.0.0.1:{free}/{path}");
+    let url = |path: &str| local_url(free, path);
     assert!(Encoder::try_connect(&url("live/in")).is_err(), "the key of the URI holds");
     let _encoder = publish_demo(&url("live/in?key=k"));
     line.pull_many("s", 20);
@@ -122,7 +122,7 @@ fn decodebin_and_uridecodebin_decode_what_is_published() {
 
 #[test]
 fn uris_are_handled_without_auto_plugging_for_rtmp() {
-    init();
+    register();
     let factory = gst::ElementFactory::find("rtmpserversrc").unwrap();
     assert_eq!(factory.rank(), gst::Rank::NONE);
     let made = gst::Element::make_from_uri(gst::URIType::Src, "rtmpserver://127.0.0.1:1/a/b", None).unwrap();
@@ -141,7 +141,7 @@ fn uris_are_handled_without_auto_plugging_for_rtmp() {
 #[test]
 fn two_sources_share_one_port_with_two_names_and_not_with_one() {
     let one = Line::play("rtmpserversrc name=r port=0 stream=a ! appsink name=s sync=false");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     drop(one);
     let text =
         |stream| format!("rtmpserversrc name=r port={free} stream={stream} ! appsink name=s sync=false");
@@ -159,7 +159,7 @@ fn two_sources_share_one_port_with_two_names_and_not_with_one() {
 
 #[test]
 fn a_source_feeds_a_relay_sink_on_the_same_port() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     let line = Line::play(&format!(
         "rtmpserversrc name=r port={free} stream=in latency=0 ! rtmprelaysink port={free} stream=out sync=false"
     ));
@@ -174,10 +174,10 @@ fn a_source_feeds_a_relay_sink_on_the_same_port() {
     encoder.send(first);
     encoder.send(&rest[..2]);
     // The player is there; what comes from now on it gets.
-    let mut got = vec![subscriber.blocking_next(LONG).unwrap().unwrap()];
+    let mut got = vec![subscriber.blocking_next(PATIENCE).unwrap().unwrap()];
     encoder.send(&rest[2..]);
     while got.iter().filter(|frame| !frame.is_config()).count() < 120 {
-        got.push(subscriber.blocking_next(LONG).unwrap().unwrap());
+        got.push(subscriber.blocking_next(PATIENCE).unwrap().unwrap());
     }
     let coded = |frames: &[Frame], kind| -> Vec<Frame> {
         frames.iter().filter(|frame| frame.kind == kind && !frame.is_config()).cloned().collect()

@@ -1,5 +1,7 @@
 //! `rtmpserversrc` in pipelines, with publishers of another engine over loopback.
 
+#[path = "../support/mod.rs"]
+mod common;
 mod encoder;
 mod links;
 mod media;

@@ -182,7 +182,7 @@ fn metadata_becomes_tags() {
         encoder.send(&Source::avc_aac().both(0, 3).frames);
         line.pull_many(sink, 3);
         let list = match tags {
-            Some(tags) => match tags.recv_timeout(LONG).unwrap().view() {
+            Some(tags) => match tags.recv_timeout(PATIENCE).unwrap().view() {
                 gst::EventView::Tag(tag) => tag.tag_owned(),
                 _ => unreachable!(),
             },

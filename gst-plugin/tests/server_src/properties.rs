@@ -30,7 +30,7 @@ const PROPERTIES: [(&str, Option<gst::State>); 19] = [
 
 #[test]
 fn properties_say_what_they_are_and_when_they_may_be_changed() {
-    init();
+    register();
     let element = gst::ElementFactory::make("rtmpserversrc").build().unwrap();
     let own = |pspec: &&gst::glib::ParamSpec| pspec.owner_type() == element.type_();
     let all = element.list_properties();
@@ -76,7 +76,7 @@ fn a_clocked_sink_shows_frames_after_the_latency_and_the_publishers_distances() 
     let encoder = Encoder::connect(&line.url("live/x"));
     encoder.send(&Source::avc_aac().both(0, 10).frames);
     for _ in 0..10 {
-        let (dts, now) = shown.recv_timeout(LONG).unwrap();
+        let (dts, now) = shown.recv_timeout(PATIENCE).unwrap();
         let after = now.saturating_sub(dts);
         // A busy machine may show it later, never earlier.
         assert!((295..2_000).contains(&after.mseconds()), "{after}");

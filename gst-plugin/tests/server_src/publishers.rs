@@ -36,7 +36,7 @@ fn other_names_are_refused_and_without_a_name_any_of_the_application_will_do() {
     for any in ["a/b/x", "a/b/y"] {
         let removed = line.signal("publisher-removed");
         Encoder::connect(&line.url(any)).leave();
-        removed.recv_timeout(LONG).unwrap();
+        removed.recv_timeout(PATIENCE).unwrap();
     }
 }
 
@@ -52,7 +52,7 @@ fn a_second_publisher_is_refused_or_replaces_the_first() {
         let error = Encoder::try_connect(&line.url(second)).err().unwrap();
         assert!(error.contains("already publishing"), "{error}");
     }
-    added.recv_timeout(LONG).unwrap();
+    added.recv_timeout(PATIENCE).unwrap();
     line.get("r").set_property_from_str("takeover", "replace");
     let mut present = first;
     for next in ["live/x", "live/y", "live/x"] {
@@ -63,9 +63,9 @@ fn a_second_publisher_is_refused_or_replaces_the_first() {
         let samples = line.pull_many("s", 7);
         let discont = samples.iter().filter(|sample| flags(sample).contains(gst::BufferFlags::DISCONT));
         assert_eq!(discont.count(), 1);
-        let (reason, _) = removed.recv_timeout(LONG).unwrap();
+        let (reason, _) = removed.recv_timeout(PATIENCE).unwrap();
         assert!(reason.contains("taken over"), "{reason}");
-        added.recv_timeout(LONG).unwrap();
+        added.recv_timeout(PATIENCE).unwrap();
     }
     line.assert_no_error();
 }
@@ -83,13 +83,13 @@ fn the_application_is_asked_and_told_with_facts_and_final_figures() {
     let (added, removed) = (line.signal("publisher-added"), line.signal("publisher-removed"));
     let error = Encoder::try_connect(&line.url("live/unwanted")).err().unwrap();
     assert!(error.contains("refused by the receiving application"), "{error}");
-    seen.recv_timeout(LONG).unwrap();
+    seen.recv_timeout(PATIENCE).unwrap();
     let encoder = Encoder::connect(&line.url("live/x?token=hidden"));
-    let info = seen.recv_timeout(LONG).unwrap();
+    let info = seen.recv_timeout(PATIENCE).unwrap();
     assert!(!info.to_string().contains("hidden"), "{info}");
     assert_eq!(info.get::<String>("application").unwrap(), "live");
     assert!(info.get::<String>("address").unwrap().starts_with("127.0.0.1:"));
-    assert_eq!(added.recv_timeout(LONG).unwrap().1, info);
+    assert_eq!(added.recv_timeout(PATIENCE).unwrap().1, info);
     let source = Source::avc_aac().both(0, 20);
     encoder.send(&source.frames);
     line.pull_many("s", source.frames.len());
@@ -97,7 +97,7 @@ fn the_application_is_asked_and_told_with_facts_and_final_figures() {
     let publisher = stats.get::<gst::Structure>("publisher").unwrap();
     assert_eq!(publisher.get::<u64>("video-frames").unwrap(), 20);
     encoder.leave();
-    let (reason, last) = removed.recv_timeout(LONG).unwrap();
+    let (reason, last) = removed.recv_timeout(PATIENCE).unwrap();
     assert_eq!(reason, "unpublished");
     assert_eq!(last.get::<u32>("id").unwrap(), info.get::<u32>("id").unwrap());
     assert_eq!(last.get::<u64>("audio-frames").unwrap(), 20);
@@ -118,7 +118,7 @@ fn a_publisher_can_be_kicked_and_hears_why() {
     let removed = line.signal("publisher-removed");
     let encoder = Encoder::connect(&line.url("live/x"));
     assert!(kick("not in this house"));
-    assert!(removed.recv_timeout(LONG).unwrap().0.contains("not in this house"));
+    assert!(removed.recv_timeout(PATIENCE).unwrap().0.contains("not in this house"));
     let said = encoder.closed();
     assert!(said.contains("not in this house"), "{said}");
     Encoder::connect(&line.url("live/x")).leave();
@@ -131,7 +131,7 @@ fn a_silent_publisher_is_closed_after_the_idle_timeout_which_may_change_while_it
     let encoder = Encoder::connect(&line.url("live/x"));
     encoder.send(&Source::avc_aac().both(0, 2).frames);
     line.get("r").set_property("idle-timeout", 300u32);
-    assert_eq!(removed.recv_timeout(LONG).unwrap().0, "closed by the operator: no media for 300 ms");
+    assert_eq!(removed.recv_timeout(PATIENCE).unwrap().0, "closed by the operator: no media for 300 ms");
     assert!(encoder.closed().contains("no media for 300 ms"));
 }
 
@@ -169,7 +169,7 @@ fn a_slow_handler_delays_nobody_but_the_newcomer() {
     });
     std::thread::scope(|scope| {
         let second = scope.spawn(|| Encoder::try_connect(&line.url("live/x")).is_err());
-        is_in.recv_timeout(LONG).unwrap();
+        is_in.recv_timeout(PATIENCE).unwrap();
         encoder.send(&Source::avc_aac().both(40, 25).frames[3..]);
         line.pull_many("s", 50);
         drop(go);
@@ -197,7 +197,7 @@ fn handlers_may_stop_the_pipeline() {
             }
             _ => {}
         }
-        let (stopped, took) = seen.recv_timeout(LONG).unwrap();
+        let (stopped, took) = seen.recv_timeout(PATIENCE).unwrap();
         assert_eq!(stopped, Ok(gst::StateChangeSuccess::Success), "{signal}");
         assert!(took < Duration::from_millis(2_500), "{signal}: {took:?}");
         assert_eq!(line.port(), 0, "{signal}");

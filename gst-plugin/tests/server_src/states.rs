@@ -56,7 +56,7 @@ fn with_wait_the_same_pads_get_new_caps_where_they_changed_and_a_new_stream_for_
     assert!(caps.try_recv().is_err(), "the caps are the same");
     assert!(starts[0].try_recv().is_err());
     encoder.leave();
-    removed.recv_timeout(LONG).unwrap();
+    removed.recv_timeout(PATIENCE).unwrap();
 
     let mut source = Source::new().metadata().track(Codec::Vp9, b"\0\x0b\x82\x02\x02\x02\0\0");
     source = source.video(Codec::Vp9, 0, true);
@@ -67,7 +67,7 @@ fn with_wait_the_same_pads_get_new_caps_where_they_changed_and_a_new_stream_for_
     let new = line.stream_start("v");
     assert_eq!(new.stream_id(), old.stream_id());
     assert_ne!(new.group_id(), old.group_id());
-    starts[1].recv_timeout(LONG).unwrap();
+    starts[1].recv_timeout(PATIENCE).unwrap();
     assert_eq!(line.get("r").pads().len(), pads, "no pad more or less");
     line.assert_no_error();
 }
@@ -89,7 +89,7 @@ fn with_wait_a_demuxer_goes_on_with_the_next_publisher() {
         assert!(pts(&samples[0]) >= last, "time goes on");
         last = pts(&samples[9]);
         encoder.leave();
-        removed.recv_timeout(LONG).unwrap();
+        removed.recv_timeout(PATIENCE).unwrap();
     }
     line.assert_no_error();
 }
@@ -177,7 +177,7 @@ fn while_nobody_publishes_gaps_let_the_others_run_on() {
     line.pull_many("v", 5);
     let gaps = line.events("a", gst::EventType::Gap);
     encoder.leave();
-    let spans = [gaps.recv_timeout(LONG).unwrap(), gaps.recv_timeout(LONG).unwrap()];
+    let spans = [gaps.recv_timeout(PATIENCE).unwrap(), gaps.recv_timeout(PATIENCE).unwrap()];
     let spans = spans.map(|event| match event.view() {
         gst::EventView::Gap(gap) => gap.get(),
         _ => unreachable!(),
@@ -216,7 +216,7 @@ fn what_is_changed_in_ready_holds_from_paused_on() {
     let line = Line::make(FLV);
     line.pipeline.set_state(gst::State::Ready).unwrap();
     let old = line.port();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = free_port();
     line.get("r").set_property("port", u32::from(free));
     line.get("r").set_property("application", "other");
     line.pipeline.set_state(gst::State::Playing).unwrap();
@@ -294,7 +294,7 @@ fn a_stop_while_frames_come_is_quick_and_tells_the_publisher() {
         let start = std::time::Instant::now();
         line.pipeline.set_state(gst::State::Null).unwrap();
         assert!(start.elapsed() < std::time::Duration::from_millis(2_500), "{:?}", start.elapsed());
-        let (reason, last) = removed.recv_timeout(LONG).unwrap();
+        let (reason, last) = removed.recv_timeout(PATIENCE).unwrap();
         assert!(reason.contains("stopped"), "{reason}");
         assert!(last.get::<u64>("video-frames").unwrap() > 0);
         let said = encoder.closed();
@@ -317,9 +317,8 @@ fn push(url: &str, frames: Vec<Frame>) -> (Engine, Publisher) {
 #[test]
 fn rtmps_is_served_beside_rtmp_or_alone() {
     let files = Certificate::new();
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for only in ["false", "true"] {
-        let port = free();
+        let port = free_port();
         let line = Line::play(&format!(
             "rtmpserversrc name=r port=0 tls-port={port} tls-only={only} tls-certificate={} tls-key={} ! appsink name=s \
              sync=false",
@@ -329,7 +328,7 @@ fn rtmps_is_served_beside_rtmp_or_alone() {
         assert_eq!(line.port() == u32::from(port), only == "true", "the only port is that of RTMPS");
         let added = line.signal("publisher-added");
         let _engine = push(&format!("rtmps://127.0.0.1:{port}/live/x"), Source::avc_aac().both(0, 3).frames);
-        assert!(added.recv_timeout(LONG).unwrap().1.get::<bool>("tls").unwrap());
+        assert!(added.recv_timeout(PATIENCE).unwrap().1.get::<bool>("tls").unwrap());
         line.pull_many("s", 10);
     }
     let line = Line::make("rtmpserversrc name=r tls-port=1 ! fakesink");

@@ -1,20 +1,19 @@
 //! Pipelines with a watchdog, publishers, and frames to publish.
 
+pub(crate) use crate::common::{PATIENCE, free_port, local_url, register, until};
+use crate::common::{demo_frames, watch};
 pub(crate) use crate::encoder::Encoder;
 use gst::prelude::*;
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use streamengine_core::media::elementary::{Demuxer, Muxer, Sample};
 use streamengine_core::media::flv::Codec;
-use streamengine_core::media::flv_file::FlvReader;
 use streamengine_core::media::metadata::{self, Value};
 use streamengine_core::media::{Frame, FrameKind};
 
 /// No test takes longer: a pipeline that hangs ends the process instead of the patience.
 const WATCHDOG: Duration = Duration::from_secs(25);
-/// No wait for something that must come takes longer.
-pub(crate) const LONG: Duration = Duration::from_secs(10);
 
 /// A decoder configuration record of H.264: 640x360, Baseline.
 const AVCC: &[u8] = b"\x01\x42\xc0\x1e\xff\xe1\x00\x19\x67\x42\xc0\x1e\xd8\x90\x28\x0b\xfe\x5c\x04\x40\x00\x00\x03\x00\x40\x00\
@@ -38,8 +37,8 @@ impl Line {
     }
 
     pub(crate) fn make(line: &str) -> Self {
-        init();
-        let watchdog = watch(line.to_owned());
+        register();
+        let watchdog = watch(line.to_owned(), WATCHDOG);
         let element = gst::parse::launch(line).unwrap();
         // A line of one element is no pipeline.
         let pipeline = element.downcast::<gst::Pipeline>().unwrap_or_else(|element| {
@@ -61,7 +60,7 @@ impl Line {
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("rtmp://127.0.0.1:{}/{path}", self.port())
+        local_url(self.port(), path)
     }
 
     /// The next buffer of an appsink; `None` at the end.
@@ -124,7 +123,7 @@ impl Line {
         encoder.send(&frames);
         self.pull_many("s", frames.len() + 1);
         go(encoder);
-        removed.recv_timeout(LONG).unwrap();
+        removed.recv_timeout(PATIENCE).unwrap();
     }
 
     /// Where the appsink `s` is, in milliseconds of running time.
@@ -166,36 +165,6 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
-    }
-}
-
-pub(crate) fn init() {
-    use std::sync::Once;
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        gst::init().unwrap();
-        gststreamengine::plugin_register_static().unwrap();
-    });
-}
-
-/// Ends the process unless what is returned is dropped in time.
-pub(crate) fn watch(what: String) -> mpsc::Sender<()> {
-    let (alive, end) = mpsc::channel::<()>();
-    thread::spawn(move || {
-        if end.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("WATCHDOG: {what}");
-            std::process::abort();
-        }
-    });
-    alive
-}
-
-/// Waits until `is_so`.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < LONG, "{what}: not in time");
-        thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -301,13 +270,7 @@ pub(crate) fn expected(frames: &[Frame]) -> Expected {
 
 /// The frames of the demonstration file, at most `limit`.
 pub(crate) fn demo(limit: usize) -> Vec<Frame> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/media/demo.flv");
-    let mut reader = FlvReader::open(path.as_ref()).unwrap();
-    let mut frames = Vec::new();
-    while let Some(tag) = reader.next_tag().unwrap().filter(|_| frames.len() < limit) {
-        frames.push(tag.frame);
-    }
-    frames
+    demo_frames().into_iter().take(limit).collect()
 }
 
 pub(crate) fn bytes(sample: &gst::Sample) -> Vec<u8> {
@@ -325,23 +288,23 @@ pub(crate) fn pts(sample: &gst::Sample) -> u64 {
 
 /// A certificate for 127.0.0.1 in files.
 pub(crate) struct Certificate {
-    directory: tempfile::TempDir,
+    certificate: PathBuf,
+    key: PathBuf,
+    _directory: tempfile::TempDir,
 }
 
 impl Certificate {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        std::fs::write(directory.path().join("cert.pem"), made.cert.pem()).unwrap();
-        std::fs::write(directory.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        Self { directory }
+        let (certificate, key) = crate::common::certificate(directory.path());
+        Self { certificate, key, _directory: directory }
     }
 
     pub(crate) fn certificate(&self) -> String {
-        self.directory.path().join("cert.pem").display().to_string()
+        self.certificate.display().to_string()
     }
 
     pub(crate) fn key(&self) -> String {
-        self.directory.path().join("key.pem").display().to_string()
+        self.key.display().to_string()
     }
 }

@@ -3,26 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Nothing that a test waits for takes this long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// A directory with the plugin alone: what lies beside it in the build directory is no plugin.
-fn plugin_directory() -> &'static Path {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        let built = std::env::current_exe().unwrap().with_file_name("libgststreamengine.so");
-        assert!(built.exists(), "{} is not built", built.display());
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-for-server-src");
-        std::fs::create_dir_all(&directory).unwrap();
-        let link = directory.join("libgststreamengine.so");
-        let _ = std::fs::remove_file(&link);
-        std::os::unix::fs::symlink(&built, &link).unwrap();
-        directory
-    })
-}
 
 /// A program that is killed with the test.
 pub(crate) struct Running(Child);
@@ -67,7 +51,7 @@ impl Launch {
         let child = Command::new("gst-launch-1.0")
             .arg("-m")
             .args(line.split_whitespace())
-            .env("GST_PLUGIN_PATH", plugin_directory())
+            .env("GST_PLUGIN_PATH", crate::outside::plugin_folder())
             .env("GST_REGISTRY", directory.path().join("registry.bin"))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

@@ -1,13 +1,15 @@
 //! `rtmpserversrc` under `gst-launch-1.0` with a private registry: ffmpeg publishes, and what arrives is what it sent.
 
 mod launch;
+#[path = "../outside/mod.rs"]
+mod outside;
 #[path = "../support/mod.rs"]
 mod support;
 
 use launch::{Coded, Launch, Recorder, Tracks, complaints, hevc_and_opus, pictures, publish, publish_on};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use support::{Player, assert_received, clip, clip_frames};
+use support::{Player, assert_received, clip, clip_frames, local_url};
 
 /// Length of the clip that is published: three keyframes and then some.
 const CLIP_MS: i64 = 2_500;
@@ -171,7 +173,7 @@ fn from_ffmpeg_to_ffmpeg_audio_and_video_keep_their_distance() {
         "rtmpserversrc port={port} stream=in on-disconnect=eos max-queue-time=0 latency=50 ! rtmprelaysink port={port} stream=out"
     ));
     let recorder = Recorder::start(&launch.url("rtmprelaysink"), &file);
-    publish(&clip, &format!("rtmp://127.0.0.1:{port}/live/in"));
+    publish(&clip, &local_url(port, "live/in"));
     launch.until_end();
     recorder.until_end();
     let (before, after) = (Tracks::of(&clip), Tracks::of(&file));

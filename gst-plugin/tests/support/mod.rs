@@ -28,15 +28,26 @@ pub const DEMO: &[u8] = include_bytes!("../../../examples/media/demo.flv");
 /// Registers the elements, and ends the process where the test takes too long.
 #[must_use = "the time limit holds while this lives"]
 pub fn start(test: &'static str) -> Sender<()> {
+    register();
+    watch(test.to_owned(), LIMIT)
+}
+
+/// Registers the elements, once in a process.
+pub fn register() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         gst::init().unwrap();
         gststreamengine::plugin_register_static().unwrap();
     });
+}
+
+/// Ends the process unless what is returned is dropped in time: a pipeline that hangs cannot be waited for.
+#[must_use = "the time limit holds while this lives"]
+pub fn watch(what: String, limit: Duration) -> Sender<()> {
     let (alive, ended) = mpsc::channel::<()>();
     thread::spawn(move || {
-        if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("{test}: still running after {LIMIT:?}");
+        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{what}: still running after {limit:?}");
             std::process::abort();
         }
     });
@@ -171,7 +182,7 @@ impl Server {
     }
 
     pub fn url(&self, stream: &str) -> String {
-        format!("rtmp://127.0.0.1:{}/live/{stream}", self.port)
+        local_url(self.port, &format!("live/{stream}"))
     }
 
     /// Notes the frames of a stream that is pushed here.
@@ -240,7 +251,7 @@ impl StuckPlayer {
     pub fn join(port: u16, app: &str, stream: &str) -> Self {
         let options = ClientOptions {
             app: app.into(),
-            tc_url: format!("rtmp://127.0.0.1:{port}/{app}"),
+            tc_url: local_url(port, app),
             stream: stream.into(),
             role: ClientRole::Play,
             hops: Vec::new(),
@@ -429,6 +440,21 @@ impl Pipeline {
         })
     }
 
+    /// The next warning.
+    pub fn warning(&self) -> gst::glib::Error {
+        self.message("a warning", |message| match message.view() {
+            gst::MessageView::Warning(warning) => Some(warning.error()),
+            _ => None,
+        })
+    }
+
+    /// The next message of a target that is in this state.
+    pub fn target_state(&self, id: u32, state: &str) -> gst::Structure {
+        self.element_message("rtmprelaysink-target", |target| {
+            target.get::<u32>("id") == Ok(id) && target.get::<&str>("state") == Ok(state)
+        })
+    }
+
     pub fn stop(&self) {
         self.pipeline.set_state(gst::State::Null).unwrap();
     }
@@ -437,6 +463,16 @@ impl Pipeline {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// The next error on a bus.
+pub fn error(bus: &gst::Bus) -> gst::glib::Error {
+    let timeout = gst::ClockTime::try_from(PATIENCE).unwrap();
+    let message = bus.timed_pop_filtered(timeout, &[gst::MessageType::Error]);
+    match message.expect("an error").view() {
+        gst::MessageView::Error(error) => error.error(),
+        _ => unreachable!(),
     }
 }
 
@@ -503,12 +539,17 @@ pub fn avc_caps() -> gst::Caps {
         .build()
 }
 
+/// The URL of an app, or of a stream in it, at a port of this machine.
+pub fn local_url(port: impl Into<u32>, path: &str) -> String {
+    format!("rtmp://127.0.0.1:{}/{path}", port.into())
+}
+
 /// Where the players of a sink find its stream.
 pub fn url(sink: &gst::Element) -> String {
     let port = sink.property::<u32>("current-port");
     assert_ne!(port, 0, "listens");
     let (app, stream) = (sink.property::<String>("application"), sink.property::<String>("stream"));
-    format!("rtmp://127.0.0.1:{port}/{app}/{stream}")
+    local_url(port, &format!("{app}/{stream}"))
 }
 
 /// A number of a sink's statistics.
@@ -520,4 +561,40 @@ pub fn stat<T: for<'a> gst::glib::value::FromValue<'a> + 'static>(sink: &gst::El
 pub fn stat_list(sink: &gst::Element, name: &str) -> Vec<gst::Structure> {
     let list = stat::<gst::List>(sink, name);
     list.iter().map(|value| value.get::<gst::Structure>().unwrap()).collect()
+}
+
+/// Runs a test of this program again, in a process in which GStreamer's leak tracer has been there from the start.
+pub fn run_with_leak_tracer(test: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("GST_TRACERS", "leaks")
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// Whether this is the process that [`run_with_leak_tracer`] makes.
+pub fn has_leak_tracer() -> bool {
+    std::env::var("GST_TRACERS").is_ok_and(|tracers| tracers == "leaks")
+}
+
+/// What the leak tracer knows to be alive, but for what has been registered for good.
+pub fn live_objects() -> Vec<String> {
+    let tracer = gst::active_tracers().into_iter().find(|tracer| tracer.type_().name() == "GstLeaksTracer");
+    let live = tracer.expect("the leak tracer").emit_by_name::<gst::Structure>("get-live-objects", &[]);
+    let list = live.get::<gst::List>("live-objects-list").unwrap();
+    let names: Vec<_> = list.iter().map(|object| format!("{:?}", object.get::<gst::Structure>())).collect();
+    // GStreamer 1.22 does not take references for this list: giving it back would end the objects.
+    std::mem::forget((live, list));
+    let is_registered =
+        |name: &String| ["(GstElementFactory)", "(GstPlugin)"].iter().any(|kind| name.contains(kind));
+    names.into_iter().filter(|name| !is_registered(name)).collect()
+}
+
+/// Open descriptors and running threads of this process.
+pub fn descriptors_and_threads() -> (usize, usize) {
+    let count = |directory| fs::read_dir(directory).unwrap().count();
+    (count("/proc/self/fd"), count("/proc/self/task"))
 }
