@@ -13,11 +13,11 @@ use crate::id::Id;
 use crate::key::StreamKey;
 use crate::media::looping::{Clip, Loop, Repeat, TimedFrame};
 use crate::service::Core;
+use crate::service::jobs::{self, Job, Jobs};
 use crate::service::streams::Published;
 use crate::status::{FileState, FileStatus};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -35,20 +35,13 @@ const MAX_LATE: Duration = Duration::from_secs(2);
 
 /// All file jobs of one engine.
 pub(crate) struct FileJobs {
-    core: Arc<Core>,
-    runtime: Handle,
-    entries: Mutex<BTreeMap<Id, Entry>>,
-}
-
-struct Entry {
-    status: Arc<Mutex<FileStatus>>,
-    stop: CancellationToken,
+    jobs: Jobs<FileJob>,
 }
 
 impl FileJobs {
     /// Jobs that run on `runtime`; their owner may call from any thread.
     pub(crate) fn new(core: Arc<Core>, runtime: Handle) -> Self {
-        Self { core, runtime, entries: Mutex::default() }
+        Self { jobs: Jobs::new(core, runtime) }
     }
 
     /// Plays files as the configuration says. Reads them through once before it returns.
@@ -61,13 +54,9 @@ impl FileJobs {
     pub(crate) fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<Id> {
         let clips = Loop::open(clips, repeat)?;
         let file = clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default();
-        let publisher = Published::by_engine(
-            &self.core,
-            stream,
-            &format!("file {file}"),
-            &[],
-            &PublisherConfig::default(),
-        )?;
+        let core = self.jobs.core();
+        let source = format!("file {file}");
+        let publisher = Published::by_engine(core, stream, &source, &[], &PublisherConfig::default())?;
         let status = FileStatus {
             id: Id::new(),
             stream: stream.clone(),
@@ -80,31 +69,25 @@ impl FileJobs {
         };
         let id = status.id;
         tracing::info!(job = %id, %stream, file = status.file, "file plays");
-        self.core.events.emit(Event::File(status.clone()));
-        let status = Arc::new(Mutex::new(status));
-        let stop = self.core.draining.child_token();
-        let job = Job { core: self.core.clone(), status: status.clone(), stop: stop.clone() };
-        self.core.tasks.spawn_on(job.guard(clips, publisher), &self.runtime);
-        self.entries.lock().insert(id, Entry { status, stop });
+        core.events.emit(Event::File(status.clone()));
+        let job = Arc::new(FileJob { core: core.clone(), status: Mutex::new(status) });
+        self.jobs.add(id, job.clone(), |stop| job.guard(clips, publisher, stop));
         Ok(id)
     }
 
     /// Ends a job and its stream, and takes it off the list.
     pub(crate) fn stop(&self, id: Id) -> Result<()> {
-        let entry = self.entries.lock().remove(&id);
-        let unknown = || Error::new(ErrorKind::NotFound, format!("file job {id}: there is none"));
-        entry.ok_or_else(unknown)?.stop.cancel();
-        Ok(())
+        self.jobs.remove(id)
     }
 
     /// All jobs, in the order in which they were started; those that have ended stay until they are stopped.
     pub(crate) fn list(&self) -> Vec<FileStatus> {
-        self.entries.lock().values().map(|entry| entry.status.lock().clone()).collect()
+        self.jobs.list()
     }
 
     /// One job; `None` where there is none of that id.
     pub(crate) fn status(&self, id: Id) -> Option<FileStatus> {
-        self.entries.lock().get(&id).map(|entry| entry.status.lock().clone())
+        self.jobs.status(id)
     }
 }
 
@@ -140,26 +123,32 @@ fn read(clips: &mut Loop) -> Batch {
 /// A read under way; it gives the clips back.
 type Reading = JoinHandle<(Loop, Batch)>;
 
-#[derive(Clone)]
-struct Job {
+/// A file, or several, on the way into a stream.
+struct FileJob {
     core: Arc<Core>,
-    status: Arc<Mutex<FileStatus>>,
-    stop: CancellationToken,
+    status: Mutex<FileStatus>,
 }
 
-impl Job {
+impl Job for FileJob {
+    type Status = FileStatus;
+    const KIND: &'static str = "file job";
+
+    fn status(&self) -> FileStatus {
+        self.status.lock().clone()
+    }
+}
+
+impl FileJob {
     /// Runs the job. A panic in it is a bug of ours; it costs the job and its stream.
-    async fn guard(self, clips: Loop, publisher: Published) {
-        let (core, job) = (self.core.clone(), self.clone());
-        let run = core.tasks.spawn(async move { job.run(clips, publisher).await });
-        if run.await.is_err_and(|error| error.is_panic()) {
-            core.sessions.count_panic();
+    async fn guard(self: Arc<Self>, clips: Loop, publisher: Published, stop: CancellationToken) {
+        let work = self.clone().run(clips, publisher, stop);
+        if !jobs::survives(&self.core, work).await {
             self.end(FileState::Failed, Some("a bug in the engine has ended this job".to_owned()));
         }
     }
 
-    async fn run(self, clips: Loop, publisher: Published) {
-        let (state, error) = match self.stop.run_until_cancelled(self.play(clips, &publisher)).await {
+    async fn run(self: Arc<Self>, clips: Loop, publisher: Published, stop: CancellationToken) {
+        let (state, error) = match stop.run_until_cancelled(self.play(clips, &publisher)).await {
             None => (FileState::Stopped, None),
             Some(Ok(())) => (FileState::Finished, None),
             Some(Err(error)) => (FileState::Failed, Some(error.to_string())),

@@ -1,6 +1,7 @@
 //! The services: each talks to the hub, never to another service.
 
 pub(crate) mod file_loop;
+pub(crate) mod jobs;
 pub(crate) mod relay;
 pub(crate) mod rtmp;
 pub(crate) mod streams;

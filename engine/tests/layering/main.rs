@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["fuzzing"],
     &["engine"],
     &["local", "service/rtmp", "service/relay", "service/file_loop"],
-    &["service/streams"],
+    &["service/streams", "service/jobs"],
     &["service"],
     &["egress"],
     &["hub", "net"],
@@ -48,7 +48,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
 const CRATES: &[&str] = &["engine", "engine/uring", "cli", "ffi", "gst-plugin", "tests", "bench/micro"];
 
 /// Those where they still do. Only moves that open the circles may change this list.
-const STILL_CIRCULAR: &[&str] = &["ffi", "gst-plugin"];
+const STILL_CIRCULAR: &[&str] = &["ffi"];
 
 /// Where file modification times are compared; the only use of wall-clock values.
 const FILE_TIMES: &[&str] = &["net/tls.rs", "media/looping.rs"];

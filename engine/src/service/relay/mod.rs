@@ -14,158 +14,133 @@ mod tests;
 
 use crate::config::{PullConfig, PushConfig, PushTuning};
 use crate::id::Id;
+use crate::key::StreamKey;
 use crate::net::Dialer;
 use crate::service::Core;
+use crate::service::jobs::{self, Job, Jobs};
 use crate::status::{RelayDirection, RelayState, RelayStatus};
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use task::{AttemptError, Relay};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Pause before a relay that a bug of ours has ended is started again.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone)]
-enum Job {
+/// All relays of one engine.
+pub(crate) struct Relays {
+    jobs: Jobs<RelayJob>,
+    dialer: Arc<Dialer>,
+}
+
+/// A relay, and what it was asked to do.
+pub(crate) struct RelayJob {
+    relay: Arc<Relay>,
+    config: RelayConfig,
+}
+
+enum RelayConfig {
     Push(PushConfig),
     Pull(PullConfig),
 }
 
-/// All relays of one engine.
-pub(crate) struct Relays {
-    core: Arc<Core>,
-    dialer: Arc<Dialer>,
-    runtime: Handle,
-    entries: Mutex<BTreeMap<Id, Entry>>,
-}
+impl Job for RelayJob {
+    type Status = RelayStatus;
+    const KIND: &'static str = "relay";
 
-struct Entry {
-    relay: Arc<Relay>,
-    job: Job,
-    stop: CancellationToken,
-    /// Taken only while it is replaced.
-    task: Option<JoinHandle<()>>,
+    fn status(&self) -> RelayStatus {
+        self.relay.status()
+    }
 }
 
 impl Relays {
     /// Relays that run on `runtime`; their owner may call from any thread.
     pub(crate) fn new(core: Arc<Core>, runtime: Handle) -> Self {
         let dialer = Arc::new(Dialer::new(&core.config.limits));
-        Self { core, dialer, runtime, entries: Mutex::default() }
+        Self { jobs: Jobs::new(core, runtime), dialer }
     }
 
     /// Pushes a local stream whenever it is live.
     pub(crate) fn push(&self, config: PushConfig) -> Id {
-        self.add(Job::Push(config))
+        let relay = self.relay(RelayDirection::Push, &config.stream, &config.url);
+        relay.set_tuning(config.tuning.clone());
+        self.add(relay, RelayConfig::Push(config))
     }
 
     /// Pulls a remote stream, always or while somebody watches.
     pub(crate) fn pull(&self, config: PullConfig) -> Id {
-        self.add(Job::Pull(config))
+        let relay = self.relay(RelayDirection::Pull, &config.stream, &config.url);
+        self.add(relay, RelayConfig::Pull(config))
     }
 
-    fn add(&self, job: Job) -> Id {
-        let (direction, stream, url, tuning) = match &job {
-            Job::Push(push) => (RelayDirection::Push, &push.stream, &push.url, push.tuning.clone()),
-            Job::Pull(pull) => (RelayDirection::Pull, &pull.stream, &pull.url, PushTuning::default()),
-        };
+    fn relay(&self, direction: RelayDirection, stream: &StreamKey, url: &RtmpUrl) -> Relay {
         if let Some(warning) = url.warning() {
             tracing::warn!(%url, "{warning}");
         }
-        let relay = Arc::new(Relay::new(&self.core, &self.dialer, direction, stream.clone(), url.clone()));
-        relay.set_tuning(tuning);
-        let stop = self.core.draining.child_token();
-        let guard = guard(relay.clone(), job.clone(), stop.clone());
-        let task = Some(self.core.tasks.spawn_on(guard, &self.runtime));
-        let id = relay.id;
-        self.entries.lock().insert(id, Entry { relay, job, stop, task });
+        Relay::new(self.jobs.core(), &self.dialer, direction, stream.clone(), url.clone())
+    }
+
+    fn add(&self, relay: Relay, config: RelayConfig) -> Id {
+        let job = Arc::new(RelayJob { relay: Arc::new(relay), config });
+        let id = job.relay.id;
+        self.jobs.add(id, job.clone(), |stop| run(job, stop));
         id
     }
 
     /// Ends a relay: a push with a clean unpublish, a pull with the end of the local stream. Neither publisher nor
     /// other relays notice. The connection is closed within a second.
     pub(crate) fn remove(&self, id: Id) -> Result<()> {
-        let entry = self.entries.lock().remove(&id).ok_or_else(|| unknown(id))?;
-        entry.stop.cancel();
-        Ok(())
+        self.jobs.remove(id)
     }
 
     /// Changes how a push connects and waits, from its next step on; a connection that stands is kept.
     pub(crate) fn tune(&self, id: Id, tuning: PushTuning) -> Result<()> {
-        let entries = self.entries.lock();
-        let entry = entries.get(&id).ok_or_else(|| unknown(id))?;
-        match entry.job {
-            Job::Push(_) => entry.relay.set_tuning(tuning),
-            Job::Pull(_) => return Err(Error::new(ErrorKind::State, format!("relay {id}: it is a pull"))),
+        let job = self.jobs.get(id)?;
+        match job.config {
+            RelayConfig::Push(_) => job.relay.set_tuning(tuning),
+            RelayConfig::Pull(_) => {
+                return Err(Error::new(ErrorKind::State, format!("relay {id}: it is a pull")));
+            }
         }
         Ok(())
     }
 
     /// Starts a relay anew at once: out of a wait, out of [`RelayState::Failed`], or with a fresh connection.
     pub(crate) fn restart(&self, id: Id) -> Result<()> {
-        let mut entries = self.entries.lock();
-        let entry = entries.get_mut(&id).ok_or_else(|| unknown(id))?;
-        entry.stop.cancel();
-        let stop = self.core.draining.child_token();
-        let before = entry.task.take();
-        let next = guard(entry.relay.clone(), entry.job.clone(), stop.clone());
-        entry.stop = stop;
-        let task = async move {
-            if let Some(before) = before {
-                // Its end says nothing that is not in the relay's status.
-                let _ = before.await;
-            }
-            next.await;
-        };
-        entry.task = Some(self.core.tasks.spawn_on(task, &self.runtime));
-        Ok(())
+        self.jobs.restart(id, run)
     }
 
     /// Where all relays stand, in the order in which they were added.
     pub(crate) fn list(&self) -> Vec<RelayStatus> {
-        self.entries.lock().values().map(|entry| entry.relay.status()).collect()
+        self.jobs.list()
     }
 
     /// Where one relay stands; `None` where there is none of that id.
     pub(crate) fn status(&self, id: Id) -> Option<RelayStatus> {
-        self.entries.lock().get(&id).map(|entry| entry.relay.status())
+        self.jobs.status(id)
     }
 }
 
-fn unknown(id: Id) -> Error {
-    Error::new(ErrorKind::NotFound, format!("relay {id}: there is none"))
+/// Runs a relay's task. A panic in it is a bug of ours: it costs this relay a pause, and nobody else anything.
+async fn run(job: Arc<RelayJob>, stop: CancellationToken) {
+    let relay = &job.relay;
+    while !jobs::survives(&relay.core, work(job.clone(), stop.clone())).await {
+        let text = "a bug in the engine has ended this relay's task";
+        relay.note(&AttemptError::lost(ErrorKind::Internal, text));
+        relay.enter(RelayState::BackingOff);
+        if stop.run_until_cancelled(tokio::time::sleep(AFTER_PANIC)).await.is_none() {
+            return;
+        }
+    }
 }
 
-/// Runs a relay's task. A panic in it is a bug of ours: it costs this relay a pause, and nobody else anything.
-async fn guard(relay: Arc<Relay>, job: Job, stop: CancellationToken) {
-    loop {
-        let (inner, job, token) = (relay.clone(), job.clone(), stop.clone());
-        let task = relay.core.tasks.spawn(async move {
-            match &job {
-                Job::Push(config) => push::run(&inner, config, &token).await,
-                Job::Pull(config) => pull::run(&inner, config, &token).await,
-            }
-        });
-        match task.await {
-            Err(error) if error.is_panic() => {
-                relay.core.sessions.count_panic();
-                relay.note(&AttemptError::lost(
-                    ErrorKind::Internal,
-                    "a bug in the engine has ended this relay's task",
-                ));
-                relay.enter(RelayState::BackingOff);
-                if stop.run_until_cancelled(tokio::time::sleep(AFTER_PANIC)).await.is_none() {
-                    return;
-                }
-            }
-            _ => return,
-        }
+async fn work(job: Arc<RelayJob>, stop: CancellationToken) {
+    match &job.config {
+        RelayConfig::Push(config) => push::run(&job.relay, config, &stop).await,
+        RelayConfig::Pull(config) => pull::run(&job.relay, config, &stop).await,
     }
 }
 
