@@ -27,7 +27,7 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
 
     let engines = [first.engine, second.engine];
     engines[0].push(PushConfig::new(original.clone(), urls[1].clone()))?;
-    let clip = Clip::Memory { name: "bundled clip".to_owned(), bytes: CLIP.into() };
+    let clip = Clip::memory("bundled clip", CLIP);
     engines[0].play_clips(&original, vec![clip], Repeat::Forever)?;
 
     let mut ready = Ready::new(&engines);

@@ -40,6 +40,7 @@ mod egress;
 mod engine;
 mod error;
 mod events;
+mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

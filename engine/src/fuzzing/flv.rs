@@ -108,7 +108,7 @@ fn assert_same_bytes(data: &[u8], tag: &FileTag) {
 }
 
 fn loop_file(data: &[u8]) {
-    let clip = Clip::Memory { name: "fuzz".into(), bytes: Bytes::copy_from_slice(data) };
+    let clip = Clip::memory("fuzz", Bytes::copy_from_slice(data));
     let Ok(mut looped) = Loop::open([clip], Repeat::Times(PASSES)) else { return };
     let mut newest = HashMap::new();
     for _ in 0..FRAMES {

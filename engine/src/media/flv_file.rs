@@ -5,12 +5,7 @@ use super::{Frame, FrameKind};
 use crate::media::TimestampUnwrapper;
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::path::Path;
-
-/// Bytes read from a file at a time.
-const READ_BUFFER: usize = 64 * 1024;
+use std::io::{BufRead, Seek, SeekFrom};
 
 /// One tag of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,23 +29,6 @@ pub struct FlvReader<R> {
     position: u64,
     unwrapper: TimestampUnwrapper,
     truncated_at: Option<u64>,
-}
-
-impl FlvReader<BufReader<File>> {
-    /// Opens the file at `path` and reads its header.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Permission`] or [`ErrorKind::Io`] of the operating system;
-    /// [`ErrorKind::Format`] with the byte position if it is no FLV file. All name the path.
-    pub fn open(path: &Path) -> Result<Self> {
-        let what = path.display();
-        let file = File::open(path).map_err(|cause| Error::io(format_args!("open {what}"), cause))?;
-        let metadata = file.metadata().map_err(|cause| Error::io(format_args!("open {what}"), cause))?;
-        if !metadata.is_file() {
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("open {what}: not a regular file")));
-        }
-        Self::new(BufReader::with_capacity(READ_BUFFER, file)).map_err(|error| error.context(what))
-    }
 }
 
 impl<R: BufRead + Seek> FlvReader<R> {

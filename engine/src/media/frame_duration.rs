@@ -4,9 +4,8 @@
 //! loops drifts, so the true frame duration is recovered: audio frames tell theirs, and for video all usual frame
 //! rates are tried against the timestamps.
 
+use super::NANOS_PER_MS;
 use super::codec::Period;
-
-const NANOS_PER_MS: i64 = 1_000_000;
 
 /// Widest spread of (timestamp - ideal time) in nanoseconds for a frame rate that is only supposed: rounding to
 /// milliseconds and nothing else.

@@ -16,6 +16,9 @@ mod timestamp;
 use bytes::Bytes;
 pub use timestamp::TimestampUnwrapper;
 
+/// Nanoseconds of a millisecond.
+pub(crate) const NANOS_PER_MS: i64 = 1_000_000;
+
 /// Which of the three kinds of RTMP media message a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FrameKind {

@@ -47,7 +47,7 @@ impl FileJobs {
     /// Plays files as the configuration says. Reads them through once before it returns.
     pub(crate) fn play(&self, config: FileConfig) -> Result<Id> {
         let repeat = config.loops.map_or(Repeat::Forever, Repeat::Times);
-        self.play_clips(&config.stream, config.paths.into_iter().map(Clip::File).collect(), repeat)
+        self.play_clips(&config.stream, config.paths.into_iter().map(Clip::from).collect(), repeat)
     }
 
     /// Plays clips, which may lie in memory, as `stream`. Errors: of [`Loop::open`], and where the name is taken.

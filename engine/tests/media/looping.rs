@@ -16,7 +16,7 @@ const LOOPS: u64 = 1_000;
 const FEWER: u64 = 300;
 
 pub(crate) fn memory(bytes: Bytes) -> Clip {
-    Clip::Memory { name: "synthetic".into(), bytes }
+    Clip::memory("synthetic", bytes)
 }
 
 fn is_coded(frame: &Frame) -> bool {

@@ -37,7 +37,7 @@ pub use flv_stream::FlvStream;
 pub use muxer::Muxer;
 
 use super::flv::Codec;
-use super::{Frame, FrameKind};
+use super::{Frame, FrameKind, NANOS_PER_MS};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::ops::Deref;
@@ -184,15 +184,13 @@ impl<T> Iterator for IntoIter<T> {
 
 impl<T> ExactSizeIterator for IntoIter<T> {}
 
-const NANOS_PER_MILLI: i64 = 1_000_000;
-
 /// Nanoseconds to the nearest millisecond.
 fn millis(nanos: i64) -> i64 {
-    nanos.saturating_add(NANOS_PER_MILLI / 2).div_euclid(NANOS_PER_MILLI)
+    nanos.saturating_add(NANOS_PER_MS / 2).div_euclid(NANOS_PER_MS)
 }
 
 fn nanos(millis: i64) -> i64 {
-    millis.saturating_mul(NANOS_PER_MILLI)
+    millis.saturating_mul(NANOS_PER_MS)
 }
 
 /// How errors call a track: `video track 0 (H.264)`.

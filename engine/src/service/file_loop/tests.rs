@@ -55,7 +55,7 @@ fn flv(frames: i64) -> Bytes {
 }
 
 fn clip(frames: i64) -> Clip {
-    Clip::Memory { name: "clip".to_owned(), bytes: flv(frames) }
+    Clip::memory("clip", flv(frames))
 }
 
 /// Frames as they arrive, with the time of their arrival; the reason of the end.
@@ -135,7 +135,7 @@ async fn after_a_long_standstill_the_schedule_moves_and_nothing_is_sent_in_a_bur
 #[tokio::test]
 async fn a_file_that_is_none_is_refused_with_name_and_byte_position() {
     let fixture = Fixture::new(|_| ());
-    let clip = Clip::Memory { name: "photo.jpg".to_owned(), bytes: Bytes::from_static(b"JFIF0123456789") };
+    let clip = Clip::memory("photo.jpg", &b"JFIF0123456789"[..]);
     let error = fixture.jobs.play_clips(&key(), vec![clip], Repeat::Forever).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Format);
     let text = error.to_string();

@@ -1,0 +1,204 @@
+//! What a loop sends: configuration only where it changes, frames of all tracks in the order of their time.
+
+use super::clock::{Role, TrackKey};
+use super::{Pass, TimedFrame, nanos};
+use crate::media::flv::METADATA_SLOT;
+use crate::media::{ConfigSlot, Frame, FrameKind, NANOS_PER_MS, metadata};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+/// How far frames are read ahead to put those of different tracks into the order of their time; bounds what
+/// is held, together with the two numbers below.
+const LOOK_AHEAD: Duration = Duration::from_millis(1_000);
+const MAX_AHEAD_FRAMES: usize = 1_024;
+const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024;
+
+/// Configuration frames held back at once while it is not known whether they change anything, and ends of
+/// sequence while it is not known whether it goes on.
+const MAX_HELD: usize = 64;
+
+/// What has been sent and what waits to be.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) queue: Queue,
+    /// The newest timestamp of each track.
+    last: BTreeMap<TrackKey, i64>,
+    /// The configuration that receivers have.
+    sent: HashMap<ConfigSlot, Bytes>,
+    /// Configuration that differs, sent when a frame needs it. Files may set it several times before.
+    held: Vec<(ConfigSlot, Frame)>,
+    /// Ends of sequence, sent when the same pass goes on.
+    endings: Vec<(Frame, At)>,
+    /// The first pass sends configuration where the file has it.
+    looped: bool,
+}
+
+impl Output {
+    pub(super) fn take(&mut self, mut frame: Frame, pass: &mut Pass, base: i64) {
+        let role = Role::of(&frame);
+        let time = pass.clock.place(&frame, &role).saturating_sub(pass.first).max(0);
+        let at = At { base, time };
+        match role {
+            Role::Coded(key, _) => {
+                self.flush_endings(frame.kind);
+                self.flush_held(frame.kind, at);
+                let earliest = self.last.get(&key).map_or(i64::MIN, |last| last.saturating_add(1));
+                frame.timestamp = at.timestamp().max(earliest);
+                self.last.insert(key, frame.timestamp);
+                self.queue.push(TimedFrame { due: at.due(), frame });
+            }
+            Role::SequenceEnd if self.endings.len() < MAX_HELD => {
+                self.endings.push((frame, at.limited(pass.length_ms)))
+            }
+            Role::Other | Role::SequenceEnd => self.send(frame, at.limited(pass.length_ms)),
+            Role::Config(slot) | Role::AudioConfig(slot, ..) => {
+                self.flush_endings(frame.kind);
+                self.configure(slot, frame, at.limited(pass.length_ms));
+            }
+        }
+    }
+
+    fn configure(&mut self, slot: ConfigSlot, mut frame: Frame, at: At) {
+        if slot == METADATA_SLOT {
+            frame.payload = metadata::without_file_fields(&frame.payload);
+        }
+        self.held.retain(|(held, _)| *held != slot);
+        if self.sent.get(&slot) == Some(&frame.payload) {
+            return;
+        }
+        if self.looped && self.held.len() < MAX_HELD {
+            self.held.push((slot, frame));
+        } else {
+            self.send_config(slot, frame, at);
+        }
+    }
+
+    fn send_config(&mut self, slot: ConfigSlot, frame: Frame, at: At) {
+        self.sent.insert(slot, frame.payload.clone());
+        self.send(frame, at);
+    }
+
+    /// Sends a frame that is not on a track's timeline, never before what its kind already sent.
+    fn send(&mut self, mut frame: Frame, at: At) {
+        let newest = self.last.iter().filter(|(key, _)| key.0 == frame.kind.type_id()).map(|(_, last)| *last);
+        frame.timestamp = at.timestamp().max(newest.max().unwrap_or(i64::MIN));
+        self.queue.push(TimedFrame { due: at.due(), frame });
+    }
+
+    fn flush_held(&mut self, kind: FrameKind, at: At) {
+        let needed = |frame: &Frame| frame.kind == kind || frame.kind == FrameKind::Data;
+        for (slot, frame) in self.held.extract_if(.., |(_, frame)| needed(frame)).collect::<Vec<_>>() {
+            self.send_config(slot, frame, at);
+        }
+    }
+
+    fn flush_endings(&mut self, kind: FrameKind) {
+        for (frame, at) in self.endings.extract_if(.., |(frame, _)| frame.kind == kind).collect::<Vec<_>>() {
+            // A decoder may forget its configuration at the end of a sequence.
+            self.sent.retain(|slot, _| slot.kind() != Some(kind));
+            self.send(frame, at);
+        }
+    }
+
+    pub(super) fn end_pass(&mut self, pass: &Pass) {
+        let endings = std::mem::take(&mut self.endings);
+        if pass.last_of_all {
+            endings.into_iter().for_each(|(frame, at)| self.send(frame, at));
+        }
+        self.looped = true;
+    }
+}
+
+/// Frames read ahead, in the order of their time.
+#[derive(Default)]
+pub(super) struct Queue {
+    frames: VecDeque<TimedFrame>,
+    bytes: usize,
+    /// The newest time of each kind: within a kind, frames keep the file's order.
+    newest: BTreeMap<u8, Duration>,
+}
+
+impl Queue {
+    fn push(&mut self, mut timed: TimedFrame) {
+        let newest = self.newest.entry(timed.frame.kind.type_id()).or_default();
+        timed.due = timed.due.max(*newest);
+        *newest = timed.due;
+        self.bytes = self.bytes.saturating_add(timed.frame.payload.len());
+        let place = self.frames.partition_point(|other| other.due <= timed.due);
+        self.frames.insert(place, timed);
+    }
+
+    /// The next frame, if none that is still to be read can come before it, or enough is held.
+    pub(super) fn pop_ready(&mut self) -> Option<TimedFrame> {
+        let span = self.frames.back()?.due.saturating_sub(self.frames.front()?.due);
+        let full = self.frames.len() > MAX_AHEAD_FRAMES || self.bytes > MAX_AHEAD_BYTES;
+        if full || span >= LOOK_AHEAD { self.pop() } else { None }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<TimedFrame> {
+        let timed = self.frames.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(timed.frame.payload.len());
+        Some(timed)
+    }
+}
+
+/// A moment: a pass's start in nanoseconds and milliseconds since then.
+#[derive(Clone, Copy)]
+struct At {
+    base: i64,
+    time: i64,
+}
+
+impl At {
+    fn limited(self, length_ms: i64) -> Self {
+        Self { time: self.time.min(length_ms), ..self }
+    }
+
+    /// Milliseconds. Only the pass's start is rounded, so all tracks move by the same amount.
+    fn timestamp(self) -> i64 {
+        let half = NANOS_PER_MS >> 1;
+        self.base.saturating_add(half).div_euclid(NANOS_PER_MS).saturating_add(self.time)
+    }
+
+    fn due(self) -> Duration {
+        nanos(self.base.saturating_add(self.time.saturating_mul(NANOS_PER_MS)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of `len` bytes due at `micros`.
+    fn timed(micros: u64, len: usize) -> TimedFrame {
+        let frame = Frame::new(FrameKind::Video, 0, vec![0x27; len].into());
+        TimedFrame { due: Duration::from_micros(micros), frame }
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_bounded_by_frames_and_bytes() {
+        for (len, frames, bytes) in
+            [(10, MAX_AHEAD_FRAMES, MAX_AHEAD_BYTES), (1024 * 1024, MAX_AHEAD_FRAMES, MAX_AHEAD_BYTES)]
+        {
+            let mut queue = Queue::default();
+            for micros in 0..5_000 {
+                queue.push(timed(micros, len));
+                while queue.pop_ready().is_some() {}
+                assert!(queue.frames.len() <= frames && queue.bytes <= bytes, "{} bytes", queue.bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn configuration_and_ends_that_are_held_back_are_bounded() {
+        let mut output = Output { looped: true, ..Output::default() };
+        let at = At { base: 0, time: 0 };
+        for track in 0..=255 {
+            let payload = [&b"\x96\x00avc1"[..], &[track, 1]].concat();
+            let frame = Frame::new(FrameKind::Video, 0, payload.into());
+            output.configure(frame.flags.config.unwrap(), frame, at);
+        }
+        assert_eq!((output.held.len(), output.queue.frames.len()), (MAX_HELD, 256 - MAX_HELD));
+    }
+}
