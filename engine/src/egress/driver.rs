@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
+/// Replies that may wait for a peer that does not read them; then nothing more is read from it.
+const MAX_UNREAD_REPLIES: usize = 64 * 1024;
+
 /// How long a peer may hold up its output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
@@ -47,6 +50,11 @@ impl<W: Sink> ConnectionOutput<W> {
             true => Poll::Pending,
             false => output.poll_write(cx),
         }
+    }
+
+    /// Whether the peer may be read from: it takes what it is answered.
+    pub(crate) fn takes_replies(&self) -> bool {
+        self.lock().queue.output_len() < MAX_UNREAD_REPLIES
     }
 
     /// The index of a delivery that has frames or its end, once everything before is written.

@@ -2,7 +2,7 @@
 //!
 //! Section numbers are those of Adobe's *RTMP Specification 1.0*.
 
-use super::message::Message;
+use super::message::{Message, message_type};
 use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -20,9 +20,6 @@ const MAX_STREAMS_PENDING: usize = 16;
 const SPARE_PENDING: usize = 4 * 1024;
 /// Value of a 24-bit timestamp field that says that four more bytes follow the header (5.3.1.3).
 const EXTENDED: u32 = 0xFF_FFFF;
-
-const TYPE_SET_CHUNK_SIZE: u8 = 1;
-const TYPE_ABORT: u8 = 2;
 
 /// Chunk streams that we send on. They stay below 32: nginx-rtmp refuses larger ones.
 pub mod csid {
@@ -176,10 +173,10 @@ impl ChunkReader {
                 return Ok(None);
             }
             match self.take_payload(bytes) {
-                Some(Message { type_id: TYPE_SET_CHUNK_SIZE, payload, .. }) => {
+                Some(Message { type_id: message_type::SET_CHUNK_SIZE, payload, .. }) => {
                     self.set_chunk_size(&payload)?
                 }
-                Some(Message { type_id: TYPE_ABORT, payload, .. }) => self.abort(&payload),
+                Some(Message { type_id: message_type::ABORT, payload, .. }) => self.abort(&payload),
                 Some(message) => return Ok(Some(message)),
                 None if self.chunk.is_some() => return Ok(None),
                 None => {}

@@ -4,20 +4,20 @@ use crate::amf0::{self, Amf0Error, Amf0Value};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Message types (*RTMP Specification 1.0*, 5.4, 6.2, 7.1).
-mod message_type {
-    pub(super) const SET_CHUNK_SIZE: u8 = 1;
-    pub(super) const ABORT: u8 = 2;
-    pub(super) const ACKNOWLEDGEMENT: u8 = 3;
-    pub(super) const USER_CONTROL: u8 = 4;
-    pub(super) const WINDOW_ACK_SIZE: u8 = 5;
-    pub(super) const PEER_BANDWIDTH: u8 = 6;
-    pub(super) const AUDIO: u8 = 8;
-    pub(super) const VIDEO: u8 = 9;
-    pub(super) const DATA_AMF3: u8 = 15;
-    pub(super) const COMMAND_AMF3: u8 = 17;
-    pub(super) const DATA: u8 = 18;
-    pub(super) const COMMAND: u8 = 20;
-    pub(super) const AGGREGATE: u8 = 22;
+pub(super) mod message_type {
+    pub(in crate::proto) const SET_CHUNK_SIZE: u8 = 1;
+    pub(in crate::proto) const ABORT: u8 = 2;
+    pub(in crate::proto) const ACKNOWLEDGEMENT: u8 = 3;
+    pub(in crate::proto) const USER_CONTROL: u8 = 4;
+    pub(in crate::proto) const WINDOW_ACK_SIZE: u8 = 5;
+    pub(in crate::proto) const PEER_BANDWIDTH: u8 = 6;
+    pub(in crate::proto) const AUDIO: u8 = 8;
+    pub(in crate::proto) const VIDEO: u8 = 9;
+    pub(in crate::proto) const DATA_AMF3: u8 = 15;
+    pub(in crate::proto) const COMMAND_AMF3: u8 = 17;
+    pub(in crate::proto) const DATA: u8 = 18;
+    pub(in crate::proto) const COMMAND: u8 = 20;
+    pub(in crate::proto) const AGGREGATE: u8 = 22;
 }
 
 /// User control events (7.1.7).

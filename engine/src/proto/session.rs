@@ -2,7 +2,7 @@
 
 use super::chunk::{CHUNK_SIZE_OUT, ChunkReader, WireMessage, csid};
 use super::handshake::Handshake;
-use super::message::{self, Command, Control, Decoded, Message};
+use super::message::{self, Command, Control, Decoded, Message, message_type};
 use super::{ProtocolError, ProtocolErrorKind};
 use crate::Limits;
 use crate::amf0::Amf0Value;
@@ -252,12 +252,12 @@ impl Link {
 
     /// Sends a command of the connection: on message stream 0.
     pub(super) fn send_command(&mut self, command: &Command) {
-        self.write(csid::CONNECTION, TYPE_COMMAND, 0, message::encode_command(command));
+        self.write(csid::CONNECTION, message_type::COMMAND, 0, message::encode_command(command));
     }
 
     /// Sends a command of a message stream.
     pub(super) fn send_stream_command(&mut self, stream_id: u32, command: &Command) {
-        self.write(csid::STREAM, TYPE_COMMAND, stream_id, message::encode_command(command));
+        self.write(csid::STREAM, message_type::COMMAND, stream_id, message::encode_command(command));
     }
 
     fn write(&mut self, csid: u8, type_id: u8, stream_id: u32, body: Bytes) {
@@ -269,8 +269,6 @@ impl Link {
         }
     }
 }
-
-const TYPE_COMMAND: u8 = 20;
 
 /// Writes a message at time 0 in chunks of 128 bytes, for the time before our Set Chunk Size: `ffmpeg -listen`
 /// takes nothing but `connect` as the first message, so that cannot be announced earlier.

@@ -20,8 +20,6 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Unsent answers (to pings and the like) at which a peer that does not read is not read from either.
-const MAX_UNSENT_ANSWERS: usize = 64 * 1024;
 /// Time to say goodbye in.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Between the last frames of a stream and its unpublish: nginx-rtmp drops audio that it reads together with it.
@@ -212,8 +210,7 @@ impl<'a> Connection<'a> {
 
     /// Reads before it writes: a server that refuses and closes has said why, though writing fails already.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let unsent_answers = self.output.lock().queue.output_len();
-        if unsent_answers < MAX_UNSENT_ANSWERS && self.poll_read(cx)?.is_ready() {
+        if self.output.takes_replies() && self.poll_read(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         self.output.poll_write(cx)

@@ -35,8 +35,6 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
-/// Replies that may wait for a peer that does not read them; then nothing more is read from it.
-const MAX_WAITING_REPLIES: usize = 64 * 1024;
 /// Size of one read from anybody but a publisher: what has been read may have to wait for a verdict.
 const SMALL_READ: usize = 4 * 1024;
 
@@ -221,7 +219,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             true => [Source::Peer, Source::Queue, Source::Hub],
             false => [Source::Queue, Source::Hub, Source::Peer],
         };
-        let can_read = !self.rtmp.is_waiting() && self.output.lock().queue.output_len() < MAX_WAITING_REPLIES;
+        let can_read = !self.rtmp.is_waiting() && self.output.takes_replies();
         let Self { reader, output, rtmp, waiting, publishes, signals, timer, wake_flag, .. } = self;
         let read_size = if publishes.is_empty() { SMALL_READ } else { read::LARGE_READ };
         poll_fn(|cx| {
