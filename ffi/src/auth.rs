@@ -1,17 +1,16 @@
 //! Who may publish and play, decided by the program.
 
+use crate::auth_queue::{Decider, REFUSED};
+use crate::c_string::c_string;
 use crate::callback::{Callback, se_destroy_fn};
 use crate::engine::{self, se_engine};
 use crate::handle::{self, Handle, Versioned};
 use crate::host::Host;
-use crate::status::{Failure, Outcome, guard, guard_or, se_status};
-use crate::text::{self, c_string};
-use parking_lot::Mutex;
-use std::collections::VecDeque;
+use crate::status::{Outcome, guard, guard_or, se_status};
+use crate::text;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
-use streamengine_core::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};
-use tokio::sync::Notify;
+use streamengine_core::{Action, AuthRequest, Grant, Ticket};
 
 /// What a peer asks for.
 #[repr(i32)]
@@ -145,12 +144,6 @@ pub unsafe extern "C" fn se_auth_request_reply(
     });
 }
 
-/// Requests that wait for the callback thread at most; more are refused.
-const MAX_WAITING: usize = 4_096;
-
-/// What a refused peer is told where the program does not say it.
-const REFUSED: &str = "not authorised";
-
 /// The function of an authorisation callback.
 type AuthFn = unsafe extern "C" fn(*mut se_auth_request, *mut c_void) -> i32;
 
@@ -221,122 +214,25 @@ unsafe impl Versioned for se_auth_info {
     const NAME: &'static str = "se_auth_info";
 }
 
-/// Where peers ask for permission: the program where it has a callback, else the configuration's rule.
-pub(crate) struct Door {
-    rule: PublishRule,
-    state: Mutex<Asked>,
-    arrived: Notify,
-}
-
-#[derive(Default)]
-struct Asked {
-    callback: Option<Arc<Callback<AuthFn>>>,
-    /// Whether a task on the callback thread takes requests.
-    is_attended: bool,
-    waiting: VecDeque<(AuthRequest, Ticket)>,
-    closed: bool,
-}
-
-impl Door {
-    pub(crate) fn new(rule: PublishRule) -> Self {
-        Self { rule, state: Mutex::default(), arrived: Notify::new() }
-    }
-
-    /// Refuses all who wait and who will come, and lets go of the callback.
-    pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        let (callback, waiting) = (state.callback.take(), std::mem::take(&mut state.waiting));
-        drop(state);
-        drop((callback, waiting));
-        self.arrived.notify_one();
-    }
-
-    fn ask(&self, request: AuthRequest, ticket: Ticket) {
-        let mut state = self.state.lock();
-        if state.callback.is_none() && !state.closed {
-            drop(state);
-            return self.rule.authorize(request, ticket);
-        }
-        if state.closed || state.waiting.len() >= MAX_WAITING {
-            drop(state);
-            return ticket.reject(REFUSED);
-        }
-        state.waiting.push_back((request, ticket));
-        drop(state);
-        self.arrived.notify_one();
-    }
-
-    /// Waits for the next request; `None` once the door is closed.
-    async fn next(&self) -> Option<(AuthRequest, Ticket)> {
-        loop {
-            {
-                let mut state = self.state.lock();
-                if state.closed {
-                    return None;
-                }
-                if let Some(waiting) = state.waiting.pop_front() {
-                    return Some(waiting);
-                }
-            }
-            self.arrived.notified().await;
-        }
-    }
-
-    /// Has the callback decide, on the callback thread.
-    fn decide(&self, request: AuthRequest, ticket: Ticket) {
-        // The peer may have left, or the engine given it up.
-        if ticket.is_abandoned() {
-            return;
-        }
-        let Some(callback) = self.state.lock().callback.clone() else {
-            return self.rule.authorize(request, ticket);
-        };
-        let handle = handle::give::<se_auth_request>(Waiting::new(&request, ticket));
-        // SAFETY: the header says what the callback is called with; the request lives until it returns.
-        let verdict = unsafe { (callback.function)(handle, callback.user_data()) };
-        if verdict == se_auth_verdict::SE_AUTH_DEFER as i32 {
-            // It is the program's now, or already answered.
-            return;
-        }
-        // SAFETY: not deferred, so by the header the program does not use it any more.
-        if let Some(request) = unsafe { handle::take(handle) } {
-            request.answer(verdict == se_auth_verdict::SE_AUTH_ALLOW as i32, None);
-        }
-    }
-}
-
-/// The door as the engine knows it.
-pub(crate) struct AtDoor(pub(crate) Arc<Door>);
-
-impl Authorize for AtDoor {
-    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
-        self.0.ask(request, ticket);
-    }
-}
-
 /// Has requests decided by a callback from now on, or by the rule.
 fn ask(host: &Host, callback: Option<Callback<AuthFn>>) -> Outcome {
-    let door = host.door.clone();
-    let mut state = door.state.lock();
-    if state.closed {
-        return Err(Failure::new(se_status::SE_E_CLOSED, "engine: it has been freed"));
+    let decider = callback
+        .map(|callback| -> Decider { Arc::new(move |request, ticket| call(&callback, &request, ticket)) });
+    let spawn = |answering| host.dispatcher.spawn(answering).map(|task| task.detach());
+    host.requests.set_decider(decider, spawn)
+}
+
+/// Has a callback decide, on the callback thread.
+fn call(callback: &Callback<AuthFn>, request: &AuthRequest, ticket: Ticket) {
+    let handle = handle::give::<se_auth_request>(Waiting::new(request, ticket));
+    // SAFETY: the header says what the callback is called with; the request lives until it returns.
+    let verdict = unsafe { (callback.function)(handle, callback.user_data()) };
+    if verdict == se_auth_verdict::SE_AUTH_DEFER as i32 {
+        // It is the program's now, or already answered.
+        return;
     }
-    if callback.is_some() && !state.is_attended {
-        let door = host.door.clone();
-        let attending = async move {
-            while let Some((request, ticket)) = door.next().await {
-                door.decide(request, ticket);
-                // Others have their turn between two requests.
-                futures_lite::future::yield_now().await;
-            }
-        };
-        host.dispatcher.spawn(attending)?.detach();
-        state.is_attended = true;
+    // SAFETY: not deferred, so by the header the program does not use it any more.
+    if let Some(request) = unsafe { handle::take(handle) } {
+        request.answer(verdict == se_auth_verdict::SE_AUTH_ALLOW as i32, None);
     }
-    let before = std::mem::replace(&mut state.callback, callback.map(Arc::new));
-    drop(state);
-    // Outside the lock, as this may call the host.
-    drop(before);
-    Ok(())
 }

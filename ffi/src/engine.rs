@@ -1,13 +1,9 @@
 //! The life of an engine.
 
-use crate::callback::{Callback, se_destroy_fn};
 use crate::config::{self, se_config};
-use crate::event::{self, se_event_fn, se_event_ref};
 use crate::handle::{self, Handle};
 use crate::host::Host;
-use crate::queue::Wait;
 use crate::status::{Failure, Outcome, guard, guard_or, se_status};
-use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 use streamengine_core::Engine;
@@ -116,73 +112,4 @@ pub unsafe extern "C" fn se_engine_free(engine: *mut se_engine) {
         }
         Ok(())
     });
-}
-
-/// Has events delivered to a callback, those that wait first. May be called before the start and at any time. In the
-/// place of the callback before it, whose `destroy` is called once it has returned. While there is a callback,
-/// `se_engine_next_event` has nothing.
-///
-/// @param engine The engine.
-/// @param callback Called on the callback thread; NULL leaves events to `se_engine_next_event` again.
-/// @param user_data For the callback.
-/// @param destroy Called when `user_data` is needed no more; may be NULL.
-/// @return `SE_E_CLOSED` while the engine is being freed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn se_engine_set_event_callback(
-    engine: *mut se_engine,
-    callback: se_event_fn,
-    user_data: *mut c_void,
-    destroy: se_destroy_fn,
-) -> se_status {
-    let callback = Callback::new(callback, user_data, destroy);
-    guard(|| {
-        // SAFETY: the header demands NULL or a live handle.
-        let host = unsafe { host(engine) }?;
-        match callback.present() {
-            Some(callback) => event::deliver(&host, callback),
-            None => {
-                host.events.give_back();
-                Ok(())
-            }
-        }
-    })
-}
-
-/// Takes the next event. Blocks for up to `timeout_ms`.
-///
-/// Events wait from the first start on, also those of the start itself. Up to 4,096 that peers cause (sessions, players,
-/// refusals) are kept, and up to 65,536 in all; then the oldest are dropped, which is told by an
-/// `SE_EVENT_OVERFLOW`.
-///
-/// @param engine The engine.
-/// @param timeout_ms 0 does not wait, below 0 waits for ever.
-/// @param out The event, to be freed with `se_event_ref_free`.
-/// @return `SE_E_AGAIN` where there is none and `timeout_ms` is 0, `SE_E_TIMEOUT` where none came in time, `SE_E_STATE`
-/// while there is an event callback, `SE_E_CLOSED` when the engine is freed meanwhile.
-#[unsafe(no_mangle)]
-#[must_use]
-pub unsafe extern "C" fn se_engine_next_event(
-    engine: *mut se_engine,
-    timeout_ms: i32,
-    out: *mut *mut se_event_ref,
-) -> se_status {
-    guard(|| {
-        // SAFETY: the header demands NULL or a live handle, and NULL or a place to write to.
-        let (host, out) = unsafe { (host(engine)?, handle::out(out, "out")?) };
-        // The handle may be freed from here on.
-        let happened = host.events.next(Wait::from_ms(timeout_ms))?;
-        out.write(handle::give(event::Shown::new(&happened)));
-        Ok(())
-    })
-}
-
-/// A descriptor for `poll`, `select`, or an event loop, that is readable while `se_engine_next_event` has something. It
-/// belongs to the engine: neither read from it nor close it.
-///
-/// @param engine The engine.
-/// @return -1 on error, and on systems that have no such descriptors (`SE_E_UNSUPPORTED`).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn se_engine_event_fd(engine: *mut se_engine) -> c_int {
-    // SAFETY: the header demands NULL or a live handle.
-    guard_or(-1, || unsafe { host(engine) }?.events.descriptor())
 }

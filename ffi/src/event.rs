@@ -1,13 +1,14 @@
 //! Events as C sees them.
 
-use crate::callback::Callback;
+use crate::c_string::c_string;
+use crate::callback::{Callback, se_destroy_fn};
+use crate::engine::{self, se_engine};
 use crate::handle::{self, Handle};
 use crate::host::Host;
-use crate::queue::{Happened, What};
+use crate::queue::{QueuedEvent, Wait, What};
 use crate::se_id;
-use crate::status::{Outcome, guard_or, se_status};
-use crate::text::c_string;
-use std::ffi::{CString, c_char, c_void};
+use crate::status::{Outcome, guard, guard_or, se_status};
+use std::ffi::{CString, c_char, c_int, c_void};
 use streamengine_core::{Event, FileState, Id};
 
 /// What happened. New ones may be added: ignore those that you do not know.
@@ -83,8 +84,77 @@ pub struct se_event_ref {
 }
 
 impl Handle for se_event_ref {
-    type Behind = Shown;
+    type Behind = EventView;
     const NAME: &'static str = "event";
+}
+
+/// Has events delivered to a callback, those that wait first. May be called before the start and at any time. In the
+/// place of the callback before it, whose `destroy` is called once it has returned. While there is a callback,
+/// `se_engine_next_event` has nothing.
+///
+/// @param engine The engine.
+/// @param callback Called on the callback thread; NULL leaves events to `se_engine_next_event` again.
+/// @param user_data For the callback.
+/// @param destroy Called when `user_data` is needed no more; may be NULL.
+/// @return `SE_E_CLOSED` while the engine is being freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_engine_set_event_callback(
+    engine: *mut se_engine,
+    callback: se_event_fn,
+    user_data: *mut c_void,
+    destroy: se_destroy_fn,
+) -> se_status {
+    let callback = Callback::new(callback, user_data, destroy);
+    guard(|| {
+        // SAFETY: the header demands NULL or a live handle.
+        let host = unsafe { engine::host(engine) }?;
+        match callback.present() {
+            Some(callback) => deliver(&host, callback),
+            None => {
+                host.events.give_back();
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Takes the next event. Blocks for up to `timeout_ms`.
+///
+/// Events wait from the first start on, also those of the start itself. Up to 4,096 that peers cause (sessions, players,
+/// refusals) are kept, and up to 65,536 in all; then the oldest are dropped, which is told by an
+/// `SE_EVENT_OVERFLOW`.
+///
+/// @param engine The engine.
+/// @param timeout_ms 0 does not wait, below 0 waits for ever.
+/// @param out The event, to be freed with `se_event_ref_free`.
+/// @return `SE_E_AGAIN` where there is none and `timeout_ms` is 0, `SE_E_TIMEOUT` where none came in time, `SE_E_STATE`
+/// while there is an event callback, `SE_E_CLOSED` when the engine is freed meanwhile.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn se_engine_next_event(
+    engine: *mut se_engine,
+    timeout_ms: i32,
+    out: *mut *mut se_event_ref,
+) -> se_status {
+    guard(|| {
+        // SAFETY: the header demands NULL or a live handle, and NULL or a place to write to.
+        let (host, out) = unsafe { (engine::host(engine)?, handle::out(out, "out")?) };
+        // The handle may be freed from here on.
+        let happened = host.events.next(Wait::from_ms(timeout_ms))?;
+        out.write(handle::give(EventView::new(&happened)));
+        Ok(())
+    })
+}
+
+/// A descriptor for `poll`, `select`, or an event loop, that is readable while `se_engine_next_event` has something. It
+/// belongs to the engine: neither read from it nor close it.
+///
+/// @param engine The engine.
+/// @return -1 on error, and on systems that have no such descriptors (`SE_E_UNSUPPORTED`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_engine_event_fd(engine: *mut se_engine) -> c_int {
+    // SAFETY: the header demands NULL or a live handle.
+    guard_or(-1, || unsafe { engine::host(engine) }?.events.descriptor())
 }
 
 /// Looks at an event.
@@ -107,20 +177,20 @@ pub unsafe extern "C" fn se_event_ref_free(event: *mut se_event_ref) {
 }
 
 /// An event in C's shape, with the texts that it points to.
-pub(crate) struct Shown {
+pub(crate) struct EventView {
     event: se_event,
     /// What `event` points into.
     _texts: [CString; 4],
 }
 
 // SAFETY: the pointers lead into `_texts`, which is never changed.
-unsafe impl Send for Shown {}
+unsafe impl Send for EventView {}
 // SAFETY: as above.
-unsafe impl Sync for Shown {}
+unsafe impl Sync for EventView {}
 
 /// What an event says, besides its type.
 #[derive(Default)]
-struct Said {
+struct EventText {
     id: se_id,
     status: Option<se_status>,
     stream: String,
@@ -136,13 +206,13 @@ struct Timed<'a, E> {
     event: &'a E,
 }
 
-impl Shown {
-    pub(crate) fn new(happened: &Happened) -> Self {
+impl EventView {
+    pub(crate) fn new(happened: &QueuedEvent) -> Self {
         use se_event_type::{SE_EVENT_LOG_LOST, SE_EVENT_OVERFLOW};
         let time_us = happened.time_us;
         let of_loss = |kind, name, lost: u64, what| {
             let event = serde_json::json!({ "event": name, "lost": lost });
-            let said = Said { message: format!("{lost} {what}"), ..Said::default() };
+            let said = EventText { message: format!("{lost} {what}"), ..EventText::default() };
             (Some(kind), said, serde_json::to_string(&Timed { time_us, event: &event }))
         };
         let (kind, said, json) = match &happened.what {
@@ -158,7 +228,7 @@ impl Shown {
         Self::put(time_us, kind.map_or(0, |kind| kind as i32), &said, &json.unwrap_or_default())
     }
 
-    fn put(time_us: u64, kind: i32, said: &Said, json: &str) -> Self {
+    fn put(time_us: u64, kind: i32, said: &EventText, json: &str) -> Self {
         let texts = [&said.stream, &said.peer, &said.message, json].map(c_string);
         let [stream, peer, message, json] = texts.each_ref().map(|text| text.as_ptr());
         let event = se_event {
@@ -181,7 +251,7 @@ impl Shown {
     }
 }
 
-fn told(event: &Event) -> (Option<se_event_type>, Said) {
+fn told(event: &Event) -> (Option<se_event_type>, EventText) {
     use se_event_type::*;
     let (kind, said) = match event {
         Event::ListenerUp { id, protocol, address } => {
@@ -190,12 +260,13 @@ fn told(event: &Event) -> (Option<se_event_type>, Said) {
         Event::ListenerDown { id, protocol, address } => {
             (SE_EVENT_LISTENER_DOWN, of_listener(*id, protocol, address))
         }
-        Event::Opened { session, peer } => {
-            (SE_EVENT_SESSION_OPEN, Said { id: session.0, peer: peer.to_string(), ..Said::default() })
-        }
+        Event::Opened { session, peer } => (
+            SE_EVENT_SESSION_OPEN,
+            EventText { id: session.0, peer: peer.to_string(), ..EventText::default() },
+        ),
         Event::Closed { session, peer, reason } => {
             let (peer, message) = (peer.to_string(), reason.clone());
-            (SE_EVENT_SESSION_CLOSE, Said { id: session.0, peer, message, ..Said::default() })
+            (SE_EVENT_SESSION_CLOSE, EventText { id: session.0, peer, message, ..EventText::default() })
         }
         Event::Publish { stream, session, source } => {
             (SE_EVENT_STREAM_START, of_stream(session.as_ref(), stream, source))
@@ -203,42 +274,43 @@ fn told(event: &Event) -> (Option<se_event_type>, Said) {
         Event::Unpublish { stream, session, reason } => {
             (SE_EVENT_STREAM_STOP, of_stream(session.as_ref(), stream, reason))
         }
-        Event::Play { stream, session, peer } => {
-            (SE_EVENT_PLAY_START, Said { peer: peer.to_string(), ..of_stream(Some(session), stream, "") })
-        }
+        Event::Play { stream, session, peer } => (
+            SE_EVENT_PLAY_START,
+            EventText { peer: peer.to_string(), ..of_stream(Some(session), stream, "") },
+        ),
         Event::Stop { stream, session, reason, .. } => {
             (SE_EVENT_PLAY_STOP, of_stream(Some(session), stream, reason))
         }
         Event::Refused { session, peer, stream, reason, .. } => {
             let stream = stream.as_ref().map(ToString::to_string).unwrap_or_default();
             let (peer, message, status) = (peer.to_string(), reason.clone(), Some(se_status::SE_E_AUTH));
-            (SE_EVENT_REFUSED, Said { id: session.0, status, stream, peer, message })
+            (SE_EVENT_REFUSED, EventText { id: session.0, status, stream, peer, message })
         }
         Event::Relay(relay) => {
             let status = relay.last_error_kind.map(se_status::of);
             let message = in_words(relay.state.as_str(), relay.last_error.as_deref());
             let (stream, peer) = (relay.stream.to_string(), relay.url.to_string());
-            (SE_EVENT_RELAY_STATE, Said { id: relay.id.0, status, stream, peer, message })
+            (SE_EVENT_RELAY_STATE, EventText { id: relay.id.0, status, stream, peer, message })
         }
         Event::File(file) => {
             let status = (file.state == FileState::Failed).then_some(se_status::SE_E_FORMAT);
             let message = in_words(file.state.as_str(), file.error.as_deref());
             let (stream, peer) = (file.stream.to_string(), file.file.clone());
-            (SE_EVENT_FILE_STATE, Said { id: file.id.0, status, stream, peer, message })
+            (SE_EVENT_FILE_STATE, EventText { id: file.id.0, status, stream, peer, message })
         }
         // One that is newer than this file: `json` has it.
-        _ => return (None, Said::default()),
+        _ => return (None, EventText::default()),
     };
     (Some(kind), said)
 }
 
-fn of_listener(id: Id, protocol: &str, address: &std::net::SocketAddr) -> Said {
-    Said { id: id.0, peer: address.to_string(), message: protocol.to_owned(), ..Said::default() }
+fn of_listener(id: Id, protocol: &str, address: &std::net::SocketAddr) -> EventText {
+    EventText { id: id.0, peer: address.to_string(), message: protocol.to_owned(), ..EventText::default() }
 }
 
-fn of_stream(session: Option<&Id>, stream: &streamengine_core::StreamKey, message: &str) -> Said {
+fn of_stream(session: Option<&Id>, stream: &streamengine_core::StreamKey, message: &str) -> EventText {
     let id = session.map_or(0, |session| session.0);
-    Said { id, stream: stream.to_string(), message: message.to_owned(), ..Said::default() }
+    EventText { id, stream: stream.to_string(), message: message.to_owned(), ..EventText::default() }
 }
 
 fn in_words(state: &str, error: Option<&str>) -> String {
@@ -254,7 +326,7 @@ pub(crate) fn deliver(host: &Host, callback: Callback<EventFn>) -> Outcome {
     let reader = events.take_over();
     let reading = async move {
         while let Some(happened) = events.next_for(reader).await {
-            let shown = Shown::new(&happened);
+            let shown = EventView::new(&happened);
             // SAFETY: the header says what the callback is called with; the event lives until it returns.
             unsafe { (callback.function)(shown.as_ptr(), callback.user_data()) };
             // Others have their turn between two events.

@@ -161,7 +161,7 @@ pub struct se_frame_ref {
 }
 
 impl Handle for se_frame_ref {
-    type Behind = Shown;
+    type Behind = FrameView;
     const NAME: &'static str = "frame";
 }
 
@@ -201,18 +201,18 @@ pub unsafe extern "C" fn se_frame_ref_free(frame: *mut se_frame_ref) {
 
 /// A frame in the form for C, with the bytes that it points to. Cloning it copies none of them.
 #[derive(Clone)]
-pub(crate) struct Shown {
+pub(crate) struct FrameView {
     frame: se_frame,
     /// What `frame.data` points to, and `frame.flv_body`.
     _bytes: (Bytes, Bytes),
 }
 
 // SAFETY: the pointers point into `_bytes`, which is immutable and lives as long; `Bytes` itself is `Send` and `Sync`.
-unsafe impl Send for Shown {}
+unsafe impl Send for FrameView {}
 // SAFETY: as above.
-unsafe impl Sync for Shown {}
+unsafe impl Sync for FrameView {}
 
-impl Shown {
+impl FrameView {
     /// One of a frame's samples, without its tag; `None` where C has no number for its codec.
     pub(crate) fn sample(sample: Sample, kind: FrameKind) -> Option<Self> {
         let codec = se_codec::of(sample.codec)?;
@@ -299,11 +299,11 @@ const TIME_UNSET: i64 = i64::MIN;
 
 /// A frame that the program pushes, checked; its bytes are the program's.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Given<'a> {
+pub(crate) struct FrameArg<'a> {
     frame: &'a se_frame,
 }
 
-impl<'a> Given<'a> {
+impl<'a> FrameArg<'a> {
     /// Looks at a frame that the program has filled in. One of a program that knows less of the structure is completed
     /// in `complete`; any other is not copied, which would show.
     ///

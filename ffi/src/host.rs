@@ -1,6 +1,6 @@
 //! What an engine handle and its children share: the engine while it runs, events, authorisation, the callback thread.
 
-use crate::auth::Door;
+use crate::auth_queue::{AuthQueue, QueuedAuthorizer};
 use crate::dispatcher::Dispatcher;
 use crate::queue::EventQueue;
 use crate::status::{Failure, Outcome, se_status};
@@ -17,7 +17,8 @@ const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Host {
     config: Config,
     pub(crate) events: Arc<EventQueue>,
-    pub(crate) door: Arc<Door>,
+    /// Requests to publish and play.
+    pub(crate) requests: Arc<AuthQueue>,
     pub(crate) dispatcher: Dispatcher,
     state: RwLock<State>,
     /// Held by whoever starts or stops the engine.
@@ -41,7 +42,7 @@ impl Host {
         config.check()?;
         Ok(Self {
             events: EventQueue::of_engine(),
-            door: Arc::new(Door::new(config.publish_rule())),
+            requests: Arc::new(AuthQueue::new(config.publish_rule())),
             config,
             dispatcher: Dispatcher::default(),
             state: RwLock::new(State::Stopped),
@@ -74,7 +75,7 @@ impl Host {
         let events = self.events.clone();
         let engine = Engine::builder()
             .config(self.config.clone())
-            .authorize(crate::auth::AtDoor(self.door.clone()))
+            .authorize(QueuedAuthorizer(self.requests.clone()))
             .on_event(move |event| events.push(event))
             .start()?;
         self.running(engine)
@@ -123,7 +124,7 @@ impl Host {
         // Whoever is stopping or starting it is through with it now.
         drop(self.changing.lock());
         self.events.close();
-        self.door.close();
+        self.requests.close();
         self.dispatcher.shutdown(CALLBACK_TIMEOUT)
     }
 }

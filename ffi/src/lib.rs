@@ -37,6 +37,8 @@ mod auth;
 
 mod stats;
 
+mod auth_queue;
+mod c_string;
 mod callback;
 mod dispatcher;
 mod handle;

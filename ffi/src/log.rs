@@ -1,10 +1,11 @@
 //! The log, which is one for the whole process.
 
+use crate::c_string::c_string;
 use crate::callback::{Callback, se_destroy_fn};
 use crate::dispatcher::block_sigpipe;
 use crate::queue::EventQueue;
 use crate::status::{Failure, Outcome, guard, se_status};
-use crate::text::{self, c_string};
+use crate::text;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::cell::Cell;
 use std::collections::VecDeque;

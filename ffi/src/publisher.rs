@@ -3,7 +3,7 @@
 use crate::callback::{Callback, se_destroy_fn, se_release_fn};
 use crate::config::{self, se_config};
 use crate::engine::{running, se_engine};
-use crate::frame::{self, Given, se_frame};
+use crate::frame::{self, FrameArg, se_frame};
 use crate::handle::{self, Handle};
 use crate::status::{Failure, Outcome, guard, guard_or, se_status};
 use crate::text;
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn se_publisher_push_frame(
         unsafe {
             let publisher = handle::borrow(publisher)?;
             let mut complete = se_frame::EMPTY;
-            let frame = Given::look(frame, &mut complete)?;
+            let frame = FrameArg::look(frame, &mut complete)?;
             publisher.push(&frame, frame.data()?)
         }
     })
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn se_publisher_push_frame_ref(
         unsafe {
             let publisher = handle::borrow(publisher)?;
             let mut complete = se_frame::EMPTY;
-            let frame = Given::look(frame, &mut complete)?;
+            let frame = FrameArg::look(frame, &mut complete)?;
             publisher.push_lent(&frame, Lent { data: frame.data()?, _release: release })
         }
     })
@@ -308,7 +308,7 @@ impl Publishing {
         self.publish(frame)
     }
 
-    fn push(&self, frame: &Given<'_>, data: &[u8]) -> Outcome {
+    fn push(&self, frame: &FrameArg<'_>, data: &[u8]) -> Outcome {
         match frame.is_tag() {
             true => self.push_body(frame, Bytes::copy_from_slice(data)),
             false => self.push_sample(frame, data),
@@ -316,21 +316,21 @@ impl Publishing {
     }
 
     /// Keeps the bytes themselves where they are the body of a tag, which needs no other header.
-    fn push_lent(&self, frame: &Given<'_>, lent: Lent) -> Outcome {
+    fn push_lent(&self, frame: &FrameArg<'_>, lent: Lent) -> Outcome {
         match frame.is_tag() && lent.as_ref().len() >= KEEP_FROM {
             true => self.push_body(frame, Bytes::from_owner(lent)),
             false => self.push(frame, lent.as_ref()),
         }
     }
 
-    fn push_body(&self, frame: &Given<'_>, body: Bytes) -> Outcome {
+    fn push_body(&self, frame: &FrameArg<'_>, body: Bytes) -> Outcome {
         let kind = frame.tag_kind().map_err(|failure| self.fail(failure))?;
         let timestamp = frame.timestamp().map_err(|failure| self.fail(failure))?;
         check_length(body.len()).map_err(|failure| self.fail(failure))?;
         self.publish_tag(kind, timestamp, body)
     }
 
-    fn push_sample(&self, frame: &Given<'_>, data: &[u8]) -> Outcome {
+    fn push_sample(&self, frame: &FrameArg<'_>, data: &[u8]) -> Outcome {
         let sample = frame.sample(data).map_err(|failure| self.fail(failure))?;
         let mut state = self.state.lock();
         let mut muxed = state.muxer.push(&sample);

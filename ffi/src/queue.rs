@@ -18,7 +18,7 @@ static QUEUES: RwLock<Vec<Weak<EventQueue>>> = RwLock::new(Vec::new());
 
 /// An event, or the news that something was dropped, and when that was in microseconds since 1970.
 #[derive(Debug)]
-pub(crate) struct Happened {
+pub(crate) struct QueuedEvent {
     pub(crate) time_us: u64,
     pub(crate) what: What,
 }
@@ -43,8 +43,8 @@ pub(crate) struct EventQueue {
 
 #[derive(Default)]
 struct State {
-    of_peers: VecDeque<(u64, Happened)>,
-    own: VecDeque<(u64, Happened)>,
+    of_peers: VecDeque<(u64, QueuedEvent)>,
+    own: VecDeque<(u64, QueuedEvent)>,
     next_number: u64,
     /// Dropped, and not told yet.
     lost: u64,
@@ -68,7 +68,7 @@ impl EventQueue {
 
     /// Takes an event in, on any thread.
     pub(crate) fn push(&self, event: &Event) {
-        let happened = Happened { time_us: now_us(), what: What::Event(event.clone()) };
+        let happened = QueuedEvent { time_us: now_us(), what: What::Event(event.clone()) };
         let mut state = self.state.lock();
         state.push(happened, is_of_peers(event));
         self.arrived(state);
@@ -98,7 +98,7 @@ impl EventQueue {
     }
 
     /// Waits for the next event, until `deadline` (`None` = for ever); `Again` where that has passed already.
-    pub(crate) fn next(&self, timeout: Wait) -> Outcome<Happened> {
+    pub(crate) fn next(&self, timeout: Wait) -> Outcome<QueuedEvent> {
         let mut state = self.state.lock();
         loop {
             if state.closed {
@@ -142,7 +142,7 @@ impl EventQueue {
     }
 
     /// The next event for a reader; `None` once another has taken over.
-    pub(crate) async fn next_for(&self, reader: u64) -> Option<Happened> {
+    pub(crate) async fn next_for(&self, reader: u64) -> Option<QueuedEvent> {
         loop {
             let changed = self.changed.notified();
             {
@@ -223,7 +223,7 @@ impl Wait {
 }
 
 impl State {
-    fn push(&mut self, happened: Happened, of_peers: bool) {
+    fn push(&mut self, happened: QueuedEvent, of_peers: bool) {
         let (entries, max) =
             if of_peers { (&mut self.of_peers, MAX_OF_PEERS) } else { (&mut self.own, MAX_OWN) };
         if entries.len() >= max {
@@ -236,17 +236,17 @@ impl State {
     }
 
     /// The oldest. What was dropped was older still, so that is told first.
-    fn pop(&mut self) -> Option<Happened> {
+    fn pop(&mut self) -> Option<QueuedEvent> {
         let lost = match (self.lost, self.log_lost) {
             (0, 0) => None,
             (0, _) => Some(What::LogLost(std::mem::take(&mut self.log_lost))),
             (_, _) => Some(What::Lost(std::mem::take(&mut self.lost))),
         };
         if let Some(what) = lost {
-            return Some(Happened { time_us: now_us(), what });
+            return Some(QueuedEvent { time_us: now_us(), what });
         }
         let number =
-            |entries: &VecDeque<(u64, Happened)>| entries.front().map_or(u64::MAX, |(number, _)| *number);
+            |entries: &VecDeque<(u64, QueuedEvent)>| entries.front().map_or(u64::MAX, |(number, _)| *number);
         let oldest =
             if number(&self.of_peers) < number(&self.own) { &mut self.of_peers } else { &mut self.own };
         oldest.pop_front().map(|(_, happened)| happened)

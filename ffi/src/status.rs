@@ -181,7 +181,7 @@ pub extern "C" fn se_status_name(status: i32) -> *const std::ffi::c_char {
 
 /// Remembers why a call failed, for `se_last_error`.
 pub(crate) fn remember(failure: &Failure) {
-    let text = crate::text::c_string(&failure.message);
+    let text = crate::c_string::c_string(&failure.message);
     // A thread that is ending has nobody left to ask.
     let _ = LAST_ERROR.try_with(|last| last.replace((failure.status, text)));
 }

@@ -3,7 +3,7 @@
 use crate::callback::{Callback, se_destroy_fn};
 use crate::config::{self, se_config};
 use crate::engine::{host, se_engine};
-use crate::frame::{Shown, se_frame, se_frame_ref};
+use crate::frame::{FrameView, se_frame, se_frame_ref};
 use crate::handle::{self, Handle};
 use crate::host::Host;
 use crate::queue::Wait;
@@ -178,7 +178,7 @@ impl Reading {
     }
 
     /// Takes the next frame, waiting for it as long as `wait` says.
-    fn next(&self, wait: Wait) -> Outcome<Shown> {
+    fn next(&self, wait: Wait) -> Outcome<FrameView> {
         let mut reader = self.reader(wait)?;
         let has_callback = || {
             Failure::new(se_status::SE_E_STATE, format!("stream {}: its frames go to a callback", self.key))
@@ -205,7 +205,7 @@ impl Reading {
     }
 
     /// The next frame, or `None` at the end, once it is there.
-    fn wait_for(&self, reader: &mut Reader, wait: Wait) -> Outcome<Option<Shown>> {
+    fn wait_for(&self, reader: &mut Reader, wait: Wait) -> Outcome<Option<FrameView>> {
         let deadline = match wait {
             Wait::Not => return Err(self.nothing(wait)),
             Wait::Until(deadline) => Some(deadline),
@@ -271,12 +271,12 @@ struct Reader {
     frames: Subscriber,
     demuxer: Demuxer,
     /// Further samples of the frame that was returned last.
-    rest: VecDeque<Shown>,
+    rest: VecDeque<FrameView>,
 }
 
 impl Reader {
     /// The next frame; `None` at the end of the stream.
-    async fn next(&mut self) -> Option<Shown> {
+    async fn next(&mut self) -> Option<FrameView> {
         match self.rest.pop_front() {
             Some(shown) => Some(shown),
             None => self.frames.next().await.map(|frame| self.show(&frame)),
@@ -284,7 +284,7 @@ impl Reader {
     }
 
     /// The same, where it is there already.
-    fn try_next(&mut self) -> Option<Option<Shown>> {
+    fn try_next(&mut self) -> Option<Option<FrameView>> {
         match self.rest.pop_front() {
             Some(shown) => Some(Some(shown)),
             None => self.frames.try_next().ok().map(|frame| frame.map(|frame| self.show(&frame))),
@@ -292,12 +292,12 @@ impl Reader {
     }
 
     /// The frame as C sees it: its first sample, or its tag where it has none.
-    fn show(&mut self, frame: &Frame) -> Shown {
+    fn show(&mut self, frame: &Frame) -> FrameView {
         let samples = self.demuxer.push(frame).unwrap_or_default();
-        let mut shown = samples.into_iter().filter_map(|sample| Shown::sample(sample, frame.kind));
+        let mut shown = samples.into_iter().filter_map(|sample| FrameView::sample(sample, frame.kind));
         let first = match shown.next() {
             Some(first) => first.with_body(frame.payload.clone()),
-            None => Shown::tag(frame),
+            None => FrameView::tag(frame),
         };
         self.rest.extend(shown);
         if self.frames.is_after_gap() { first.after_gap() } else { first }

@@ -1,13 +1,9 @@
 //! Text that crosses the border, in both directions.
 
+use crate::c_string::c_string;
 use crate::handle::null;
 use crate::status::{Failure, Outcome};
-use std::ffi::{CStr, CString, c_char};
-
-/// A text as C has it. A NUL inside, which C could not see past, becomes U+FFFD.
-pub(crate) fn c_string(text: &str) -> CString {
-    CString::new(text).unwrap_or_else(|_| CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default())
-}
+use std::ffi::{CStr, c_char};
 
 /// A text that the C side owns from now on, to be freed by `se_string_free`.
 pub(crate) fn give(text: &str) -> *mut c_char {
@@ -81,10 +77,5 @@ mod tests {
         assert_eq!(unsafe { CStr::from_ptr(field.as_ptr()) }, c"abc");
         fill(&mut field, "");
         assert_eq!(field, [0; 5]);
-    }
-
-    #[test]
-    fn a_nul_inside_hides_nothing_behind_it() {
-        assert_eq!(c_string("a\0b").to_str(), Ok("a\u{fffd}b"));
     }
 }

@@ -1,0 +1,135 @@
+//! Requests to publish and play on their way from the engine's threads to the callback thread. Knows no type of C.
+
+use crate::status::{Failure, Outcome, se_status};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use streamengine_core::{AuthRequest, Authorize, PublishRule, Ticket};
+use tokio::sync::Notify;
+
+/// Requests that wait for the callback thread at most; more are refused.
+const MAX_WAITING: usize = 4_096;
+
+/// What a refused peer is told where the program does not say it.
+pub(crate) const REFUSED: &str = "not authorised";
+
+/// Decides a request, on the callback thread.
+pub(crate) type Decider = Arc<dyn Fn(AuthRequest, Ticket) + Send + Sync>;
+
+/// The task on the callback thread that has requests decided.
+type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where peers ask for permission: the program where it decides, else the configuration's rule.
+pub(crate) struct AuthQueue {
+    rule: PublishRule,
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    decider: Option<Decider>,
+    /// Whether a task on the callback thread takes requests.
+    is_attended: bool,
+    waiting: VecDeque<(AuthRequest, Ticket)>,
+    closed: bool,
+}
+
+impl AuthQueue {
+    pub(crate) fn new(rule: PublishRule) -> Self {
+        Self { rule, state: Mutex::default(), arrived: Notify::new() }
+    }
+
+    /// Has requests decided by the program from now on, or by the rule; `spawn` starts a task on the callback thread.
+    pub(crate) fn set_decider(
+        self: &Arc<Self>,
+        decider: Option<Decider>,
+        spawn: impl FnOnce(Answering) -> Outcome,
+    ) -> Outcome {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Failure::new(se_status::SE_E_CLOSED, "engine: it has been freed"));
+        }
+        if decider.is_some() && !state.is_attended {
+            spawn(Box::pin(self.clone().answer()))?;
+            state.is_attended = true;
+        }
+        let before = std::mem::replace(&mut state.decider, decider);
+        drop(state);
+        // Outside the lock, as this may call the host.
+        drop(before);
+        Ok(())
+    }
+
+    /// Refuses all who wait and who will come, and lets go of the decider.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let (decider, waiting) = (state.decider.take(), std::mem::take(&mut state.waiting));
+        drop(state);
+        drop((decider, waiting));
+        self.arrived.notify_one();
+    }
+
+    fn ask(&self, request: AuthRequest, ticket: Ticket) {
+        let mut state = self.state.lock();
+        if state.decider.is_none() && !state.closed {
+            drop(state);
+            return self.rule.authorize(request, ticket);
+        }
+        if state.closed || state.waiting.len() >= MAX_WAITING {
+            drop(state);
+            return ticket.reject(REFUSED);
+        }
+        state.waiting.push_back((request, ticket));
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    async fn answer(self: Arc<Self>) {
+        while let Some((request, ticket)) = self.next().await {
+            self.decide(request, ticket);
+            // Others have their turn between two requests.
+            futures_lite::future::yield_now().await;
+        }
+    }
+
+    /// Waits for the next request; `None` once the queue is closed.
+    async fn next(&self) -> Option<(AuthRequest, Ticket)> {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if state.closed {
+                    return None;
+                }
+                if let Some(waiting) = state.waiting.pop_front() {
+                    return Some(waiting);
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn decide(&self, request: AuthRequest, ticket: Ticket) {
+        // The peer may have left, or the engine given it up.
+        if ticket.is_abandoned() {
+            return;
+        }
+        let decider = self.state.lock().decider.clone();
+        match decider {
+            Some(decide) => decide(request, ticket),
+            None => self.rule.authorize(request, ticket),
+        }
+    }
+}
+
+/// The queue as the engine knows it.
+pub(crate) struct QueuedAuthorizer(pub(crate) Arc<AuthQueue>);
+
+impl Authorize for QueuedAuthorizer {
+    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
+        self.0.ask(request, ticket);
+    }
+}
