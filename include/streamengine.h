@@ -17,7 +17,7 @@
  *       printf("publish to rtmp://127.0.0.1:%d/live/demo\n", port);
  *     while (!done && se_engine_next_event(engine, 60000, &event) == SE_OK) {
  *       printf("%s\n", se_event_ref_get(event)->json);
- *       done = se_event_ref_get(event)->type == SE_EVENT_STREAM_STOP;
+ *       done = se_event_ref_get(event)->type == SE_EVENT_STREAM_ENDED;
  *       se_event_ref_free(event);
  *     }
  *     se_engine_free(engine);
@@ -406,35 +406,35 @@ enum se_event_type
   /**
    * A listener is open. `id`: the listener; `peer`: its address; `message`: `rtmp` or `rtmps`.
    */
-  SE_EVENT_LISTENER_UP = 1,
+  SE_EVENT_LISTENER_OPENED = 1,
   /**
    * A listener is closed. As above.
    */
-  SE_EVENT_LISTENER_DOWN = 2,
+  SE_EVENT_LISTENER_CLOSED = 2,
   /**
    * A stream has got a publisher. `id`: its session, 0 where it is no connection; `message`: who it is.
    */
-  SE_EVENT_STREAM_START = 3,
+  SE_EVENT_STREAM_STARTED = 3,
   /**
    * A stream's publisher has left. `id`: its session, or 0; `message`: why.
    */
-  SE_EVENT_STREAM_STOP = 4,
+  SE_EVENT_STREAM_ENDED = 4,
   /**
    * A connection was accepted. `id`: the session; `peer`.
    */
-  SE_EVENT_SESSION_OPEN = 5,
+  SE_EVENT_SESSION_OPENED = 5,
   /**
    * A connection has ended. `id`: the session; `peer`; `message`: why.
    */
-  SE_EVENT_SESSION_CLOSE = 6,
+  SE_EVENT_SESSION_CLOSED = 6,
   /**
    * A player has joined a stream. `id`: its session; `peer`.
    */
-  SE_EVENT_PLAY_START = 7,
+  SE_EVENT_PLAY_STARTED = 7,
   /**
    * A player has left a stream. `id`: its session; `message`: why.
    */
-  SE_EVENT_PLAY_STOP = 8,
+  SE_EVENT_PLAY_ENDED = 8,
   /**
    * A request of a peer was refused. `id`: its session; `peer`; `status`: `SE_E_AUTH`; `message`: why.
    */
@@ -452,11 +452,11 @@ enum se_event_type
   /**
    * Events were dropped before this one, because they were not fetched in time. `message`: how many.
    */
-  SE_EVENT_OVERFLOW = 12,
+  SE_EVENT_LAGGED = 12,
   /**
    * Lines of the log were dropped, because its callback does not keep up. `message`: how many since the last such event.
    */
-  SE_EVENT_LOG_LOST = 13,
+  SE_EVENT_LOG_LAGGED = 13,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -839,11 +839,12 @@ typedef struct se_event {
   const char *message;
   /**
    * All of it as a JSON object: `time_us`, `event` (its name), and what belongs to it:
-   * `listener_up` and `listener_down`: `id`, `protocol`, `address`; `publish`: `stream`, `session` (or null), `source`;
-   * `unpublish`: `stream`, `session`, `reason`; `opened`: `session`, `peer`; `closed`: `session`, `peer`, `reason`;
-   * `play`: `stream`, `session`, `peer`; `stop`: `stream`, `session`, `reason`, `bytes_sent`; `refused`: `session`,
-   * `peer`, `request` (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay`: as in `se_relays_json`;
-   * `file`: as in `se_files_json`; `overflow` and `log_lost`: `lost`.
+   * `listener-opened` and `listener-closed`: `id`, `protocol`, `address`; `session-opened`: `session`, `peer`;
+   * `session-closed`: `session`, `peer`, `reason`; `stream-started`: `stream`, `session` (or null), `source`;
+   * `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`; `play-ended`:
+   * `stream`, `session`, `reason`, `bytes_sent`, `frames_dropped`, `played_ms`; `refused`: `session`, `peer`, `request`
+   * (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay-state`: as in `se_relays_json`; `file-state`: as
+   * in `se_files_json`; `lagged` and `log-lagged`: `lost`.
    */
   const char *json;
 } se_event;
@@ -1292,7 +1293,7 @@ SE_API const char *se_status_name(int32_t status);
  * Has the log of all engines of the process delivered to a callback. Without one there is no log. In the place of the
  * callback before it, whose `destroy` is called once it has returned. Lines are delivered on one thread of their own, so a
  * slow callback delays no media; up to 4,096 lines wait for it, then the oldest are lost: a line says how many once it goes
- * on, and every engine says so at once (`SE_EVENT_LOG_LOST`). Where there was a callback before, the call blocks for up to
+ * on, and every engine says so at once (`SE_EVENT_LOG_LAGGED`). Where there was a callback before, the call blocks for up to
  * 2 s until it has got the lines that wait for it, except in that callback itself.
  *
  * @param max_level The level up to which lines are delivered, one of `se_log_level`; `se_log_set_filter` can say more.
@@ -1447,7 +1448,7 @@ se_status se_engine_set_event_callback(struct se_engine *engine,
  *
  * Events wait from the first start on, also those of the start itself. Up to 4,096 that peers cause (sessions, players,
  * refusals) are kept, and up to 65,536 in all; then the oldest are dropped, which is told by an
- * `SE_EVENT_OVERFLOW`.
+ * `SE_EVENT_LAGGED`.
  *
  * @param engine The engine.
  * @param timeout_ms 0 does not wait, below 0 waits for ever.

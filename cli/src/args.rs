@@ -27,7 +27,7 @@ limits.max_connections), then from --set, then from the other options; the last 
 
 With --json, stdout carries one JSON object per line: first
   {\"event\":\"ready\",\"rtmp\":[\"127.0.0.1:40001\"],\"rtmps\":[],\"pid\":4711}
-and then the events: listener_up, listener_down, opened, publish, unpublish, play, stop, refused, closed, relay, file. \
+and then the events: listener-opened, listener-closed, session-opened, session-closed, stream-started, stream-ended, play-started, play-ended, refused, relay-state, file-state. \
 Logs go to stderr.";
 
 const LOOP_HELP: &str = "\

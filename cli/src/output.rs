@@ -214,7 +214,7 @@ fn print_received(received: Received, origin: Origin) {
     };
     match received {
         Received::Event(event) => print(&Line { event, server }),
-        Received::Lost(count) => print(&Line { event: Lost { count }, server }),
+        Received::Lagged(count) => print(&Line { event: Lost { count }, server }),
     }
 }
 

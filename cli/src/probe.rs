@@ -116,7 +116,7 @@ async fn collect(subscriber: &mut Subscriber, probe: &mut Probe, start: Instant,
 /// Waits until the pull has failed, at its first attempt already.
 async fn broken(events: &mut EventReceiver) -> Failure {
     while let Some(received) = events.next().await {
-        let Received::Event(Event::Relay(status)) = received else { continue };
+        let Received::Event(Event::RelayState(status)) = received else { continue };
         if matches!(status.state, RelayState::BackingOff | RelayState::Failed) {
             return Failure::running(output::why(&status));
         }

@@ -260,7 +260,7 @@ fn with_retry_a_target_that_refuses_is_asked_again_until_a_signal_ends_the_loop(
     let (_server, port) = serve(&["--publish-key", "right"]);
     let url = format!("rtmp://127.0.0.1:{port}/live/x?key=wrong");
     let mut process = Process::start(&["loop", &short_clip(&directory), &url, "--retry", "--json"]);
-    let backing_off = |process: &Process| while process.until("relay")["state"] != "backing-off" {};
+    let backing_off = |process: &Process| while process.until("relay-state")["state"] != "backing-off" {};
     backing_off(&process);
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
@@ -277,10 +277,10 @@ fn a_loop_that_was_delivered_ends_with_status_0() {
     let events: Vec<serde_json::Value> =
         ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let frames = |event: &str| events.iter().rfind(|line| line["event"] == event).unwrap()["frames"].as_u64();
-    assert!(frames("file") > Some(200), "{}", ended.stdout);
-    assert_eq!(frames("relay"), frames("file"), "the target got every frame");
-    assert_eq!(server.until("publish")["stream"], "live/x");
-    assert_eq!(server.until("unpublish")["reason"], "unpublished");
+    assert!(frames("file-state") > Some(200), "{}", ended.stdout);
+    assert_eq!(frames("relay-state"), frames("file-state"), "the target got every frame");
+    assert_eq!(server.until("stream-started")["stream"], "live/x");
+    assert_eq!(server.until("stream-ended")["reason"], "unpublished");
 }
 
 #[test]
@@ -300,15 +300,15 @@ fn a_signal_ends_loop_and_relay_with_a_clean_unpublish_and_status_0() {
     let source = format!("rtmp://127.0.0.1:{from_port}/live/x");
     let target = format!("rtmp://127.0.0.1:{to_port}/live/y");
     let mut looping = Process::start(&["loop", &short_clip(&directory), &source]);
-    from.until("publish");
+    from.until("stream-started");
     let mut relaying = Process::start(&["relay", &source, &target]);
-    to.until("publish");
+    to.until("stream-started");
     for (process, server) in [(&mut relaying, &to), (&mut looping, &from)] {
         let start = Instant::now();
         process.signal("TERM");
         assert_eq!(process.wait().code(), Some(0), "{}", process.stderr());
         assert!(start.elapsed() < Duration::from_secs(5));
-        assert_eq!(server.until("unpublish")["reason"], "unpublished");
+        assert_eq!(server.until("stream-ended")["reason"], "unpublished");
     }
 }
 
@@ -334,7 +334,7 @@ fn probe_tells_what_is_in_a_file_and_in_a_stream() {
     let (server, port) = serve(&[]);
     let url = format!("rtmp://127.0.0.1:{port}/live/x");
     let _looping = Process::start(&["loop", &short_clip(&directory), &url]);
-    server.until("publish");
+    server.until("stream-started");
     for args in
         [&["probe", "--json", clip.to_str().unwrap()][..], &["probe", "--json", "--seconds", "1", &url]]
     {
@@ -359,9 +359,9 @@ fn the_demo_serves_a_clip_and_its_copy_and_ends_by_itself() {
     let port = Process::port(&lines[0], 1);
     assert_eq!(lines[0]["streams"][1], format!("rtmp://127.0.0.1:{port}/live/demo-copy"));
     let published = |server: u8, stream: &str| {
-        lines
-            .iter()
-            .any(|line| line["event"] == "publish" && line["server"] == server && line["stream"] == stream)
+        lines.iter().any(|line| {
+            line["event"] == "stream-started" && line["server"] == server && line["stream"] == stream
+        })
     };
     assert!(published(1, "live/demo") && published(2, "live/demo-copy"), "{}", ended.stdout);
 }
@@ -369,9 +369,9 @@ fn the_demo_serves_a_clip_and_its_copy_and_ends_by_itself() {
 #[test]
 fn stdout_ends_with_the_process_and_carries_nothing_but_events() {
     let (mut process, _) = serve(&[]);
-    assert_eq!(process.event()["event"], "listener_up");
+    assert_eq!(process.event()["event"], "listener-opened");
     process.signal("TERM");
     process.wait();
-    assert_eq!(process.event()["event"], "listener_down");
+    assert_eq!(process.event()["event"], "listener-closed");
     assert!(process.is_silent());
 }

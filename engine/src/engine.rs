@@ -531,7 +531,7 @@ impl Engine {
         let accepting = listener.run(inner.admission.clone(), stop.clone(), serve, on_panic);
         inner.handle.spawn(inner.core.tasks.track_future(accepting));
         inner.listeners.lock().insert(info.id, Listening { info: info.clone(), tls, stop, closed });
-        inner.core.events.emit(Event::ListenerUp { id: info.id, protocol, address: info.address });
+        inner.core.events.emit(Event::ListenerOpened { id: info.id, protocol, address: info.address });
         Ok(info)
     }
 }
@@ -579,7 +579,7 @@ impl Inner {
     fn close(&self, listening: &Listening) {
         listening.stop.cancel();
         let ListenerInfo { id, protocol, address } = listening.info;
-        self.core.events.emit(Event::ListenerDown { id, protocol, address });
+        self.core.events.emit(Event::ListenerClosed { id, protocol, address });
     }
 
     fn close_listeners(&self) {

@@ -13,13 +13,14 @@ use tokio::sync::broadcast;
 /// Events kept for a receiver that does not keep up; then it is told how many it lost.
 const BACKLOG: usize = 4_096;
 
-/// Something that happened. As JSON each is one object whose `event` names it in snake case.
+/// Something that happened. As JSON each is one object whose `event` names it: `stream-started`. C and GStreamer have
+/// the same names.
 #[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Event {
     /// A listener is open.
-    ListenerUp {
+    ListenerOpened {
         /// The listener.
         id: Id,
         /// `rtmp` or `rtmps`.
@@ -28,7 +29,7 @@ pub enum Event {
         address: SocketAddr,
     },
     /// A listener has been closed.
-    ListenerDown {
+    ListenerClosed {
         /// The listener.
         id: Id,
         /// `rtmp` or `rtmps`.
@@ -37,14 +38,14 @@ pub enum Event {
         address: SocketAddr,
     },
     /// A connection was accepted.
-    Opened {
+    SessionOpened {
         /// The session.
         session: Id,
         /// Its address.
         peer: SocketAddr,
     },
-    /// A stream has got a publisher.
-    Publish {
+    /// A stream has got a publisher, its first or one that returns.
+    StreamStarted {
         /// The stream.
         stream: StreamKey,
         /// The publisher's session, where it is a connection.
@@ -52,8 +53,8 @@ pub enum Event {
         /// Its address, or the name of the relay or file that publishes.
         source: String,
     },
-    /// A publisher has left.
-    Unpublish {
+    /// A stream has lost its publisher. Players may stay for another one: [`StreamState::Away`](crate::StreamState::Away).
+    StreamEnded {
         /// The stream.
         stream: StreamKey,
         /// The publisher's session, where it is a connection.
@@ -62,7 +63,7 @@ pub enum Event {
         reason: String,
     },
     /// A player has joined a stream.
-    Play {
+    PlayStarted {
         /// The stream.
         stream: StreamKey,
         /// The player's session.
@@ -71,7 +72,7 @@ pub enum Event {
         peer: SocketAddr,
     },
     /// A player has left a stream.
-    Stop {
+    PlayEnded {
         /// The stream.
         stream: StreamKey,
         /// The player's session.
@@ -100,7 +101,7 @@ pub enum Event {
         reason: String,
     },
     /// A connection has ended.
-    Closed {
+    SessionClosed {
         /// The session.
         session: Id,
         /// Its address.
@@ -109,9 +110,78 @@ pub enum Event {
         reason: String,
     },
     /// A relay has changed its state.
-    Relay(RelayStatus),
+    RelayState(RelayStatus),
     /// A file job has changed its state.
-    File(FileStatus),
+    FileState(FileStatus),
+}
+
+impl Event {
+    /// The name in JSON: `stream-started`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ListenerOpened { .. } => "listener-opened",
+            Self::ListenerClosed { .. } => "listener-closed",
+            Self::SessionOpened { .. } => "session-opened",
+            Self::SessionClosed { .. } => "session-closed",
+            Self::StreamStarted { .. } => "stream-started",
+            Self::StreamEnded { .. } => "stream-ended",
+            Self::PlayStarted { .. } => "play-started",
+            Self::PlayEnded { .. } => "play-ended",
+            Self::Refused { .. } => "refused",
+            Self::RelayState(_) => "relay-state",
+            Self::FileState(_) => "file-state",
+        }
+    }
+
+    /// The stream that it is about.
+    pub fn stream(&self) -> Option<&StreamKey> {
+        match self {
+            Self::ListenerOpened { .. }
+            | Self::ListenerClosed { .. }
+            | Self::SessionOpened { .. }
+            | Self::SessionClosed { .. } => None,
+            Self::StreamStarted { stream, .. }
+            | Self::StreamEnded { stream, .. }
+            | Self::PlayStarted { stream, .. }
+            | Self::PlayEnded { stream, .. } => Some(stream),
+            Self::Refused { stream, .. } => stream.as_ref(),
+            Self::RelayState(relay) => Some(&relay.stream),
+            Self::FileState(file) => Some(&file.stream),
+        }
+    }
+
+    /// The connection that it is about.
+    pub fn session(&self) -> Option<Id> {
+        match self {
+            Self::ListenerOpened { .. }
+            | Self::ListenerClosed { .. }
+            | Self::RelayState(_)
+            | Self::FileState(_) => None,
+            Self::StreamStarted { session, .. } | Self::StreamEnded { session, .. } => *session,
+            Self::SessionOpened { session, .. }
+            | Self::SessionClosed { session, .. }
+            | Self::PlayStarted { session, .. }
+            | Self::PlayEnded { session, .. }
+            | Self::Refused { session, .. } => Some(*session),
+        }
+    }
+
+    /// Whether any stranger can cause such events, as many as it likes: whoever keeps events should bound these apart.
+    pub fn is_caused_by_peer(&self) -> bool {
+        match self {
+            Self::SessionOpened { .. }
+            | Self::SessionClosed { .. }
+            | Self::PlayStarted { .. }
+            | Self::PlayEnded { .. }
+            | Self::Refused { .. } => true,
+            Self::ListenerOpened { .. }
+            | Self::ListenerClosed { .. }
+            | Self::StreamStarted { .. }
+            | Self::StreamEnded { .. }
+            | Self::RelayState(_)
+            | Self::FileState(_) => false,
+        }
+    }
 }
 
 /// Gets every event at once, on the thread where it happens.
@@ -159,7 +229,7 @@ pub enum Received {
     /// The next event.
     Event(Event),
     /// This many events were lost because they were not fetched in time.
-    Lost(u64),
+    Lagged(u64),
 }
 
 impl EventReceiver {
@@ -167,7 +237,7 @@ impl EventReceiver {
     pub async fn next(&mut self) -> Option<Received> {
         match self.receiver.recv().await {
             Ok(event) => Some(Received::Event(event)),
-            Err(broadcast::error::RecvError::Lagged(lost)) => Some(Received::Lost(lost)),
+            Err(broadcast::error::RecvError::Lagged(lost)) => Some(Received::Lagged(lost)),
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
@@ -176,7 +246,7 @@ impl EventReceiver {
     pub fn try_next(&mut self) -> Option<Received> {
         match self.receiver.try_recv() {
             Ok(event) => Some(Received::Event(event)),
-            Err(broadcast::error::TryRecvError::Lagged(lost)) => Some(Received::Lost(lost)),
+            Err(broadcast::error::TryRecvError::Lagged(lost)) => Some(Received::Lagged(lost)),
             Err(_) => None,
         }
     }
@@ -185,7 +255,7 @@ impl EventReceiver {
     pub fn blocking_next(&mut self) -> Option<Received> {
         match self.receiver.blocking_recv() {
             Ok(event) => Some(Received::Event(event)),
-            Err(broadcast::error::RecvError::Lagged(lost)) => Some(Received::Lost(lost)),
+            Err(broadcast::error::RecvError::Lagged(lost)) => Some(Received::Lagged(lost)),
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
@@ -196,14 +266,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_event_is_called_in_json_what_it_is_called_everywhere() {
+        let events = crate::testing::events();
+        for event in &events {
+            let json = serde_json::to_value(event).unwrap();
+            assert_eq!(json["event"], event.name());
+            assert_eq!(json["stream"].as_str(), event.stream().map(StreamKey::as_str));
+            assert_eq!(json["session"].as_u64(), event.session().map(|session| session.0));
+        }
+        let names: std::collections::BTreeSet<_> = events.iter().map(Event::name).collect();
+        assert_eq!(names.len(), events.len(), "each has a name of its own");
+    }
+
+    #[test]
     fn a_receiver_that_does_not_keep_up_is_told_how_many_events_it_lost() {
         let events = Events::default();
         let mut receiver = events.subscribe();
         let peer = ([192, 0, 2, 1], 1).into();
         for session in 0..BACKLOG as u64 + 10 {
-            events.emit(Event::Closed { session: Id(session), peer, reason: String::new() });
+            events.emit(Event::SessionClosed { session: Id(session), peer, reason: String::new() });
         }
-        assert!(matches!(receiver.try_next(), Some(Received::Lost(10))));
-        assert!(matches!(receiver.try_next(), Some(Received::Event(Event::Closed { session: Id(10), .. }))));
+        assert!(matches!(receiver.try_next(), Some(Received::Lagged(10))));
+        assert!(matches!(
+            receiver.try_next(),
+            Some(Received::Event(Event::SessionClosed { session: Id(10), .. }))
+        ));
     }
 }

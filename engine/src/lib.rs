@@ -57,8 +57,9 @@ pub mod proto;
 mod service;
 mod sessions;
 mod status;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 mod url;
 
 pub use auth::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};

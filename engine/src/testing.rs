@@ -1,31 +1,101 @@
-//! What unit tests of several modules need.
+//! What the tests of several modules and crates need. Not part of the API.
 
-use crate::hub::{Hub, Interest, SubscribeOptions, Subscriber};
+#![allow(missing_docs, clippy::missing_panics_doc, reason = "not an API; panicking is the point")]
+
+use crate::events::Event;
+use crate::id::Id;
 use crate::key::StreamKey;
+use crate::status::{FileState, FileStatus, RelayDirection, RelayState, RelayStatus};
+use crate::url::RtmpUrl;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake};
+use std::time::Duration;
 
 /// A name that the test knows to be valid.
-pub(crate) fn key(name: &str) -> StreamKey {
+pub fn key(name: &str) -> StreamKey {
     name.parse().unwrap()
 }
 
-/// Has the next frame of a live stream panic in the hub, on the task that publishes it: what a bug there would do. The
-/// reader has to be kept until then.
-#[must_use]
-pub(crate) fn panic_at_next_frame(hub: &Hub, key: &StreamKey) -> Subscriber {
-    struct Bug;
+/// A URL that the test knows to be valid.
+pub fn url(text: &str) -> RtmpUrl {
+    text.parse().unwrap()
+}
 
-    impl Wake for Bug {
-        fn wake(self: Arc<Self>) {
-            panic!("injected");
-        }
+/// One event of each kind, nothing in them absent.
+pub fn events() -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut next = Some(event_after(None));
+    while let Some(Some(event)) = next {
+        next = Some(event_after(Some(&event)));
+        events.push(event);
     }
+    events
+}
 
-    let mut reader =
-        hub.subscribe(key, SubscribeOptions { interest: Interest::Follower, ..Default::default() });
-    while reader.take(usize::MAX, &mut Vec::new()).unwrap() > 0 {}
-    let waker = Arc::new(Bug).into();
-    assert_eq!(reader.poll_ready(&mut Context::from_waker(&waker)), Poll::Pending);
-    reader
+/// A sample of the kind that follows: whoever adds an event puts it into this row.
+fn event_after(event: Option<&Event>) -> Option<Event> {
+    let (id, session, stream) = (Id(3), Id(4), key("live/a"));
+    let (address, peer) = (([127, 0, 0, 1], 1935).into(), ([192, 0, 2, 7], 4000).into());
+    let (protocol, reason) = ("rtmp", "why".to_owned());
+    let Some(event) = event else { return Some(Event::ListenerOpened { id, protocol, address }) };
+    Some(match event {
+        Event::ListenerOpened { .. } => Event::ListenerClosed { id, protocol, address },
+        Event::ListenerClosed { .. } => Event::SessionOpened { session, peer },
+        Event::SessionOpened { .. } => Event::SessionClosed { session, peer, reason },
+        Event::SessionClosed { .. } => {
+            Event::StreamStarted { stream, session: Some(session), source: peer.to_string() }
+        }
+        Event::StreamStarted { .. } => Event::StreamEnded { stream, session: Some(session), reason },
+        Event::StreamEnded { .. } => Event::PlayStarted { stream, session, peer },
+        Event::PlayStarted { .. } => Event::PlayEnded {
+            stream,
+            session,
+            reason,
+            bytes_sent: 5,
+            frames_dropped: 6,
+            played: Duration::from_millis(7),
+        },
+        Event::PlayEnded { .. } => {
+            Event::Refused { session, peer, request: "publish", stream: Some(stream), reason }
+        }
+        Event::Refused { .. } => Event::RelayState(relay_status()),
+        Event::RelayState(_) => Event::FileState(file_status()),
+        Event::FileState(_) => return None,
+    })
+}
+
+pub fn relay_status() -> RelayStatus {
+    RelayStatus {
+        id: Id(8),
+        direction: RelayDirection::Push,
+        stream: key("live/a"),
+        url: Arc::new(url("rtmp://other.example/live/b")),
+        state: RelayState::BackingOff,
+        since_ms: 1,
+        last_error: Some("refused".to_owned()),
+        last_error_kind: Some(crate::ErrorKind::Rejected),
+        attempts: 2,
+        retries: 1,
+        bytes_sent: 3,
+        bytes_acknowledged: 4,
+        bytes_received: 5,
+        frames: 6,
+        frames_dropped: 7,
+        queue_ms: 8,
+        queue_bytes: 9,
+        connected_ms: Some(10),
+        retry_in_ms: Some(11),
+    }
+}
+
+pub fn file_status() -> FileStatus {
+    FileStatus {
+        id: Id(9),
+        stream: key("live/a"),
+        state: FileState::Failed,
+        file: "clip.flv".to_owned(),
+        loops_done: 1,
+        position_ms: 2,
+        frames: 3,
+        error: Some("at byte 13: broken".to_owned()),
+    }
 }

@@ -45,7 +45,7 @@ fn wait_for<T>(engine: &Engine, mut pick: impl FnMut(Event) -> Option<T>, act: i
                     return found;
                 }
             }
-            Received::Lost(count) => panic!("{count} events lost"),
+            Received::Lagged(count) => panic!("{count} events lost"),
         }
     }
 }
@@ -147,13 +147,13 @@ fn the_embedding_program_decides_and_may_take_its_time() {
         client.push(PushConfig::new(key("live/a"), url(&server, &format!("live/{query}")))).unwrap();
     };
     let refused = |event| match event {
-        Event::Relay(status) => status.last_error,
+        Event::RelayState(status) => status.last_error,
         _ => None,
     };
     let words = wait_for(&client, refused, || push("x?token=old"));
     assert!(words.contains("your token has expired"), "{words}");
     assert!(!words.contains("old"), "no query in errors: {words}");
-    let published = |event| matches!(event, Event::Publish { .. }).then_some(());
+    let published = |event| matches!(event, Event::StreamStarted { .. }).then_some(());
     wait_for(&server, published, || push("y?token=good"));
     assert!(asked.load(Ordering::SeqCst) >= 2);
 }
@@ -165,12 +165,12 @@ fn kicks_name_their_reason_and_unknown_ids_are_errors() {
     client.pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
     let publisher = server.publish(&key("live/a")).unwrap();
     let play = |event| match event {
-        Event::Play { session, .. } => Some(session),
+        Event::PlayStarted { session, .. } => Some(session),
         _ => None,
     };
     let session = wait_for(&server, play, || publisher.push(keyframe(0, 10)).unwrap());
     let closed = |event| match event {
-        Event::Closed { session, reason, .. } => Some((session, reason)),
+        Event::SessionClosed { session, reason, .. } => Some((session, reason)),
         _ => None,
     };
     let (closed, reason) = wait_for(&server, closed, || server.kick(session, "maintenance").unwrap());
@@ -194,7 +194,7 @@ fn a_publisher_that_is_kicked_leaves_its_players_to_the_next_one() {
     let publisher = server.publish(&key("live/a")).unwrap();
     let mut subscriber = server.subscribe(&key("live/a")).unwrap();
     client.pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
-    let plays = |event| matches!(event, Event::Play { .. }).then_some(());
+    let plays = |event| matches!(event, Event::PlayStarted { .. }).then_some(());
     wait_for(&server, plays, || publisher.push(keyframe(0, 10)).unwrap());
 
     server.kick_publisher(&key("live/a"), "make room").unwrap();
@@ -209,7 +209,7 @@ fn a_publisher_that_is_kicked_leaves_its_players_to_the_next_one() {
     assert_eq!(subscriber.blocking_next(WAIT).unwrap().unwrap().payload.len(), 20);
 
     let closed = |event| match event {
-        Event::Closed { reason, .. } => Some(reason),
+        Event::SessionClosed { reason, .. } => Some(reason),
         _ => None,
     };
     let reason = wait_for(&server, closed, || {
@@ -245,8 +245,8 @@ fn listeners_tell_when_they_close_and_ids_are_never_used_again() {
     let start = || {
         let tell = tell.clone();
         let sink = move |event: &Event| match event {
-            Event::ListenerUp { id, .. } => tell.lock().push((true, *id)),
-            Event::ListenerDown { id, .. } => tell.lock().push((false, *id)),
+            Event::ListenerOpened { id, .. } => tell.lock().push((true, *id)),
+            Event::ListenerClosed { id, .. } => tell.lock().push((false, *id)),
             _ => {}
         };
         Engine::builder().listen_rtmp(any_port()).on_event(sink).start().unwrap()

@@ -62,7 +62,7 @@ fn the_examples_carry_a_stream_through_each_other() {
     let target = format!("{served}/live/copy");
     let mut relay = Example::start("relay", &[&source, &target]);
     assert!(relay.wait_for("publishing").contains("live/copy"));
-    serve.wait_for("Publish {");
+    serve.wait_for("StreamStarted {");
 
     let mut subscribe = Example::start("subscribe", &[&target, "50"]);
     subscribe.wait_for("keyframe");

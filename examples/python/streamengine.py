@@ -142,19 +142,19 @@ class FrameFlags(enum.IntFlag):
 class EventType(_Open):
     """What happened."""
 
-    LISTENER_UP = 1
-    LISTENER_DOWN = 2
-    STREAM_START = 3
-    STREAM_STOP = 4
-    SESSION_OPEN = 5
-    SESSION_CLOSE = 6
-    PLAY_START = 7
-    PLAY_STOP = 8
+    LISTENER_OPENED = 1
+    LISTENER_CLOSED = 2
+    STREAM_STARTED = 3
+    STREAM_ENDED = 4
+    SESSION_OPENED = 5
+    SESSION_CLOSED = 6
+    PLAY_STARTED = 7
+    PLAY_ENDED = 8
     REFUSED = 9
     RELAY_STATE = 10
     FILE_STATE = 11
-    OVERFLOW = 12
-    LOG_LOST = 13
+    LAGGED = 12
+    LOG_LAGGED = 13
 
 
 class RelayDirection(_Open):

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         engine.push(PushConfig::new(key.clone(), target.clone()))?;
     }
     while let Some(received) = events.blocking_next() {
-        if let Received::Event(Event::Relay(status)) = received {
+        if let Received::Event(Event::RelayState(status)) = received {
             let error = status.last_error.as_deref().unwrap_or("");
             println!("{} {}: {} {error}", status.direction, status.url, status.state);
         }

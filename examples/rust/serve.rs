@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     while let Some(received) = events.blocking_next() {
         match received {
             Received::Event(event) => println!("{event:?}"),
-            Received::Lost(count) => println!("({count} events lost)"),
+            Received::Lagged(count) => println!("({count} events lost)"),
         }
     }
     Ok(())

@@ -16,21 +16,21 @@ use streamengine_core::{Event, FileState, Id};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum se_event_type {
     /// A listener is open. `id`: the listener; `peer`: its address; `message`: `rtmp` or `rtmps`.
-    SE_EVENT_LISTENER_UP = 1,
+    SE_EVENT_LISTENER_OPENED = 1,
     /// A listener is closed. As above.
-    SE_EVENT_LISTENER_DOWN = 2,
+    SE_EVENT_LISTENER_CLOSED = 2,
     /// A stream has got a publisher. `id`: its session, 0 where it is no connection; `message`: who it is.
-    SE_EVENT_STREAM_START = 3,
+    SE_EVENT_STREAM_STARTED = 3,
     /// A stream's publisher has left. `id`: its session, or 0; `message`: why.
-    SE_EVENT_STREAM_STOP = 4,
+    SE_EVENT_STREAM_ENDED = 4,
     /// A connection was accepted. `id`: the session; `peer`.
-    SE_EVENT_SESSION_OPEN = 5,
+    SE_EVENT_SESSION_OPENED = 5,
     /// A connection has ended. `id`: the session; `peer`; `message`: why.
-    SE_EVENT_SESSION_CLOSE = 6,
+    SE_EVENT_SESSION_CLOSED = 6,
     /// A player has joined a stream. `id`: its session; `peer`.
-    SE_EVENT_PLAY_START = 7,
+    SE_EVENT_PLAY_STARTED = 7,
     /// A player has left a stream. `id`: its session; `message`: why.
-    SE_EVENT_PLAY_STOP = 8,
+    SE_EVENT_PLAY_ENDED = 8,
     /// A request of a peer was refused. `id`: its session; `peer`; `status`: `SE_E_AUTH`; `message`: why.
     SE_EVENT_REFUSED = 9,
     /// A relay has changed its state. `id`: the relay; `status`: why the last attempt failed, or `SE_OK`; `peer`: the
@@ -40,9 +40,9 @@ pub enum se_event_type {
     /// the file; `message`: the state and the failure in words.
     SE_EVENT_FILE_STATE = 11,
     /// Events were dropped before this one, because they were not fetched in time. `message`: how many.
-    SE_EVENT_OVERFLOW = 12,
+    SE_EVENT_LAGGED = 12,
     /// Lines of the log were dropped, because its callback does not keep up. `message`: how many since the last such event.
-    SE_EVENT_LOG_LOST = 13,
+    SE_EVENT_LOG_LAGGED = 13,
 }
 
 /// Something that happened. Texts are never NULL, but empty where there is nothing to say; they are borrowed: valid as
@@ -67,11 +67,12 @@ pub struct se_event {
     /// What there is to say, in words.
     pub message: *const c_char,
     /// All of it as a JSON object: `time_us`, `event` (its name), and what belongs to it:
-    /// `listener_up` and `listener_down`: `id`, `protocol`, `address`; `publish`: `stream`, `session` (or null), `source`;
-    /// `unpublish`: `stream`, `session`, `reason`; `opened`: `session`, `peer`; `closed`: `session`, `peer`, `reason`;
-    /// `play`: `stream`, `session`, `peer`; `stop`: `stream`, `session`, `reason`, `bytes_sent`; `refused`: `session`,
-    /// `peer`, `request` (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay`: as in `se_relays_json`;
-    /// `file`: as in `se_files_json`; `overflow` and `log_lost`: `lost`.
+    /// `listener-opened` and `listener-closed`: `id`, `protocol`, `address`; `session-opened`: `session`, `peer`;
+    /// `session-closed`: `session`, `peer`, `reason`; `stream-started`: `stream`, `session` (or null), `source`;
+    /// `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`; `play-ended`:
+    /// `stream`, `session`, `reason`, `bytes_sent`, `frames_dropped`, `played_ms`; `refused`: `session`, `peer`, `request`
+    /// (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay-state`: as in `se_relays_json`; `file-state`: as
+    /// in `se_files_json`; `lagged` and `log-lagged`: `lost`.
     pub json: *const c_char,
 }
 
@@ -122,7 +123,7 @@ pub unsafe extern "C" fn se_engine_set_event_callback(
 ///
 /// Events wait from the first start on, also those of the start itself. Up to 4,096 that peers cause (sessions, players,
 /// refusals) are kept, and up to 65,536 in all; then the oldest are dropped, which is told by an
-/// `SE_EVENT_OVERFLOW`.
+/// `SE_EVENT_LAGGED`.
 ///
 /// @param engine The engine.
 /// @param timeout_ms 0 does not wait, below 0 waits for ever.
@@ -208,7 +209,7 @@ struct Timed<'a, E> {
 
 impl EventView {
     pub(crate) fn new(happened: &QueuedEvent) -> Self {
-        use se_event_type::{SE_EVENT_LOG_LOST, SE_EVENT_OVERFLOW};
+        use se_event_type::{SE_EVENT_LAGGED, SE_EVENT_LOG_LAGGED};
         let time_us = happened.time_us;
         let of_loss = |kind, name, lost: u64, what| {
             let event = serde_json::json!({ "event": name, "lost": lost });
@@ -220,9 +221,9 @@ impl EventView {
                 let (kind, said) = told(event);
                 (kind, said, serde_json::to_string(&Timed { time_us, event }))
             }
-            What::Lost(lost) => of_loss(SE_EVENT_OVERFLOW, "overflow", *lost, "events were dropped"),
+            What::Lost(lost) => of_loss(SE_EVENT_LAGGED, "lagged", *lost, "events were dropped"),
             What::LogLost(lost) => {
-                of_loss(SE_EVENT_LOG_LOST, "log_lost", *lost, "lines of the log were lost")
+                of_loss(SE_EVENT_LOG_LAGGED, "log-lagged", *lost, "lines of the log were lost")
             }
         };
         Self::put(time_us, kind.map_or(0, |kind| kind as i32), &said, &json.unwrap_or_default())
@@ -254,45 +255,45 @@ impl EventView {
 fn told(event: &Event) -> (Option<se_event_type>, EventText) {
     use se_event_type::*;
     let (kind, said) = match event {
-        Event::ListenerUp { id, protocol, address } => {
-            (SE_EVENT_LISTENER_UP, of_listener(*id, protocol, address))
+        Event::ListenerOpened { id, protocol, address } => {
+            (SE_EVENT_LISTENER_OPENED, of_listener(*id, protocol, address))
         }
-        Event::ListenerDown { id, protocol, address } => {
-            (SE_EVENT_LISTENER_DOWN, of_listener(*id, protocol, address))
+        Event::ListenerClosed { id, protocol, address } => {
+            (SE_EVENT_LISTENER_CLOSED, of_listener(*id, protocol, address))
         }
-        Event::Opened { session, peer } => (
-            SE_EVENT_SESSION_OPEN,
+        Event::SessionOpened { session, peer } => (
+            SE_EVENT_SESSION_OPENED,
             EventText { id: session.0, peer: peer.to_string(), ..EventText::default() },
         ),
-        Event::Closed { session, peer, reason } => {
+        Event::SessionClosed { session, peer, reason } => {
             let (peer, message) = (peer.to_string(), reason.clone());
-            (SE_EVENT_SESSION_CLOSE, EventText { id: session.0, peer, message, ..EventText::default() })
+            (SE_EVENT_SESSION_CLOSED, EventText { id: session.0, peer, message, ..EventText::default() })
         }
-        Event::Publish { stream, session, source } => {
-            (SE_EVENT_STREAM_START, of_stream(session.as_ref(), stream, source))
+        Event::StreamStarted { stream, session, source } => {
+            (SE_EVENT_STREAM_STARTED, of_stream(session.as_ref(), stream, source))
         }
-        Event::Unpublish { stream, session, reason } => {
-            (SE_EVENT_STREAM_STOP, of_stream(session.as_ref(), stream, reason))
+        Event::StreamEnded { stream, session, reason } => {
+            (SE_EVENT_STREAM_ENDED, of_stream(session.as_ref(), stream, reason))
         }
-        Event::Play { stream, session, peer } => (
-            SE_EVENT_PLAY_START,
+        Event::PlayStarted { stream, session, peer } => (
+            SE_EVENT_PLAY_STARTED,
             EventText { peer: peer.to_string(), ..of_stream(Some(session), stream, "") },
         ),
-        Event::Stop { stream, session, reason, .. } => {
-            (SE_EVENT_PLAY_STOP, of_stream(Some(session), stream, reason))
+        Event::PlayEnded { stream, session, reason, .. } => {
+            (SE_EVENT_PLAY_ENDED, of_stream(Some(session), stream, reason))
         }
         Event::Refused { session, peer, stream, reason, .. } => {
             let stream = stream.as_ref().map(ToString::to_string).unwrap_or_default();
             let (peer, message, status) = (peer.to_string(), reason.clone(), Some(se_status::SE_E_AUTH));
             (SE_EVENT_REFUSED, EventText { id: session.0, status, stream, peer, message })
         }
-        Event::Relay(relay) => {
+        Event::RelayState(relay) => {
             let status = relay.last_error_kind.map(se_status::of);
             let message = in_words(relay.state.as_str(), relay.last_error.as_deref());
             let (stream, peer) = (relay.stream.to_string(), relay.url.to_string());
             (SE_EVENT_RELAY_STATE, EventText { id: relay.id.0, status, stream, peer, message })
         }
-        Event::File(file) => {
+        Event::FileState(file) => {
             let status = (file.state == FileState::Failed).then_some(se_status::SE_E_FORMAT);
             let message = in_words(file.state.as_str(), file.error.as_deref());
             let (stream, peer) = (file.stream.to_string(), file.file.clone());
@@ -336,4 +337,57 @@ pub(crate) fn deliver(host: &Host, callback: Callback<EventFn>) -> Outcome {
     let task = host.dispatcher.spawn(reading).inspect_err(|_| host.events.give_back())?;
     task.detach();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::ffi::CStr;
+    use streamengine_core::testing;
+
+    fn view(event: &Event) -> EventView {
+        EventView::new(&QueuedEvent { time_us: 1, what: What::Event(event.clone()) })
+    }
+
+    /// What the documentation of `json` says of each event: its keys.
+    fn documented() -> Vec<(String, BTreeSet<String>)> {
+        let source = include_str!("event.rs");
+        let (_, doc) = source.split_once("what belongs to it:").unwrap();
+        let (doc, _) = doc.split_once("pub json:").unwrap();
+        let doc = doc.replace("///", "").split_whitespace().collect::<Vec<_>>().join(" ");
+        let quoted =
+            |text: &str| -> Vec<_> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+        let clauses = doc.trim_end_matches(['.', ' ']).split("; ");
+        let pairs = clauses.filter_map(|clause| clause.split_once(": "));
+        let each = pairs.flat_map(|(names, keys)| {
+            // In brackets stand values, not keys.
+            let keys: String =
+                keys.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect();
+            let keys: BTreeSet<_> = quoted(&keys).into_iter().collect();
+            quoted(names).into_iter().map(move |name| (name, keys.clone()))
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn every_event_has_a_type_of_c_and_its_documented_keys() {
+        let documented = documented();
+        let mut kinds = BTreeSet::new();
+        for event in testing::events() {
+            let view = view(&event);
+            // SAFETY: the view lives.
+            let (kind, json) = unsafe { ((*view.as_ptr()).r#type, CStr::from_ptr((*view.as_ptr()).json)) };
+            assert!(kind > 0 && kinds.insert(kind), "{event:?}");
+            let json: serde_json::Value = serde_json::from_str(json.to_str().unwrap()).unwrap();
+            let mut keys: BTreeSet<_> = json.as_object().unwrap().keys().cloned().collect();
+            assert!(keys.remove("time_us") && keys.remove("event"));
+            let (_, said) = documented.iter().find(|(name, _)| name == event.name()).unwrap_or_else(|| {
+                panic!("{} is not documented: {documented:?}", event.name());
+            });
+            if !matches!(event, Event::RelayState(_) | Event::FileState(_)) {
+                assert_eq!(&keys, said, "{}", event.name());
+            }
+        }
+    }
 }

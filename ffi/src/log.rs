@@ -62,7 +62,7 @@ pub type se_log_fn = Option<unsafe extern "C" fn(record: *const se_log_record, u
 /// Has the log of all engines of the process delivered to a callback. Without one there is no log. In the place of the
 /// callback before it, whose `destroy` is called once it has returned. Lines are delivered on one thread of their own, so a
 /// slow callback delays no media; up to 4,096 lines wait for it, then the oldest are lost: a line says how many once it goes
-/// on, and every engine says so at once (`SE_EVENT_LOG_LOST`). Where there was a callback before, the call blocks for up to
+/// on, and every engine says so at once (`SE_EVENT_LOG_LAGGED`). Where there was a callback before, the call blocks for up to
 /// 2 s until it has got the lines that wait for it, except in that callback itself.
 ///
 /// @param max_level The level up to which lines are delivered, one of `se_log_level`; `se_log_set_filter` can say more.

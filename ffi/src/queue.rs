@@ -70,7 +70,7 @@ impl EventQueue {
     pub(crate) fn push(&self, event: &Event) {
         let happened = QueuedEvent { time_us: now_us(), what: What::Event(event.clone()) };
         let mut state = self.state.lock();
-        state.push(happened, is_of_peers(event));
+        state.push(happened, event.is_caused_by_peer());
         self.arrived(state);
     }
 
@@ -265,19 +265,6 @@ impl State {
     }
 }
 
-/// Whether a stranger can cause such events at will.
-fn is_of_peers(event: &Event) -> bool {
-    !matches!(
-        event,
-        Event::ListenerUp { .. }
-            | Event::ListenerDown { .. }
-            | Event::Publish { .. }
-            | Event::Unpublish { .. }
-            | Event::Relay(_)
-            | Event::File(_)
-    )
-}
-
 /// Microseconds since 1970.
 pub(crate) fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -359,18 +346,18 @@ mod tests {
 
     fn closed(session: u64) -> Event {
         let peer = ([192, 0, 2, 1], 1).into();
-        Event::Closed { session: Id(session), peer, reason: String::new() }
+        Event::SessionClosed { session: Id(session), peer, reason: String::new() }
     }
 
     fn published() -> Event {
-        Event::Publish { stream: "live/a".parse().unwrap(), session: None, source: "program".into() }
+        Event::StreamStarted { stream: "live/a".parse().unwrap(), session: None, source: "program".into() }
     }
 
     fn ids(queue: &EventQueue) -> Vec<String> {
         std::iter::from_fn(|| queue.next(Wait::Not).ok())
             .map(|happened| match happened.what {
                 What::Lost(lost) | What::LogLost(lost) => format!("{lost} lost"),
-                What::Event(Event::Closed { session, .. }) => session.to_string(),
+                What::Event(Event::SessionClosed { session, .. }) => session.to_string(),
                 What::Event(_) => "own".to_owned(),
             })
             .collect()
@@ -381,7 +368,7 @@ mod tests {
         let queue = EventQueue::default();
         let address = ([127, 0, 0, 1], 1).into();
         queue.push(&published());
-        queue.push(&Event::ListenerDown { id: Id(1), protocol: "rtmp", address });
+        queue.push(&Event::ListenerClosed { id: Id(1), protocol: "rtmp", address });
         (0..MAX_OF_PEERS as u64 + 3).for_each(|session| queue.push(&closed(session)));
         queue.push(&published());
         let ids = ids(&queue);

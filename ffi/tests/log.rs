@@ -9,7 +9,7 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
-use streamengine::se_event_type::SE_EVENT_LOG_LOST;
+use streamengine::se_event_type::SE_EVENT_LOG_LAGGED;
 use streamengine::se_log_level::{SE_LOG_INFO, SE_LOG_OFF};
 use streamengine::se_status::*;
 use streamengine::*;
@@ -54,7 +54,7 @@ impl Quiet {
         assert_eq!(status, SE_OK);
         let text = |text| unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned();
         let told = unsafe { &*se_event_ref_get(event) };
-        assert_eq!(told.r#type, SE_EVENT_LOG_LOST as i32);
+        assert_eq!(told.r#type, SE_EVENT_LOG_LAGGED as i32);
         let texts = (text(told.message), text(told.json));
         unsafe { se_event_ref_free(event) };
         Some(texts)
@@ -103,7 +103,7 @@ fn lost_lines_are_told_by_every_engine_at_once_and_by_the_log_when_it_goes_on() 
     assert_eq!(waiting.lost(Duration::ZERO).unwrap().0, "6 lines of the log were lost");
     let (message, json) = looking.lost(Duration::ZERO).unwrap();
     assert_eq!(message, "7 lines of the log were lost");
-    assert!(json.contains(r#""event":"log_lost""#) && json.contains(r#""lost":7"#), "{json}");
+    assert!(json.contains(r#""event":"log-lagged""#) && json.contains(r#""lost":7"#), "{json}");
     assert_eq!(looking.lost(Duration::ZERO), None);
     drop(go_on);
     end_log();

@@ -139,7 +139,7 @@ pub(crate) trait Owner: Send + Sync {
     /// application may have taken that long for earlier ones: see [`Ticket::is_abandoned`].
     fn authorize(&self, request: AuthRequest, ticket: Ticket);
 
-    /// Takes an event of the stream; [`Event::Closed`] comes for every connection of the server.
+    /// Takes an event of the stream; [`Event::SessionClosed`] comes for every connection of the server.
     fn event(&self, event: &Event);
 }
 
@@ -171,19 +171,11 @@ impl Claims {
 
     /// Puts an event before those whom it concerns.
     fn route(&self, event: &Event, dispatcher: &Dispatcher) {
-        let stream = match event {
-            Event::Publish { stream, .. }
-            | Event::Unpublish { stream, .. }
-            | Event::Play { stream, .. }
-            | Event::Stop { stream, .. } => Some(stream),
-            Event::Refused { stream, .. } => stream.as_ref(),
-            Event::Relay(status) => Some(&status.stream),
-            _ => None,
-        };
-        let owners = match (stream, event) {
-            (Some(stream), _) => self.owner(stream).into_iter().collect(),
-            (None, Event::Closed { .. }) => self.all(),
-            (None, _) => Vec::new(),
+        let owners = match event.stream() {
+            Some(stream) => self.owner(stream).into_iter().collect(),
+            // A connection that has ended may have been anybody's.
+            None if matches!(event, Event::SessionClosed { .. }) => self.all(),
+            None => Vec::new(),
         };
         for owner in owners {
             let event = event.clone();
@@ -506,7 +498,7 @@ mod tests {
         impl Owner for Told {
             fn authorize(&self, _: AuthRequest, _: Ticket) {}
             fn event(&self, event: &Event) {
-                let Event::Publish { stream, .. } = event else { return };
+                let Event::StreamStarted { stream, .. } = event else { return };
                 self.0.send(stream.to_string()).unwrap();
             }
         }

@@ -228,7 +228,7 @@ fn players_come_and_go_with_signals_and_messages_and_can_be_kicked() {
     feed.push_gop(2, 1_000);
     let (tell, told) = mpsc::channel();
     let added = tell.clone();
-    feed.sink().connect("player-added", false, move |arguments| {
+    feed.sink().connect("play-started", false, move |arguments| {
         let (id, info) = (arguments[1].get::<u32>().unwrap(), arguments[2].get::<gst::Structure>().unwrap());
         // A handler may ask the element anything.
         let sink = arguments[0].get::<gst::Element>().unwrap();
@@ -236,7 +236,7 @@ fn players_come_and_go_with_signals_and_messages_and_can_be_kicked() {
         added.send((id, "added".to_owned(), info)).unwrap();
         None
     });
-    feed.sink().connect("player-removed", false, move |arguments| {
+    feed.sink().connect("play-ended", false, move |arguments| {
         let (id, reason) = (arguments[1].get::<u32>().unwrap(), arguments[2].get::<String>().unwrap());
         tell.send((id, reason, arguments[3].get::<gst::Structure>().unwrap())).unwrap();
         None
@@ -268,7 +268,7 @@ fn a_handler_may_even_stop_the_pipeline() {
     feed.push_gop(2, 100);
     let (tell, told) = mpsc::channel();
     let pipeline = feed.pipeline.pipeline.downgrade();
-    feed.sink().connect("player-added", false, move |_| {
+    feed.sink().connect("play-started", false, move |_| {
         let pipeline = pipeline.upgrade().unwrap();
         tell.send(pipeline.set_state(gst::State::Null)).unwrap();
         None

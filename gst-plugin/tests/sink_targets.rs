@@ -302,8 +302,9 @@ fn the_stop_commands_are_those_that_were_chosen() {
     pipeline.stop();
     let reason = loop {
         match events.blocking_next() {
-            Some(streamengine_core::Received::Event(streamengine_core::Event::Unpublish {
-                reason, ..
+            Some(streamengine_core::Received::Event(streamengine_core::Event::StreamEnded {
+                reason,
+                ..
             })) => {
                 break reason;
             }

@@ -27,7 +27,7 @@ fn a_thousand_idle_players_cost_at_most_30_kb_each() {
     let each = engine.rss().saturating_sub(base) * 1024 / PLAYERS;
     eprintln!("one idle player costs {each} bytes");
     assert!(each <= 30_000, "one idle player costs {each} bytes");
-    assert!(engine.events_of("stop").is_empty(), "some were closed");
+    assert!(engine.events_of("play-ended").is_empty(), "some were closed");
     drop(players);
 }
 

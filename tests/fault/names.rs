@@ -7,7 +7,7 @@ use streamengine_tests::{Engine, poll};
 
 const HOSTILE: [&str; 26] = [
     "a\r\nb",
-    "a\n{\"event\":\"publish\"}",
+    "a\n{\"event\":\"stream-started\"}",
     "\u{1b}[2J\u{1b}[31mred",
     "quote\"quote",
     "back\\slash",
@@ -76,9 +76,10 @@ fn f41_hostile_names_stay_within_one_line_and_f36_make_no_file() {
         // Whether it is answered or the connection is closed is its own matter; the output is ours.
         let _ = say_everywhere(&engine, word);
     }
-    engine.wait("publish", |event| event["stream"] == "live/fine");
+    engine.wait("stream-started", |event| event["stream"] == "live/fine");
     let settled = poll(streamengine_tests::PATIENCE, || {
-        let (opened, closed) = (engine.events_of("publish").len(), engine.events_of("unpublish").len());
+        let (opened, closed) =
+            (engine.events_of("stream-started").len(), engine.events_of("stream-ended").len());
         (opened <= closed + 1).then_some(())
     });
     assert!(settled.is_some(), "publishers are left over\n{}", engine.process.log());

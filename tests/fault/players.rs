@@ -62,7 +62,7 @@ fn f19_ten_tricklers_cost_themselves_only_and_are_closed() {
     while stopped.len() < tricklers.len() && Instant::now() < end {
         healthy[0].wait_frames(healthy[0].seen().frames + 5);
         worst = worst.max(engine.rss());
-        stopped = engine.events_of("stop");
+        stopped = engine.events_of("play-ended");
     }
     assert_eq!(stopped.len(), tricklers.len(), "tricklers closed within 60 s");
     assert!(stopped.iter().all(|event| event["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
@@ -90,7 +90,7 @@ fn f20_a_player_that_stops_reading_is_closed_after_ten_seconds() {
     stuck.ask_play("big").expect("play");
     engine.wait_players("live/big", 2);
     let start = Instant::now();
-    let stop = engine.wait_after(0, "stop", PATIENCE, |_| true);
+    let stop = engine.wait_after(0, "play-ended", PATIENCE, |_| true);
     let seconds = start.elapsed().as_secs_f64();
     // At 40 Mb/s the socket's buffers are full within a second or two; ten more are the deadline.
     assert!((9.0..=14.0).contains(&seconds), "closed after {seconds:.1} s: {stop}");

@@ -158,12 +158,12 @@ fn f25_a_pulled_cable_is_survived() {
     space.cable("down");
     lost.signal(Signal::KILL);
     lost.wait(PATIENCE);
-    assert!(engine.events_of("unpublish").is_empty(), "nobody can have told the server");
+    assert!(engine.events_of("stream-ended").is_empty(), "nobody can have told the server");
     let seen = player.tags().len();
     space.cable("up");
     let mark = engine.lines().mark();
     let again = space.publish(&url);
-    let event = engine.wait_after(mark, "publish", PATIENCE, |_| true);
+    let event = engine.wait_after(mark, "stream-started", PATIENCE, |_| true);
     assert_eq!(event["stream"], "live/cable");
     player.wait_tags(seen + 100);
     let tags = player.tags();

@@ -76,13 +76,13 @@ fn f29_a_target_that_stalls_is_told_as_stalled_and_tried_again_and_hurts_nobody(
     let of_it = |event: &serde_json::Value| {
         event["url"].as_str().is_some_and(|url| url.contains(&proxy.address.to_string()))
     };
-    let given_up = engine.wait_after(mark, "relay", Duration::from_secs(20), |event| {
+    let given_up = engine.wait_after(mark, "relay-state", Duration::from_secs(20), |event| {
         of_it(event) && event["state"] == "backing-off"
     });
     assert!(given_up["last_error"].as_str().is_some_and(|error| !error.is_empty()), "{given_up}");
     let mark = engine.lines().mark();
     proxy.set(Fault::None);
-    engine.wait_after(mark, "relay", PATIENCE, |event| of_it(event) && event["state"] == "publishing");
+    engine.wait_after(mark, "relay-state", PATIENCE, |event| of_it(event) && event["state"] == "publishing");
     let seen = bystander.seen();
     assert_eq!((seen.lost, seen.backwards), (0, 0), "{seen:?}");
     assert!(!source.has_ended());
@@ -94,7 +94,7 @@ fn f30_a_target_that_refuses_is_asked_seldom_and_its_words_are_told() {
     let engine = push(&[target.rtmp]);
     let _source = Source::publish(engine.rtmp, NAME, Shape::bits_per_second(400_000));
     let refused = target.wait("refused", |event| event["request"] == "publish");
-    let told = engine.wait("relay", |event| event["last_error"].is_string());
+    let told = engine.wait("relay-state", |event| event["last_error"].is_string());
     let words = refused["reason"].as_str().expect("reason");
     assert!(told["last_error"].as_str().is_some_and(|error| error.contains(words)), "{told} lacks {words:?}");
     let again = poll(Duration::from_secs(4), || (target.events_of("refused").len() > 1).then_some(()));

@@ -37,7 +37,7 @@ fn drip(server: SocketAddr, from: Ipv4Addr) -> JoinHandle<Duration> {
 fn warm() -> (Engine, usize) {
     let engine = Engine::start();
     drop(granted(engine.rtmp, "live/first").expect("publish"));
-    engine.wait("closed", |_| true);
+    engine.wait("session-closed", |_| true);
     let files = engine.files();
     (engine, files)
 }
@@ -87,7 +87,7 @@ fn f13_every_phase_has_its_deadline() {
         assert!(closed, "after {phase}, nothing: still open");
         let seconds = time.as_secs_f64();
         assert!((0.5..=2.5).contains(&seconds), "after {phase}, nothing: closed after {seconds:.2} s");
-        let event = engine.wait_after(mark, "closed", PATIENCE, |_| true);
+        let event = engine.wait_after(mark, "session-closed", PATIENCE, |_| true);
         assert!(event["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{event}");
     }
 }

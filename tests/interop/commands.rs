@@ -138,13 +138,13 @@ fn events_of_a_session_come_as_json_lines() {
     engine.wait_players(&name, 1);
     player.wait_tags(5);
     drop(player);
-    let stop = engine.wait("stop", |event| event["stream"] == name.as_str());
+    let stop = engine.wait("play-ended", |event| event["stream"] == name.as_str());
     assert!(stop["bytes_sent"].as_u64().is_some_and(|bytes| bytes > 0), "{stop}");
     assert!(stop["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{stop}");
     source.stop();
     let end = engine.wait_unpublish(&name);
     assert!(end["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{end}");
-    engine.wait("closed", |event| event["session"] == publish["session"]);
+    engine.wait("session-closed", |event| event["session"] == publish["session"]);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn loop_names_a_file_it_cannot_play() {
         assert!(matches!(code, 1 | 2), "{path}: {code}\n{}", looper.log());
         assert!(stderr(&looper).contains(&path), "{path} is not named\n{}", looper.log());
     }
-    assert!(engine.events_of("publish").is_empty(), "something was published");
+    assert!(engine.events_of("stream-started").is_empty(), "something was published");
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn through_nginx(clip: &Path) {
     let publisher = peers::ffmpeg_publish(clip, &engine.url(&name), Speed::Fast);
     engine.wait_players(&name, 1);
     publisher.succeed(PATIENCE);
-    engine.wait("stop", |event| event["stream"] == name.as_str());
+    engine.wait("play-ended", |event| event["stream"] == name.as_str());
     drop(nginx);
     let (source, got) = (Recording::read(clip), player.finish());
     assert_arrived(&source, &got, Extent::ToTheEnd);

@@ -71,8 +71,8 @@ fn the_right_key_publishes_and_a_wrong_one_is_told_so() {
         let mark = engine.lines().mark();
         let right = peers::ffmpeg_publish(&demo_clip(), &engine.url(&spelling), Speed::Fast);
         right.succeed(PATIENCE);
-        engine.wait_after(mark, "publish", PATIENCE, |event| event["stream"] == name.as_str());
-        engine.wait_after(mark, "unpublish", PATIENCE, |event| event["stream"] == name.as_str());
+        engine.wait_after(mark, "stream-started", PATIENCE, |event| event["stream"] == name.as_str());
+        engine.wait_after(mark, "stream-ended", PATIENCE, |event| event["stream"] == name.as_str());
     }
     let all = [engine.process.out.all(), engine.process.err.all()].concat().join("\n");
     assert!(!all.contains("-marker"), "a key is in the log: {all}");

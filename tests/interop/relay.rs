@@ -167,7 +167,7 @@ fn a_pull_starts_with_the_first_player_and_is_byte_exact() {
     let edge = Engine::serve().config(pull).start();
     let publisher = peers::ffmpeg_publish(&demo_clip(), &source.url(&name), Speed::Real);
     source.wait_publish(&name);
-    assert!(source.events_of("play").is_empty(), "pulled without a player");
+    assert!(source.events_of("play-started").is_empty(), "pulled without a player");
     let player = peers::ffmpeg_play(&edge.url("edge/copy"));
     source.wait_players(&name, 1);
     publisher.succeed(PATIENCE);

@@ -43,7 +43,7 @@ fn ffmpeg_refuses_a_certificate_of_another_authority() {
     let url = engine.rtmps_url("live/x");
     let publisher = peers::ffmpeg_publish_with(&demo_clip(), &url, Speed::Fast, &trust);
     assert_ne!(publisher.wait(PATIENCE), 0);
-    assert!(engine.events_of("publish").is_empty());
+    assert!(engine.events_of("stream-started").is_empty());
     assert_eq!(engine.stop(), 0);
 }
 
@@ -93,7 +93,7 @@ fn f44_a_bad_certificate_is_refused_with_its_cause() {
             _ => ["issuer", "self-signed"],
         };
         assert!(names.iter().any(|name| told.contains(name)), "{cause} is not told: {told}");
-        assert!(target.events_of("publish").is_empty(), "{cause}: published all the same");
+        assert!(target.events_of("stream-started").is_empty(), "{cause}: published all the same");
     }
 }
 
@@ -133,7 +133,7 @@ fn f44_a_renewed_certificate_is_used_by_the_next_connection_and_drops_none() {
     assert!(renewed.is_some(), "the new certificate is not used\n{}", engine.process.log());
     let seen = player.tags().len();
     player.wait_tags(seen + 20);
-    assert!(engine.events_of("unpublish").is_empty(), "the running stream was dropped");
+    assert!(engine.events_of("stream-ended").is_empty(), "the running stream was dropped");
     drop(looper);
 }
 
@@ -160,7 +160,7 @@ fn f45_tls_and_http_on_the_plain_port_are_closed_at_once_and_told() {
     let start = Instant::now();
     let said = tls::s_client(engine.rtmp, &[]);
     assert!(start.elapsed() < Duration::from_secs(3), "openssl took {:?}: {said}", start.elapsed());
-    let closed = engine.wait("closed", |_| true);
+    let closed = engine.wait("session-closed", |_| true);
     assert!(closed["reason"].as_str().is_some_and(|told| told.contains("TLS")), "{closed}");
     let mark = engine.lines().mark();
     let mut http = TcpStream::connect(engine.rtmp).expect("connect");
@@ -169,7 +169,7 @@ fn f45_tls_and_http_on_the_plain_port_are_closed_at_once_and_told() {
     let mut answer = Vec::new();
     let _ = http.read_to_end(&mut answer);
     assert!(start.elapsed() < Duration::from_millis(500), "closed after {:?}", start.elapsed());
-    let closed = engine.wait_after(mark, "closed", PATIENCE, |_| true);
+    let closed = engine.wait_after(mark, "session-closed", PATIENCE, |_| true);
     assert!(closed["reason"].as_str().is_some_and(|told| told.contains("HTTP")), "{closed}");
 }
 

@@ -34,7 +34,7 @@ fn nothing_is_malformed_in_what_a_relay_sends() {
     let clip = demo_clip();
     let looper = streamengine(["loop", &clip.to_string_lossy(), &target.url(&name), "--loops", "1"]);
     assert_eq!(looper.wait(PATIENCE), 0, "{}", looper.log());
-    target.wait_after(0, "unpublish", Duration::from_secs(10), |event| event["stream"] == name.as_str());
+    target.wait_after(0, "stream-ended", Duration::from_secs(10), |event| event["stream"] == name.as_str());
     assert_eq!(target.stop(), 0);
     let verdict = capture.verdict();
     assert!(verdict.malformed.is_empty(), "malformed: {:?}", verdict.malformed);

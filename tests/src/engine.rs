@@ -187,18 +187,18 @@ impl Engine {
 
     /// Waits until the stream `app/stream` has a publisher.
     pub fn wait_publish(&self, name: &str) -> Value {
-        self.wait("publish", |event| event["stream"] == name)
+        self.wait("stream-started", |event| event["stream"] == name)
     }
 
     /// Waits until the stream has been left by its publisher.
     pub fn wait_unpublish(&self, name: &str) -> Value {
-        self.wait("unpublish", |event| event["stream"] == name)
+        self.wait("stream-ended", |event| event["stream"] == name)
     }
 
     /// Waits until the stream has had `count` players.
     pub fn wait_players(&self, name: &str, count: usize) {
         let mut seen = 0;
-        self.wait("play", |event| {
+        self.wait("play-started", |event| {
             seen += usize::from(event["stream"] == name);
             seen >= count
         });

@@ -12,12 +12,16 @@
 //! An ended stream leaves the map at once; its subscribers read what is left and then the end. A later publisher
 //! of the same name gets a new stream.
 
+#[cfg(test)]
+mod fault;
 mod feed;
 mod ring;
 mod stream;
 mod subscriber;
 mod timeline;
 
+#[cfg(test)]
+pub(crate) use fault::panic_at_next_frame;
 pub(crate) use feed::{Batch, Feed, Place};
 pub(crate) use ring::Backlog;
 pub use stream::StreamPolicy;

@@ -69,7 +69,7 @@ impl FileJobs {
         };
         let id = status.id;
         tracing::info!(job = %id, %stream, file = status.file, "file plays");
-        core.events.emit(Event::File(status.clone()));
+        core.events.emit(Event::FileState(status.clone()));
         let job = Arc::new(FileJob { core: core.clone(), status: Mutex::new(status) });
         self.jobs.add(id, job.clone(), |stop| job.guard(clips, publisher, stop));
         Ok(id)
@@ -170,7 +170,7 @@ impl FileJob {
             Some(error) => tracing::error!(%job, %stream, "file job failed: {error}"),
             None => tracing::info!(%job, %stream, "file job {state}"),
         }
-        self.core.events.emit(Event::File(status));
+        self.core.events.emit(Event::FileState(status));
     }
 
     async fn play(&self, clips: Loop, publisher: &Published) -> Result<()> {

@@ -93,7 +93,7 @@ impl Client {
     /// Puts a connection on the list and tells that it is there; `output` counts what it carries.
     pub(crate) fn open(core: Arc<Core>, peer: SocketAddr, tls: bool, output: Arc<dyn Measured>) -> Self {
         let session = core.sessions.open(Id::new(), peer, tls, output);
-        core.events.emit(Event::Opened { session: session.id(), peer });
+        core.events.emit(Event::SessionOpened { session: session.id(), peer });
         Self { core, session, peer, tls, introduction: Introduction::default() }
     }
 
@@ -173,7 +173,7 @@ impl Client {
         self.session.set_role(SessionRole::Player, key);
         let (session, peer) = (self.id(), self.peer);
         tracing::info!(%session, %peer, stream = %key, "play");
-        self.core.events.emit(Event::Play { stream: key.clone(), session, peer });
+        self.core.events.emit(Event::PlayStarted { stream: key.clone(), session, peer });
         Ok(Admitted { subscriber, shard })
     }
 
@@ -183,7 +183,14 @@ impl Client {
         tracing::info!(%session, peer = %self.peer, %stream, "stop: {reason}");
         let (bytes_sent, frames_dropped) = (delivery.bytes_sent(), delivery.skipped());
         let (reason, played) = (reason.to_owned(), delivery.played());
-        self.core.events.emit(Event::Stop { stream, session, reason, bytes_sent, frames_dropped, played });
+        self.core.events.emit(Event::PlayEnded {
+            stream,
+            session,
+            reason,
+            bytes_sent,
+            frames_dropped,
+            played,
+        });
     }
 
     /// Tells that a request (`connect`, `publish` or `play`) was refused.
@@ -198,7 +205,7 @@ impl Client {
         let id = session.id();
         drop(session);
         log(id, peer);
-        core.events.emit(Event::Closed { session: id, peer, reason: reason.to_owned() });
+        core.events.emit(Event::SessionClosed { session: id, peer, reason: reason.to_owned() });
     }
 
     /// Logs that a peer asks for an app that the configuration does not have.
@@ -343,7 +350,7 @@ impl Published {
         if let Some(session) = session {
             tracing::info!(%session, peer = source, stream = %key, "publish");
         }
-        self.core.events.emit(Event::Publish {
+        self.core.events.emit(Event::StreamStarted {
             stream: key.clone(),
             session: *session,
             source: source.clone(),
@@ -356,7 +363,7 @@ impl Published {
             tracing::info!(%session, peer = source, stream = %key, "unpublish: {reason}");
         }
         let (stream, session, reason) = (key.clone(), *session, reason.to_owned());
-        self.core.events.emit(Event::Unpublish { stream, session, reason });
+        self.core.events.emit(Event::StreamEnded { stream, session, reason });
     }
 }
 

@@ -34,7 +34,7 @@ impl Output {
         while let Some(received) = events.try_next() {
             match received {
                 Received::Event(event) => self.add("event", &both(&event)),
-                Received::Lost(count) => panic!("{count} events lost"),
+                Received::Lagged(count) => panic!("{count} events lost"),
             }
         }
     }

@@ -171,7 +171,7 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
         "connection closed: ",
         "relay broken: refused: ",
         "\"event\":\"refused\"",
-        "\"event\":\"relay\"",
+        "\"event\":\"relay-state\"",
         "\"last_error\":\"",
         "no such key",
         "***",

@@ -84,9 +84,9 @@ static void listeners(const char *folder) {
   CHECK(SAYS("listen rtmp on ") && SAYS(address) && SAYS("in use"));
   EXPECT(SE_E_INVALID_ARGUMENT, se_listen_rtmp(engine, "nowhere", NULL, NULL));
   CHECK(SAYS("nowhere"));
-  event = await(engine, SE_EVENT_LISTENER_UP);
+  event = await(engine, SE_EVENT_LISTENER_OPENED);
   CHECK(se_event_ref_get(event)->id == first && !strcmp(se_event_ref_get(event)->peer, address));
-  CHECK(strstr(se_event_ref_get(event)->json, "\"event\":\"listener_up\"") && se_event_ref_get(event)->time_us > 0);
+  CHECK(strstr(se_event_ref_get(event)->json, "\"event\":\"listener-opened\"") && se_event_ref_get(event)->time_us > 0);
   se_event_ref_free(event);
 
   /* A configuration that names an address that is taken does not start. */
@@ -117,12 +117,12 @@ static void listeners(const char *folder) {
 
   OK(se_listener_close(engine, first));
   EXPECT(SE_E_NOT_FOUND, se_listener_close(engine, first));
-  event = await(engine, SE_EVENT_LISTENER_DOWN);
+  event = await(engine, SE_EVENT_LISTENER_CLOSED);
   CHECK(se_event_ref_get(event)->id == first);
   se_event_ref_free(event);
   /* The other one goes with the engine. An id is never used again, also after a restart. */
   OK(se_engine_stop(engine, 1000));
-  event = await(engine, SE_EVENT_LISTENER_DOWN);
+  event = await(engine, SE_EVENT_LISTENER_CLOSED);
   CHECK(se_event_ref_get(event)->id == second);
   se_event_ref_free(event);
   OK(se_engine_start(engine));
@@ -146,7 +146,7 @@ static void descriptor(void) {
   CHECK(poll(&poll_fd, 1, 0) == 0);
   /* An event outlives its engine. */
   se_engine_free(engine);
-  CHECK(se_event_ref_get(event)->type == SE_EVENT_LISTENER_UP);
+  CHECK(se_event_ref_get(event)->type == SE_EVENT_LISTENER_OPENED);
   se_event_ref_free(event);
 }
 
@@ -212,7 +212,7 @@ static void signals(void) {
     CHECK(write(connection, hello, sizeof hello) == (ssize_t)sizeof hello);
     setsockopt(connection, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(connection);
-    event = await(engine, SE_EVENT_SESSION_CLOSE);
+    event = await(engine, SE_EVENT_SESSION_CLOSED);
     se_event_ref_free(event);
   }
   CHECK(sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL);

@@ -48,7 +48,7 @@ static void push(se_publisher *publisher, int type, uint32_t ms, const uint8_t *
 static void wait_for_player(se_engine *engine)
 {
     int32_t type = 0;
-    while (type != SE_EVENT_PLAY_START) {
+    while (type != SE_EVENT_PLAY_STARTED) {
         se_event_ref *event;
         OK(se_engine_next_event(engine, 60000, &event));
         type = se_event_ref_get(event)->type;

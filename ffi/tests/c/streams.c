@@ -104,7 +104,7 @@ static void files(const char *file, const char *malformed) {
   CHECK(status.state == SE_FILE_PLAYING && !strcmp(status.stream, "live/a"));
   OK(se_file_stop(engine, job));
   EXPECT(SE_E_NOT_FOUND, se_file_get_status(engine, job, &status));
-  se_event_ref_free(await(engine, SE_EVENT_STREAM_STOP));
+  se_event_ref_free(await(engine, SE_EVENT_STREAM_ENDED));
   se_engine_free(engine);
 }
 
@@ -140,7 +140,7 @@ static void relays(const char *file) {
   /* Let in by another thread, after a while. */
   verdict = SE_AUTH_DEFER;
   OK(se_relay_restart(client, relay));
-  event = await(server, SE_EVENT_STREAM_START);
+  event = await(server, SE_EVENT_STREAM_STARTED);
   CHECK(se_event_ref_get(event)->id != 0 && !strcmp(se_event_ref_get(event)->stream, "in/b"));
   se_event_ref_free(event);
   CHECK(pthread_join(worker, NULL) == 0 && asked == 2);
@@ -176,14 +176,14 @@ static void relays(const char *file) {
   EXPECT(SE_E_INVALID_ARGUMENT, se_kick(server, 1, "in/b", SE_KICK_PLAYERS, NULL));
   OK(se_kick(server, 0, "in/b", SE_KICK_PLAYERS, NULL));
   OK(se_kick(server, 0, "in/b", SE_KICK_PUBLISHER, "make room"));
-  event = await(server, SE_EVENT_STREAM_STOP);
+  event = await(server, SE_EVENT_STREAM_ENDED);
   CHECK(strstr(se_event_ref_get(event)->message, "make room"));
   se_event_ref_free(event);
   EXPECT(SE_E_NOT_FOUND, se_kick(server, 0, "in/b", SE_KICK_PUBLISHER, NULL));
   OK(se_stream_get_stats(server, "in/b", &stream));
   CHECK(stream.state == SE_STREAM_AWAY);
   OK(se_relay_restart(client, relay));
-  se_event_ref_free(await(server, SE_EVENT_STREAM_START));
+  se_event_ref_free(await(server, SE_EVENT_STREAM_STARTED));
   OK(se_kick(server, 0, "in/b", SE_KICK_PUBLISHER | SE_KICK_PLAYERS, NULL));
   EXPECT(SE_E_NOT_FOUND, se_stream_get_stats(server, "in/b", &stream));
 

@@ -122,7 +122,7 @@ void settings_are_texts_numbers_and_truths() {
     Engine engine(config);
     engine.start();
     auto event = engine.next_event(30000);
-    CHECK(event && (*event)->type == SE_EVENT_LISTENER_UP);
+    CHECK(event && (*event)->type == SE_EVENT_LISTENER_OPENED);
 }
 
 void frames_go_round_without_copies() {
@@ -211,7 +211,7 @@ void exceptions_stay_in_callbacks() {
     CHECK(escaped == 2);
     engine.close_listener(listener.id);
     auto event = engine.next_event(30000);
-    CHECK(event && (*event)->type == SE_EVENT_LISTENER_DOWN && (*event)->id == listener.id);
+    CHECK(event && (*event)->type == SE_EVENT_LISTENER_CLOSED && (*event)->id == listener.id);
 }
 
 // A second engine asks for rights in the first.

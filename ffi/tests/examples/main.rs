@@ -149,11 +149,11 @@ fn serve_serves_and_tells_what_happens() {
         let server = served(&process.out);
         let name = format!("live/{}", unique("clip"));
         let player = Recorder::play(server, &name);
-        process.out.find(r#""event":"play""#, LONG).expect("the player is told of");
+        process.out.find(r#""event":"play-started""#, LONG).expect("the player is told of");
         let clip = Recording::read(&demo_clip());
         publish_all(server, &name, &clip);
         assert_arrived(&clip, &player.finish(LONG), Extent::Whole);
-        for event in ["listener_up", "publish", "unpublish", "stop"] {
+        for event in ["listener-opened", "stream-started", "stream-ended", "play-ended"] {
             process.out.find(&format!(r#""event":"{event}""#), PATIENCE).unwrap_or_else(|| panic!("{event}"));
         }
         process.signal(Signal::INT);

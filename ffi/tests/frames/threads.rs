@@ -17,8 +17,8 @@ type Told = Mutex<BTreeMap<String, [u32; 2]>>;
 unsafe fn tell(event: *const se_event, told: &Told) -> Option<String> {
     let event = unsafe { &*event };
     let stream = unsafe { CStr::from_ptr(event.stream) }.to_str().unwrap().to_owned();
-    let is_end = event.r#type == SE_EVENT_STREAM_STOP as i32;
-    assert!(is_end || event.r#type == SE_EVENT_STREAM_START as i32, "{}", event.r#type);
+    let is_end = event.r#type == SE_EVENT_STREAM_ENDED as i32;
+    assert!(is_end || event.r#type == SE_EVENT_STREAM_STARTED as i32, "{}", event.r#type);
     told.lock().unwrap().entry(stream.clone()).or_default()[usize::from(is_end)] += 1;
     (!is_end).then_some(stream)
 }
@@ -157,7 +157,7 @@ fn requests_are_answered_by_another_thread_even_after_the_engine_is_gone() {
             late
         });
         let _publishers = ["yes-1", "no-1", "yes-2", "no-2", "yes-3"].map(|name| push(&encoder, port, name));
-        wait_for(&server, SE_EVENT_STREAM_START, 3);
+        wait_for(&server, SE_EVENT_STREAM_STARTED, 3);
         let _late = ["late-1", "late-2"].map(|name| push(&encoder, port, name));
         let late = deciding.join().unwrap();
         let answering = scope.spawn(move || late.into_iter().for_each(|request| request.reply(true)));

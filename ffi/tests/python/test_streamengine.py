@@ -262,7 +262,7 @@ class Events(unittest.TestCase):
             listener = engine.listen_rtmp("127.0.0.1:0")
             self.assertTrue(selector.select(30))
             event = engine.next_event()
-            self.assertEqual((event.type, event.id), (EventType.LISTENER_UP, listener.id))
+            self.assertEqual((event.type, event.id), (EventType.LISTENER_OPENED, listener.id))
             self.assertIn(str(listener.port), event.peer)
             self.assertIsNone(engine.next_event())
             self.assertEqual(selector.select(0), [])
@@ -270,7 +270,7 @@ class Events(unittest.TestCase):
     def test_by_asyncio_beside_other_tasks(self):
         async def watch(engine):
             async for event in engine.events_async():
-                if event.type == EventType.STREAM_STOP:
+                if event.type == EventType.STREAM_ENDED:
                     return event.stream
 
         async def main():

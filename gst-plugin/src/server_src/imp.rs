@@ -138,8 +138,8 @@ fn signals() -> Vec<glib::subclass::Signal> {
                 }
             })
             .build(),
-        glib::subclass::Signal::builder("publisher-added").param_types([structure]).build(),
-        glib::subclass::Signal::builder("publisher-removed")
+        glib::subclass::Signal::builder("stream-started").param_types([structure]).build(),
+        glib::subclass::Signal::builder("stream-ended")
             .param_types([String::static_type(), structure])
             .build(),
         glib::subclass::Signal::builder("kick-publisher")

@@ -178,7 +178,7 @@ impl Publishers {
         let info = current.info.clone();
         drop(state);
         self.totals.publishers.fetch_add(1, Ordering::Relaxed);
-        self.emit("publisher-added", &[&info]);
+        self.emit("stream-started", &[&info]);
         self.post("added", info);
     }
 
@@ -299,7 +299,7 @@ impl Publishers {
 
     fn tell_removed(&self, publisher: &Publisher, reason: &str) {
         let stats = publisher.stats();
-        self.emit("publisher-removed", &[&reason, &stats]);
+        self.emit("stream-ended", &[&reason, &stats]);
         let mut told = stats;
         told.set("reason", reason);
         self.post("removed", told);
@@ -352,9 +352,9 @@ impl Owner for Arc<Publishers> {
 
     fn event(&self, event: &Event) {
         match event {
-            Event::Publish { session: Some(id), .. } => self.on_publish(*id),
-            Event::Unpublish { session: Some(id), reason, .. } => self.on_left(*id, reason),
-            Event::Refused { session, .. } | Event::Closed { session, .. } => {
+            Event::StreamStarted { session: Some(id), .. } => self.on_publish(*id),
+            Event::StreamEnded { session: Some(id), reason, .. } => self.on_left(*id, reason),
+            Event::Refused { session, .. } | Event::SessionClosed { session, .. } => {
                 self.on_never_published(*session)
             }
             _ => {}

@@ -51,8 +51,8 @@ impl RtmpRelaySink {
 
     fn on_event(&self, event: &Event) {
         match event {
-            Event::Play { session, .. } => self.on_play(*session),
-            Event::Stop { session, reason, bytes_sent, frames_dropped, played, .. } => {
+            Event::PlayStarted { session, .. } => self.on_play(*session),
+            Event::PlayEnded { session, reason, bytes_sent, frames_dropped, played, .. } => {
                 self.audience.left(*session, *bytes_sent);
                 let stats = gst::Structure::builder("rtmprelaysink-player")
                     .field("id", public_id(*session))
@@ -62,8 +62,10 @@ impl RtmpRelaySink {
                     .build();
                 self.on_stop(*session, reason, stats);
             }
-            Event::Refused { session, .. } | Event::Closed { session, .. } => self.audience.forget(*session),
-            Event::Relay(status) => self.on_relay(status),
+            Event::Refused { session, .. } | Event::SessionClosed { session, .. } => {
+                self.audience.forget(*session)
+            }
+            Event::RelayState(status) => self.on_relay(status),
             _ => {}
         }
     }
@@ -78,7 +80,7 @@ impl RtmpRelaySink {
         );
         let mut message = info.clone();
         message.set("event", "added");
-        self.obj().emit_by_name::<()>("player-added", &[&id, &info]);
+        self.obj().emit_by_name::<()>("play-started", &[&id, &info]);
         self.post(message);
         self.want_keyframe();
     }
@@ -87,7 +89,7 @@ impl RtmpRelaySink {
         let mut message = stats.clone();
         message.set("event", "removed");
         message.set("reason", reason);
-        self.obj().emit_by_name::<()>("player-removed", &[&public_id(session), &reason, &stats]);
+        self.obj().emit_by_name::<()>("play-ended", &[&public_id(session), &reason, &stats]);
         self.post(message);
     }
 

@@ -14,8 +14,8 @@ pub(super) fn signals() -> Vec<Signal> {
     let text = String::static_type();
     vec![
         player_connecting(),
-        Signal::builder("player-added").param_types([number, structure]).build(),
-        Signal::builder("player-removed").param_types([number, text, structure]).build(),
+        Signal::builder("play-started").param_types([number, structure]).build(),
+        Signal::builder("play-ended").param_types([number, text, structure]).build(),
         Signal::builder("target-state").param_types([number, TargetState::static_type(), structure]).build(),
         action("add-target", &[text, structure], |sink, arguments| {
             let url = arguments.first()?.get::<Option<String>>().ok()?.unwrap_or_default();

@@ -34,7 +34,7 @@ fn other_names_are_refused_and_without_a_name_any_of_the_application_will_do() {
     let line = Line::play("rtmpserversrc name=r port=0 application=a/b ! fakesink");
     assert!(Encoder::try_connect(&line.url("a/x")).is_err());
     for any in ["a/b/x", "a/b/y"] {
-        let removed = line.signal("publisher-removed");
+        let removed = line.signal("stream-ended");
         Encoder::connect(&line.url(any)).leave();
         removed.recv_timeout(PATIENCE).unwrap();
     }
@@ -43,7 +43,7 @@ fn other_names_are_refused_and_without_a_name_any_of_the_application_will_do() {
 #[test]
 fn a_second_publisher_is_refused_or_replaces_the_first() {
     let line = Line::play("rtmpserversrc name=r port=0 ! appsink name=s sync=false");
-    let (added, removed) = (line.signal("publisher-added"), line.signal("publisher-removed"));
+    let (added, removed) = (line.signal("stream-started"), line.signal("stream-ended"));
     let first = Encoder::connect(&line.url("live/x"));
     first.send(&Source::avc_aac().both(0, 2).frames);
     line.pull_many("s", 8);
@@ -80,7 +80,7 @@ fn the_application_is_asked_and_told_with_facts_and_final_figures() {
         asked.send(info).unwrap();
         Some(is_welcome.to_value())
     });
-    let (added, removed) = (line.signal("publisher-added"), line.signal("publisher-removed"));
+    let (added, removed) = (line.signal("stream-started"), line.signal("stream-ended"));
     let error = Encoder::try_connect(&line.url("live/unwanted")).err().unwrap();
     assert!(error.contains("refused by the receiving application"), "{error}");
     seen.recv_timeout(PATIENCE).unwrap();
@@ -115,7 +115,7 @@ fn a_publisher_can_be_kicked_and_hears_why() {
     let line = Line::play(LINE);
     let kick = |reason: &str| line.get("r").emit_by_name::<bool>("kick-publisher", &[&reason]);
     assert!(!kick("nobody there"));
-    let removed = line.signal("publisher-removed");
+    let removed = line.signal("stream-ended");
     let encoder = Encoder::connect(&line.url("live/x"));
     assert!(kick("not in this house"));
     assert!(removed.recv_timeout(PATIENCE).unwrap().0.contains("not in this house"));
@@ -127,7 +127,7 @@ fn a_publisher_can_be_kicked_and_hears_why() {
 #[test]
 fn a_silent_publisher_is_closed_after_the_idle_timeout_which_may_change_while_it_is_silent() {
     let line = Line::play(LINE);
-    let removed = line.signal("publisher-removed");
+    let removed = line.signal("stream-ended");
     let encoder = Encoder::connect(&line.url("live/x"));
     encoder.send(&Source::avc_aac().both(0, 2).frames);
     line.get("r").set_property("idle-timeout", 300u32);
@@ -179,7 +179,7 @@ fn a_slow_handler_delays_nobody_but_the_newcomer() {
 
 #[test]
 fn handlers_may_stop_the_pipeline() {
-    for signal in ["publisher-connecting", "publisher-added", "publisher-removed", "pad-added"] {
+    for signal in ["publisher-connecting", "stream-started", "stream-ended", "pad-added"] {
         let line = Line::play("rtmpserversrc name=r port=0");
         let (out, seen) = std::sync::mpsc::channel();
         let pipeline = line.pipeline.downgrade();
@@ -192,7 +192,7 @@ fn handlers_may_stop_the_pipeline() {
         let encoder = Encoder::try_connect(&line.url("live/x"));
         match (signal, &encoder) {
             ("pad-added", Ok(encoder)) => encoder.send(&Source::avc_aac().both(0, 1).frames),
-            ("publisher-removed", Ok(_)) => {
+            ("stream-ended", Ok(_)) => {
                 assert!(line.get("r").emit_by_name::<bool>("kick-publisher", &[&"go"]))
             }
             _ => {}

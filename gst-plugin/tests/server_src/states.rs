@@ -46,7 +46,7 @@ fn with_wait_the_same_pads_get_new_caps_where_they_changed_and_a_new_stream_for_
     assert_eq!(old.group_id(), line.stream_start("a").group_id(), "audio and video belong together");
     encoder.cut();
 
-    let removed = line.signal("publisher-removed");
+    let removed = line.signal("stream-ended");
     let encoder = Encoder::reconnect(&line, "live/x");
     encoder.send(&Source::avc_aac().both(0, 5).frames);
     let again = line.pull_many("v", 5);
@@ -80,7 +80,7 @@ fn with_wait_a_demuxer_goes_on_with_the_next_publisher() {
     );
     let mut last = 0;
     for _ in 0..3 {
-        let removed = line.signal("publisher-removed");
+        let removed = line.signal("stream-ended");
         let source = Source::avc_aac().both(0, 10);
         let encoder = Encoder::connect(&line.url("live/x"));
         encoder.send(&source.frames);
@@ -287,7 +287,7 @@ fn keyframe_requests_are_accepted_and_do_nothing() {
 fn a_stop_while_frames_come_is_quick_and_tells_the_publisher() {
     for text in [FLV, BOTH] {
         let line = Line::play(text);
-        let removed = line.signal("publisher-removed");
+        let removed = line.signal("stream-ended");
         let encoder = Encoder::connect(&line.url("live/x"));
         encoder.send(&Source::avc_aac().both(0, 100).frames);
         line.wait_for_frames(2);
@@ -326,7 +326,7 @@ fn rtmps_is_served_beside_rtmp_or_alone() {
             files.key()
         ));
         assert_eq!(line.port() == u32::from(port), only == "true", "the only port is that of RTMPS");
-        let added = line.signal("publisher-added");
+        let added = line.signal("stream-started");
         let _engine = push(&format!("rtmps://127.0.0.1:{port}/live/x"), Source::avc_aac().both(0, 3).frames);
         assert!(added.recv_timeout(PATIENCE).unwrap().1.get::<bool>("tls").unwrap());
         line.pull_many("s", 10);

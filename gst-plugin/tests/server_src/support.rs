@@ -117,7 +117,7 @@ impl Line {
 
     /// Publishes a few frames as `live/x` and pulls them from the appsink `s`, in FLV mode; then the publisher goes.
     pub(crate) fn pull_after_publishing(&self, go: impl FnOnce(Encoder)) {
-        let removed = self.signal("publisher-removed");
+        let removed = self.signal("stream-ended");
         let frames = Source::avc_aac().both(0, 5).frames;
         let encoder = Encoder::connect(&self.url("live/x"));
         encoder.send(&frames);

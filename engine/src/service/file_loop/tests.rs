@@ -6,10 +6,10 @@ use super::*;
 use crate::Takeover;
 use crate::auth::{Gate, PublishRule};
 use crate::config::Config;
+use crate::hub::panic_at_next_frame;
 use crate::hub::{EndReason, SubscribeOptions, Subscriber};
 use crate::media::flv::{FileHeader, encode_tag};
 use crate::media::{Frame, FrameKind};
-use crate::testing::panic_at_next_frame;
 use bytes::Bytes;
 use std::path::Path;
 
@@ -170,7 +170,7 @@ async fn a_taken_name_is_refused_and_a_takeover_fails_the_job() {
         Published::by_engine(&fixture.core, &key(), "other", &[], &PublisherConfig::default()).unwrap();
     let failed = loop {
         match events.next().await.unwrap() {
-            crate::events::Received::Event(Event::File(status)) if status.id == id => break status,
+            crate::events::Received::Event(Event::FileState(status)) if status.id == id => break status,
             _ => {}
         }
     };

@@ -145,7 +145,7 @@ impl Relay {
             condition.granted = state.is_established().then(|| condition.granted.unwrap_or(now));
             condition.retry_at = condition.retry_at.filter(|_| state == RelayState::BackingOff);
         }
-        self.core.events.emit(Event::Relay(self.status()));
+        self.core.events.emit(Event::RelayState(self.status()));
     }
 
     /// Media flows: what went wrong before is over.

@@ -13,13 +13,14 @@ use crate::auth::{AuthRequest, Authorize, Gate, Grant, PublishRule, Ticket};
 use crate::config::{AppConfig, Config};
 use crate::events::Event;
 use crate::events::{EventReceiver, Received};
+use crate::hub::panic_at_next_frame;
 use crate::media::FrameKind;
 use crate::net::tests::Authority;
 use crate::net::{Admission, DialOptions, Dialer, Listener};
 use crate::proto::chunk::{WireMessage, csid};
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use crate::status::StreamState;
-use crate::testing::{key, panic_at_next_frame};
+use crate::testing::key;
 use bytes::{Bytes, BytesMut};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -189,7 +190,7 @@ fn frame(first: u8, length: usize) -> Bytes {
 /// The reason of the next closed connection, its events before left out.
 async fn closed_reason(events: &mut EventReceiver) -> String {
     loop {
-        if let Some(Received::Event(Event::Closed { reason, .. })) = events.next().await {
+        if let Some(Received::Event(Event::SessionClosed { reason, .. })) = events.next().await {
             return reason;
         }
     }

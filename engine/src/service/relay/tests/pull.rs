@@ -3,13 +3,13 @@
 use super::support::*;
 use crate::ErrorKind;
 use crate::config::{PullConfig, PullWhen};
+use crate::hub::panic_at_next_frame;
 use crate::hub::{EndReason, SubscribeOptions, Subscriber};
 use crate::id::Id;
 use crate::media::{Frame, FrameKind};
 use crate::proto::server::ServerEvent;
 use crate::status::RelayState;
 use crate::status::StreamState;
-use crate::testing::panic_at_next_frame;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

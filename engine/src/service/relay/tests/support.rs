@@ -103,7 +103,7 @@ impl Node {
         let wait = async {
             loop {
                 match self.events.next().await {
-                    Some(Received::Event(Event::Relay(status)))
+                    Some(Received::Event(Event::RelayState(status)))
                         if status.id == id && status.state == state =>
                     {
                         return status;

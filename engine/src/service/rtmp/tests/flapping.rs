@@ -30,11 +30,11 @@ async fn f27_a_publisher_that_flaps_for_a_minute_keeps_its_players_and_leaves_no
     let mut counts = [0; 4];
     while let Some(received) = events.try_next() {
         match received {
-            Received::Event(Event::Publish { .. }) => counts[0] += 1,
-            Received::Event(Event::Unpublish { .. }) => counts[1] += 1,
-            Received::Event(Event::Closed { .. }) => counts[2] += 1,
-            Received::Event(Event::Opened { .. }) => counts[3] += 1,
-            Received::Event(Event::Play { .. }) => {}
+            Received::Event(Event::StreamStarted { .. }) => counts[0] += 1,
+            Received::Event(Event::StreamEnded { .. }) => counts[1] += 1,
+            Received::Event(Event::SessionClosed { .. }) => counts[2] += 1,
+            Received::Event(Event::SessionOpened { .. }) => counts[3] += 1,
+            Received::Event(Event::PlayStarted { .. }) => {}
             other => panic!("{other:?}"),
         }
     }

@@ -47,7 +47,7 @@ async fn f20_a_player_that_stops_reading_is_closed_after_10_seconds_and_others_l
         assert_eq!(healthy.media().await, (FrameKind::Video, second * 1000, 100_000));
         sleep(Duration::from_secs(1)).await;
         while let Some(Received::Event(event)) = events.try_next() {
-            if let Event::Stop { reason, .. } = event {
+            if let Event::PlayEnded { reason, .. } = event {
                 assert_eq!(reason, "the peer has stopped reading");
                 closed_after = Some(start.elapsed());
             }
@@ -71,7 +71,7 @@ async fn f19_a_player_that_does_not_read_is_handed_one_batch_only() {
     sleep(Duration::from_secs(1)).await;
     drop(player);
     loop {
-        if let Some(Received::Event(Event::Stop { bytes_sent, .. })) = events.next().await {
+        if let Some(Received::Event(Event::PlayEnded { bytes_sent, .. })) = events.next().await {
             let most = (core.config.limits.player_batch + 11_000) as u64;
             assert!((10_000..=most).contains(&bytes_sent), "{bytes_sent}");
             return;
@@ -114,7 +114,7 @@ async fn a_player_that_does_not_read_can_still_say_that_it_leaves() {
     sleep(Duration::from_millis(10)).await;
     player.leave().await;
     loop {
-        if let Some(Received::Event(Event::Stop { reason, .. })) = events.next().await {
+        if let Some(Received::Event(Event::PlayEnded { reason, .. })) = events.next().await {
             assert_eq!(reason, "stopped by the player");
             return;
         }

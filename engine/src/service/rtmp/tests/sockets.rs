@@ -141,7 +141,7 @@ async fn an_encoder_that_unpublishes_and_closes_with_unread_replies_is_not_taken
     assert_eq!(publisher.io.try_write(&last_words).unwrap(), last_words.len());
     drop(publisher);
     loop {
-        if let Some(Received::Event(Event::Unpublish { reason, .. })) = events.next().await {
+        if let Some(Received::Event(Event::StreamEnded { reason, .. })) = events.next().await {
             assert_eq!(reason, "unpublished");
             return;
         }
