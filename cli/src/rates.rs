@@ -4,7 +4,7 @@ use crate::output::{self, Console, LiveLines};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use streamengine_core::{
-    Engine, Id, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamKey, StreamState,
+    Engine, RelayStatus, SessionId, SessionInfo, SessionRole, StreamInfo, StreamKey, StreamState,
 };
 
 /// How often the lines on a terminal are renewed.
@@ -104,7 +104,7 @@ fn clock(time: Duration) -> String {
 enum Counter {
     StreamBytes(StreamKey),
     StreamFrames(StreamKey),
-    Player(Id),
+    Player(SessionId),
     Relay(String),
 }
 
@@ -197,7 +197,7 @@ mod tests {
     fn a_rate_is_the_growth_since_the_last_reading() {
         let mut meter = Meter::new();
         meter.elapsed = Duration::from_secs(2);
-        let counter = Counter::Player(Id(1));
+        let counter = Counter::Player(SessionId(1));
         assert_eq!(meter.growth(counter.clone(), 500), 500, "new: from nothing");
         meter.last = std::mem::take(&mut meter.next);
         assert_eq!(meter.growth(counter.clone(), 1_500), 1_000);

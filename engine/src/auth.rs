@@ -4,7 +4,7 @@
 
 use crate::Limits;
 use crate::config::{Config, PublisherConfig};
-use crate::id::Id;
+use crate::id::SessionId;
 use crate::key::{Printable, Secret, StreamKey, StreamName};
 use crate::limits::ms;
 use rml_amf0::Amf0Value;
@@ -40,7 +40,7 @@ pub struct AuthRequest {
     /// sent. Empty for other doors. Texts in it may hold secrets.
     pub connect: Arc<HashMap<String, Amf0Value>>,
     /// The connection that asks, where it is one.
-    pub session: Option<Id>,
+    pub session: Option<SessionId>,
 }
 
 impl AuthRequest {

@@ -7,7 +7,7 @@ use crate::config::{
 };
 use crate::events::{Event, EventReceiver, Events};
 use crate::hub::EndReason;
-use crate::id::Id;
+use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
@@ -141,7 +141,7 @@ struct Inner {
     relays: Relays,
     files: FileJobs,
     admission: Arc<Admission>,
-    listeners: Mutex<BTreeMap<Id, Listening>>,
+    listeners: Mutex<BTreeMap<ListenerId, Listening>>,
     since: Instant,
 }
 
@@ -188,7 +188,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::State`] where it is plain RTMP; and where the
     /// certificate or key cannot be used: then those in use stay.
-    pub fn reload_tls(&self, id: Id, identity: Option<TlsIdentity>) -> Result<()> {
+    pub fn reload_tls(&self, id: ListenerId, identity: Option<TlsIdentity>) -> Result<()> {
         let found = self.inner.listeners.lock().get(&id).map(|listening| listening.tls.clone());
         let tls = found.ok_or_else(|| not_found("listener", id))?;
         tls.ok_or_else(|| Error::new(ErrorKind::State, format!("listener {id}: it is plain RTMP")))?
@@ -204,7 +204,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id.
-    pub fn close_listener(&self, id: Id) -> Result<()> {
+    pub fn close_listener(&self, id: ListenerId) -> Result<()> {
         self.take_listener(id).map(drop)
     }
 
@@ -212,12 +212,12 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::close_listener`]; [`ErrorKind::Deadlock`] on an async worker thread, though it is closed then too.
-    pub fn blocking_close_listener(&self, id: Id) -> Result<()> {
+    pub fn blocking_close_listener(&self, id: ListenerId) -> Result<()> {
         let listening = self.take_listener(id)?;
         block_on(&self.inner.handle, listening.closed.cancelled())
     }
 
-    fn take_listener(&self, id: Id) -> Result<Listening> {
+    fn take_listener(&self, id: ListenerId) -> Result<Listening> {
         let listening = self.inner.listeners.lock().remove(&id).ok_or_else(|| not_found("listener", id))?;
         self.inner.close(&listening);
         Ok(listening)
@@ -265,7 +265,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] while draining.
-    pub fn push(&self, push: PushConfig) -> Result<Id> {
+    pub fn push(&self, push: PushConfig) -> Result<RelayId> {
         self.app(&push.stream)?;
         Ok(self.inner.relays.push(push))
     }
@@ -274,7 +274,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn pull(&self, pull: PullConfig) -> Result<Id> {
+    pub fn pull(&self, pull: PullConfig) -> Result<RelayId> {
         self.app(&pull.stream)?;
         Ok(self.inner.relays.pull(pull))
     }
@@ -285,7 +285,7 @@ impl Engine {
     }
 
     /// State and counters of one relay; `None` where there is none of that id.
-    pub fn relay(&self, id: Id) -> Option<RelayStatus> {
+    pub fn relay(&self, id: RelayId) -> Option<RelayStatus> {
         self.inner.relays.status(id)
     }
 
@@ -293,7 +293,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id.
-    pub fn remove_relay(&self, id: Id) -> Result<()> {
+    pub fn remove_relay(&self, id: RelayId) -> Result<()> {
         self.inner.relays.remove(id)
     }
 
@@ -301,7 +301,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::State`] where it is a pull.
-    pub fn tune_push(&self, id: Id, tuning: PushTuning) -> Result<()> {
+    pub fn tune_push(&self, id: RelayId, tuning: PushTuning) -> Result<()> {
         self.inner.relays.tune(id, tuning)
     }
 
@@ -309,7 +309,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id.
-    pub fn restart_relay(&self, id: Id) -> Result<()> {
+    pub fn restart_relay(&self, id: RelayId) -> Result<()> {
         self.inner.relays.restart(id)
     }
 
@@ -319,7 +319,7 @@ impl Engine {
     /// # Errors
     /// A file cannot be read or is malformed (the text names the byte position), the stream has a publisher,
     /// draining.
-    pub fn play_file(&self, file: FileConfig) -> Result<Id> {
+    pub fn play_file(&self, file: FileConfig) -> Result<FileId> {
         self.app(&file.stream)?;
         self.inner.files.play(file)
     }
@@ -328,7 +328,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::play_file`].
-    pub fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<Id> {
+    pub fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
         self.app(stream)?;
         self.inner.files.play_clips(stream, clips, repeat)
     }
@@ -339,7 +339,7 @@ impl Engine {
     }
 
     /// State and progress of one file job; `None` where there is none of that id.
-    pub fn file(&self, id: Id) -> Option<FileStatus> {
+    pub fn file(&self, id: FileId) -> Option<FileStatus> {
         self.inner.files.status(id)
     }
 
@@ -347,7 +347,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id.
-    pub fn stop_file(&self, id: Id) -> Result<()> {
+    pub fn stop_file(&self, id: FileId) -> Result<()> {
         self.inner.files.stop(id)
     }
 
@@ -367,7 +367,7 @@ impl Engine {
     }
 
     /// One connection; `None` where there is none of that id.
-    pub fn session(&self, id: Id) -> Option<SessionInfo> {
+    pub fn session(&self, id: SessionId) -> Option<SessionInfo> {
         self.inner.core.sessions.get(id)
     }
 
@@ -375,7 +375,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id.
-    pub fn kick(&self, session: Id, reason: &str) -> Result<()> {
+    pub fn kick(&self, session: SessionId, reason: &str) -> Result<()> {
         let kicked = self.inner.core.sessions.kick(session, reason);
         kicked.then_some(()).ok_or_else(|| not_found("session", session))
     }
@@ -518,7 +518,7 @@ impl Engine {
         let protocol = if tls.is_some() { "rtmps" } else { "rtmp" };
         let _entered = inner.handle.enter();
         let listener = Listener::bind(protocol, address)?;
-        let info = ListenerInfo { id: Id::new(), protocol, address: listener.local_addr() };
+        let info = ListenerInfo { id: ListenerId::new(), protocol, address: listener.local_addr() };
         let stop = inner.core.draining.child_token();
         let core = inner.core.clone();
         let serving = tls.clone();
@@ -536,7 +536,7 @@ impl Engine {
     }
 }
 
-fn not_found(what: &str, id: Id) -> Error {
+fn not_found(what: &str, id: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no {what} {id}"))
 }
 

@@ -1,6 +1,6 @@
 //! What happens in an engine, as values that a program can watch.
 
-use crate::id::Id;
+use crate::id::{ListenerId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::as_ms;
 use crate::status::{FileStatus, RelayStatus};
@@ -22,7 +22,7 @@ pub enum Event {
     /// A listener is open.
     ListenerOpened {
         /// The listener.
-        id: Id,
+        id: ListenerId,
         /// `rtmp` or `rtmps`.
         protocol: &'static str,
         /// The address really bound.
@@ -31,7 +31,7 @@ pub enum Event {
     /// A listener has been closed.
     ListenerClosed {
         /// The listener.
-        id: Id,
+        id: ListenerId,
         /// `rtmp` or `rtmps`.
         protocol: &'static str,
         /// The address it had.
@@ -40,7 +40,7 @@ pub enum Event {
     /// A connection was accepted.
     SessionOpened {
         /// The session.
-        session: Id,
+        session: SessionId,
         /// Its address.
         peer: SocketAddr,
     },
@@ -49,7 +49,7 @@ pub enum Event {
         /// The stream.
         stream: StreamKey,
         /// The publisher's session, where it is a connection.
-        session: Option<Id>,
+        session: Option<SessionId>,
         /// Its address, or the name of the relay or file that publishes.
         source: String,
     },
@@ -58,7 +58,7 @@ pub enum Event {
         /// The stream.
         stream: StreamKey,
         /// The publisher's session, where it is a connection.
-        session: Option<Id>,
+        session: Option<SessionId>,
         /// Why.
         reason: String,
     },
@@ -67,7 +67,7 @@ pub enum Event {
         /// The stream.
         stream: StreamKey,
         /// The player's session.
-        session: Id,
+        session: SessionId,
         /// Its address.
         peer: SocketAddr,
     },
@@ -76,7 +76,7 @@ pub enum Event {
         /// The stream.
         stream: StreamKey,
         /// The player's session.
-        session: Id,
+        session: SessionId,
         /// Why.
         reason: String,
         /// Bytes of media sent to it.
@@ -90,7 +90,7 @@ pub enum Event {
     /// A request of a peer was refused.
     Refused {
         /// The session.
-        session: Id,
+        session: SessionId,
         /// Its address.
         peer: SocketAddr,
         /// What it asked for: `connect`, `publish` or `play`.
@@ -103,7 +103,7 @@ pub enum Event {
     /// A connection has ended.
     SessionClosed {
         /// The session.
-        session: Id,
+        session: SessionId,
         /// Its address.
         peer: SocketAddr,
         /// Why.
@@ -151,7 +151,7 @@ impl Event {
     }
 
     /// The connection that it is about.
-    pub fn session(&self) -> Option<Id> {
+    pub fn session(&self) -> Option<SessionId> {
         match self {
             Self::ListenerOpened { .. }
             | Self::ListenerClosed { .. }
@@ -284,12 +284,12 @@ mod tests {
         let mut receiver = events.subscribe();
         let peer = ([192, 0, 2, 1], 1).into();
         for session in 0..BACKLOG as u64 + 10 {
-            events.emit(Event::SessionClosed { session: Id(session), peer, reason: String::new() });
+            events.emit(Event::SessionClosed { session: SessionId(session), peer, reason: String::new() });
         }
         assert!(matches!(receiver.try_next(), Some(Received::Lagged(10))));
         assert!(matches!(
             receiver.try_next(),
-            Some(Received::Event(Event::SessionClosed { session: Id(10), .. }))
+            Some(Received::Event(Event::SessionClosed { session: SessionId(10), .. }))
         ));
     }
 }

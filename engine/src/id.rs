@@ -1,27 +1,44 @@
-//! Identifiers of what an engine has.
+//! Identifiers of what an engine has: a type for each kind, so that none can be taken for another.
 
 use serde::Serialize;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One count for all engines of the process: an id that is out of date names nothing in any of them.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// Identifies a connection, relay, file job or listener, within the process; never reused, so that an id of an engine
-/// that is gone names nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Id(pub u64);
+macro_rules! ids {
+    ($($(#[$doc:meta])+ $name:ident;)+) => {$(
+        $(#[$doc])+
+        ///
+        /// The number is unique in the process, over all kinds, and never used again: one that is out of date, or of another
+        /// engine, is not found instead of naming something else.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
 
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
+        impl $name {
+            /// One that nothing has had before.
+            pub(crate) fn new() -> Self {
+                Self(NEXT.fetch_add(1, Ordering::Relaxed))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )+};
 }
 
-impl Id {
-    /// One that nothing has had before.
-    pub(crate) fn new() -> Self {
-        Self(NEXT_ID.fetch_add(1, Ordering::Relaxed))
-    }
+ids! {
+    /// Identifies a listener.
+    ListenerId;
+    /// Identifies a connection.
+    SessionId;
+    /// Identifies a relay.
+    RelayId;
+    /// Identifies a file job.
+    FileId;
 }

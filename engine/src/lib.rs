@@ -72,7 +72,7 @@ pub use engine::{Engine, EngineBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Received};
 pub use hub::{EndReason, StreamPolicy};
-pub use id::Id;
+pub use id::{FileId, ListenerId, RelayId, SessionId};
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};

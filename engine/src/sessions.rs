@@ -1,6 +1,6 @@
 //! The connections of an engine: who is there, what they carried, and how to end one.
 
-use crate::id::Id;
+use crate::id::SessionId;
 use crate::key::StreamKey;
 use crate::status::{SessionInfo, SessionRole};
 use parking_lot::Mutex;
@@ -59,7 +59,7 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct Shared {
-    entries: Mutex<HashMap<Id, Arc<Entry>>>,
+    entries: Mutex<HashMap<SessionId, Arc<Entry>>>,
     totals: Totals,
 }
 
@@ -75,7 +75,13 @@ pub(crate) struct Totals {
 
 impl Sessions {
     /// Enters a connection; it stays listed until the handle is dropped.
-    pub(crate) fn open(&self, id: Id, peer: SocketAddr, tls: bool, connection: Arc<dyn Measured>) -> Session {
+    pub(crate) fn open(
+        &self,
+        id: SessionId,
+        peer: SocketAddr,
+        tls: bool,
+        connection: Arc<dyn Measured>,
+    ) -> Session {
         let entry = Arc::new(Entry {
             peer,
             tls,
@@ -99,13 +105,13 @@ impl Sessions {
         list
     }
 
-    pub(crate) fn get(&self, id: Id) -> Option<SessionInfo> {
+    pub(crate) fn get(&self, id: SessionId) -> Option<SessionInfo> {
         let entry = self.shared.entries.lock().get(&id).cloned()?;
         Some(entry.info(id))
     }
 
     /// Asks a connection to end; false where there is none of that id.
-    pub(crate) fn kick(&self, id: Id, reason: &str) -> bool {
+    pub(crate) fn kick(&self, id: SessionId, reason: &str) -> bool {
         let entry = self.shared.entries.lock().get(&id).cloned();
         entry.is_some_and(|entry| {
             entry.kicked.send_replace(Some(reason.to_owned()));
@@ -138,7 +144,7 @@ impl Sessions {
 }
 
 impl Entry {
-    fn info(&self, id: Id) -> SessionInfo {
+    fn info(&self, id: SessionId) -> SessionInfo {
         let queue = self.connection.queue();
         let rtt = self.rtt.load(Ordering::Relaxed);
         let facts = self.facts.lock();
@@ -164,13 +170,13 @@ impl Entry {
 
 /// One connection's place in the list.
 pub(crate) struct Session {
-    id: Id,
+    id: SessionId,
     entry: Arc<Entry>,
     shared: Arc<Shared>,
 }
 
 impl Session {
-    pub(crate) fn id(&self) -> Id {
+    pub(crate) fn id(&self) -> SessionId {
         self.id
     }
 

@@ -1,7 +1,7 @@
 //! What is told of an engine: states, facts and counters at one moment.
 
 use crate::ErrorKind;
-use crate::id::Id;
+use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::{as_ms, as_ms_or_none};
 use crate::media::Frame;
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct ListenerInfo {
     /// The listener.
-    pub id: Id,
+    pub id: ListenerId,
     /// `rtmp` or `rtmps`.
     pub protocol: &'static str,
     /// The address really bound.
@@ -129,7 +129,7 @@ pub enum SessionRole {
 #[non_exhaustive]
 pub struct SessionInfo {
     /// The session.
-    pub id: Id,
+    pub id: SessionId,
     /// Its peer.
     pub peer: SocketAddr,
     /// Whether it is encrypted.
@@ -245,7 +245,7 @@ impl fmt::Display for RelayState {
 #[non_exhaustive]
 pub struct RelayStatus {
     /// The relay.
-    pub id: Id,
+    pub id: RelayId,
     /// Push or pull.
     pub direction: RelayDirection,
     /// The local stream.
@@ -328,7 +328,7 @@ impl fmt::Display for FileState {
 #[non_exhaustive]
 pub struct FileStatus {
     /// The job.
-    pub id: Id,
+    pub id: FileId,
     /// The local stream.
     pub stream: StreamKey,
     /// Where it stands.

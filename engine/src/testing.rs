@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "not an API; panicking is the point")]
 
 use crate::events::Event;
-use crate::id::Id;
+use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::status::{FileState, FileStatus, RelayDirection, RelayState, RelayStatus};
 use crate::url::RtmpUrl;
@@ -33,7 +33,7 @@ pub fn events() -> Vec<Event> {
 
 /// A sample of the kind that follows: whoever adds an event puts it into this row.
 fn event_after(event: Option<&Event>) -> Option<Event> {
-    let (id, session, stream) = (Id(3), Id(4), key("live/a"));
+    let (id, session, stream) = (ListenerId(3), SessionId(4), key("live/a"));
     let (address, peer) = (([127, 0, 0, 1], 1935).into(), ([192, 0, 2, 7], 4000).into());
     let (protocol, reason) = ("rtmp", "why".to_owned());
     let Some(event) = event else { return Some(Event::ListenerOpened { id, protocol, address }) };
@@ -65,7 +65,7 @@ fn event_after(event: Option<&Event>) -> Option<Event> {
 
 pub fn relay_status() -> RelayStatus {
     RelayStatus {
-        id: Id(8),
+        id: RelayId(8),
         direction: RelayDirection::Push,
         stream: key("live/a"),
         url: Arc::new(url("rtmp://other.example/live/b")),
@@ -89,7 +89,7 @@ pub fn relay_status() -> RelayStatus {
 
 pub fn file_status() -> FileStatus {
     FileStatus {
-        id: Id(9),
+        id: FileId(9),
         stream: key("live/a"),
         state: FileState::Failed,
         file: "clip.flv".to_owned(),

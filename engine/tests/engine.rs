@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use streamengine_core::media::{Frame, FrameKind};
 use streamengine_core::{
-    AuthRequest, Config, EndReason, Engine, ErrorKind, Event, Grant, OptionSource, PullConfig, PushConfig,
-    Received, RelayState, RtmpUrl, StreamKey, StreamState, Ticket,
+    AuthRequest, Config, EndReason, Engine, ErrorKind, Event, FileId, Grant, ListenerId, OptionSource,
+    PullConfig, PushConfig, Received, RelayId, RelayState, RtmpUrl, StreamKey, StreamState, Ticket,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -177,9 +177,9 @@ fn kicks_name_their_reason_and_unknown_ids_are_errors() {
     assert_eq!(closed, session);
     assert!(reason.contains("maintenance"), "{reason}");
     assert_eq!(server.kick(session, "again").unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(server.remove_relay(session).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(server.stop_file(session).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(server.close_listener(session).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(server.remove_relay(RelayId(session.0)).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(server.stop_file(FileId(session.0)).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(server.close_listener(ListenerId(session.0)).unwrap_err().kind(), ErrorKind::NotFound);
 
     server.kick_stream(&key("live/a"), "over").unwrap();
     let error = publisher.push(keyframe(40, 10)).unwrap_err();

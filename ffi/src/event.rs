@@ -9,7 +9,7 @@ use crate::queue::{QueuedEvent, Wait, What};
 use crate::se_id;
 use crate::status::{Outcome, guard, guard_or, se_status};
 use std::ffi::{CString, c_char, c_int, c_void};
-use streamengine_core::{Event, FileState, Id};
+use streamengine_core::{Event, FileState, ListenerId, SessionId};
 
 /// What happened. New ones may be added: ignore those that you do not know.
 #[repr(i32)]
@@ -305,11 +305,11 @@ fn told(event: &Event) -> (Option<se_event_type>, EventText) {
     (Some(kind), said)
 }
 
-fn of_listener(id: Id, protocol: &str, address: &std::net::SocketAddr) -> EventText {
+fn of_listener(id: ListenerId, protocol: &str, address: &std::net::SocketAddr) -> EventText {
     EventText { id: id.0, peer: address.to_string(), message: protocol.to_owned(), ..EventText::default() }
 }
 
-fn of_stream(session: Option<&Id>, stream: &streamengine_core::StreamKey, message: &str) -> EventText {
+fn of_stream(session: Option<&SessionId>, stream: &streamengine_core::StreamKey, message: &str) -> EventText {
     let id = session.map_or(0, |session| session.0);
     EventText { id, stream: stream.to_string(), message: message.to_owned(), ..EventText::default() }
 }

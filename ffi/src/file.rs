@@ -6,7 +6,7 @@ use crate::handle::{self, Versioned};
 use crate::status::{Failure, Outcome, guard, guard_or, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
-use streamengine_core::{FileState, FileStatus, Id};
+use streamengine_core::{FileId, FileState, FileStatus};
 
 /// Where a file job stands. New ones may be added.
 #[repr(i32)]
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn se_file_publish(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_file_stop(engine: *mut se_engine, file: se_id) -> se_status {
     // SAFETY: the header demands NULL or a live handle.
-    guard(|| Ok(unsafe { engine::running(engine) }?.stop_file(Id(file))?))
+    guard(|| Ok(unsafe { engine::running(engine) }?.stop_file(FileId(file))?))
 }
 
 /// State and progress of one file job.
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn se_file_get_status(
 ) -> se_status {
     guard(|| {
         // SAFETY: the header demands NULL or a live handle.
-        let found = unsafe { engine::running(engine) }?.file(Id(file));
+        let found = unsafe { engine::running(engine) }?.file(FileId(file));
         let none = || Failure::new(se_status::SE_E_NOT_FOUND, format!("file job {file}: there is none"));
         let status = se_file_status::of(&found.ok_or_else(none)?);
         // SAFETY: the header demands NULL or a structure of the size that it says.

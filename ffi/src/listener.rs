@@ -6,7 +6,7 @@ use crate::status::{Failure, Outcome, guard, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
 use std::net::SocketAddr;
-use streamengine_core::{Id, ListenerInfo, TlsIdentity};
+use streamengine_core::{ListenerId, ListenerInfo, TlsIdentity};
 
 /// Opens an RTMP listener. It is open when the call returns: streams are published to and played from
 /// `rtmp://HOST:PORT/app/stream`. As long as neither an authorisation callback nor the configuration (`publish.key`,
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn se_listener_reload_tls(
             (None, Some(_)) => return Err(null("cert")),
             (Some(_), None) => return Err(null("key")),
         };
-        let reloaded = engine.reload_tls(Id(listener), identity);
+        let reloaded = engine.reload_tls(ListenerId(listener), identity);
         reloaded.map_err(|error| named(&format!("listener {listener}"), error.into()))
     })
 }
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn se_listener_reload_tls(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_listener_close(engine: *mut se_engine, listener: se_id) -> se_status {
     // SAFETY: the header demands NULL or a live handle.
-    guard(|| Ok(unsafe { engine::running(engine) }?.close_listener(Id(listener))?))
+    guard(|| Ok(unsafe { engine::running(engine) }?.close_listener(ListenerId(listener))?))
 }
 
 fn parse(protocol: &str, address: &str) -> Outcome<SocketAddr> {

@@ -342,11 +342,11 @@ impl Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use streamengine_core::Id;
+    use streamengine_core::{ListenerId, SessionId};
 
     fn closed(session: u64) -> Event {
         let peer = ([192, 0, 2, 1], 1).into();
-        Event::SessionClosed { session: Id(session), peer, reason: String::new() }
+        Event::SessionClosed { session: SessionId(session), peer, reason: String::new() }
     }
 
     fn published() -> Event {
@@ -368,7 +368,7 @@ mod tests {
         let queue = EventQueue::default();
         let address = ([127, 0, 0, 1], 1).into();
         queue.push(&published());
-        queue.push(&Event::ListenerClosed { id: Id(1), protocol: "rtmp", address });
+        queue.push(&Event::ListenerClosed { id: ListenerId(1), protocol: "rtmp", address });
         (0..MAX_OF_PEERS as u64 + 3).for_each(|session| queue.push(&closed(session)));
         queue.push(&published());
         let ids = ids(&queue);

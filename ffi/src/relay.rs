@@ -6,7 +6,7 @@ use crate::handle::{self, Versioned};
 use crate::status::{Failure, guard, guard_or, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
-use streamengine_core::{Id, RelayDirection, RelayState, RelayStatus};
+use streamengine_core::{RelayDirection, RelayId, RelayState, RelayStatus};
 
 /// Which way a relay carries its stream.
 #[repr(i32)]
@@ -146,7 +146,7 @@ pub unsafe extern "C" fn se_relay_add_pull(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_relay_remove(engine: *mut se_engine, relay: se_id) -> se_status {
     // SAFETY: the header demands NULL or a live handle.
-    guard(|| Ok(unsafe { engine::running(engine) }?.remove_relay(Id(relay))?))
+    guard(|| Ok(unsafe { engine::running(engine) }?.remove_relay(RelayId(relay))?))
 }
 
 /// Makes a relay try again at once, also one that has failed for good.
@@ -157,7 +157,7 @@ pub unsafe extern "C" fn se_relay_remove(engine: *mut se_engine, relay: se_id) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_relay_restart(engine: *mut se_engine, relay: se_id) -> se_status {
     // SAFETY: the header demands NULL or a live handle.
-    guard(|| Ok(unsafe { engine::running(engine) }?.restart_relay(Id(relay))?))
+    guard(|| Ok(unsafe { engine::running(engine) }?.restart_relay(RelayId(relay))?))
 }
 
 /// State and counters of one relay.
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn se_relay_get_status(
 ) -> se_status {
     guard(|| {
         // SAFETY: the header demands NULL or a live handle.
-        let found = unsafe { engine::running(engine) }?.relay(Id(relay));
+        let found = unsafe { engine::running(engine) }?.relay(RelayId(relay));
         let none = || Failure::new(se_status::SE_E_NOT_FOUND, format!("relay {relay}: there is none"));
         let status = se_relay_status::of(&found.ok_or_else(none)?);
         // SAFETY: the header demands NULL or a structure of the size that it says.

@@ -6,7 +6,7 @@ use crate::status::{Failure, Outcome, guard, guard_or, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
 use std::time::Duration;
-use streamengine_core::{Engine, EngineStats, Id, StreamInfo, StreamKey, StreamState};
+use streamengine_core::{Engine, EngineStats, SessionId, StreamInfo, StreamKey, StreamState};
 
 /// An engine's counters at one moment.
 #[repr(C)]
@@ -224,7 +224,7 @@ pub unsafe extern "C" fn se_kick(
         let reason = reason.unwrap_or("no reason given");
         match (session, stream.is_null()) {
             (0, true) => Err(Failure::argument("kick: give a session or a stream")),
-            (_, true) => Ok(engine.kick(Id(session), reason)?),
+            (_, true) => Ok(engine.kick(SessionId(session), reason)?),
             // SAFETY: as above.
             (0, false) => kick(&engine, &unsafe { text::parsed(stream, "stream") }?, who, reason),
             (_, false) => Err(Failure::argument("kick: give a session or a stream, not both")),

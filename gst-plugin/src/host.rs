@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::thread;
 use streamengine_core::{
-    AuthRequest, Config, Engine, ErrorKind, Event, Id, ListenerInfo, StreamKey, Ticket, TlsIdentity,
+    AuthRequest, Config, Engine, ErrorKind, Event, ListenerInfo, SessionId, StreamKey, Ticket, TlsIdentity,
 };
 
 /// Time in which a server that is closed takes leave of its peers. A state change waits for it, so it is short.
@@ -398,7 +398,7 @@ impl Drop for Claim {
 }
 
 /// An engine's id as elements show it; 0 names nothing.
-pub(crate) fn public_id(id: Id) -> u32 {
+pub(crate) fn public_id(id: SessionId) -> u32 {
     u32::try_from(id.0).unwrap_or_default()
 }
 

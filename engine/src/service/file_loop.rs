@@ -9,7 +9,7 @@
 
 use crate::config::{FileConfig, PublisherConfig};
 use crate::events::Event;
-use crate::id::Id;
+use crate::id::FileId;
 use crate::key::StreamKey;
 use crate::media::looping::{Clip, Loop, Repeat, TimedFrame};
 use crate::service::Core;
@@ -45,20 +45,20 @@ impl FileJobs {
     }
 
     /// Plays files as the configuration says. Reads them through once before it returns.
-    pub(crate) fn play(&self, config: FileConfig) -> Result<Id> {
+    pub(crate) fn play(&self, config: FileConfig) -> Result<FileId> {
         let repeat = config.loops.map_or(Repeat::Forever, Repeat::Times);
         self.play_clips(&config.stream, config.paths.into_iter().map(Clip::from).collect(), repeat)
     }
 
     /// Plays clips, which may lie in memory, as `stream`. Errors: of [`Loop::open`], and where the name is taken.
-    pub(crate) fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<Id> {
+    pub(crate) fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
         let clips = Loop::open(clips, repeat)?;
         let file = clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default();
         let core = self.jobs.core();
         let source = format!("file {file}");
         let publisher = Published::by_engine(core, stream, &source, &[], &PublisherConfig::default())?;
         let status = FileStatus {
-            id: Id::new(),
+            id: FileId::new(),
             stream: stream.clone(),
             state: FileState::Playing,
             file,
@@ -76,7 +76,7 @@ impl FileJobs {
     }
 
     /// Ends a job and its stream, and takes it off the list.
-    pub(crate) fn stop(&self, id: Id) -> Result<()> {
+    pub(crate) fn stop(&self, id: FileId) -> Result<()> {
         self.jobs.remove(id)
     }
 
@@ -86,7 +86,7 @@ impl FileJobs {
     }
 
     /// One job; `None` where there is none of that id.
-    pub(crate) fn status(&self, id: Id) -> Option<FileStatus> {
+    pub(crate) fn status(&self, id: FileId) -> Option<FileStatus> {
         self.jobs.status(id)
     }
 }
@@ -130,6 +130,7 @@ struct FileJob {
 }
 
 impl Job for FileJob {
+    type Id = FileId;
     type Status = FileStatus;
     const KIND: &'static str = "file job";
 

@@ -1,11 +1,11 @@
 //! Jobs: what an engine does on its own account until it is told to stop, such as relays and files. One registry for all
 //! kinds: each job is a task of its own, has an id, a status, and ends with the engine's drain.
 
-use crate::id::Id;
 use crate::service::Core;
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What the registry has to know of a kind of job.
 pub(crate) trait Job: Send + Sync + 'static {
+    /// Names one.
+    type Id: Copy + Ord + Display + Send;
     /// What is told of one.
     type Status;
     /// What error texts call one.
@@ -24,10 +26,10 @@ pub(crate) trait Job: Send + Sync + 'static {
 }
 
 /// All jobs of one kind, in the order in which they were added. Those that have ended stay listed until they are removed.
-pub(crate) struct Jobs<J> {
+pub(crate) struct Jobs<J: Job> {
     core: Arc<Core>,
     runtime: Handle,
-    entries: Mutex<BTreeMap<Id, Entry<J>>>,
+    entries: Mutex<BTreeMap<J::Id, Entry<J>>>,
 }
 
 struct Entry<J> {
@@ -50,7 +52,7 @@ impl<J: Job> Jobs<J> {
     /// Starts a job: `run` makes its task, which has to end when the token is cancelled.
     pub(crate) fn add<F: Future<Output = ()> + Send + 'static>(
         &self,
-        id: Id,
+        id: J::Id,
         job: Arc<J>,
         run: impl FnOnce(CancellationToken) -> F,
     ) {
@@ -60,7 +62,7 @@ impl<J: Job> Jobs<J> {
     }
 
     /// Ends a job in good order, and takes it off the list.
-    pub(crate) fn remove(&self, id: Id) -> Result<()> {
+    pub(crate) fn remove(&self, id: J::Id) -> Result<()> {
         let entry = self.entries.lock().remove(&id).ok_or_else(|| missing::<J>(id))?;
         entry.stop.cancel();
         Ok(())
@@ -69,7 +71,7 @@ impl<J: Job> Jobs<J> {
     /// Ends a job's task and starts it anew, out of whatever state it is in.
     pub(crate) fn restart<F: Future<Output = ()> + Send + 'static>(
         &self,
-        id: Id,
+        id: J::Id,
         run: impl FnOnce(Arc<J>, CancellationToken) -> F,
     ) -> Result<()> {
         let mut entries = self.entries.lock();
@@ -90,7 +92,7 @@ impl<J: Job> Jobs<J> {
     }
 
     /// One job.
-    pub(crate) fn get(&self, id: Id) -> Result<Arc<J>> {
+    pub(crate) fn get(&self, id: J::Id) -> Result<Arc<J>> {
         self.entries.lock().get(&id).map(|entry| entry.job.clone()).ok_or_else(|| missing::<J>(id))
     }
 
@@ -100,12 +102,12 @@ impl<J: Job> Jobs<J> {
     }
 
     /// Where one job stands; `None` where there is none of that id.
-    pub(crate) fn status(&self, id: Id) -> Option<J::Status> {
+    pub(crate) fn status(&self, id: J::Id) -> Option<J::Status> {
         self.entries.lock().get(&id).map(|entry| entry.job.status())
     }
 }
 
-fn missing<J: Job>(id: Id) -> Error {
+fn missing<J: Job>(id: J::Id) -> Error {
     Error::new(ErrorKind::NotFound, format!("{} {id}: there is none", J::KIND))
 }
 

@@ -13,7 +13,7 @@ use crate::hub::{
     EndReason, Interest, PublishRefusal, PublishRequest, Publisher, StreamPolicy, SubscribeOptions,
     Subscriber,
 };
-use crate::id::Id;
+use crate::id::SessionId;
 use crate::key::{KeyError, Printable, StreamKey, StreamName};
 use crate::limits::ms;
 use crate::media::Frame;
@@ -92,7 +92,7 @@ pub(crate) struct Admitted {
 impl Client {
     /// Puts a connection on the list and tells that it is there; `output` counts what it carries.
     pub(crate) fn open(core: Arc<Core>, peer: SocketAddr, tls: bool, output: Arc<dyn Measured>) -> Self {
-        let session = core.sessions.open(Id::new(), peer, tls, output);
+        let session = core.sessions.open(SessionId::new(), peer, tls, output);
         core.events.emit(Event::SessionOpened { session: session.id(), peer });
         Self { core, session, peer, tls, introduction: Introduction::default() }
     }
@@ -101,7 +101,7 @@ impl Client {
         &self.core
     }
 
-    pub(crate) fn id(&self) -> Id {
+    pub(crate) fn id(&self) -> SessionId {
         self.session.id()
     }
 
@@ -200,7 +200,7 @@ impl Client {
     }
 
     /// Takes the connection off the list, then has `log` written and events told that it has ended.
-    pub(crate) fn close(self, reason: &str, log: impl FnOnce(Id, SocketAddr)) {
+    pub(crate) fn close(self, reason: &str, log: impl FnOnce(SessionId, SocketAddr)) {
         let Self { core, session, peer, .. } = self;
         let id = session.id();
         drop(session);
@@ -263,7 +263,7 @@ pub(crate) struct Published {
     core: Arc<Core>,
     key: StreamKey,
     /// The publisher's connection, where it is one.
-    session: Option<Id>,
+    session: Option<SessionId>,
     source: String,
     /// Taken when it ends.
     publisher: Option<Publisher>,
@@ -291,7 +291,7 @@ impl Published {
         core: &Arc<Core>,
         key: &StreamKey,
         request: PublishRequest,
-        session: Option<Id>,
+        session: Option<SessionId>,
     ) -> Result<Self, Refusal> {
         let source = request.source.clone();
         let publisher = core.hub.publish(key, request).map_err(Refusal::Taken)?;

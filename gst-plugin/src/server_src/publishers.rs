@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use streamengine_core::{
-    Action, AuthRequest, EndReason, Engine, Event, Grant, Id, Printable, PublisherConfig, Secret, StreamKey,
-    StreamName, Ticket,
+    Action, AuthRequest, EndReason, Engine, Event, Grant, Printable, PublisherConfig, Secret, SessionId,
+    StreamKey, StreamName, Ticket,
 };
 
 /// See the module.
@@ -58,7 +58,7 @@ enum Waits {
 
 struct Publisher {
     serial: u64,
-    session: Option<Id>,
+    session: Option<SessionId>,
     stream: StreamKey,
     info: gst::Structure,
     received: Arc<Received>,
@@ -170,7 +170,7 @@ impl Publishers {
         ticket.accept(Grant { principal: None, publisher: terms(takeover) });
     }
 
-    fn on_publish(&self, id: Id) {
+    fn on_publish(&self, id: SessionId) {
         let mut state = self.state.lock();
         let current = state.run.as_mut().and_then(|run| run.current.as_mut());
         let Some(current) = current.filter(|current| current.session == Some(id)) else { return };
@@ -183,7 +183,7 @@ impl Publishers {
     }
 
     /// A connection that was let in has ended without publishing.
-    fn on_never_published(self: &Arc<Self>, id: Id) {
+    fn on_never_published(self: &Arc<Self>, id: SessionId) {
         let mut state = self.state.lock();
         let Some(run) = &mut state.run else { return };
         let is_it = |publisher: &Publisher| publisher.session == Some(id) && !publisher.is_published;
@@ -196,7 +196,7 @@ impl Publishers {
         self.check_wait();
     }
 
-    fn on_left(self: &Arc<Self>, id: Id, reason: &str) {
+    fn on_left(self: &Arc<Self>, id: SessionId, reason: &str) {
         let publisher = self.state.lock().run.as_mut().and_then(|run| {
             let publisher =
                 run.find(|publisher| publisher.session == Some(id) && publisher.left.is_none())?;

@@ -2,7 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
-use streamengine_core::Id;
+use streamengine_core::SessionId;
 
 /// Players at present, and whether anybody receives the stream.
 #[derive(Default)]
@@ -14,9 +14,9 @@ pub(super) struct Audience {
 #[derive(Default)]
 struct State {
     /// Sessions that may play and do not yet.
-    granted: HashSet<Id>,
+    granted: HashSet<SessionId>,
     /// How many plays each session has going on; nearly always one.
-    players: HashMap<Id, u32>,
+    players: HashMap<SessionId, u32>,
     players_total: u64,
     /// Bytes sent to players that have left.
     bytes_to_gone: u64,
@@ -40,7 +40,7 @@ impl Audience {
     }
 
     /// Lets a session in where there is room; 0 = there always is.
-    pub(super) fn grant(&self, session: Option<Id>, max_players: u32) -> bool {
+    pub(super) fn grant(&self, session: Option<SessionId>, max_players: u32) -> bool {
         let mut state = self.state.lock();
         let taken = state.players.len() + state.granted.len();
         if max_players > 0 && taken >= max_players as usize {
@@ -51,11 +51,11 @@ impl Audience {
     }
 
     /// A session that was let in has ended, or been refused after all.
-    pub(super) fn forget(&self, session: Id) {
+    pub(super) fn forget(&self, session: SessionId) {
         self.state.lock().granted.remove(&session);
     }
 
-    pub(super) fn joined(&self, session: Id) {
+    pub(super) fn joined(&self, session: SessionId) {
         let mut state = self.state.lock();
         state.granted.remove(&session);
         *state.players.entry(session).or_default() += 1;
@@ -63,7 +63,7 @@ impl Audience {
         self.changed.notify_all();
     }
 
-    pub(super) fn left(&self, session: Id, bytes: u64) {
+    pub(super) fn left(&self, session: SessionId, bytes: u64) {
         let mut state = self.state.lock();
         state.bytes_to_gone += bytes;
         if let Some(plays) = state.players.get_mut(&session) {
@@ -74,7 +74,7 @@ impl Audience {
         }
     }
 
-    pub(super) fn is_player(&self, session: Id) -> bool {
+    pub(super) fn is_player(&self, session: SessionId) -> bool {
         self.state.lock().players.contains_key(&session)
     }
 
@@ -120,13 +120,13 @@ mod tests {
     #[test]
     fn no_more_are_let_in_than_may_play_also_when_they_come_at_once() {
         let audience = Audience::default();
-        let grant = |id| audience.grant(Some(Id(id)), 2);
+        let grant = |id| audience.grant(Some(SessionId(id)), 2);
         assert!(grant(1) && grant(2) && !grant(3));
-        audience.joined(Id(1));
-        audience.forget(Id(2));
+        audience.joined(SessionId(1));
+        audience.forget(SessionId(2));
         assert!(grant(3) && !grant(4));
-        audience.left(Id(1), 10);
-        assert!(grant(5) && audience.grant(Some(Id(6)), 0));
+        audience.left(SessionId(1), 10);
+        assert!(grant(5) && audience.grant(Some(SessionId(6)), 0));
         assert_eq!((audience.totals().players, audience.totals().bytes_to_gone), (1, 10));
     }
 
@@ -145,9 +145,9 @@ mod tests {
         waiting.join().unwrap();
         is_over.store(false, Ordering::SeqCst);
         let waiting = wait();
-        audience.joined(Id(1));
+        audience.joined(SessionId(1));
         waiting.join().unwrap();
-        audience.left(Id(1), 0);
+        audience.left(SessionId(1), 0);
         audience.set_targets(1);
         wait().join().unwrap();
     }

@@ -12,7 +12,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use std::time::Duration;
-use streamengine_core::{Action, AuthRequest, Event, Grant, Id, RelayStatus, Ticket};
+use streamengine_core::{Action, AuthRequest, Event, Grant, RelayStatus, SessionId, Ticket};
 
 /// The element as the server knows it: it may be gone.
 impl Owner for glib::WeakRef<Element> {
@@ -70,7 +70,7 @@ impl RtmpRelaySink {
         }
     }
 
-    fn on_play(&self, session: Id) {
+    fn on_play(&self, session: SessionId) {
         self.audience.joined(session);
         let id = public_id(session);
         let known = self.engine().and_then(|engine| engine.session(session));
@@ -85,7 +85,7 @@ impl RtmpRelaySink {
         self.want_keyframe();
     }
 
-    fn on_stop(&self, session: Id, reason: &str, stats: gst::Structure) {
+    fn on_stop(&self, session: SessionId, reason: &str, stats: gst::Structure) {
         let mut message = stats.clone();
         message.set("event", "removed");
         message.set("reason", reason);

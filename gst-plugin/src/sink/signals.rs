@@ -6,7 +6,7 @@ use gst::glib::subclass::Signal;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use std::ops::ControlFlow;
-use streamengine_core::Id;
+use streamengine_core::SessionId;
 
 pub(super) fn signals() -> Vec<Signal> {
     let number = u32::static_type();
@@ -84,7 +84,7 @@ impl RtmpRelaySink {
     }
 
     fn kick_player(&self, id: u32) -> bool {
-        let session = Id(id.into());
+        let session = SessionId(id.into());
         let engine = self.imp().engine().filter(|_| self.imp().audience.is_player(session));
         engine.is_some_and(|engine| engine.kick(session, "kicked").is_ok())
     }

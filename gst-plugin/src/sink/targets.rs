@@ -2,7 +2,9 @@
 
 use super::settings::TargetSettings;
 use super::{ErrorPolicy, TargetState};
-use streamengine_core::{Engine, ErrorKind, Id, PushConfig, RelayState, RelayStatus, RtmpUrl, StreamKey};
+use streamengine_core::{
+    Engine, ErrorKind, PushConfig, RelayId, RelayState, RelayStatus, RtmpUrl, StreamKey,
+};
 
 /// Where a target comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,7 @@ struct Target {
     source: Source,
     options: Option<gst::Structure>,
     /// The engine's relay, while the stream is published.
-    relay: Option<Id>,
+    relay: Option<RelayId>,
     state: TargetState,
     /// It took the stream on its present or last connection.
     was_connected: bool,

@@ -13,7 +13,7 @@ mod task;
 mod tests;
 
 use crate::config::{PullConfig, PushConfig, PushTuning};
-use crate::id::Id;
+use crate::id::RelayId;
 use crate::key::StreamKey;
 use crate::net::Dialer;
 use crate::service::Core;
@@ -48,6 +48,7 @@ enum RelayConfig {
 }
 
 impl Job for RelayJob {
+    type Id = RelayId;
     type Status = RelayStatus;
     const KIND: &'static str = "relay";
 
@@ -64,14 +65,14 @@ impl Relays {
     }
 
     /// Pushes a local stream whenever it is live.
-    pub(crate) fn push(&self, config: PushConfig) -> Id {
+    pub(crate) fn push(&self, config: PushConfig) -> RelayId {
         let relay = self.relay(RelayDirection::Push, &config.stream, &config.url);
         relay.set_tuning(config.tuning.clone());
         self.add(relay, RelayConfig::Push(config))
     }
 
     /// Pulls a remote stream, always or while somebody watches.
-    pub(crate) fn pull(&self, config: PullConfig) -> Id {
+    pub(crate) fn pull(&self, config: PullConfig) -> RelayId {
         let relay = self.relay(RelayDirection::Pull, &config.stream, &config.url);
         self.add(relay, RelayConfig::Pull(config))
     }
@@ -83,7 +84,7 @@ impl Relays {
         Relay::new(self.jobs.core(), &self.dialer, direction, stream.clone(), url.clone())
     }
 
-    fn add(&self, relay: Relay, config: RelayConfig) -> Id {
+    fn add(&self, relay: Relay, config: RelayConfig) -> RelayId {
         let job = Arc::new(RelayJob { relay: Arc::new(relay), config });
         let id = job.relay.id;
         self.jobs.add(id, job.clone(), |stop| run(job, stop));
@@ -92,12 +93,12 @@ impl Relays {
 
     /// Ends a relay: a push with a clean unpublish, a pull with the end of the local stream. Neither publisher nor
     /// other relays notice. The connection is closed within a second.
-    pub(crate) fn remove(&self, id: Id) -> Result<()> {
+    pub(crate) fn remove(&self, id: RelayId) -> Result<()> {
         self.jobs.remove(id)
     }
 
     /// Changes how a push connects and waits, from its next step on; a connection that stands is kept.
-    pub(crate) fn tune(&self, id: Id, tuning: PushTuning) -> Result<()> {
+    pub(crate) fn tune(&self, id: RelayId, tuning: PushTuning) -> Result<()> {
         let job = self.jobs.get(id)?;
         match job.config {
             RelayConfig::Push(_) => job.relay.set_tuning(tuning),
@@ -109,7 +110,7 @@ impl Relays {
     }
 
     /// Starts a relay anew at once: out of a wait, out of [`RelayState::Failed`], or with a fresh connection.
-    pub(crate) fn restart(&self, id: Id) -> Result<()> {
+    pub(crate) fn restart(&self, id: RelayId) -> Result<()> {
         self.jobs.restart(id, run)
     }
 
@@ -119,7 +120,7 @@ impl Relays {
     }
 
     /// Where one relay stands; `None` where there is none of that id.
-    pub(crate) fn status(&self, id: Id) -> Option<RelayStatus> {
+    pub(crate) fn status(&self, id: RelayId) -> Option<RelayStatus> {
         self.jobs.status(id)
     }
 }

@@ -3,7 +3,7 @@
 use super::backoff::{Backoff, Failure, STABLE};
 use crate::config::{OnRefusal, PushTuning};
 use crate::events::Event;
-use crate::id::Id;
+use crate::id::RelayId;
 use crate::key::{Printable, StreamKey};
 use crate::limits::ms;
 use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 /// A relay: what it is to do, where it stands, what it has carried.
 pub(super) struct Relay {
-    pub(super) id: Id,
+    pub(super) id: RelayId,
     pub(super) direction: RelayDirection,
     pub(super) stream: StreamKey,
     pub(super) url: Arc<RtmpUrl>,
@@ -74,7 +74,7 @@ impl Relay {
         url: RtmpUrl,
     ) -> Self {
         Self {
-            id: Id::new(),
+            id: RelayId::new(),
             direction,
             stream,
             url: Arc::new(url),

@@ -5,7 +5,7 @@ use crate::ErrorKind;
 use crate::config::{PullConfig, PullWhen};
 use crate::hub::panic_at_next_frame;
 use crate::hub::{EndReason, SubscribeOptions, Subscriber};
-use crate::id::Id;
+use crate::id::RelayId;
 use crate::media::{Frame, FrameKind};
 use crate::proto::server::ServerEvent;
 use crate::status::RelayState;
@@ -13,7 +13,7 @@ use crate::status::StreamState;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-fn pull(node: &Node, door: &Door, when: PullWhen, linger_ms: u64) -> Id {
+fn pull(node: &Node, door: &Door, when: PullWhen, linger_ms: u64) -> RelayId {
     let mut config = PullConfig::new(url(&door.url("up/stream?token=1")), key("live/s"));
     config.when = when;
     config.linger_ms = linger_ms;
@@ -48,7 +48,7 @@ async fn pull_and_watch(
     door: &Door,
     when: PullWhen,
     linger_ms: u64,
-) -> (Id, Subscriber, Remote) {
+) -> (RelayId, Subscriber, Remote) {
     let id = pull(node, door, when, linger_ms);
     let mut viewer = watch(node, None);
     let mut remote = door.grant().await;

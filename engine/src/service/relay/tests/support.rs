@@ -5,7 +5,7 @@ use crate::auth::{Gate, PublishRule};
 use crate::config::{Config, PushConfig};
 use crate::events::{Event, EventReceiver, Received};
 use crate::hub::{PublishRequest, Publisher};
-use crate::id::Id;
+use crate::id::RelayId;
 use crate::limits::Limits;
 use crate::media::{Frame, FrameKind};
 use crate::net::{Accepted, Admission, Listener, ServerTls, TlsIdentity};
@@ -90,16 +90,16 @@ impl Node {
         })
     }
 
-    pub(super) fn push_to(&self, name: &str, url: &str) -> Id {
+    pub(super) fn push_to(&self, name: &str, url: &str) -> RelayId {
         self.relays.push(PushConfig::new(key(name), url.parse().unwrap()))
     }
 
-    pub(super) fn status(&self, id: Id) -> RelayStatus {
+    pub(super) fn status(&self, id: RelayId) -> RelayStatus {
         self.relays.status(id).unwrap()
     }
 
     /// The first status event of `id` that has `state`.
-    pub(super) async fn state(&mut self, id: Id, state: RelayState) -> RelayStatus {
+    pub(super) async fn state(&mut self, id: RelayId, state: RelayState) -> RelayStatus {
         let wait = async {
             loop {
                 match self.events.next().await {
