@@ -26,9 +26,9 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
     let urls = [url(&first.engine, &original)?, url(&second.engine, &copy)?];
 
     let engines = [first.engine, second.engine];
-    engines[0].push(PushConfig::new(original.clone(), urls[1].clone()))?;
+    engines[0].add_push(PushConfig::new(original.clone(), urls[1].clone()))?;
     let clip = Clip::memory("bundled clip", CLIP);
-    engines[0].play_clips(&original, vec![clip], Repeat::Forever)?;
+    engines[0].loop_clips(&original, vec![clip], Repeat::Forever)?;
 
     let mut ready = Ready::new(&engines);
     ready.streams = urls.to_vec();

@@ -83,7 +83,7 @@ async fn watch(
 ) -> Result<ProbeReport, Failure> {
     let start = Instant::now();
     let url = pull.url.clone();
-    engine.pull(pull)?;
+    engine.add_pull(pull)?;
     let mut probe = Probe::new();
     tokio::select! {
         arrived = timeout(FIRST_FRAME_TIMEOUT, collect(&mut subscriber, &mut probe, start, Until::FirstFrame)) => {

@@ -44,7 +44,7 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
         tracing::info!("{}", rule.describe());
     }
     push_all(&engine, &stream, targets, on_refusal(args.retry))?;
-    engine.play_file(file)?;
+    engine.loop_file(file)?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let serves = if args.rtmp.is_empty() { Serves::TargetsOnly } else { Serves::PlayersToo };
     let outcome =
@@ -68,7 +68,7 @@ pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failur
     push_all(&engine, &stream, targets, on_refusal(args.retry))?;
     let mut pull = PullConfig::new(from, stream);
     pull.on_refusal = on_refusal(args.retry);
-    engine.pull(pull)?;
+    engine.add_pull(pull)?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let outcome = work(&engine, events, &stop, console, relay_verdict).map(drop);
     let finished = host::finish([engine], lines);
@@ -201,7 +201,7 @@ fn push_all(
     for url in targets {
         let mut push = PushConfig::new(stream.clone(), url);
         push.on_refusal = on_refusal;
-        engine.push(push)?;
+        engine.add_push(push)?;
     }
     Ok(())
 }

@@ -265,7 +265,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] while draining.
-    pub fn push(&self, push: PushConfig) -> Result<RelayId> {
+    pub fn add_push(&self, push: PushConfig) -> Result<RelayId> {
         self.app(&push.stream)?;
         Ok(self.inner.relays.push(push))
     }
@@ -273,8 +273,8 @@ impl Engine {
     /// Fetches a stream from another server into a local name. Returns at once; see [`Self::relays`].
     ///
     /// # Errors
-    /// As [`Self::push`].
-    pub fn pull(&self, pull: PullConfig) -> Result<RelayId> {
+    /// As [`Self::add_push`].
+    pub fn add_pull(&self, pull: PullConfig) -> Result<RelayId> {
         self.app(&pull.stream)?;
         Ok(self.inner.relays.pull(pull))
     }
@@ -319,16 +319,16 @@ impl Engine {
     /// # Errors
     /// A file cannot be read or is malformed (the text names the byte position), the stream has a publisher,
     /// draining.
-    pub fn play_file(&self, file: FileConfig) -> Result<FileId> {
+    pub fn loop_file(&self, file: FileConfig) -> Result<FileId> {
         self.app(&file.stream)?;
         self.inner.files.play(file)
     }
 
-    /// [`Self::play_file`] with clips that may lie in memory.
+    /// [`Self::loop_file`] with clips that may lie in memory.
     ///
     /// # Errors
-    /// As [`Self::play_file`].
-    pub fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
+    /// As [`Self::loop_file`].
+    pub fn loop_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
         self.app(stream)?;
         self.inner.files.play_clips(stream, clips, repeat)
     }
@@ -496,13 +496,13 @@ impl Engine {
         }
         self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone())));
         for pull in &core.config.pull {
-            self.pull(pull.clone())?;
+            self.add_pull(pull.clone())?;
         }
         for push in &core.config.push {
-            self.push(push.clone())?;
+            self.add_push(push.clone())?;
         }
         for file in &core.config.file {
-            self.play_file(file.clone())?;
+            self.loop_file(file.clone())?;
         }
         Ok(())
     }

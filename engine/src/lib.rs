@@ -25,8 +25,8 @@
 //!
 //! The tour: [`Engine`] starts, stops and lists everything; [`Config`] is all that it can be told, and [`Limits`]
 //! all that peers can make it do. [`Engine::publish`] gives a [`Publisher`] to push [`Frame`](media::Frame)s
-//! into, [`Engine::subscribe`] a [`Subscriber`] to take them out of. [`Engine::push`] and [`Engine::pull`] relay
-//! streams to and from other servers, [`Engine::play_file`] plays FLV files as live streams. [`Authorize`]
+//! into, [`Engine::subscribe`] a [`Subscriber`] to take them out of. [`Engine::add_push`] and [`Engine::add_pull`] relay
+//! streams to and from other servers, [`Engine::loop_file`] plays FLV files as live streams. [`Authorize`]
 //! decides who may publish and play. [`Engine::events`] tells what happens.
 //!
 //! The engine runs on threads of its own. Methods that may wait are async; those named `blocking_` wait on the

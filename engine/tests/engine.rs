@@ -54,9 +54,9 @@ fn wait_for<T>(engine: &Engine, mut pick: impl FnMut(Event) -> Option<T>, act: i
 fn frames_go_from_a_publisher_through_push_and_pull_to_a_subscriber_byte_for_byte() {
     let (origin, edge) = (serving(), serving());
     let publisher = origin.publish(&key("live/a")).unwrap();
-    origin.push(PushConfig::new(key("live/a"), url(&edge, "live/b"))).unwrap();
+    origin.add_push(PushConfig::new(key("live/a"), url(&edge, "live/b"))).unwrap();
     let reader = Engine::builder().start().unwrap();
-    reader.pull(PullConfig::new(url(&edge, "live/b"), key("in/c"))).unwrap();
+    reader.add_pull(PullConfig::new(url(&edge, "live/b"), key("in/c"))).unwrap();
     let mut subscriber = reader.subscribe(&key("in/c")).unwrap();
 
     // The first frame shows that both relays stand.
@@ -144,7 +144,7 @@ fn the_embedding_program_decides_and_may_take_its_time() {
     publisher.push(keyframe(0, 10)).unwrap();
 
     let push = |query: &str| {
-        client.push(PushConfig::new(key("live/a"), url(&server, &format!("live/{query}")))).unwrap();
+        client.add_push(PushConfig::new(key("live/a"), url(&server, &format!("live/{query}")))).unwrap();
     };
     let refused = |event| match event {
         Event::RelayState(status) => status.last_error,
@@ -162,7 +162,7 @@ fn the_embedding_program_decides_and_may_take_its_time() {
 fn kicks_name_their_reason_and_unknown_ids_are_errors() {
     let server = serving();
     let client = Engine::builder().start().unwrap();
-    client.pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    client.add_pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
     let publisher = server.publish(&key("live/a")).unwrap();
     let play = |event| match event {
         Event::PlayStarted { session, .. } => Some(session),
@@ -193,7 +193,7 @@ fn a_publisher_that_is_kicked_leaves_its_players_to_the_next_one() {
     let (server, client) = (serving(), Engine::builder().start().unwrap());
     let publisher = server.publish(&key("live/a")).unwrap();
     let mut subscriber = server.subscribe(&key("live/a")).unwrap();
-    client.pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    client.add_pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
     let plays = |event| matches!(event, Event::PlayStarted { .. }).then_some(());
     wait_for(&server, plays, || publisher.push(keyframe(0, 10)).unwrap());
 

@@ -15,9 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::builder().start()?;
     let mut events = engine.events();
     let key: StreamKey = "relay/stream".parse()?;
-    engine.pull(PullConfig::new(from.clone(), key.clone()))?;
+    engine.add_pull(PullConfig::new(from.clone(), key.clone()))?;
     for target in targets {
-        engine.push(PushConfig::new(key.clone(), target.clone()))?;
+        engine.add_push(PushConfig::new(key.clone(), target.clone()))?;
     }
     while let Some(received) = events.blocking_next() {
         if let Received::Event(Event::RelayState(status)) = received {

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let engine = Engine::builder().start()?;
     let key: StreamKey = "pulled/stream".parse()?;
-    engine.pull(PullConfig::new(url, key.clone()))?;
+    engine.add_pull(PullConfig::new(url, key.clone()))?;
 
     let mut subscriber = engine.subscribe(&key)?;
     for _ in 0..frames {

@@ -72,7 +72,7 @@ pub unsafe extern "C" fn se_file_publish(
         let (engine, options) = unsafe { (engine::running(engine)?, config::options(options)?) };
         // SAFETY: as above.
         let (path, stream) = unsafe { (text::required(path, "path")?, text::parsed(stream, "stream")?) };
-        let id = engine.play_file(options.file(stream, path.into(), times(loops)?)?)?;
+        let id = engine.loop_file(options.file(stream, path.into(), times(loops)?)?)?;
         // SAFETY: the header demands NULL or a place to write to.
         unsafe { handle::write_if(out, id.0) };
         Ok(())

@@ -103,7 +103,7 @@ pub unsafe extern "C" fn se_relay_add_push(
         let (engine, options) = unsafe { (engine::running(engine)?, config::options(options)?) };
         // SAFETY: as above.
         let (stream, url) = unsafe { (text::parsed(stream, "stream")?, text::parsed(url, "url")?) };
-        let id = engine.push(options.push(stream, url)?)?;
+        let id = engine.add_push(options.push(stream, url)?)?;
         // SAFETY: the header demands NULL or a place to write to.
         unsafe { handle::write_if(out, id.0) };
         Ok(())
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn se_relay_add_pull(
         let (engine, options) = unsafe { (engine::running(engine)?, config::options(options)?) };
         // SAFETY: as above.
         let (url, stream) = unsafe { (text::parsed(url, "url")?, text::parsed(stream, "stream")?) };
-        let id = engine.pull(options.pull(url, stream)?)?;
+        let id = engine.add_pull(options.pull(url, stream)?)?;
         // SAFETY: the header demands NULL or a place to write to.
         unsafe { handle::write_if(out, id.0) };
         Ok(())

@@ -34,7 +34,7 @@ fn cycle_with_publisher(port: u16) {
     let keyframe = b"\x17\x01\0\0\0\0\0\0\x01\x65".to_vec();
     publisher.push(Frame::new(FrameKind::Video, 0, keyframe.into())).unwrap();
     let url = local_url(port, "live/x").parse().unwrap();
-    let push = engine.push(PushConfig::new(key, url)).unwrap();
+    let push = engine.add_push(PushConfig::new(key, url)).unwrap();
     let start = Instant::now();
     while engine.relay(push).unwrap().state != RelayState::Publishing {
         assert!(start.elapsed() < Duration::from_secs(60), "it never publishes");

@@ -37,8 +37,8 @@ impl Healthy {
         let url: RtmpUrl = format!("rtmp://{server}/{key}").parse().unwrap();
         let (sending, receiving) = (Engine::builder().start().unwrap(), Engine::builder().start().unwrap());
         let publisher = sending.publish(&key).unwrap();
-        sending.push(PushConfig::new(key.clone(), url.clone())).unwrap();
-        receiving.pull(PullConfig::new(url, key.clone())).unwrap();
+        sending.add_push(PushConfig::new(key.clone(), url.clone())).unwrap();
+        receiving.add_pull(PullConfig::new(url, key.clone())).unwrap();
         let mut subscriber = receiving.subscribe(&key).unwrap();
 
         let stop = Arc::new(AtomicBool::new(false));

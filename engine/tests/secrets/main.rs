@@ -98,14 +98,14 @@ fn push(server: &Engine, output: &Output) -> (Engine, EventReceiver) {
         let mut push = PushConfig::new(key(local), url(&target));
         push.on_refusal = OnRefusal::Fail;
         output.add("push", &format!("{push:?}"));
-        engine.push(push).unwrap();
+        engine.add_push(push).unwrap();
         until(&engine, &key(local), refused);
         output.add("status", &collect::statuses(&engine));
     }
     let publisher = engine.publish(&key("live/good")).unwrap();
     publisher.push(keyframe(0)).unwrap();
     let good = url(&format!("rtmp://5ecret-user:5ecret-pass@{there}/live/copy?key={PUBLISH_KEY}"));
-    engine.push(PushConfig::new(key("live/good"), good)).unwrap();
+    engine.add_push(PushConfig::new(key("live/good"), good)).unwrap();
     until(&engine, &key("live/good"), |state, _| state == RelayState::Publishing);
     pull(server, output, echo.address);
     output.add("status", &collect::statuses(&engine));
@@ -121,7 +121,7 @@ fn pull(server: &Engine, output: &Output, refusing: SocketAddr) {
     for (local, from) in [("in/refused", target(refusing, "x")), ("in/copy", target(there, "copy"))] {
         let pull = PullConfig::new(url(&from), key(local));
         output.add("pull", &format!("{pull:?}"));
-        engine.pull(pull).unwrap();
+        engine.add_pull(pull).unwrap();
     }
     until(&engine, &key("in/refused"), |_, error| error.is_some());
     until(&engine, &key("in/copy"), |state, _| state == RelayState::Playing);

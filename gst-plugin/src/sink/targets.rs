@@ -77,7 +77,7 @@ impl Target {
     fn start(&mut self, run: &PushContext<'_>) -> Result<(), String> {
         let mut push = PushConfig::new(run.key.clone(), self.url.clone());
         push.tuning = self.settings(run.settings).tuning();
-        self.relay = Some(run.engine.push(push).map_err(|error| error.to_string())?);
+        self.relay = Some(run.engine.add_push(push).map_err(|error| error.to_string())?);
         Ok(())
     }
 

@@ -168,7 +168,7 @@ fn a_source_feeds_a_relay_sink_on_the_same_port() {
     let key: streamengine_core::StreamKey = "p/x".parse().unwrap();
     let pull = streamengine_core::PullConfig::new(line.url("live/out").parse().unwrap(), key.clone());
     let mut subscriber = player.subscribe(&key).unwrap();
-    player.pull(pull).unwrap();
+    player.add_pull(pull).unwrap();
     let frames = Source::avc_aac().both(0, 60).frames;
     let (first, rest) = frames.split_at(3);
     encoder.send(first);

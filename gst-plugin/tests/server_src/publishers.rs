@@ -147,7 +147,7 @@ fn nobody_may_publish_before_paused_nor_play_at_all() {
     let mut pull =
         streamengine_core::PullConfig::new(line.url("live/x").parse().unwrap(), "a/b".parse().unwrap());
     pull.on_refusal = streamengine_core::OnRefusal::Fail;
-    let id = engine.pull(pull).unwrap();
+    let id = engine.add_pull(pull).unwrap();
     until("refusal", || engine.relay(id).unwrap().state == streamengine_core::RelayState::Failed);
     assert!(engine.relay(id).unwrap().last_error.unwrap().contains("only be published"));
     encoder.leave();

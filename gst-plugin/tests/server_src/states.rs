@@ -308,7 +308,7 @@ fn push(url: &str, frames: Vec<Frame>) -> (Engine, Publisher) {
     config.tls.danger_accept_invalid_certs = true;
     let engine = Engine::builder().config(config).start().unwrap();
     let key: StreamKey = "a/b".parse().unwrap();
-    engine.push(PushConfig::new(key.clone(), url.parse().unwrap())).unwrap();
+    engine.add_push(PushConfig::new(key.clone(), url.parse().unwrap())).unwrap();
     let publisher = engine.publish(&key).unwrap();
     frames.into_iter().for_each(|frame| publisher.push(frame).unwrap());
     (engine, publisher)

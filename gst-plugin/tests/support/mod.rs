@@ -128,7 +128,7 @@ impl Player {
         let engine = Engine::builder().config(config).start().unwrap();
         let key: StreamKey = "live/here".parse().unwrap();
         let recording = Recording::of(engine.subscribe(&key).unwrap());
-        engine.pull(PullConfig::new(url.parse().unwrap(), key)).unwrap();
+        engine.add_pull(PullConfig::new(url.parse().unwrap(), key)).unwrap();
         Self { engine, recording }
     }
 
