@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
-use streamengine_core::{Engine, EventReceiver, Received, RelayDirection, RelayStatus, RtmpUrl};
+use streamengine_core::{Engine, EventReceiver, Protocol, Received, RelayDirection, RelayStatus, RtmpUrl};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -133,11 +133,16 @@ pub(crate) struct Ready {
 impl Ready {
     pub(crate) fn new<'a>(engines: impl IntoIterator<Item = &'a Engine>) -> Self {
         let listeners: Vec<_> = engines.into_iter().flat_map(Engine::listeners).collect();
-        let bound = |protocol: &str| -> Vec<SocketAddr> {
+        let bound = |protocol: Protocol| -> Vec<SocketAddr> {
             let of_it = listeners.iter().filter(|listener| listener.protocol == protocol);
             of_it.map(|listener| listener.address).collect()
         };
-        Self { rtmp: bound("rtmp"), rtmps: bound("rtmps"), pid: std::process::id(), streams: Vec::new() }
+        Self {
+            rtmp: bound(Protocol::Rtmp),
+            rtmps: bound(Protocol::Rtmps),
+            pid: std::process::id(),
+            streams: Vec::new(),
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use crate::config::{Config, PublisherConfig};
 use crate::id::SessionId;
 use crate::key::{Printable, Secret, StreamKey, StreamName};
 use crate::limits::ms;
-use rml_amf0::Amf0Value;
-use std::collections::HashMap;
+use crate::status::Protocol;
+use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,8 +24,78 @@ pub enum Action {
     Play,
 }
 
-/// A request to publish or play, with all that is known of who asks. `Debug` shows nothing that may be secret.
-#[derive(Clone)]
+/// The service by which a request comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Door {
+    /// A connection that speaks RTMP.
+    Rtmp,
+}
+
+/// What a peer says of itself. Nobody has checked it, and it may hold secrets: `Debug` shows names only.
+///
+/// Kept in one piece, as it is as long as the connection.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Fields one after the other: a length of two bytes and the name, a length of four bytes and the text.
+    fields: Bytes,
+}
+
+impl Claims {
+    /// The software: `flashVer` of RTMP's `connect`.
+    pub const AGENT: &'static str = "flashVer";
+    /// The URL that the peer says it has connected to: `tcUrl` of RTMP's `connect`.
+    pub const URL: &'static str = "tcUrl";
+    /// The page that the peer says it is on: `pageUrl` of RTMP's `connect`.
+    pub const PAGE: &'static str = "pageUrl";
+
+    /// Claims by name and text.
+    pub fn new<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut packed = BytesMut::new();
+        for (name, text) in fields {
+            if let (Ok(name_len), Ok(text_len)) = (u16::try_from(name.len()), u32::try_from(text.len())) {
+                packed.put_u16(name_len);
+                packed.put_slice(name.as_bytes());
+                packed.put_u32(text_len);
+                packed.put_slice(text.as_bytes());
+            }
+        }
+        // Copied, so that no memory is held besides.
+        Self { fields: Bytes::copy_from_slice(&packed) }
+    }
+
+    /// All fields, by name and text.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = &self.fields[..];
+        let mut take = move |len: usize| -> Option<&[u8]> {
+            let (taken, left) = rest.split_at_checked(len)?;
+            rest = left;
+            Some(taken)
+        };
+        std::iter::from_fn(move || {
+            let name_len = u16::from_be_bytes(take(2)?.try_into().ok()?);
+            let name = std::str::from_utf8(take(name_len.into())?).ok()?;
+            let text_len = u32::from_be_bytes(take(4)?.try_into().ok()?);
+            Some((name, std::str::from_utf8(take(usize::try_from(text_len).ok()?)?).ok()?))
+        })
+    }
+
+    /// The text of a field, such as [`Self::AGENT`] or `swfUrl`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find_map(|(field, text)| (field == name).then_some(text))
+    }
+}
+
+/// Encoders put keys into URLs: texts are not shown.
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| Printable(name).to_string())).finish()
+    }
+}
+
+/// A request to publish or play, with all that is known of who asks, whatever the protocol. `Debug` shows nothing that may
+/// be secret.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AuthRequest {
     /// Publish or play.
@@ -34,49 +104,25 @@ pub struct AuthRequest {
     pub name: StreamName,
     /// The peer's address.
     pub peer: SocketAddr,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
-    /// The whole object of the RTMP `connect` command: `tcUrl`, `flashVer`, `pageUrl` and what else the encoder
-    /// sent. Empty for other doors. Texts in it may hold secrets.
-    pub connect: Arc<HashMap<String, Amf0Value>>,
+    /// The service that asks.
+    pub door: Door,
+    /// What the peer speaks.
+    pub protocol: Protocol,
+    /// What the peer says of itself.
+    pub claims: Claims,
     /// The connection that asks, where it is one.
     pub session: Option<SessionId>,
 }
 
 impl AuthRequest {
-    /// A request; `connect` is the object of the RTMP `connect` command, empty for other doors.
-    pub fn new(
-        action: Action,
-        name: StreamName,
-        peer: SocketAddr,
-        tls: bool,
-        connect: Arc<HashMap<String, Amf0Value>>,
-    ) -> Self {
-        Self { action, name, peer, tls, connect, session: None }
-    }
-
-    /// A text of the `connect` object, such as `tcUrl` or `flashVer`.
-    pub fn connect_text(&self, name: &str) -> Option<&str> {
-        match self.connect.get(name) {
-            Some(Amf0Value::Utf8String(text)) => Some(text),
-            _ => None,
-        }
+    /// A request of somebody of whom no more is known.
+    pub fn new(action: Action, name: StreamName, peer: SocketAddr, door: Door, protocol: Protocol) -> Self {
+        Self { action, name, peer, door, protocol, claims: Claims::default(), session: None }
     }
 
     /// The stream's public name.
     pub fn stream(&self) -> &StreamKey {
         &self.name.key
-    }
-}
-
-/// Of the `connect` object only the names are shown: encoders put keys into its URLs.
-impl fmt::Debug for AuthRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { action, name, peer, tls, connect, session } = self;
-        let names: Vec<_> = connect.keys().map(|name| Printable(name)).collect();
-        let mut fields = f.debug_struct("AuthRequest");
-        fields.field("action", action).field("name", name).field("peer", peer).field("tls", tls);
-        fields.field("connect", &names).field("session", session).finish()
     }
 }
 
@@ -227,7 +273,7 @@ mod tests {
 
     fn request(action: Action, peer: &str, name: &str) -> AuthRequest {
         let name = StreamName::parse("live", name).unwrap();
-        AuthRequest::new(action, name, peer.parse().unwrap(), false, Arc::default())
+        AuthRequest::new(action, name, peer.parse().unwrap(), Door::Rtmp, Protocol::Rtmp)
     }
 
     fn allows(rule: &PublishRule, peer: &str, name: &str) -> bool {
@@ -262,6 +308,17 @@ mod tests {
             !allows(&PublishRule::Key(Secret::default()), "127.0.0.1:1", "a:"),
             "an empty key opens nothing"
         );
+    }
+
+    #[test]
+    fn claims_are_kept_as_they_came_and_shown_by_name_only() {
+        let claims = Claims::new([("flashVer", "FMLE/3.0"), ("tcUrl", "rtmp://h/live?5ecret"), ("", "\0é")]);
+        assert_eq!(claims.get(Claims::AGENT), Some("FMLE/3.0"));
+        assert_eq!((claims.get(""), claims.get("pageUrl")), (Some("\0é"), None));
+        assert_eq!(claims.iter().count(), 3);
+        let shown = format!("{claims:?}");
+        assert!(shown.contains("tcUrl") && !shown.contains("5ecret"), "{shown}");
+        assert_eq!(Claims::new([]), Claims::default());
     }
 
     #[tokio::test(start_paused = true)]

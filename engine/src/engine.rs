@@ -19,7 +19,8 @@ use crate::service::relay::Relays;
 use crate::service::rtmp;
 use crate::service::streams::{self, Published};
 use crate::status::{
-    EngineStats, FileStatus, ListenerInfo, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
+    EngineStats, FileStatus, ListenerInfo, Protocol, RelayStatus, SessionInfo, SessionRole, StreamInfo,
+    StreamState,
 };
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -515,9 +516,9 @@ impl Engine {
                 format!("listen on {address}: the engine is draining"),
             ));
         }
-        let protocol = if tls.is_some() { "rtmps" } else { "rtmp" };
+        let protocol = if tls.is_some() { Protocol::Rtmps } else { Protocol::Rtmp };
         let _entered = inner.handle.enter();
-        let listener = Listener::bind(protocol, address)?;
+        let listener = Listener::bind(protocol.as_str(), address)?;
         let info = ListenerInfo { id: ListenerId::new(), protocol, address: listener.local_addr() };
         let stop = inner.core.draining.child_token();
         let core = inner.core.clone();

@@ -3,7 +3,7 @@
 use crate::id::{ListenerId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::as_ms;
-use crate::status::{FileStatus, RelayStatus};
+use crate::status::{FileStatus, Protocol, RelayStatus};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub enum Event {
     ListenerOpened {
         /// The listener.
         id: ListenerId,
-        /// `rtmp` or `rtmps`.
-        protocol: &'static str,
+        /// What is spoken on it.
+        protocol: Protocol,
         /// The address really bound.
         address: SocketAddr,
     },
@@ -32,8 +32,8 @@ pub enum Event {
     ListenerClosed {
         /// The listener.
         id: ListenerId,
-        /// `rtmp` or `rtmps`.
-        protocol: &'static str,
+        /// What is spoken on it.
+        protocol: Protocol,
         /// The address it had.
         address: SocketAddr,
     },

@@ -62,7 +62,7 @@ mod status;
 pub mod testing;
 mod url;
 
-pub use auth::{Action, AuthRequest, Authorize, Grant, PublishRule, Ticket};
+pub use auth::{Action, AuthRequest, Authorize, Claims, Door, Grant, PublishRule, Ticket};
 pub use config::{
     AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, OnRefusal, OptionSource,
     PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig,
@@ -80,7 +80,7 @@ pub use net::TlsIdentity;
 pub use policy::{StartAt, Takeover};
 pub use proto::client::StopCommands;
 pub use status::{
-    EngineStats, FileState, FileStatus, ListenerInfo, RelayDirection, RelayState, RelayStatus, SessionInfo,
-    SessionRole, StreamInfo, StreamState,
+    EngineStats, FileState, FileStatus, ListenerInfo, Protocol, RelayDirection, RelayState, RelayStatus,
+    SessionInfo, SessionRole, StreamInfo, StreamState,
 };
 pub use url::{Credentials, RtmpUrl, UrlError, UrlWarning};

@@ -12,14 +12,49 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What is spoken on a listener or connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Protocol {
+    /// RTMP.
+    Rtmp,
+    /// RTMP over TLS.
+    Rtmps,
+}
+
+impl Protocol {
+    /// The name as in JSON, which is also the scheme of its URLs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rtmp => "rtmp",
+            Self::Rtmps => "rtmps",
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_tls(self) -> bool {
+        match self {
+            Self::Rtmp => false,
+            Self::Rtmps => true,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// An open listener.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ListenerInfo {
     /// The listener.
     pub id: ListenerId,
-    /// `rtmp` or `rtmps`.
-    pub protocol: &'static str,
+    /// What is spoken on it.
+    pub protocol: Protocol,
     /// The address really bound.
     pub address: SocketAddr,
 }

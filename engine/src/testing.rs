@@ -5,7 +5,7 @@
 use crate::events::Event;
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
-use crate::status::{FileState, FileStatus, RelayDirection, RelayState, RelayStatus};
+use crate::status::{FileState, FileStatus, Protocol, RelayDirection, RelayState, RelayStatus};
 use crate::url::RtmpUrl;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub fn events() -> Vec<Event> {
 fn event_after(event: Option<&Event>) -> Option<Event> {
     let (id, session, stream) = (ListenerId(3), SessionId(4), key("live/a"));
     let (address, peer) = (([127, 0, 0, 1], 1935).into(), ([192, 0, 2, 7], 4000).into());
-    let (protocol, reason) = ("rtmp", "why".to_owned());
+    let (protocol, reason) = (Protocol::Rtmp, "why".to_owned());
     let Some(event) = event else { return Some(Event::ListenerOpened { id, protocol, address }) };
     Some(match event {
         Event::ListenerOpened { .. } => Event::ListenerClosed { id, protocol, address },

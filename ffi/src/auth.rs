@@ -10,7 +10,7 @@ use crate::status::{Outcome, guard, guard_or, se_status};
 use crate::text;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
-use streamengine_core::{Action, AuthRequest, Grant, Ticket};
+use streamengine_core::{Action, AuthRequest, Claims, Grant, Ticket};
 
 /// What a peer asks for.
 #[repr(i32)]
@@ -168,17 +168,17 @@ struct Texts {
 
 impl Waiting {
     fn new(request: &AuthRequest, ticket: Ticket) -> Self {
-        let connect = |name| c_string(request.connect_text(name).unwrap_or_default());
+        let claim = |name| c_string(request.claims.get(name).unwrap_or_default());
         let texts = Texts {
             stream: c_string(request.stream().as_str()),
             peer: c_string(&request.peer.to_string()),
             secret: c_string(request.name.secret.expose()),
             query: c_string(request.name.query.expose()),
-            agent: connect("flashVer"),
-            tc_url: connect("tcUrl"),
-            page_url: connect("pageUrl"),
+            agent: claim(Claims::AGENT),
+            tc_url: claim(Claims::URL),
+            page_url: claim(Claims::PAGE),
         };
-        Self { ticket, texts, action: request.action, tls: request.tls }
+        Self { ticket, texts, action: request.action, tls: request.protocol.is_tls() }
     }
 
     fn info(&self) -> se_auth_info {

@@ -9,7 +9,7 @@ use crate::queue::{QueuedEvent, Wait, What};
 use crate::se_id;
 use crate::status::{Outcome, guard, guard_or, se_status};
 use std::ffi::{CString, c_char, c_int, c_void};
-use streamengine_core::{Event, FileState, ListenerId, SessionId};
+use streamengine_core::{Event, FileState, ListenerId, Protocol, SessionId};
 
 /// What happened. New ones may be added: ignore those that you do not know.
 #[repr(i32)]
@@ -256,10 +256,10 @@ fn told(event: &Event) -> (Option<se_event_type>, EventText) {
     use se_event_type::*;
     let (kind, said) = match event {
         Event::ListenerOpened { id, protocol, address } => {
-            (SE_EVENT_LISTENER_OPENED, of_listener(*id, protocol, address))
+            (SE_EVENT_LISTENER_OPENED, of_listener(*id, *protocol, address))
         }
         Event::ListenerClosed { id, protocol, address } => {
-            (SE_EVENT_LISTENER_CLOSED, of_listener(*id, protocol, address))
+            (SE_EVENT_LISTENER_CLOSED, of_listener(*id, *protocol, address))
         }
         Event::SessionOpened { session, peer } => (
             SE_EVENT_SESSION_OPENED,
@@ -305,8 +305,8 @@ fn told(event: &Event) -> (Option<se_event_type>, EventText) {
     (Some(kind), said)
 }
 
-fn of_listener(id: ListenerId, protocol: &str, address: &std::net::SocketAddr) -> EventText {
-    EventText { id: id.0, peer: address.to_string(), message: protocol.to_owned(), ..EventText::default() }
+fn of_listener(id: ListenerId, protocol: Protocol, address: &std::net::SocketAddr) -> EventText {
+    EventText { id: id.0, peer: address.to_string(), message: protocol.to_string(), ..EventText::default() }
 }
 
 fn of_stream(session: Option<&SessionId>, stream: &streamengine_core::StreamKey, message: &str) -> EventText {

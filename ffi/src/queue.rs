@@ -342,7 +342,7 @@ impl Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use streamengine_core::{ListenerId, SessionId};
+    use streamengine_core::{ListenerId, Protocol, SessionId};
 
     fn closed(session: u64) -> Event {
         let peer = ([192, 0, 2, 1], 1).into();
@@ -368,7 +368,7 @@ mod tests {
         let queue = EventQueue::default();
         let address = ([127, 0, 0, 1], 1).into();
         queue.push(&published());
-        queue.push(&Event::ListenerClosed { id: ListenerId(1), protocol: "rtmp", address });
+        queue.push(&Event::ListenerClosed { id: ListenerId(1), protocol: Protocol::Rtmp, address });
         (0..MAX_OF_PEERS as u64 + 3).for_each(|session| queue.push(&closed(session)));
         queue.push(&published());
         let ids = ids(&queue);

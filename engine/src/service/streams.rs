@@ -5,7 +5,7 @@
 //! comes of it in the protocol's words. The engine's own streams (files, relay pulls, the embedding program) need nobody's
 //! leave and come in by [`Published::by_engine`].
 
-use crate::auth::{Action, AuthRequest, Grant};
+use crate::auth::{Action, AuthRequest, Claims, Door, Grant};
 use crate::config::{AppConfig, PublisherConfig, SubscriberConfig};
 use crate::egress::{Delivery, ShardHandle};
 use crate::events::Event;
@@ -19,10 +19,8 @@ use crate::limits::ms;
 use crate::media::Frame;
 use crate::service::Core;
 use crate::sessions::{Measured, Session};
-use crate::status::SessionRole;
+use crate::status::{Protocol, SessionRole};
 use crate::{Error, ErrorKind, Result, hops};
-use rml_amf0::Amf0Value;
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -64,22 +62,16 @@ impl fmt::Display for Refusal {
 /// The authoriser's answer, when it comes.
 pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<Grant, Refusal>> + Send>>;
 
-/// What a peer says of itself when it introduces itself.
-#[derive(Default)]
-pub(crate) struct Introduction {
-    /// The object of `connect`.
-    pub(crate) object: Arc<HashMap<String, Amf0Value>>,
-    /// Engines that its stream has passed.
-    pub(crate) hops: Vec<String>,
-}
-
 /// A connection as the engine knows it: its place in the list of sessions, and what its peer says of itself.
 pub(crate) struct Client {
     core: Arc<Core>,
     session: Session,
     peer: SocketAddr,
-    tls: bool,
-    introduction: Introduction,
+    door: Door,
+    protocol: Protocol,
+    claims: Claims,
+    /// Engines that its stream has passed.
+    hops: Vec<String>,
 }
 
 /// A stream that a client may play.
@@ -91,10 +83,16 @@ pub(crate) struct Admitted {
 
 impl Client {
     /// Puts a connection on the list and tells that it is there; `output` counts what it carries.
-    pub(crate) fn open(core: Arc<Core>, peer: SocketAddr, tls: bool, output: Arc<dyn Measured>) -> Self {
-        let session = core.sessions.open(SessionId::new(), peer, tls, output);
+    pub(crate) fn open(
+        core: Arc<Core>,
+        peer: SocketAddr,
+        door: Door,
+        protocol: Protocol,
+        output: Arc<dyn Measured>,
+    ) -> Self {
+        let session = core.sessions.open(SessionId::new(), peer, protocol.is_tls(), output);
         core.events.emit(Event::SessionOpened { session: session.id(), peer });
-        Self { core, session, peer, tls, introduction: Introduction::default() }
+        Self { core, session, peer, door, protocol, claims: Claims::default(), hops: Vec::new() }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -110,30 +108,26 @@ impl Client {
     }
 
     /// Notes what the peer says of itself; refuses streams that have passed this engine already, or too many.
-    pub(crate) fn introduce(
-        &mut self,
-        agent: Option<&str>,
-        introduction: Introduction,
-    ) -> Result<(), Refusal> {
-        if let Some(agent) = agent {
+    pub(crate) fn introduce(&mut self, claims: Claims, hops: Vec<String>) -> Result<(), Refusal> {
+        if let Some(agent) = claims.get(Claims::AGENT) {
             self.session.set_agent(agent);
         }
-        if introduction.hops.contains(&self.core.id) {
+        if hops.contains(&self.core.id) {
             return Err(Refusal::Loop("relay loop: the stream has already passed this server".to_owned()));
         }
-        if introduction.hops.len() > hops::MAX {
+        if hops.len() > hops::MAX {
             let text = format!("relay loop: the stream has passed more than {} servers", hops::MAX);
             return Err(Refusal::Loop(text));
         }
-        self.introduction = introduction;
+        (self.claims, self.hops) = (claims, hops);
         Ok(())
     }
 
     /// Asks the authoriser whether the peer may publish or play a stream.
     pub(crate) fn ask(&self, action: Action, name: StreamName) -> Result<Verdict, Refusal> {
         self.app(&name.key)?;
-        let object = self.introduction.object.clone();
-        let mut request = AuthRequest::new(action, name, self.peer, self.tls, object);
+        let mut request = AuthRequest::new(action, name, self.peer, self.door, self.protocol);
+        request.claims = self.claims.clone();
         request.session = Some(self.id());
         let core = self.core.clone();
         Ok(Box::pin(async move { core.auth.decide(request).await.map_err(Refusal::Denied) }))
@@ -142,13 +136,7 @@ impl Client {
     /// Takes the right to publish that has been granted.
     pub(crate) fn publish(&self, key: &StreamKey, grant: Grant) -> Result<ConnectionPublisher, Refusal> {
         let source = self.peer.to_string();
-        let request = publish_request(
-            self.app(key)?,
-            &grant.publisher,
-            source,
-            grant.principal,
-            &self.introduction.hops,
-        );
+        let request = publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
         let published = Published::take(&self.core, key, request, Some(self.id()))?;
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
@@ -158,7 +146,7 @@ impl Client {
     /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for.
     pub(crate) fn play(&self, key: &StreamKey, latency_ms: Option<u64>) -> Result<Admitted, Refusal> {
         let (app, hub) = (self.app(key)?, &self.core.hub);
-        if hub.hops(key).iter().any(|passed| self.introduction.hops.contains(passed)) {
+        if hub.hops(key).iter().any(|passed| self.hops.contains(passed)) {
             let text = "relay loop: the stream comes from the server that asks for it";
             return Err(Refusal::Loop(text.to_owned()));
         }

@@ -34,6 +34,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// What a module must not name besides: (module, words).
 const FOREIGN: &[(&str, &[&str])] = &[
+    ("auth", &["amf0", "Amf0"]),
     ("proto", &["tokio", "std::net", "std::fs", "std::time"]),
     ("media", &["tokio", "std::net", "std::fs", "std::time::Instant"]),
     ("hub", &["tokio::net", "tokio::fs", "tokio::io", "tokio::task", "tokio::spawn", "std::net", "std::fs"]),

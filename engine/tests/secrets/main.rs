@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use streamengine_core::media::{Frame, FrameKind};
 use streamengine_core::proto::client::ClientRole;
 use streamengine_core::{
-    Action, AuthRequest, Config, Engine, EngineBuilder, EventReceiver, OnRefusal, PullConfig, PushConfig,
-    RelayState, RtmpUrl, StreamKey, StreamName,
+    Action, AuthRequest, Claims, Config, Door, Engine, EngineBuilder, EventReceiver, OnRefusal, Protocol,
+    PullConfig, PushConfig, RelayState, RtmpUrl, StreamKey, StreamName,
 };
 
 /// Every secret of these tests starts so.
@@ -142,12 +142,9 @@ fn print_values(output: &Output) {
     }
     let name = StreamName::parse("live?5ecret", "a:5ecret?5ecret").unwrap();
     output.add("name", &format!("{name:?}"));
-    let object = [("tcUrl", "rtmp://h/live?5ecret"), ("swfUrl", "5ecret")];
-    let object = object.map(|(key, value)| {
-        (key.to_owned(), streamengine_core::amf0::Amf0Value::Utf8String(value.to_owned()))
-    });
     let peer = "127.0.0.1:1".parse().unwrap();
-    let request = AuthRequest::new(Action::Publish, name, peer, false, std::sync::Arc::new(object.into()));
+    let mut request = AuthRequest::new(Action::Publish, name, peer, Door::Rtmp, Protocol::Rtmp);
+    request.claims = Claims::new([("tcUrl", "rtmp://h/live?5ecret"), ("swfUrl", "5ecret")]);
     output.add("request", &format!("{request:?}"));
 }
 

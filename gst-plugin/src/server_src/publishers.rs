@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use streamengine_core::{
-    Action, AuthRequest, EndReason, Engine, Event, Grant, Printable, PublisherConfig, Secret, SessionId,
-    StreamKey, StreamName, Ticket,
+    Action, AuthRequest, Claims, EndReason, Engine, Event, Grant, Printable, PublisherConfig, Secret,
+    SessionId, StreamKey, StreamName, Ticket,
 };
 
 /// See the module.
@@ -435,13 +435,13 @@ fn is_right(key: &Secret, name: &StreamName) -> bool {
 
 /// What the application is told of a publisher: nothing that may be secret.
 fn info(request: &AuthRequest) -> gst::Structure {
-    let agent = request.connect_text("flashVer").map(|agent| Printable(agent).to_string());
+    let agent = request.claims.get(Claims::AGENT).map(|agent| Printable(agent).to_string());
     gst::Structure::builder("rtmpserversrc-publisher")
         .field("id", request.session.map(host::public_id).unwrap_or_default())
         .field("address", request.peer.to_string())
         .field("application", request.stream().app())
         .field("stream", request.stream().stream())
-        .field("tls", request.tls)
+        .field("tls", request.protocol.is_tls())
         .field_if_some("agent", agent)
         .build()
 }

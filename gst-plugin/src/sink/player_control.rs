@@ -12,7 +12,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use std::time::Duration;
-use streamengine_core::{Action, AuthRequest, Event, Grant, RelayStatus, SessionId, Ticket};
+use streamengine_core::{Action, AuthRequest, Claims, Event, Grant, RelayStatus, SessionId, Ticket};
 
 /// The element as the server knows it: it may be gone.
 impl Owner for glib::WeakRef<Element> {
@@ -169,7 +169,7 @@ impl RtmpRelaySink {
 fn player_info(request: &AuthRequest) -> gst::Structure {
     let mut info = gst::Structure::builder("rtmprelaysink-player")
         .field("address", request.peer.to_string())
-        .field("tls", request.tls)
+        .field("tls", request.protocol.is_tls())
         .field("application", request.stream().app())
         .field("stream", request.stream().stream())
         .field("query", request.name.query.expose())
@@ -177,8 +177,8 @@ fn player_info(request: &AuthRequest) -> gst::Structure {
     if let Some(session) = request.session {
         info.set("id", public_id(session));
     }
-    for (field, name) in [("agent", "flashVer"), ("page-url", "pageUrl")] {
-        if let Some(text) = request.connect_text(name) {
+    for (field, name) in [("agent", Claims::AGENT), ("page-url", Claims::PAGE)] {
+        if let Some(text) = request.claims.get(name) {
             info.set(field, text);
         }
     }

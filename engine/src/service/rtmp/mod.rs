@@ -18,12 +18,13 @@ mod tests;
 use super::Core;
 use super::streams::{Client, ConnectionPublisher, Refusal};
 use crate::Limits;
-use crate::auth::Grant;
+use crate::auth::{Door, Grant};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Accepted, Conn, DeadlineTimer, Halves, PendingPlace, ServerTls, Sink, WakeFlag, read};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
+use crate::status::Protocol;
 use end::End;
 use requests::WaitingRequest;
 use std::future::{Future, poll_fn};
@@ -170,7 +171,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let output = Arc::new(ConnectionOutput::new(writer));
         let mut rtmp = ServerSession::new(&core.config.limits);
         rtmp.set_engine_id(&core.id);
-        let client = Client::open(core, peer.addr, peer.tls, output.clone());
+        let protocol = if peer.tls { Protocol::Rtmps } else { Protocol::Rtmp };
+        let client = Client::open(core, peer.addr, Door::Rtmp, protocol, output.clone());
         Self {
             signals: Box::pin(signals(client.core().clone(), client.session().kicked())),
             rtmp,

@@ -2,7 +2,8 @@
 
 use super::end::End;
 use super::{Connection, Publish};
-use crate::auth::{Action, Grant};
+use crate::amf0::Amf0Value;
+use crate::auth::{Action, Claims, Grant};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hub::EndReason;
 use crate::key::{StreamKey, StreamName};
@@ -10,10 +11,9 @@ use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
 use crate::proto::server::{self, Connect, Rejection};
-use crate::service::streams::{Admitted, Introduction, Refusal, Verdict};
+use crate::service::streams::{Admitted, Refusal, Verdict};
 use bytes::Bytes;
-use rml_amf0::Amf0Value;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
@@ -34,12 +34,7 @@ pub(super) struct WaitingRequest {
 impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     pub(super) fn on_connect(&mut self, connect: Connect) -> Result<(), End> {
         let Connect { app, object, hops, .. } = connect;
-        let object = Arc::new(object);
-        let agent = match object.get("flashVer") {
-            Some(Amf0Value::Utf8String(agent)) => Some(agent.as_str()),
-            _ => None,
-        };
-        if let Err(refusal) = self.client.introduce(agent, Introduction { object: object.clone(), hops }) {
+        if let Err(refusal) = self.client.introduce(claims(&object), hops) {
             return self.refuse("connect", None, "NetConnection.Connect.Rejected", &refusal);
         }
         if !self.may_lead_to_app(&app) {
@@ -190,6 +185,18 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             self.client.tell_stop(&player, "stopped by the player");
         }
     }
+}
+
+/// What an encoder or player says of itself: the texts of `connect`, and its numbers and booleans as texts.
+fn claims(object: &HashMap<String, Amf0Value>) -> Claims {
+    let text = |value: &Amf0Value| match value {
+        Amf0Value::Utf8String(text) => Some(text.clone()),
+        Amf0Value::Number(number) => Some(number.to_string()),
+        Amf0Value::Boolean(value) => Some(value.to_string()),
+        _ => None,
+    };
+    let fields: Vec<_> = object.iter().filter_map(|(name, value)| Some((name, text(value)?))).collect();
+    Claims::new(fields.iter().map(|(name, text)| (name.as_str(), text.as_str())))
 }
 
 /// The status code of a refusal (7.2.2 of the RTMP specification names some; encoders know the others).
