@@ -207,7 +207,10 @@ impl Subscriber {
         }
         let had = out.len();
         let mut bytes = 0;
-        out.append(&mut self.pending);
+        if !self.pending.is_empty() {
+            // Taken with its memory: most subscribers have nothing pending ever again.
+            out.append(&mut std::mem::take(&mut self.pending));
+        }
         while let Some(frame) = state.ring.get(self.cursor).filter(|_| bytes < max_bytes) {
             self.cursor += 1;
             if self.wants(frame) {

@@ -174,6 +174,13 @@ impl<M: Segments> WriteQueue<M> {
         Poll::Ready(Ok(()))
     }
 
+    /// Gives up the memory of the empty queue: nothing is expected to go through it for long.
+    pub(crate) fn release(&mut self) {
+        if self.items.is_empty() {
+            self.items = VecDeque::new();
+        }
+    }
+
     fn poll_write_once<IO: AsyncWrite + Unpin>(
         &self,
         cx: &mut Context<'_>,

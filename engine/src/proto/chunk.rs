@@ -238,6 +238,8 @@ impl ChunkReader {
         if index >= self.bounds.streams {
             return Err(limit_fault(format!("more than {} chunk streams", self.bounds.streams)));
         }
+        // Exact: a player sends on two or three for all its life.
+        self.streams.reserve_exact(1);
         self.streams.push(ChunkStream { id, ..ChunkStream::default() });
         Ok(index)
     }

@@ -7,6 +7,8 @@
 //! of the output, shut the sending direction down, and close when the peer has or after a moment: a socket closed
 //! over unread input is reset, and the peer may never see why it was refused.
 
+mod streams;
+
 use super::message::{Command, Control};
 use super::session::{
     self, AUDIO_INFO_KEY, CAN_FORWARD, CAP_RECONNECT, CAPS_EX, CAPS_EX_KEY, FOUR_CC_LIST_KEY, Incoming,
@@ -19,8 +21,9 @@ use crate::amf0::Amf0Value;
 use crate::hops;
 use crate::media::{FrameKind, TimestampUnwrapper};
 use bytes::{Bytes, BytesMut};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::mem;
+use streams::{Stream, Streams};
 
 /// Memory that the object of `connect` may take: it is kept as long as the connection. Encoders send less than
 /// a tenth.
@@ -154,15 +157,15 @@ pub struct Rejection {
 pub struct ServerSession {
     link: Link,
     state: State,
-    streams: BTreeMap<u32, Stream>,
+    streams: Streams,
     max_streams: usize,
     granted: bool,
     /// Whether the peer follows reconnect requests.
     reconnects: bool,
-    /// Told to peers that are engines like this one.
-    engine_id: Option<String>,
+    /// Told to peers that are engines like this one, once.
+    engine_id: Option<Box<str>>,
     /// An event that has to wait for the one before it.
-    deferred: Option<ServerEvent>,
+    deferred: Option<Box<ServerEvent>>,
 }
 
 enum State {
@@ -189,20 +192,13 @@ struct ConnectReply {
     reconnects: bool,
 }
 
-/// What goes on on a message stream.
-enum Stream {
-    Idle,
-    Publishing { name: String, clock: TimestampUnwrapper },
-    Playing,
-}
-
 impl ServerSession {
     /// A session at the start of its handshake.
     pub fn new(limits: &Limits) -> Self {
         Self {
             link: Link::server(limits),
             state: State::Handshake,
-            streams: BTreeMap::new(),
+            streams: Streams::default(),
             max_streams: limits.max_message_streams,
             granted: false,
             reconnects: false,
@@ -213,7 +209,7 @@ impl ServerSession {
 
     /// Names this engine to peers that are engines too, so that what they pull from it carries its id.
     pub fn set_engine_id(&mut self, id: &str) {
-        self.engine_id = Some(id.to_owned());
+        self.engine_id = Some(id.into());
     }
 
     /// The buffer to append received bytes to.
@@ -229,7 +225,7 @@ impl ServerSession {
     /// Processes input up to the next event. After an error the session is closing.
     pub fn poll(&mut self) -> Result<Option<ServerEvent>, ProtocolError> {
         if let Some(event) = self.deferred.take() {
-            return Ok(Some(event));
+            return Ok(Some(*event));
         }
         let outcome = self.advance();
         if outcome.is_err() {
@@ -289,7 +285,7 @@ impl ServerSession {
 
     /// Ends a publish from our side: onStatus error with `rejection`, then no more media events for it.
     pub fn end_publish(&mut self, stream_id: u32, rejection: &Rejection) {
-        if self.is_closing() || !matches!(self.streams.get(&stream_id), Some(Stream::Publishing { .. })) {
+        if self.is_closing() || !matches!(self.streams.get(stream_id), Some(Stream::Publishing { .. })) {
             return;
         }
         self.streams.insert(stream_id, Stream::Idle);
@@ -299,7 +295,7 @@ impl ServerSession {
     /// Ends a play from our side: UnpublishNotify, Play.Stop, StreamEOF. Players end at the first that they
     /// know.
     pub fn end_play(&mut self, stream_id: u32, description: &str) {
-        if self.is_closing() || !matches!(self.streams.get(&stream_id), Some(Stream::Playing)) {
+        if self.is_closing() || !matches!(self.streams.get(stream_id), Some(Stream::Playing)) {
             return;
         }
         self.streams.insert(stream_id, Stream::Idle);
@@ -311,7 +307,7 @@ impl ServerSession {
 
     /// Ends a play that never had anything to play: onStatus error with `rejection`, then StreamEOF.
     pub fn fail_play(&mut self, stream_id: u32, rejection: &Rejection) {
-        if self.is_closing() || !matches!(self.streams.get(&stream_id), Some(Stream::Playing)) {
+        if self.is_closing() || !matches!(self.streams.get(stream_id), Some(Stream::Playing)) {
             return;
         }
         self.streams.insert(stream_id, Stream::Idle);
@@ -396,7 +392,7 @@ impl ServerSession {
             "deleteStream" => {
                 let id = named_stream(stream_id, &command);
                 let event = self.end(id);
-                self.streams.remove(&id);
+                self.streams.remove(id);
                 return Ok(event);
             }
             "FCUnpublish" => return Ok(self.on_fc_unpublish(&command)),
@@ -455,8 +451,8 @@ impl ServerSession {
         let mut info = information(Level::Status, "NetConnection.Connect.Success", "Connection succeeded.");
         info.insert("objectEncoding".to_owned(), Amf0Value::Number(reply.object_encoding));
         let mut server = server_properties(reply.enhanced);
-        if let Some(id) = self.engine_id.as_deref().filter(|_| reply.is_engine) {
-            server.insert(hops::KEY.to_owned(), text(id));
+        if let Some(id) = self.engine_id.take().filter(|_| reply.is_engine) {
+            server.insert(hops::KEY.to_owned(), Amf0Value::Utf8String(id.into()));
         }
         self.link.send_command(&Command {
             name: "_result".to_owned(),
@@ -468,7 +464,7 @@ impl ServerSession {
 
     fn on_create_stream(&mut self, command: &Command) -> Result<(), ProtocolError> {
         self.check_stream_count()?;
-        let Some(id) = (1..=u32::MAX).find(|id| !self.streams.contains_key(id)) else { return Ok(()) };
+        let Some(id) = (1..=u32::MAX).find(|id| !self.streams.contains(*id)) else { return Ok(()) };
         self.streams.insert(id, Stream::Idle);
         let reply = session::command("_result", command.transaction, vec![Amf0Value::Number(f64::from(id))]);
         self.link.send_command(&reply);
@@ -485,7 +481,7 @@ impl ServerSession {
     /// Makes sure that a stream exists to publish or play on. Some devices do so on 0 or 1 without
     /// `createStream`.
     fn open(&mut self, stream_id: u32) -> Result<(), ProtocolError> {
-        if self.streams.contains_key(&stream_id) {
+        if self.streams.contains(stream_id) {
             return Ok(());
         }
         if stream_id > 1 {
@@ -530,7 +526,7 @@ impl ServerSession {
         self.state = State::Judging(request);
         match self.end(stream_id) {
             Some(ended) => {
-                self.deferred = Some(event);
+                self.deferred = Some(Box::new(event));
                 Some(ended)
             }
             None => Some(event),
@@ -562,7 +558,7 @@ impl ServerSession {
 
     /// Makes a stream idle; the event says what has ended.
     fn end(&mut self, stream_id: u32) -> Option<ServerEvent> {
-        let stream = self.streams.get_mut(&stream_id)?;
+        let stream = self.streams.get_mut(stream_id)?;
         match mem::replace(stream, Stream::Idle) {
             Stream::Idle => None,
             Stream::Publishing { .. } => Some(ServerEvent::Unpublish { stream_id }),
@@ -582,7 +578,7 @@ impl ServerSession {
     }
 
     fn on_pause(&mut self, stream_id: u32, command: &Command) -> Option<ServerEvent> {
-        let Some(Stream::Playing) = self.streams.get(&stream_id) else { return None };
+        let Some(Stream::Playing) = self.streams.get(stream_id) else { return None };
         let paused = is_true(command.arguments.first());
         let (code, description) = match paused {
             true => ("NetStream.Pause.Notify", "Paused."),
@@ -593,14 +589,14 @@ impl ServerSession {
     }
 
     fn on_receive(&self, stream_id: u32, kind: FrameKind, command: &Command) -> Option<ServerEvent> {
-        let Some(Stream::Playing) = self.streams.get(&stream_id) else { return None };
+        let Some(Stream::Playing) = self.streams.get(stream_id) else { return None };
         Some(ServerEvent::Receive { stream_id, kind, wanted: is_true(command.arguments.first()) })
     }
 
     /// Media counts only on a stream whose publish has been accepted.
     fn on_media(&mut self, media: MediaMessage) -> Option<ServerEvent> {
         let MediaMessage { stream_id, kind, timestamp, payload } = media;
-        let Some(Stream::Publishing { clock, .. }) = self.streams.get_mut(&stream_id) else { return None };
+        let Some(Stream::Publishing { clock, .. }) = self.streams.get_mut(stream_id) else { return None };
         Some(ServerEvent::Media { stream_id, kind, timestamp: clock.unwrap(timestamp), payload })
     }
 

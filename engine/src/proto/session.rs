@@ -68,7 +68,7 @@ pub(super) struct Link {
     pub(super) input: BytesMut,
     pub(super) output: BytesMut,
     /// `None` once complete.
-    handshake: Option<Handshake>,
+    handshake: Option<Box<Handshake>>,
     reader: ChunkReader,
     /// The rest of an aggregate that is being handed out.
     split: std::vec::IntoIter<Message>,
@@ -102,7 +102,7 @@ impl Link {
         Self {
             input: BytesMut::new(),
             output: BytesMut::new(),
-            handshake: Some(handshake),
+            handshake: Some(Box::new(handshake)),
             reader: ChunkReader::new(limits),
             split: Vec::new().into_iter(),
             window: WINDOW,
