@@ -22,7 +22,7 @@ use crate::auth::{Door, Grant};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::net::{Accepted, Conn, DeadlineTimer, Halves, PendingPlace, ServerTls, Sink, WakeFlag, read};
+use crate::net::{Accepted, DeadlineTimer, Halves, PendingPlace, ServerTls, Sink, WakeFlag, read};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::status::Protocol;
 use end::End;
@@ -49,36 +49,69 @@ pub(crate) struct PeerInfo {
 }
 
 /// Serves one accepted socket until it ends; with `tls` as RTMPS.
-pub(crate) async fn accept(core: Arc<Core>, accepted: Accepted, tls: Option<Arc<ServerTls>>) {
+pub(crate) fn accept(
+    core: Arc<Core>,
+    accepted: Accepted,
+    tls: Option<Arc<ServerTls>>,
+) -> impl Future<Output = ()> + Send {
+    // Boxed, and the box opened at once: arguments of an async function keep their place in the task for all its life.
+    accept_boxed(core, Box::new(accepted), tls)
+}
+
+async fn accept_boxed(core: Arc<Core>, accepted: Box<Accepted>, tls: Option<Arc<ServerTls>>) {
+    match tls {
+        None => {
+            let Accepted { stream, peer, since, pending, permit } = *{ accepted };
+            let _permit = permit;
+            let (reader, writer) = stream.into_split();
+            converse(core, reader, writer, PeerInfo { addr: peer, tls: false }, since, Some(pending)).await;
+        }
+        // Boxed: few connections are of this kind, and the task is as large as the larger kind.
+        Some(tls) => Box::pin(accept_tls(core, *{ accepted }, tls)).await,
+    }
+}
+
+async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
     let Accepted { stream, peer, since, pending, permit } = accepted;
     let _permit = permit;
-    let conn = match tls {
-        None => Conn::plain(stream, peer),
-        Some(tls) => {
-            let deadline = since + ms(core.config.limits.handshake_timeout_ms);
-            // Boxed: the handshake would otherwise enlarge the task for all its life.
-            match tokio::time::timeout_at(deadline, Box::pin(tls.accept(stream, peer))).await {
-                Ok(Ok(conn)) => conn,
-                Ok(Err(error)) => return log_tls_failure(&pending, peer, &error.to_string()),
-                Err(_) => return log_tls_failure(&pending, peer, "TLS handshake took too long"),
-            }
-        }
+    let deadline = since + ms(core.config.limits.handshake_timeout_ms);
+    // Boxed: the handshake would otherwise enlarge the task for all its life.
+    let conn = match tokio::time::timeout_at(deadline, Box::pin(tls.accept(stream, peer))).await {
+        Ok(Ok(conn)) => conn,
+        Ok(Err(error)) => return log_tls_failure(&pending, peer, &error.to_string()),
+        Err(_) => return log_tls_failure(&pending, peer, "TLS handshake took too long"),
     };
     let info = PeerInfo { addr: peer, tls: conn.is_tls() };
     match conn.into_halves() {
-        Halves::Plain(reader, writer) => {
-            Connection::new(core, reader, writer, info, since, Some(pending)).run().await;
-        }
-        // Boxed: few connections are of this kind, and the task is as large as the larger kind.
-        Halves::Tls(reader, writer) => {
-            Box::pin(Connection::new(core, reader, writer, info, since, Some(pending)).run()).await;
-        }
+        Halves::Plain(reader, writer) => converse(core, reader, writer, info, since, Some(pending)).await,
+        Halves::Tls(reader, writer) => converse(core, reader, writer, info, since, Some(pending)).await,
     }
 }
 
 fn log_tls_failure(pending: &PendingPlace, peer: SocketAddr, error: &str) {
     if let Some(more) = pending.may_log() {
         tracing::warn!(%peer, more, "connection closed: {error}");
+    }
+}
+
+/// Serves one connection until it ends. Not an async function: its arguments would keep their place in the task beside
+/// the connection that they are in.
+fn converse<R, W>(
+    core: Arc<Core>,
+    reader: R,
+    writer: W,
+    peer: PeerInfo,
+    since: Instant,
+    pending: Option<PendingPlace>,
+) -> impl Future<Output = ()> + Send
+where
+    R: AsyncRead + Unpin + Send,
+    W: Sink,
+{
+    let mut connection = Connection::new(core, reader, writer, peer, since, pending);
+    async move {
+        let end = connection.run().await;
+        connection.report(&end);
     }
 }
 
@@ -89,7 +122,7 @@ where
     IO: AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(io);
-    Connection::new(core, reader, writer, peer, Instant::now(), None).run().await;
+    converse(core, reader, writer, peer, Instant::now(), None).await;
 }
 
 /// An accepted `publish`.
@@ -193,13 +226,15 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
     }
 
-    async fn run(mut self) {
+    /// Serves it until it ends; why. By reference, or the task would have room for it twice.
+    async fn run(&mut self) -> End {
         let end = self.work().await;
         self.leave_streams(&end);
         self.send_output();
-        self.farewell(&end).await;
+        // Boxed: its timers would otherwise enlarge the task for all its life.
+        Box::pin(self.farewell(&end)).await;
         self.output.lock().close();
-        self.report(&end);
+        end
     }
 
     async fn work(&mut self) -> End {
@@ -217,39 +252,42 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     async fn wait(&mut self) -> Wake {
         self.set_timer();
         self.reads_first = !self.reads_first;
+        let can_read = !self.rtmp.is_waiting() && self.output.takes_replies();
+        poll_fn(|cx| self.poll_wake(cx, can_read)).await
+    }
+
+    fn poll_wake(&mut self, cx: &mut Context<'_>, can_read: bool) -> Poll<Wake> {
+        let Self { signals, timer, wake_flag, waiting, publishes, .. } = self;
+        if let Some(mut raised) = wake_flag.poll(cx)
+            && let Poll::Ready(wake) = poll_seldom(&mut raised, signals, timer, waiting.as_mut(), publishes)
+        {
+            // The others have not been polled.
+            wake_flag.raise();
+            return Poll::Ready(wake);
+        }
         let order = match self.reads_first {
             true => [Source::Peer, Source::Queue, Source::Hub],
             false => [Source::Queue, Source::Hub, Source::Peer],
         };
-        let can_read = !self.rtmp.is_waiting() && self.output.takes_replies();
-        let Self { reader, output, rtmp, waiting, publishes, signals, timer, wake_flag, .. } = self;
-        let read_size = if publishes.is_empty() { SMALL_READ } else { read::LARGE_READ };
-        poll_fn(|cx| {
-            if let Some(mut raised) = wake_flag.poll(cx)
-                && let Poll::Ready(wake) =
-                    poll_seldom(&mut raised, signals, timer, waiting.as_mut(), publishes)
-            {
-                // The others have not been polled.
-                wake_flag.raise();
-                return Poll::Ready(wake);
-            }
-            for source in order {
-                let wake = match source {
-                    Source::Peer if can_read => read::poll_read(cx, reader, rtmp.input(), read_size)
-                        .map(|read| read.map_or_else(Wake::ReadFailed, Wake::Read)),
-                    Source::Peer => Poll::Pending,
-                    Source::Queue => output
-                        .poll_write(cx)
-                        .map(|written| written.map_or_else(Wake::WriteFailed, |()| Wake::Written)),
-                    Source::Hub => output.poll_ready(cx).map(Wake::Ready),
-                };
-                if wake.is_ready() {
-                    return wake;
+        let read_size = if self.publishes.is_empty() { SMALL_READ } else { read::LARGE_READ };
+        for source in order {
+            let wake = match source {
+                Source::Peer if can_read => {
+                    read::poll_read(cx, &mut self.reader, self.rtmp.input(), read_size)
+                        .map(|read| read.map_or_else(Wake::ReadFailed, Wake::Read))
                 }
+                Source::Peer => Poll::Pending,
+                Source::Queue => self
+                    .output
+                    .poll_write(cx)
+                    .map(|written| written.map_or_else(Wake::WriteFailed, |()| Wake::Written)),
+                Source::Hub => self.output.poll_ready(cx).map(Wake::Ready),
+            };
+            if wake.is_ready() {
+                return wake;
             }
-            Poll::Pending
-        })
-        .await
+        }
+        Poll::Pending
     }
 
     /// Puts what the session has to say on the way.
