@@ -37,7 +37,7 @@ QUICK = Scale(players=(100,), repetitions=1, window_s=2, settle_s=0.5, ingest=(1
 JOIN_RATE = 400
 # Whose ratios are judged with the kernel's default acknowledgements too.
 DEFAULT_ACKS_SERVERS = ("floor-send", "floor-ride", *servers.NGINX_CHUNKS)
-DEFAULT_ACKS_POLICIES = (": immediate", ": ride")
+DEFAULT_ACKS_POLICIES = (": immediate", ": with-video")
 
 
 @dataclass
@@ -79,7 +79,7 @@ def wanted(server, scale):
     if server.kind == "nginx":
         return loads + publishing
     loads.append(("join", (scale.joins,)))
-    if server.name.endswith((": ride", f": {servers.NO_POLICY}")):
+    if server.name.endswith((": with-video", f": {servers.NO_POLICY}")):
         loads += publishing + [("shards", scale.shards)]
     return loads
 

@@ -7,8 +7,8 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 30, 60, 60
 LINE = 15  # least distance between labels
 
 TITLES = {
-    "floor-send": "floor, one send per message", "floor-ride": "floor, ride", "floor-merge-100": "floor, merge 100 ms",
-    "floor-uring-send": "floor, io_uring, each message", "floor-uring-ride": "floor, io_uring, ride",
+    "floor-send": "floor, one send per message", "floor-ride": "floor, with-video", "floor-merge-100": "floor, merge 100 ms",
+    "floor-uring-send": "floor, io_uring, each message", "floor-uring-ride": "floor, io_uring, with-video",
     "nginx-60000": "nginx-rtmp, chunk 60000", "nginx-4096": "nginx-rtmp, chunk 4096",
 }
 

@@ -119,10 +119,10 @@ class Target:
 
 def targets(ours, n, scale):
     """The targets for the engine named `ours`, at `n` players."""
-    ride, immediate, merge = (f"{ours}: {name}" for name in ("ride", "immediate", "merge-100"))
-    policies = [("immediate", immediate), ("ride", ride), ("merge 100 ms", merge)]
-    found = ratio_targets(ride, immediate, n) + ratio_targets(ride, immediate, n, DEFAULT_ACKS)
-    found += policy_targets(ride, immediate, merge, n) + uring_targets(ours, n)
+    with_video, immediate, merge = (f"{ours}: {name}" for name in ("with-video", "immediate", "merge-100"))
+    policies = [("immediate", immediate), ("with-video", with_video), ("merge 100 ms", merge)]
+    found = ratio_targets(with_video, immediate, n) + ratio_targets(with_video, immediate, n, DEFAULT_ACKS)
+    found += policy_targets(with_video, immediate, merge, n) + uring_targets(ours, n)
     for name, server in policies[:2]:
         found.append(Target(f"{name}: latency p50", median("fanout", server, n, "p50"), 8, " ms"))
         found.append(Target(f"{name}: latency p99", median("fanout", server, n, "p99"), 25, " ms"))
@@ -130,12 +130,12 @@ def targets(ours, n, scale):
         found += player_targets(name, server, n, scale)
     wrong = f"wrong frames, and players without every frame, up to {n} players, default acks too"
     found.append(Target(wrong, wrong_anywhere(ours, n), 0))
-    return found + limit_targets(ride, scale) + publishing_targets(ride, scale) + [
+    return found + limit_targets(with_video, scale) + publishing_targets(with_video, scale) + [
         Target("two shards on two cores, CPU per Gbit: of one shard",
-               lambda r: quotient(r.median("shards", ride, n, "cpu"), r.median("fanout", ride, n, "cpu")), 1.1)]
+               lambda r: quotient(r.median("shards", with_video, n, "cpu"), r.median("fanout", with_video, n, "cpu")), 1.1)]
 
 
-def ratio_targets(ride, immediate, n, kind="fanout"):
+def ratio_targets(with_video, immediate, n, kind="fanout"):
     """What depends on how receivers acknowledge: the same limits for either kind of fan-out."""
     def target(text, one, other, limit):
         prefix = "default acks: " if kind == DEFAULT_ACKS else ""
@@ -145,21 +145,21 @@ def ratio_targets(ride, immediate, n, kind="fanout"):
         target("immediate, CPU per Gbit: of floor-send", immediate, "floor-send", 1.15),
         target("immediate: of nginx-rtmp, chunk 60000", immediate, "nginx-60000", 1.0),
         target("immediate: of nginx-rtmp, chunk 4096", immediate, "nginx-4096", 0.85),
-        target("ride, CPU per Gbit: of floor-ride", ride, "floor-ride", 1.30),
-        target("ride: of nginx-rtmp, chunk 60000", ride, "nginx-60000", 0.65),
+        target("with-video, CPU per Gbit: of floor-ride", with_video, "floor-ride", 1.30),
+        target("with-video: of nginx-rtmp, chunk 60000", with_video, "nginx-60000", 0.65),
     ]
 
 
-def policy_targets(ride, immediate, merge, n):
-    """What ride adds, and what merging wins."""
+def policy_targets(with_video, immediate, merge, n):
+    """What with-video adds, and what merging wins."""
     def cpu(one, other):
         return ratio("fanout", n, "cpu", one, other)
 
     def added(results):
-        return difference(*(results.median("fanout", server, n, "p50") for server in (ride, immediate)))
+        return difference(*(results.median("fanout", server, n, "p50") for server in (with_video, immediate)))
 
     return [
-        Target("ride: video latency p50 added to immediate's", added, 1, " ms"),
+        Target("with-video: video latency p50 added to immediate's", added, 1, " ms"),
         Target("merge 100 ms, CPU per Gbit: of floor-merge-100", cpu(merge, "floor-merge-100"), 1.20),
         Target("merge 100 ms: times better than nginx-rtmp, chunk 60000", cpu("nginx-60000", merge), 4, at_least=True),
     ]
@@ -169,7 +169,7 @@ def uring_targets(ours, n):
     """What the io_uring back end must win to be worth keeping."""
     return [Target(f"io_uring, {policy}: of the default back end",
                    ratio("fanout", n, "cpu", f"{ours}{URING}: {policy}", f"{ours}: {policy}"), 0.9)
-            for policy in ("ride", "immediate")]
+            for policy in ("with-video", "immediate")]
 
 
 def player_targets(name, server, n, scale):
@@ -180,28 +180,28 @@ def player_targets(name, server, n, scale):
     ]
 
 
-def limit_targets(ride, scale):
+def limit_targets(with_video, scale):
     top = 3000 if 3000 in scale.ladder else max(scale.ladder)
-    invalid = overload(ride, lambda r, n: max(r.values("overload", ride, n, "invalid")))
+    invalid = overload(with_video, lambda r, n: max(r.values("overload", with_video, n, "invalid")))
     return [
-        Target(f"ride, {top} players: at full rate", median("fanout", ride, top, "full"), top, at_least=True),
-        Target(f"ride, {top} players: missing frames",
-               lambda r: max(r.values("fanout", ride, top, "missing"), default=None), 0),
+        Target(f"with-video, {top} players: at full rate", median("fanout", with_video, top, "full"), top, at_least=True),
+        Target(f"with-video, {top} players: missing frames",
+               lambda r: max(r.values("fanout", with_video, top, "missing"), default=None), 0),
         Target("overload: invalid framing or time", invalid, 0),
-        Target("overload: memory of its bound", overload(ride, lambda r, n: overload_memory(r, ride, n)), 1.0),
+        Target("overload: memory of its bound", overload(with_video, lambda r, n: overload_memory(r, with_video, n)), 1.0),
     ]
 
 
-def publishing_targets(ride, scale):
+def publishing_targets(with_video, scale):
     def of_nginx(results):
         ours, *theirs = (results.median("relay", name, scale.relay, "message")
-                         for name in (ride, "nginx-60000", "nginx-4096"))
+                         for name in (with_video, "nginx-60000", "nginx-4096"))
         return quotient(ours, min((value for value in theirs if value is not None), default=None))
 
-    ingest = [Target(f"ingest of {k}, CPU per message: of the floor", ratio("ingest", k, "message", ride, "sink"), 1.25)
+    ingest = [Target(f"ingest of {k}, CPU per message: of the floor", ratio("ingest", k, "message", with_video, "sink"), 1.25)
               for k in scale.ingest]
     return ingest + [
-        Target("ingest unpaced", median("unpaced", ride, UNPACED, "mb"), 1000, " MB/s", at_least=True),
+        Target("ingest unpaced", median("unpaced", with_video, UNPACED, "mb"), 1000, " MB/s", at_least=True),
         Target(f"relay push of {scale.relay}, CPU per message: of the better nginx-rtmp", of_nginx, 1.0),
     ]
 
@@ -334,7 +334,7 @@ def floor_of(name):
     if name.startswith("nginx"):
         return "floor-send"
     policy = name.split(": ")[-1]
-    return {"ride": "floor-ride", "immediate": "floor-send", "merge-100": "floor-merge-100"}.get(policy)
+    return {"with-video": "floor-ride", "immediate": "floor-send", "merge-100": "floor-merge-100"}.get(policy)
 
 
 def joins(results, scale):

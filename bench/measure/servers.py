@@ -14,12 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Flush policies of ours: name -> lines of [default_app]. A binary that refuses them is measured without.
 POLICIES = {
-    "ride": 'flush = "ride"',
+    "with-video": 'flush = "with-video"',
     "immediate": 'flush = "immediate"',
     "merge-100": 'flush = "merge"\nmerge_ms = 100',
 }
 # Those that are measured with the io_uring back end too.
-URING_POLICIES = ("ride", "immediate")
+URING_POLICIES = ("with-video", "immediate")
 # The name for a binary that knows no policy at all.
 NO_POLICY = "as-built"
 

@@ -78,15 +78,15 @@ class Report(unittest.TestCase):
             self.assertEqual(target.verdict(report.Results([])), ("-", "not measured"), target.text)
 
     def test_a_target_is_judged_against_its_own_floor(self):
-        lines = [fanout("floor-ride", 0.10), fanout("ours: ride", 0.13)]
-        self.assertEqual(verdict(lines, "ride, CPU per Gbit: of floor-ride"), "met")
-        lines[1] = fanout("ours: ride", 0.14)
-        self.assertEqual(verdict(lines, "ride, CPU per Gbit: of floor-ride"), "**missed**")
+        lines = [fanout("floor-ride", 0.10), fanout("ours: with-video", 0.13)]
+        self.assertEqual(verdict(lines, "with-video, CPU per Gbit: of floor-ride"), "met")
+        lines[1] = fanout("ours: with-video", 0.14)
+        self.assertEqual(verdict(lines, "with-video, CPU per Gbit: of floor-ride"), "**missed**")
 
     def test_a_player_without_every_frame_is_never_overlooked(self):
-        self.assertEqual(verdict([fanout("ours: ride", 0.1)], "wrong frames"), "met")
+        self.assertEqual(verdict([fanout("ours: with-video", 0.1)], "wrong frames"), "met")
         for wrong in ({"full_rate": 999}, {"dup": 1}, {"errors": {"framing: cut": 1}}):
-            self.assertEqual(verdict([fanout("ours: ride", 0.1, **wrong)], "wrong frames"), "**missed**", wrong)
+            self.assertEqual(verdict([fanout("ours: with-video", 0.1, **wrong)], "wrong frames"), "**missed**", wrong)
 
     def test_what_people_wrote_around_the_measured_part_stays(self):
         first = report.place("", "one\n")
@@ -96,18 +96,18 @@ class Report(unittest.TestCase):
         self.assertTrue(text.endswith("\n## Tried and dropped\n"))
 
     def test_the_chart_shows_every_server(self):
-        lines = [fanout(name, cpu) for name, cpu in (("floor-ride", 0.1), ("nginx-4096", 0.11), ("ours: <ride>", 0.1))]
+        lines = [fanout(name, cpu) for name, cpu in (("floor-ride", 0.1), ("nginx-4096", 0.11), ("ours: <with-video>", 0.1))]
         text = chart.svg(chart.points(report.Results(lines), 1000), 1000, "a & b")
         labels = [node.firstChild.data for node in xml.dom.minidom.parseString(text).getElementsByTagName("text")]
-        for label in ("floor, ride", "nginx-rtmp, chunk 4096", "ours: <ride>"):
+        for label in ("floor, with-video", "nginx-rtmp, chunk 4096", "ours: <with-video>"):
             self.assertIn(label, labels)
 
 
 class DefaultAcks(unittest.TestCase):
     """Fan-outs with the kernel's default acknowledgements never pass for those with receivers alike, or the reverse."""
 
-    SAME, DEARER = ("floor-ride", 0.10, "ours: ride", 0.11), ("floor-ride", 0.10, "ours: ride", 0.14)
-    TEXT = "ride, CPU per Gbit: of floor-ride"
+    SAME, DEARER = ("floor-ride", 0.10, "ours: with-video", 0.11), ("floor-ride", 0.10, "ours: with-video", 0.14)
+    TEXT = "with-video, CPU per Gbit: of floor-ride"
 
     @staticmethod
     def lines(make, pair):
@@ -124,7 +124,7 @@ class DefaultAcks(unittest.TestCase):
     def test_one_condition_does_not_stand_in_for_the_other(self):
         self.assertEqual(verdict(self.lines(default_acks, self.SAME), self.TEXT), "not measured")
         self.assertEqual(verdict(self.lines(fanout, self.SAME), f"default acks: {self.TEXT}"), "not measured")
-        halves = [fanout("floor-ride", 0.1), default_acks("ours: ride", 0.1)]
+        halves = [fanout("floor-ride", 0.1), default_acks("ours: with-video", 0.1)]
         self.assertEqual(verdict(halves, self.TEXT), "not measured")
         self.assertEqual(verdict(halves, f"default acks: {self.TEXT}"), "not measured")
 
@@ -136,8 +136,8 @@ class DefaultAcks(unittest.TestCase):
         self.assertEqual(limits, {t.text: t.limit for t in every if t.text in limits})
 
     def test_each_table_holds_its_own_figures(self):
-        lines = [fanout("floor-ride", 0.111), fanout("ours: ride", 0.222),
-                 default_acks("floor-ride", 0.333), default_acks("ours: ride", 0.999)]
+        lines = [fanout("floor-ride", 0.111), fanout("ours: with-video", 0.222),
+                 default_acks("floor-ride", 0.333), default_acks("ours: with-video", 0.999)]
         text = markdown(lines)
         alike = part(text, "Fan-out to 1000 players, one core")
         default = part(text, "Fan-out to 1000 players, one core, with the kernel's default acknowledgements")
@@ -149,19 +149,19 @@ class DefaultAcks(unittest.TestCase):
                 self.assertNotIn(figure, body)
 
     def test_a_disturbed_repetition_spoils_its_own_condition_only(self):
-        results = report.Results([fanout("ours: ride", 0.1), default_acks("ours: ride", 0.9, disturbed=True)])
-        self.assertTrue(results.is_clean("fanout", "ours: ride", 1000))
-        self.assertFalse(results.is_clean(report.DEFAULT_ACKS, "ours: ride", 1000))
+        results = report.Results([fanout("ours: with-video", 0.1), default_acks("ours: with-video", 0.9, disturbed=True)])
+        self.assertTrue(results.is_clean("fanout", "ours: with-video", 1000))
+        self.assertFalse(results.is_clean(report.DEFAULT_ACKS, "ours: with-video", 1000))
 
     def test_the_chart_shows_receivers_alike(self):
-        results = report.Results([fanout("ours: ride", 0.1), default_acks("ours: ride", 0.9),
+        results = report.Results([fanout("ours: with-video", 0.1), default_acks("ours: with-video", 0.9),
                                   default_acks("floor-ride", 0.9)])
-        self.assertEqual(chart.points(results, 1000), [("ours: ride", "ours", 0.1, 4.0)])
+        self.assertEqual(chart.points(results, 1000), [("ours: with-video", "ours", 0.1, 4.0)])
 
     def test_wrong_frames_count_in_either_condition(self):
-        self.assertEqual(verdict([fanout("ours: ride", 0.1), default_acks("ours: ride", 0.1)], "wrong frames"), "met")
-        for lines in ([fanout("ours: ride", 0.1), default_acks("ours: ride", 0.1, dup=1)],
-                      [fanout("ours: ride", 0.1, dup=1), default_acks("ours: ride", 0.1)]):
+        self.assertEqual(verdict([fanout("ours: with-video", 0.1), default_acks("ours: with-video", 0.1)], "wrong frames"), "met")
+        for lines in ([fanout("ours: with-video", 0.1), default_acks("ours: with-video", 0.1, dup=1)],
+                      [fanout("ours: with-video", 0.1, dup=1), default_acks("ours: with-video", 0.1)]):
             self.assertEqual(verdict(lines, "wrong frames"), "**missed**")
 
     def test_it_is_planned_for_those_whose_ratios_are_judged_and_the_most_players(self):
@@ -171,20 +171,20 @@ class DefaultAcks(unittest.TestCase):
         found += [engine(name, policy) for name in ("ours", "other", "ours-uring") for policy in servers.POLICIES]
         plan = cases.plan(found, cases.FULL, (report.DEFAULT_ACKS,))
         self.assertEqual(sorted((case.server.name, case.n) for case in plan), [(name, 1000) for name in (
-            "floor-ride", "floor-send", "nginx-4096", "nginx-60000", "other: immediate", "other: ride",
-            "ours: immediate", "ours: ride")])
+            "floor-ride", "floor-send", "nginx-4096", "nginx-60000", "other: immediate", "other: with-video",
+            "ours: immediate", "ours: with-video")])
         self.assertNotIn(report.DEFAULT_ACKS, {case.kind for case in cases.plan(found, cases.FULL, ("fanout",))})
 
     def test_the_io_uring_back_end_is_measured_in_the_larger_fan_out_only(self):
         found = [engine("ours" + report.URING, policy) for policy in servers.URING_POLICIES]
         plan = cases.plan(found, cases.FULL, script("run").KINDS)
         self.assertEqual(sorted((case.kind, case.server.name, case.n) for case in plan),
-                         [("fanout", f"ours-uring: {policy}", 1000) for policy in ("immediate", "ride")])
-        lines = [fanout("ours: ride", 0.2), fanout("ours-uring: ride", 0.17)]
-        self.assertEqual(verdict(lines, "io_uring, ride"), "met")
+                         [("fanout", f"ours-uring: {policy}", 1000) for policy in ("immediate", "with-video")])
+        lines = [fanout("ours: with-video", 0.2), fanout("ours-uring: with-video", 0.17)]
+        self.assertEqual(verdict(lines, "io_uring, with-video"), "met")
 
     def test_a_run_says_under_which_condition_it_was_measured(self):
-        lines = [fanout("ours: ride", 0.1)]
+        lines = [fanout("ours: with-video", 0.1)]
         self.assertIn("Receivers alike (`tcp_pingpong_thresh` = 255)", markdown(lines))
         kept = {"is_own": False, "default": None, "alike": None, "note": "no network of its own: not permitted"}
         for found in (kept, {}):  # runs of before say nothing about it
@@ -240,22 +240,22 @@ class Run(unittest.TestCase):
         self.script = script("run")
 
     def test_the_lines_of_a_run_give_its_report_again(self):
-        lines = [run_of(), fanout("floor-ride", 0.10), fanout("ours: ride", 0.11), default_acks("floor-ride", 0.10),
-                 default_acks("ours: ride", 0.14)]
+        lines = [run_of(), fanout("floor-ride", 0.10), fanout("ours: with-video", 0.11), default_acks("floor-ride", 0.10),
+                 default_acks("ours: with-video", 0.14)]
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             path = Path(folder, "run.jsonl")
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
             self.script.again(path)
             text = Path(folder, "RESULTS.md").read_text()
             picture = Path(folder, "fan-out.svg").read_text()
-        self.assertIn("| ride, CPU per Gbit: of floor-ride | <= 1.3 | 1.10 | met |", text)
-        self.assertIn("| default acks: ride, CPU per Gbit: of floor-ride | <= 1.3 | 1.40 | **missed** |", text)
+        self.assertIn("| with-video, CPU per Gbit: of floor-ride | <= 1.3 | 1.10 | met |", text)
+        self.assertIn("| default acks: with-video, CPU per Gbit: of floor-ride | <= 1.3 | 1.40 | **missed** |", text)
         self.assertIn("receivers alike", picture)
 
     def test_results_of_receivers_that_are_not_alike_are_not_published(self):
         run = run_of(full=True, network={"is_own": False, "default": None, "alike": None, "note": "no"})
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as out:
-            path = self.script.publish(run, [fanout("ours: ride", 0.1)], cases.FULL, True, Path(folder))
+            path = self.script.publish(run, [fanout("ours: with-video", 0.1)], cases.FULL, True, Path(folder))
             self.assertEqual(path.parent, Path(folder))
         self.assertIn("receivers were not made alike", out.getvalue())
 
@@ -267,10 +267,10 @@ class Run(unittest.TestCase):
 
     def test_servers_are_selected_by_any_part_of_their_names(self):
         found = [servers.Server(name, "floor", "x") for name in ("floor-ride", "floor-uring-ride")]
-        found += [servers.Server("nginx-4096", "nginx", "x"), engine("ours", "ride"), engine("uring", "ride")]
+        found += [servers.Server("nginx-4096", "nginx", "x"), engine("ours", "with-video"), engine("uring", "with-video")]
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            for only, names in (("uring,floor", {"floor-ride", "floor-uring-ride", "uring: ride"}),
-                                ("ours: ride, nginx", {"ours: ride", "nginx-4096"}),
+            for only, names in (("uring,floor", {"floor-ride", "floor-uring-ride", "uring: with-video"}),
+                                ("ours: with-video, nginx", {"ours: with-video", "nginx-4096"}),
                                 (None, {server.name for server in found})):
                 self.assertEqual({server.name for server in self.script.select(found, only)}, names, only)
             self.assertEqual(out.getvalue(), "")
@@ -279,13 +279,13 @@ class Run(unittest.TestCase):
 
     def test_targets_judge_the_first_engine_that_is_measured(self):
         programs = [("streamengine", "/a"), ("streamengine2", "/b")]
-        both = [engine("streamengine", "ride"), engine("streamengine2", "ride")]
+        both = [engine("streamengine", "with-video"), engine("streamengine2", "with-video")]
         self.assertEqual(self.script.judged(both, programs), "streamengine")
         self.assertEqual(self.script.judged(both[1:], programs), "streamengine2")
         self.assertEqual(self.script.judged([], programs), "streamengine")
 
     def test_wrong_frames_of_another_engine_are_not_ours(self):
-        self.assertEqual(verdict([fanout("ours: ride", 0.1), fanout("ours2: ride", 0.1, dup=1)], "wrong frames"), "met")
+        self.assertEqual(verdict([fanout("ours: with-video", 0.1), fanout("ours2: with-video", 0.1, dup=1)], "wrong frames"), "met")
 
 
 class Instructions(unittest.TestCase):

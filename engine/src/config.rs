@@ -94,7 +94,7 @@ pub struct AppConfig {
     pub wait_for_publisher_ms: u64,
     /// Where players start: `keyframe` or `live-edge`.
     pub start: StartAt,
-    /// When frames are written to players: `ride`, `immediate` or `merge`.
+    /// When frames are written to players: `with-video`, `immediate` or `merge`.
     pub flush: FlushKind,
     /// With `merge`: milliseconds between writes.
     pub merge_ms: u64,
@@ -109,10 +109,11 @@ pub struct AppConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FlushKind {
-    /// Video at once; audio rides along with the next video frame, and waits 50 ms at most. Adds no delay to video
+    /// Video at once; audio goes with the next video frame, and waits 50 ms at most. Adds no delay to video
     /// and halves the cost.
     #[default]
-    Ride,
+    #[serde(alias = "ride")]
+    WithVideo,
     /// Every frame at once.
     Immediate,
     /// Everything of a period in one write: least cost, for large audiences that bear the delay.
@@ -122,7 +123,7 @@ pub enum FlushKind {
 /// A flush policy with its period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Flush {
-    Ride,
+    WithVideo,
     Immediate,
     Merge(std::time::Duration),
 }
@@ -136,7 +137,7 @@ impl AppConfig {
             Some(0) => Flush::Immediate,
             Some(period) => Flush::Merge(ms(period)),
             None => match self.flush {
-                FlushKind::Ride => Flush::Ride,
+                FlushKind::WithVideo => Flush::WithVideo,
                 FlushKind::Immediate => Flush::Immediate,
                 FlushKind::Merge => Flush::Merge(ms(self.merge_ms)),
             },
@@ -490,6 +491,12 @@ mod tests {
             (limits.max_pending, limits.max_message_pending, limits.max_pending_per_address),
             (7, 8, 9)
         );
+        let source =
+            ConfigSource::from_toml("[apps.live]\nflush = \"ride\"\n[default_app]\nflush = \"merge\"\n")
+                .unwrap();
+        let values = [("apps.live.flush = \"ride\"", "apps.live.flush = \"with-video\"")];
+        assert_eq!(source.renamed(), values.map(|(old, new)| (old.to_owned(), new.to_owned())));
+        assert_eq!(source.build().unwrap().apps["live"].flush, FlushKind::WithVideo);
         let both = Config::from_toml("[limits]\nmax_ungranted = 7\nmax_pending = 7\n").unwrap_err();
         assert!(both.to_string().contains("duplicate"), "{both}");
     }

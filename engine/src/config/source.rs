@@ -84,7 +84,19 @@ impl ConfigSource {
             parts.try_fold(first?, |value, part| value.get(part)).map(drop)
         };
         let keys = RENAMED_KEYS.iter().filter(|(old, _)| is_there(old).is_some());
-        keys.map(|&(old, new)| (old.to_owned(), new.to_owned())).collect()
+        let keys = keys.map(|&(old, new)| (old.to_owned(), new.to_owned()));
+        let rides =
+            self.policies().filter(|(_, app)| app.get("flush").and_then(toml::Value::as_str) == Some("ride"));
+        let flush = |app: &str, name: &str| format!("{app}.flush = \"{name}\"");
+        keys.chain(rides.map(|(app, _)| (flush(&app, "ride"), flush(&app, "with-video")))).collect()
+    }
+
+    /// The tables with the policies of apps, and their keys.
+    fn policies(&self) -> impl Iterator<Item = (String, &toml::Value)> {
+        let apps = self.table.get("apps").and_then(toml::Value::as_table).into_iter().flatten();
+        let apps = apps.map(|(name, app)| (format!("apps.{name}"), app));
+        let default = self.table.get("default_app").map(|app| ("default_app".to_owned(), app));
+        default.into_iter().chain(apps)
     }
 
     /// The finished configuration, checked.

@@ -41,8 +41,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// With [`Flush::Ride`]: the longest that audio waits for video.
-const RIDE_CAP: Duration = Duration::from_millis(50);
+/// With [`Flush::WithVideo`]: the longest that audio waits for video.
+const AUDIO_WAIT: Duration = Duration::from_millis(50);
 
 /// Outputs that a shard writes to before it lets other tasks on.
 const OUTPUTS_PER_TURN: usize = 128;
@@ -274,7 +274,7 @@ impl ShardTask {
         match self.flush {
             Flush::Immediate => drop(timeout(LOOK_PERIOD, self.feed.news(WakeFor::Any)).await),
             // Elapsed: audio has waited long enough, if there is any.
-            Flush::Ride => drop(timeout(RIDE_CAP, self.feed.news(WakeFor::Video)).await),
+            Flush::WithVideo => drop(timeout(AUDIO_WAIT, self.feed.news(WakeFor::Video)).await),
             Flush::Merge(period) => {
                 sleep_until(last + period).await;
                 drop(timeout(LOOK_PERIOD, self.feed.news(WakeFor::Any)).await);

@@ -7,7 +7,7 @@ use std::task::Waker;
 pub(crate) enum WakeFor {
     /// Any frame.
     Any,
-    /// A video frame; audio rides along with the next.
+    /// A video frame; audio goes with the next.
     Video,
 }
 

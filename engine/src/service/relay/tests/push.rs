@@ -552,7 +552,7 @@ async fn a_push_that_is_removed_sends_what_it_has_before_it_unpublishes() {
     for number in 0..3 {
         assert_eq!(remote.frame_number().await, number);
     }
-    // It rides: held back for the next video.
+    // Held back for the next video.
     let audio = |time| Frame::new(FrameKind::Audio, time, Bytes::from_static(&[0xaf, 1, 0x21]));
     publisher.push(audio(200)).unwrap();
     node.relays.remove(id).unwrap();

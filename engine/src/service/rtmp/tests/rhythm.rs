@@ -29,7 +29,7 @@ fn core_that_flushes(flush: FlushKind) -> Arc<Core> {
 
 #[tokio::test(start_paused = true)]
 async fn riding_audio_waits_for_video_and_50_ms_at_most() {
-    let core = core_that_flushes(FlushKind::Ride);
+    let core = core_that_flushes(FlushKind::WithVideo);
     let (mut publisher, mut player) = level(&core, "live/a").await;
     for round in 1..20 {
         let at = round * 100;
@@ -48,7 +48,7 @@ async fn riding_audio_waits_for_video_and_50_ms_at_most() {
 
 #[tokio::test(start_paused = true)]
 async fn an_audio_only_stream_flows_every_50_ms() {
-    let core = core_that_flushes(FlushKind::Ride);
+    let core = core_that_flushes(FlushKind::WithVideo);
     let mut publisher = Peer::publisher(&core, "live/a").await;
     let mut player = Peer::player(&core, "live/a").await;
     for i in 0..100 {
@@ -128,7 +128,7 @@ async fn a_player_that_stops_reading_for_a_while_costs_the_others_nothing_and_is
 
 #[tokio::test(start_paused = true)]
 async fn shards_end_with_their_stream_and_with_their_last_player() {
-    let core = core_that_flushes(FlushKind::Ride);
+    let core = core_that_flushes(FlushKind::WithVideo);
     let before = core.tasks.len();
     let (mut publisher, mut player) = level(&core, "live/a").await;
     assert!(core.tasks.len() > before, "a shard is at work");
@@ -147,7 +147,7 @@ async fn shards_end_with_their_stream_and_with_their_last_player() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_flush_policy_holds_back_is_delivered_when_the_engine_drains() {
-    for flush in [FlushKind::Ride, FlushKind::Merge] {
+    for flush in [FlushKind::WithVideo, FlushKind::Merge] {
         let core = core_that_flushes(flush);
         let (mut publisher, mut player) = level(&core, "live/a").await;
         publisher.audio(50).await;
