@@ -1123,7 +1123,7 @@ typedef struct se_engine_stats {
   /**
    * Connections turned away since the start, because too many had not published or played yet.
    */
-  uint64_t connections_turned_away;
+  uint64_t connections_rejected;
   /**
    * Connections at present.
    */

@@ -165,7 +165,7 @@ impl Meter {
         Row::Relay {
             name: output::relay_name(relay),
             state: relay.state.as_str(),
-            since: Duration::from_millis(relay.since_ms),
+            since: relay.since,
             kbits: self.kbits(moved),
             retries: relay.retries,
             error: relay.last_error.clone(),

@@ -431,7 +431,7 @@ impl Engine {
         EngineStats {
             uptime: self.inner.since.elapsed(),
             connections_accepted: totals.accepted.load(Ordering::Relaxed),
-            connections_turned_away: self.inner.admission.rejected(),
+            connections_rejected: self.inner.admission.rejected(),
             connections: sessions.len(),
             publishers: having(SessionRole::Publisher),
             players: having(SessionRole::Player),

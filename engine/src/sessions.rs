@@ -161,7 +161,7 @@ impl Entry {
             bytes_out: sent,
             queue: queue.age,
             queue_bytes: queue.bytes,
-            is_level: queue.is_empty,
+            is_caught_up: queue.is_empty,
             frames_dropped: queue.skipped,
             rtt: (rtt > 0).then(|| Duration::from_micros(rtt)),
         }

@@ -69,7 +69,7 @@ pub struct EngineStats {
     /// Connections accepted since the start.
     pub connections_accepted: u64,
     /// Connections turned away since the start, because too many had not published or played yet.
-    pub connections_turned_away: u64,
+    pub connections_rejected: u64,
     /// Connections at present.
     pub connections: usize,
     /// Of these, publishers.
@@ -188,7 +188,7 @@ pub struct SessionInfo {
     /// For a player: bytes that it has yet to get, payload bytes as far as they are not in wire form.
     pub queue_bytes: u64,
     /// For a player: whether everything that has come is written.
-    pub is_level: bool,
+    pub is_caught_up: bool,
     /// For a player: frames that it missed because it was too slow.
     pub frames_dropped: u64,
     /// Time that the newest ping took there and back; `None` before the first answer.
@@ -289,8 +289,9 @@ pub struct RelayStatus {
     pub url: Arc<RtmpUrl>,
     /// Where it stands.
     pub state: RelayState,
-    /// How long it has been in this state, in milliseconds.
-    pub since_ms: u64,
+    /// How long it has been in this state.
+    #[serde(rename = "since_ms", serialize_with = "as_ms")]
+    pub since: Duration,
     /// Why the last attempt ended, in words, the peer's own among them; kept until media has flowed again.
     pub last_error: Option<String>,
     /// What kind of failure that was.
@@ -310,15 +311,18 @@ pub struct RelayStatus {
     pub frames: u64,
     /// Frames that the target of a push missed because it was too slow, over all connections.
     pub frames_dropped: u64,
-    /// Time since the oldest frame came that has not been written to the target of a push, in milliseconds.
-    pub queue_ms: u64,
+    /// Time since the oldest frame came that has not been written to the target of a push.
+    #[serde(rename = "queue_ms", serialize_with = "as_ms")]
+    pub queue: Duration,
     /// Bytes that have not been written to it, payload bytes as far as they are not in wire form; 0 also without a
     /// connection.
     pub queue_bytes: u64,
-    /// Time since the peer granted the stream, in milliseconds; `None` without a connection.
-    pub connected_ms: Option<u64>,
-    /// Time until the next attempt, in milliseconds, while backing off.
-    pub retry_in_ms: Option<u64>,
+    /// Time since the peer granted the stream; `None` without a connection.
+    #[serde(rename = "connected_ms", serialize_with = "as_ms_or_none")]
+    pub connected: Option<Duration>,
+    /// Time until the next attempt, while backing off.
+    #[serde(rename = "retry_in_ms", serialize_with = "as_ms_or_none")]
+    pub retry_in: Option<Duration>,
 }
 
 fn kind_as_text<S: serde::Serializer>(kind: &Option<ErrorKind>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -372,8 +376,9 @@ pub struct FileStatus {
     pub file: String,
     /// Loops finished, a loop being all files once.
     pub loops_done: u64,
-    /// Media time sent since the start, over all loops, in milliseconds.
-    pub position_ms: u64,
+    /// Media time sent since the start, over all loops.
+    #[serde(rename = "position_ms", serialize_with = "as_ms")]
+    pub position: Duration,
     /// Media messages sent.
     pub frames: u64,
     /// Why it failed, where it has; of a malformed file with the byte position.

@@ -70,7 +70,7 @@ pub fn relay_status() -> RelayStatus {
         stream: key("live/a"),
         url: Arc::new(url("rtmp://other.example/live/b")),
         state: RelayState::BackingOff,
-        since_ms: 1,
+        since: Duration::from_millis(1),
         last_error: Some("refused".to_owned()),
         last_error_kind: Some(crate::ErrorKind::Rejected),
         attempts: 2,
@@ -80,10 +80,10 @@ pub fn relay_status() -> RelayStatus {
         bytes_received: 5,
         frames: 6,
         frames_dropped: 7,
-        queue_ms: 8,
+        queue: Duration::from_millis(8),
         queue_bytes: 9,
-        connected_ms: Some(10),
-        retry_in_ms: Some(11),
+        connected: Some(Duration::from_millis(10)),
+        retry_in: Some(Duration::from_millis(11)),
     }
 }
 
@@ -94,7 +94,7 @@ pub fn file_status() -> FileStatus {
         state: FileState::Failed,
         file: "clip.flv".to_owned(),
         loops_done: 1,
-        position_ms: 2,
+        position: Duration::from_millis(2),
         frames: 3,
         error: Some("at byte 13: broken".to_owned()),
     }

@@ -286,7 +286,7 @@ class _AuthInfo(Structure):
 
 class _EngineStats(Structure):
     _fields_ = [("struct_size", c_size_t)] + [(name, c_uint64) for name in (
-        "uptime_ms", "connections_accepted", "connections_turned_away", "connections", "publishers", "players",
+        "uptime_ms", "connections_accepted", "connections_rejected", "connections", "publishers", "players",
         "streams_live", "bytes_in", "bytes_out", "ring_bytes", "panics", "events_lost")]
 
 
@@ -863,7 +863,7 @@ class EngineStats:
 
     uptime_ms: int
     connections_accepted: int
-    connections_turned_away: int
+    connections_rejected: int
     connections: int
     publishers: int
     players: int

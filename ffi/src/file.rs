@@ -152,7 +152,7 @@ impl se_file_status {
             state: state as i32,
             reserved: 0,
             loops_done: file.loops_done,
-            position_ms: file.position_ms,
+            position_ms: crate::stats::millis(file.position),
             frames: file.frames,
             stream: [0; 260],
             error: [0; 512],

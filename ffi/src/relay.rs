@@ -212,7 +212,7 @@ impl se_relay_status {
             state: se_relay_state::of(relay.state) as i32,
             last_error: relay.last_error_kind.map_or(se_status::SE_OK, se_status::of) as i32,
             reserved: 0,
-            since_ms: relay.since_ms,
+            since_ms: crate::stats::millis(relay.since),
             attempts: relay.attempts,
             retries: relay.retries,
             bytes_sent: relay.bytes_sent,

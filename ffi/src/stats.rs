@@ -19,7 +19,7 @@ pub struct se_engine_stats {
     /// Connections accepted since the start.
     pub connections_accepted: u64,
     /// Connections turned away since the start, because too many had not published or played yet.
-    pub connections_turned_away: u64,
+    pub connections_rejected: u64,
     /// Connections at present.
     pub connections: u64,
     /// Of these, publishers.
@@ -284,9 +284,9 @@ impl se_engine_stats {
     fn of(stats: &EngineStats, events_lost: u64) -> Self {
         Self {
             struct_size: size_of::<Self>(),
-            uptime_ms: ms(stats.uptime),
+            uptime_ms: millis(stats.uptime),
             connections_accepted: stats.connections_accepted,
-            connections_turned_away: stats.connections_turned_away,
+            connections_rejected: stats.connections_rejected,
             connections: stats.connections as u64,
             publishers: stats.publishers as u64,
             players: stats.players as u64,
@@ -308,12 +308,13 @@ impl se_stream_stats {
             StreamState::Away => se_stream_state::SE_STREAM_AWAY,
             StreamState::Ended => se_stream_state::SE_STREAM_ENDED,
         };
-        let silence_ms = stream.silence.map_or(i64::MIN, |time| i64::try_from(ms(time)).unwrap_or(i64::MAX));
+        let silence_ms =
+            stream.silence.map_or(i64::MIN, |time| i64::try_from(millis(time)).unwrap_or(i64::MAX));
         Self {
             struct_size: size_of::<Self>(),
             state: state as i32,
             reserved: 0,
-            uptime_ms: ms(stream.uptime),
+            uptime_ms: millis(stream.uptime),
             subscribers: stream.subscribers as u64,
             bytes_in: stream.bytes_in,
             audio_frames: stream.audio_frames,
@@ -330,6 +331,7 @@ impl se_stream_stats {
     }
 }
 
-fn ms(time: Duration) -> u64 {
+/// Whole milliseconds, as C has times.
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

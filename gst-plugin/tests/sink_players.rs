@@ -300,7 +300,7 @@ fn of_first_player<T: for<'a> gst::glib::value::FromValue<'a> + 'static>(
     stat_list(sink, "players-list")[0].value(name).unwrap().get().unwrap()
 }
 
-fn is_level(sink: &gst::Element) -> bool {
+fn is_caught_up(sink: &gst::Element) -> bool {
     of_first_player::<u64>(sink, "queue-bytes") == 0
 }
 
@@ -312,7 +312,7 @@ fn a_player_too_far_behind_in_bytes_goes_on_at_a_newer_keyframe_and_others_lose_
     let good = Player::join(&feed.pipeline.url());
     good.wait_for(Video, 10);
     stuck.read_on();
-    until("it has caught up", || is_level(&feed.sink()));
+    until("it has caught up", || is_caught_up(&feed.sink()));
     let dropped: u64 = of_first_player(&feed.sink(), "dropped");
     assert!(dropped > 30, "{dropped} frames were left out");
     assert_eq!(stat::<u64>(&feed.sink(), "frames-dropped"), dropped);
@@ -326,7 +326,7 @@ fn without_a_limit_a_player_gets_all_however_late() {
     let _limit = support::start("no limit");
     let mut feed = Feed::start(&format!("max-queue-bytes=0 max-queue-time=0 {LARGE_RING}"));
     fall_behind(&mut feed).read_on();
-    until("it has caught up", || is_level(&feed.sink()));
+    until("it has caught up", || is_caught_up(&feed.sink()));
     assert_eq!(of_first_player::<u64>(&feed.sink(), "dropped"), 0);
     assert!(of_first_player::<u64>(&feed.sink(), "bytes-sent") > 1_000_000 * LARGE_GOPS as u64);
 }
@@ -340,7 +340,7 @@ fn a_player_too_far_behind_in_time_goes_on_at_a_newer_keyframe() {
     until("it is behind", || queue_time() > gst::ClockTime::from_mseconds(300));
     feed.sink().set_property("max-queue-time", 200_u32);
     stuck.read_on();
-    until("it has caught up", || is_level(&feed.sink()));
+    until("it has caught up", || is_caught_up(&feed.sink()));
     assert!(of_first_player::<u64>(&feed.sink(), "dropped") > 0, "nothing was left out");
 }
 

@@ -63,7 +63,7 @@ impl FileJobs {
             state: FileState::Playing,
             file,
             loops_done: 0,
-            position_ms: 0,
+            position: Duration::ZERO,
             frames: 0,
             error: None,
         };
@@ -222,7 +222,7 @@ impl FileJob {
         })?;
         let mut status = self.status.lock();
         status.frames += 1;
-        status.position_ms = u64::try_from(timed.due.as_millis()).unwrap_or(u64::MAX);
+        status.position = timed.due;
         Ok(())
     }
 

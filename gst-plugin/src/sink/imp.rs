@@ -381,9 +381,11 @@ impl RtmpRelaySink {
     /// Whether everybody who can has taken all that has come.
     fn is_drained(&self) -> bool {
         let Some(engine) = self.engine() else { return true };
-        let is_level = |session: streamengine_core::SessionInfo| {
-            session.role != SessionRole::Player || !self.audience.is_player(session.id) || session.is_level
+        let is_caught_up = |session: streamengine_core::SessionInfo| {
+            session.role != SessionRole::Player
+                || !self.audience.is_player(session.id)
+                || session.is_caught_up
         };
-        engine.sessions().into_iter().all(is_level) && self.targets.lock().is_drained(&engine)
+        engine.sessions().into_iter().all(is_caught_up) && self.targets.lock().is_drained(&engine)
     }
 }

@@ -4,6 +4,7 @@ use super::audience::Totals;
 use super::muxing::Codecs;
 use crate::time::clock_time;
 use gst::glib;
+use std::time::Duration;
 use streamengine_core::{Engine, SessionInfo, SessionRole, StreamKey};
 
 /// What the statistics are made of.
@@ -67,15 +68,15 @@ pub(super) fn player(session: &SessionInfo) -> gst::Structure {
     if let Some(rtt) = session.rtt {
         player.set("rtt", clock_time(rtt));
     }
-    if let Some(since) = u64::try_from(session.uptime.as_millis()).ok().and_then(ago) {
+    if let Some(since) = ago(session.uptime) {
         player.set("connected-at", since);
     }
     player
 }
 
-/// The time of day so many milliseconds ago.
-pub(super) fn ago(millis: u64) -> Option<gst::DateTime> {
+/// The time of day so long ago.
+pub(super) fn ago(time: Duration) -> Option<gst::DateTime> {
     let now = glib::DateTime::now_utc().ok()?;
-    let micros = i64::try_from(millis).ok()?.checked_mul(-1_000)?;
+    let micros = i64::try_from(time.as_micros()).ok()?.checked_neg()?;
     now.add(glib::TimeSpan::from_microseconds(micros)).ok().map(gst::DateTime::from)
 }

@@ -2,6 +2,7 @@
 
 use super::settings::TargetSettings;
 use super::{ErrorPolicy, TargetState};
+use crate::time::clock_time;
 use streamengine_core::{
     Engine, ErrorKind, PushConfig, RelayId, RelayState, RelayStatus, RtmpUrl, StreamKey,
 };
@@ -293,9 +294,9 @@ fn target_error(target: &Target, status: &RelayStatus) -> Option<TargetError> {
         _ if target.was_connected => gst::ResourceError::Write,
         _ => gst::ResourceError::OpenWrite,
     };
-    let then = match (target.state, status.retry_in_ms) {
+    let then = match (target.state, status.retry_in) {
         (TargetState::Failed, _) => "given up".to_owned(),
-        (_, Some(wait)) => format!("next attempt in {wait} ms"),
+        (_, Some(wait)) => format!("next attempt in {} ms", wait.as_millis()),
         (_, None) => "trying again".to_owned(),
     };
     let (id, url) = (target.id, masked(&status.url));
@@ -343,8 +344,8 @@ fn info(id: u32, status: &RelayStatus) -> gst::Structure {
     if let Some(error) = &status.last_error {
         info.set("error", without_key(error, &status.url));
     }
-    if let Some(wait) = status.retry_in_ms {
-        info.set("next-retry-ms", wait);
+    if let Some(wait) = status.retry_in {
+        info.set("next-retry-ms", u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
     }
     info
 }
@@ -357,17 +358,13 @@ fn counters(id: u32, bytes_before: u64, status: &RelayStatus) -> gst::Structure 
     info.set("attempts", status.attempts);
     info.set("bytes-sent", bytes_before + status.bytes_sent);
     info.set("bytes-acked", status.bytes_acknowledged);
-    info.set("queue-time", millis(status.queue_ms));
+    info.set("queue-time", clock_time(status.queue));
     info.set("dropped", status.frames_dropped);
     if let Some(error) = &status.last_error {
         info.set("last-error", without_key(error, &status.url));
     }
-    if let Some(connected) = status.connected_ms.and_then(super::stats::ago) {
+    if let Some(connected) = status.connected.and_then(super::stats::ago) {
         info.set("connected-at", connected);
     }
     info
-}
-
-fn millis(time: u64) -> gst::ClockTime {
-    gst::ClockTime::from_mseconds(time.min(u64::from(u32::MAX)))
 }

@@ -92,7 +92,7 @@ async fn f34_a_thousand_loops_of_a_10_s_file_are_within_a_millisecond_of_the_ide
     assert!((end - start).abs_diff(Duration::from_secs(10_000)) <= Duration::from_millis(1));
     let status = fixture.jobs.status(id).unwrap();
     assert_eq!((status.state, status.loops_done, status.frames), (FileState::Finished, 1000, 100_001));
-    assert_eq!((status.position_ms, status.file.as_str()), (9_999_900, "clip"));
+    assert_eq!((status.position.as_millis(), status.file.as_str()), (9_999_900, "clip"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,10 +47,6 @@ pub(super) struct Counters {
     pub(super) skipped: AtomicU64,
 }
 
-fn as_ms(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 pub(super) fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
 }
@@ -176,7 +172,7 @@ impl Relay {
             stream: self.stream.clone(),
             url: self.url.clone(),
             state: condition.state,
-            since_ms: as_ms(condition.since.elapsed()),
+            since: condition.since.elapsed(),
             last_error,
             last_error_kind,
             attempts: read(&self.counters.attempts),
@@ -186,10 +182,10 @@ impl Relay {
             bytes_received: read(&self.counters.bytes_received),
             frames: read(&self.counters.frames),
             frames_dropped: read(&self.counters.skipped),
-            queue_ms: as_ms(queue.age),
+            queue: queue.age,
             queue_bytes: queue.bytes,
-            connected_ms: condition.granted.map(|at| as_ms(at.elapsed())),
-            retry_in_ms: condition.retry_at.map(|at| as_ms(at.saturating_duration_since(Instant::now()))),
+            connected: condition.granted.map(|at| at.elapsed()),
+            retry_in: condition.retry_at.map(|at| at.saturating_duration_since(Instant::now())),
         }
     }
 
@@ -346,7 +342,7 @@ mod tests {
         let mut retry = Retry::new(OnRefusal::Retry);
         let mut waits = |count| -> Vec<_> {
             let error = AttemptError::lost(ErrorKind::Refused, "refused");
-            (0..count).map(|_| retry.wait_after(&error, &tuning).map(as_ms)).collect()
+            (0..count).map(|_| retry.wait_after(&error, &tuning).map(|wait| wait.as_millis())).collect()
         };
         let seen = waits(5);
         for (wait, least) in seen.iter().zip([100, 200, 400, 500]) {

@@ -601,7 +601,7 @@ async fn a_target_may_have_a_time_to_connect_and_to_take_bytes_of_its_own() {
     let _silent = door.accept().await;
     let status = node.state(id, RelayState::BackingOff).await;
     assert_eq!(status.last_error_kind, Some(ErrorKind::Timeout));
-    assert!(status.retry_in_ms.is_some() && status.connected_ms.is_none(), "{status:?}");
+    assert!(status.retry_in.is_some() && status.connected.is_none(), "{status:?}");
 
     config.tuning.connect_timeout_ms = None;
     config.tuning.write_timeout_ms = Some(300);

@@ -106,7 +106,7 @@ async fn a_player_asks_for_its_rhythm_within_what_the_app_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_player_that_stops_reading_for_a_while_costs_the_others_nothing_and_is_level_again() {
+async fn a_player_that_stops_reading_for_a_while_costs_the_others_nothing_and_catches_up() {
     let core = core_that_flushes(FlushKind::Immediate);
     let (mut publisher, mut reading) = level(&core, "live/a").await;
     let mut sleeping = Peer::player(&core, "live/a").await;
