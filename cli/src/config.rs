@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use streamengine_core::{
-    AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig, StartAt, Takeover,
-};
+use streamengine_core::{AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig};
 
 /// The configuration of `serve`: the file, then the environment, then `--set`, then the other options.
 pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
@@ -122,28 +120,8 @@ fn listed(addresses: &[SocketAddr]) -> String {
 fn policy(app: &AppConfig) -> String {
     format!(
         "takeover {}, resume window {} ms, players wait {} ms for a publisher and start at {}",
-        takeover(app.takeover),
-        app.resume_window_ms,
-        app.wait_for_publisher_ms,
-        start(app.start)
+        app.takeover, app.resume_window_ms, app.wait_for_publisher_ms, app.start
     )
-}
-
-/// As the configuration spells it.
-fn takeover(policy: Takeover) -> &'static str {
-    match policy {
-        Takeover::Reject => "reject",
-        Takeover::Replace => "replace",
-        Takeover::ReplaceIfStalled => "replace-if-stalled",
-    }
-}
-
-/// As the configuration spells it.
-fn start(at: StartAt) -> &'static str {
-    match at {
-        StartAt::Keyframe => "keyframe",
-        StartAt::LiveEdge => "live-edge",
-    }
 }
 
 fn pushed(push: &PushConfig) -> String {

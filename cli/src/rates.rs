@@ -60,7 +60,7 @@ impl Row {
             Self::Stream { stream, state, uptime, kbits_in, fps, players, kbits_out } => format!(
                 "{:<18} {:<4} {}  {fps:>4.1} fps  in {kbits_in}, out {kbits_out} kbit/s  {players} players",
                 stream.as_str(),
-                state_name(*state),
+                state.as_str(),
                 clock(*uptime),
             ),
             Self::Relay { name, state, since, kbits, retries, error } => {
@@ -75,22 +75,13 @@ impl Row {
         match self {
             Self::Stream { stream, state, kbits_in, fps, players, kbits_out, .. } => {
                 let fps = (fps * 10.0).round() / 10.0;
-                tracing::info!(%stream, state = state_name(*state), kbits_in, fps, players, kbits_out, "rates");
+                tracing::info!(%stream, state = state.as_str(), kbits_in, fps, players, kbits_out, "rates");
             }
             Self::Relay { name, state, kbits, retries, error, .. } => {
                 let error = error.as_deref();
                 tracing::info!(relay = name, state, kbits, retries, error, "rates");
             }
         }
-    }
-}
-
-fn state_name(state: StreamState) -> &'static str {
-    match state {
-        StreamState::Idle => "idle",
-        StreamState::Live => "live",
-        StreamState::Away => "away",
-        StreamState::Ended => "ended",
     }
 }
 

@@ -120,6 +120,8 @@ pub enum FlushKind {
     Merge,
 }
 
+named!(FlushKind { WithVideo => "with-video", Immediate => "immediate", Merge => "merge" });
+
 /// A flush policy with its period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Flush {
@@ -191,6 +193,8 @@ pub enum OnRefusal {
     /// to be passing, as the peer may still hold the connection that we lost.
     Fail,
 }
+
+named!(OnRefusal { Retry => "retry", Fail => "fail" });
 
 /// How a relay push connects, waits and leaves, where that is not to be as for all relays of the engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -276,6 +280,8 @@ pub enum PullWhen {
     /// While somebody plays the local stream.
     Watched,
 }
+
+named!(PullWhen { Always => "always", Watched => "watched" });
 
 /// FLV files played as a live stream.
 #[derive(Debug, Clone, Deserialize, Serialize)]

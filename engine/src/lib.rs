@@ -33,6 +33,9 @@
 //! caller's thread. All others return at once.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod named;
+
 pub mod amf0;
 mod auth;
 mod config;

@@ -16,6 +16,12 @@ pub enum Takeover {
     ReplaceIfStalled,
 }
 
+named!(Takeover {
+    Reject => "reject",
+    Replace => "replace",
+    ReplaceIfStalled => "replace-if-stalled",
+});
+
 /// Where a subscriber starts in a live stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -26,3 +32,5 @@ pub enum StartAt {
     /// At the newest frame: least delay, a picture with the next keyframe.
     LiveEdge,
 }
+
+named!(StartAt { Keyframe => "keyframe", LiveEdge => "live-edge" });

@@ -7,12 +7,11 @@ use crate::limits::{as_ms, as_ms_or_none};
 use crate::media::Frame;
 use crate::url::RtmpUrl;
 use serde::Serialize;
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is spoken on a listener or connection.
+/// What is spoken on a listener or connection. Its name is also the scheme of URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -24,14 +23,6 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The name as in JSON, which is also the scheme of its URLs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rtmp => "rtmp",
-            Self::Rtmps => "rtmps",
-        }
-    }
-
     /// Whether it is encrypted.
     pub fn is_tls(self) -> bool {
         match self {
@@ -41,11 +32,7 @@ impl Protocol {
     }
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+named!(Protocol { Rtmp => "rtmp", Rtmps => "rtmps" });
 
 /// An open listener.
 #[derive(Debug, Clone, Serialize)]
@@ -101,6 +88,8 @@ pub enum StreamState {
     /// It is over.
     Ended,
 }
+
+named!(StreamState { Idle => "idle", Live => "live", Away => "away", Ended => "ended" });
 
 /// Facts and counters of one stream at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -159,6 +148,8 @@ pub enum SessionRole {
     Player,
 }
 
+named!(SessionRole { Pending => "pending", Publisher => "publisher", Player => "player" });
+
 /// Facts and counters of one connection at one moment.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -206,14 +197,7 @@ pub enum RelayDirection {
     Pull,
 }
 
-impl fmt::Display for RelayDirection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Push => "push",
-            Self::Pull => "pull",
-        })
-    }
-}
+named!(RelayDirection { Push => "push", Pull => "pull" });
 
 /// Where a relay stands.
 ///
@@ -248,32 +232,23 @@ pub enum RelayState {
 }
 
 impl RelayState {
-    /// The state's name as in JSON: `backing-off`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Resolving => "resolving",
-            Self::Connecting => "connecting",
-            Self::Handshaking => "handshaking",
-            Self::Publishing => "publishing",
-            Self::Playing => "playing",
-            Self::Stalled => "stalled",
-            Self::BackingOff => "backing-off",
-            Self::Failed => "failed",
-        }
-    }
-
     /// Whether the peer has granted `publish` or `play` and the connection stands.
     pub fn is_established(self) -> bool {
         matches!(self, Self::Publishing | Self::Playing | Self::Stalled)
     }
 }
 
-impl fmt::Display for RelayState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+named!(RelayState {
+    Idle => "idle",
+    Resolving => "resolving",
+    Connecting => "connecting",
+    Handshaking => "handshaking",
+    Publishing => "publishing",
+    Playing => "playing",
+    Stalled => "stalled",
+    BackingOff => "backing-off",
+    Failed => "failed",
+});
 
 /// A relay's present condition. Holds no secret: the URL is masked, errors are cleaned of control characters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -344,23 +319,12 @@ pub enum FileState {
     Failed,
 }
 
-impl FileState {
-    /// The state's name as in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Playing => "playing",
-            Self::Finished => "finished",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl fmt::Display for FileState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+named!(FileState {
+    Playing => "playing",
+    Finished => "finished",
+    Stopped => "stopped",
+    Failed => "failed",
+});
 
 /// State and progress of one file job.
 #[derive(Debug, Clone, Serialize)]

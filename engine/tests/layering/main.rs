@@ -30,6 +30,7 @@ const FLOORS: &[&[&str]] = &[
     &["key"],
     &["id", "limits"],
     &["error"],
+    &["named"],
 ];
 
 /// What a module must not name besides: (module, words).
