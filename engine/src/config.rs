@@ -1,5 +1,6 @@
 //! The configuration: everything an engine can be told, one schema for TOML, JSON, environment, C and Rust.
 
+mod keys;
 mod source;
 
 pub use source::{ConfigSource, OptionSource};
@@ -162,23 +163,20 @@ impl Default for AppConfig {
     }
 }
 
-/// A stream pushed to another server.
+/// A stream pushed to another server. As TOML or JSON, all of it is one table.
 #[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "keys::PushKeys")]
 #[non_exhaustive]
 pub struct PushConfig {
     /// The local stream, `app/stream`.
-    #[serde(deserialize_with = "parsed")]
     pub stream: StreamKey,
     /// Where to: `rtmp[s]://[user:pass@]host[:port]/app/stream[?query]`.
-    #[serde(deserialize_with = "parsed")]
     pub url: RtmpUrl,
     /// Whether a refusal by the server is final: `retry` (default) or `fail`.
-    #[serde(default)]
     pub on_refusal: OnRefusal,
-    /// What an embedding program may decide for this target alone, and change later by
+    /// What is asked for this target alone; it may be changed later by
     /// [`Engine::tune_push`](crate::Engine::tune_push).
-    #[serde(skip)]
+    #[serde(flatten)]
     pub tuning: PushTuning,
 }
 
@@ -197,7 +195,7 @@ pub enum OnRefusal {
 named!(OnRefusal { Retry => "retry", Fail => "fail" });
 
 /// How a relay push connects, waits and leaves, where that is not to be as for all relays of the engine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PushTuning {
     /// Waits between attempts: the first, doubled up to the last. They hold for refusals too.
@@ -218,10 +216,14 @@ pub struct PushTuning {
     /// Bytes per chunk from the next connection on, 1 to 2^31-1; else
     /// [`CHUNK_SIZE_OUT`](crate::proto::chunk::CHUNK_SIZE_OUT).
     pub chunk_size: Option<u32>,
+    /// More text fields of the object of `connect`, such as `swfUrl` and `pageUrl`, from the next connection on.
+    /// They go before our own `flashVer` and `type`. Not for secrets: they are shown with the effective values.
+    pub connect: BTreeMap<String, String>,
 }
 
 /// Waits between attempts of a relay, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "keys::RetryKeys")]
 pub struct RetryTimes {
     /// The first.
     pub min_ms: u64,
@@ -233,6 +235,22 @@ impl PushConfig {
     /// Pushes `stream` to `url`, trying again after refusals.
     pub fn new(stream: StreamKey, url: RtmpUrl) -> Self {
         Self { stream, url, on_refusal: OnRefusal::default(), tuning: PushTuning::default() }
+    }
+
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.tuning
+            .check()
+            .map_err(|error| error.context(format_args!("push {} to {}", self.stream, self.url)))
+    }
+}
+
+impl PushTuning {
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self) -> Result<()> {
+        keys::check_chunk_size(self.chunk_size.map(i64::from))
+            .and_then(|()| keys::check_connect(&self.connect))
+            .map_err(|text| Error::new(ErrorKind::InvalidArgument, text))
     }
 }
 
@@ -389,7 +407,7 @@ impl Config {
         if self.file.iter().any(|file| file.paths.is_empty()) {
             return fail("file.paths is empty");
         }
-        Ok(())
+        self.push.iter().try_for_each(PushConfig::check)
     }
 }
 

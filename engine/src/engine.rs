@@ -265,8 +265,10 @@ impl Engine {
     /// [`Self::relays`] for its state.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] while draining.
+    /// [`ErrorKind::InvalidArgument`] for a chunk size or a field of `connect` that cannot be, [`ErrorKind::Closed`] while
+    /// draining.
     pub fn add_push(&self, push: PushConfig) -> Result<RelayId> {
+        push.check()?;
         self.app(&push.stream)?;
         Ok(self.inner.relays.push(push))
     }
@@ -301,8 +303,10 @@ impl Engine {
     /// Changes how a relay push connects, waits and leaves, from its next step on; a connection that stands is kept.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::State`] where it is a pull.
+    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::State`] where it is a pull,
+    /// [`ErrorKind::InvalidArgument`] as in [`Self::add_push`].
     pub fn tune_push(&self, id: RelayId, tuning: PushTuning) -> Result<()> {
+        tuning.check()?;
         self.inner.relays.tune(id, tuning)
     }
 

@@ -12,6 +12,9 @@ use std::io::IoSlice;
 /// Chunk size of everything we send, announced once per connection before the `connect` reply.
 pub const CHUNK_SIZE_OUT: usize = 65_536;
 
+/// The largest chunk size that can be announced.
+pub const MAX_CHUNK_SIZE: u32 = 0x7FFF_FFFF;
+
 /// Chunk size of a peer that has not announced one (5.4.1).
 const CHUNK_SIZE_START: usize = 128;
 /// Chunk streams before a grant: an encoder uses two of them for its commands.
@@ -187,7 +190,7 @@ impl ChunkReader {
     fn set_chunk_size(&mut self, payload: &[u8]) -> Result<(), Fault> {
         let Some(&size) = payload.first_chunk() else { return Ok(()) };
         let size = u32::from_be_bytes(size);
-        if size > 0x7FFF_FFFF {
+        if size > MAX_CHUNK_SIZE {
             return Err(chunk_fault("the announced chunk size has its top bit set"));
         }
         self.chunk_size = usize::try_from(size).unwrap_or(usize::MAX);

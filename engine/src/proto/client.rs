@@ -15,7 +15,8 @@ use crate::amf0::{self, Amf0Value};
 use crate::hops;
 use crate::media::{FrameKind, TimestampUnwrapper};
 use bytes::{Bytes, BytesMut};
-use std::collections::HashMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 use std::mem;
 
 /// What the client does with the stream.
@@ -90,7 +91,8 @@ pub enum ClientEvent {
 }
 
 /// What a publisher says when it leaves: some servers want one of these, some fail at another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct StopCommands {
     /// `FCUnpublish`.
     pub fc_unpublish: bool,
@@ -132,6 +134,8 @@ pub struct ClientSession {
     /// An event that has to wait for the one before it.
     deferred: Option<ClientEvent>,
     stop_commands: StopCommands,
+    /// More fields of the object of `connect`.
+    connect_fields: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,12 +181,19 @@ impl ClientSession {
             clock: TimestampUnwrapper::default(),
             deferred: None,
             stop_commands: StopCommands::default(),
+            connect_fields: BTreeMap::new(),
         }
     }
 
     /// Chooses what [`Self::close`] says.
     pub fn set_stop_commands(&mut self, commands: StopCommands) {
         self.stop_commands = commands;
+    }
+
+    /// Adds text fields to the object of `connect`, in place of our own where there is one; not those of which
+    /// [`is_own_field`] is true.
+    pub fn set_connect_fields(&mut self, fields: BTreeMap<String, String>) {
+        self.connect_fields = fields;
     }
 
     /// Chooses the chunk size that is announced to the server, in place of
@@ -310,7 +321,9 @@ impl ClientSession {
     }
 
     fn send_connect(&mut self) {
-        let object = connect_object(&self.options);
+        let mut object = connect_object(&self.options);
+        let added = self.connect_fields.iter().filter(|(name, _)| !is_own_field(name));
+        object.extend(added.map(|(name, value)| (name.clone(), text(value))));
         self.link.send_command(&Command {
             name: "connect".to_owned(),
             transaction: transaction::CONNECT,
@@ -452,6 +465,29 @@ impl ClientSession {
         self.state = State::Over;
         ClientEvent::Rejected { code: code.to_owned(), description: description.to_owned() }
     }
+}
+
+/// Fields of the object of `connect` that are ours alone: what the URL says, the loop guard, and what is no text.
+const OWN_FIELDS: [&str; 13] = [
+    "app",
+    "tcUrl",
+    hops::KEY,
+    "capabilities",
+    "objectEncoding",
+    "fpad",
+    "audioCodecs",
+    "videoCodecs",
+    "videoFunction",
+    CAPS_EX_KEY,
+    FOUR_CC_LIST_KEY,
+    VIDEO_INFO_KEY,
+    AUDIO_INFO_KEY,
+];
+
+/// Whether a field of the object of `connect` is for the client itself to say; in whatever case, as some servers read
+/// it so.
+pub fn is_own_field(name: &str) -> bool {
+    OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 const PLAY_COMPLETE: &str = "NetStream.Play.Complete";

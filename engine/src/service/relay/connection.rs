@@ -56,6 +56,7 @@ pub(super) async fn establish<'a>(
         let mut session = ClientSession::new(options, &relay.limits());
         let tuning = relay.tuning();
         session.set_stop_commands(tuning.stop_commands);
+        session.set_connect_fields(tuning.connect);
         let chunk_size = tuning.chunk_size.filter(|_| role == ClientRole::Publish);
         if let Some(size) = chunk_size {
             session.set_chunk_size(size);

@@ -3,6 +3,7 @@
 use super::support::*;
 use crate::ErrorKind;
 use crate::OnRefusal;
+use crate::amf0::Amf0Value;
 use crate::config::PushConfig;
 use crate::hub::{Interest, PublishRequest, SubscribeOptions};
 use crate::media::{Frame, FrameKind};
@@ -629,4 +630,20 @@ async fn a_target_is_left_with_the_commands_that_are_asked_for() {
         assert!(matches!(event, ServerEvent::Media { .. }), "closed without a word: {event:?}");
     }
     publishing.abort();
+}
+
+#[tokio::test]
+async fn a_target_may_be_told_more_in_connect_but_not_where_it_is_nor_what_guards_against_loops() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    let _publishing = node.keep_publishing("live/s", 100);
+    let mut config = PushConfig::new(key("live/s"), url(&door.url("a/b")));
+    for name in ["flashVer", "swfUrl", "app", "tcUrl", "streamengineHops", "capabilities"] {
+        config.tuning.connect.insert(name.to_owned(), "x".to_owned());
+    }
+    node.relays.push(config);
+    let connect = door.greet().await.connect().await;
+    let is_ours = |name| connect.object[name] != Amf0Value::Utf8String("x".to_owned());
+    assert!(!is_ours("flashVer") && !is_ours("swfUrl"));
+    assert!(is_ours("tcUrl") && is_ours("capabilities"));
+    assert_eq!((connect.app.as_str(), connect.hops), ("a", vec![node.core.id.clone()]));
 }

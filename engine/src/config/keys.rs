@@ -1,0 +1,190 @@
+//! Keys of the configuration where serde's derived code would not do: tables that are read as one and kept as several
+//! structs, and values that exclude each other.
+
+use super::{OnRefusal, PushConfig, PushTuning, RetryTimes, TlsConfig, parsed};
+use crate::key::StreamKey;
+use crate::proto::chunk::MAX_CHUNK_SIZE;
+use crate::proto::client::{StopCommands, is_own_field};
+use crate::url::RtmpUrl;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+
+/// The keys of `[[push]]`. Not `flatten`, which knows neither the line of an error nor the names that there are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PushKeys {
+    #[serde(deserialize_with = "parsed")]
+    stream: StreamKey,
+    #[serde(deserialize_with = "parsed")]
+    url: RtmpUrl,
+    #[serde(default)]
+    on_refusal: OnRefusal,
+    retry: Option<RetryTimes>,
+    max_retries: Option<u32>,
+    connect_timeout_ms: Option<u64>,
+    write_timeout_ms: Option<u64>,
+    tls: Option<TlsConfig>,
+    #[serde(default)]
+    stop_commands: StopCommands,
+    #[serde(default)]
+    from_zero: bool,
+    #[serde(default, deserialize_with = "chunk_size")]
+    chunk_size: Option<u32>,
+    #[serde(default, deserialize_with = "connect")]
+    connect: BTreeMap<String, String>,
+}
+
+impl From<PushKeys> for PushConfig {
+    fn from(keys: PushKeys) -> Self {
+        let tuning = PushTuning {
+            retry: keys.retry,
+            max_retries: keys.max_retries,
+            connect_timeout_ms: keys.connect_timeout_ms,
+            write_timeout_ms: keys.write_timeout_ms,
+            tls: keys.tls,
+            stop_commands: keys.stop_commands,
+            from_zero: keys.from_zero,
+            chunk_size: keys.chunk_size,
+            connect: keys.connect,
+        };
+        Self { stream: keys.stream, url: keys.url, on_refusal: keys.on_refusal, tuning }
+    }
+}
+
+/// The keys of `retry`. What is left out fits to what is there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryKeys {
+    min_ms: Option<u64>,
+    max_ms: Option<u64>,
+}
+
+impl TryFrom<RetryKeys> for RetryTimes {
+    type Error = String;
+
+    fn try_from(keys: RetryKeys) -> Result<Self, String> {
+        let usual = Self { min_ms: 1_000, max_ms: 30_000 };
+        let min_ms = keys.min_ms.unwrap_or_else(|| keys.max_ms.unwrap_or(usual.min_ms).min(usual.min_ms));
+        let max_ms = keys.max_ms.unwrap_or_else(|| min_ms.max(usual.max_ms));
+        match min_ms {
+            0 => Err("retry.min_ms and retry.max_ms are 1 or more".to_owned()),
+            _ if max_ms < min_ms => {
+                Err(format!("retry.max_ms is {max_ms}, less than retry.min_ms, {min_ms}"))
+            }
+            _ => Ok(Self { min_ms, max_ms }),
+        }
+    }
+}
+
+fn chunk_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let size = Option::<i64>::deserialize(deserializer)?;
+    check_chunk_size(size).map_err(D::Error::custom)?;
+    Ok(size.and_then(|size| u32::try_from(size).ok()))
+}
+
+/// Whether a chunk size can be announced; the error is in words.
+pub(super) fn check_chunk_size(size: Option<i64>) -> Result<(), String> {
+    let allowed = 1..=i64::from(MAX_CHUNK_SIZE);
+    match size {
+        Some(size) if !allowed.contains(&size) => {
+            Err(format!("chunk_size is {size}; it can be 1 to {MAX_CHUNK_SIZE}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn connect<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let fields = BTreeMap::deserialize(deserializer)?;
+    check_connect(&fields).map_err(D::Error::custom)?;
+    Ok(fields)
+}
+
+/// Whether these fields of `connect` are for the configuration to say; the error is in words.
+pub(super) fn check_connect(fields: &BTreeMap<String, String>) -> Result<(), String> {
+    match fields.keys().find(|name| name.is_empty() || is_own_field(name)) {
+        Some(name) if name.is_empty() => Err("connect: the name of a field is empty".to_owned()),
+        Some(name) => {
+            Err(format!("connect.{name}: the engine says that itself, by the URL or by what it can do"))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, RetryTimes, TlsConfig};
+
+    const PUSH: &str = "[[push]]\nstream = \"live/a\"\nurl = \"rtmp://h/a/b\"\n";
+
+    fn push(keys: &str) -> crate::Result<crate::PushConfig> {
+        Config::from_toml(&format!("{PUSH}{keys}")).map(|config| config.push[0].clone())
+    }
+
+    #[test]
+    fn all_of_a_push_is_one_table() {
+        let push = push(
+            "on_refusal = \"fail\"\nretry = { min_ms = 5, max_ms = 7 }\nmax_retries = 0\nconnect_timeout_ms = 1\n\
+             write_timeout_ms = 2\ntls = { danger_accept_invalid_certs = true }\nfrom_zero = true\n\
+             stop_commands = { close_stream = false }\nchunk_size = 2147483647\n\
+             connect = { flashVer = \"LNX\", pageUrl = \"http://h\" }\n",
+        );
+        let tuning = push.unwrap().tuning;
+        assert_eq!(tuning.retry, Some(RetryTimes { min_ms: 5, max_ms: 7 }));
+        assert_eq!((tuning.max_retries, tuning.chunk_size), (Some(0), Some(2_147_483_647)));
+        assert_eq!((tuning.connect_timeout_ms, tuning.write_timeout_ms), (Some(1), Some(2)));
+        assert_eq!(tuning.tls, Some(TlsConfig { ca: None, danger_accept_invalid_certs: true }));
+        let leave = tuning.stop_commands;
+        assert!(tuning.from_zero && leave.fc_unpublish && !leave.close_stream && leave.delete_stream);
+        assert_eq!(tuning.connect["flashVer"], "LNX");
+    }
+
+    #[test]
+    fn wrong_keys_of_a_push_are_errors_that_name_line_and_nearest_key() {
+        for (key, words) in [
+            ("max_retrys = 1", "did you mean `max_retries`?"),
+            ("retry = { min_mss = 1 }", "did you mean `min_ms`?"),
+            ("retry = { min_ms = 2, max_ms = 1 }", "less than"),
+            ("retry = { min_ms = 0 }", "1 or more"),
+            ("stop_commands = { closeStream = true }", "did you mean `close_stream`?"),
+            ("chunk_size = 0", "chunk_size is 0; it can be 1 to 2147483647"),
+            ("chunk_size = 2147483648", "chunk_size is 2147483648"),
+            ("chunk_size = -1", "chunk_size is -1"),
+            ("connect = { tcurl = \"rtmp://h\" }", "connect.tcurl"),
+            ("connect = { streamengineHops = \"\" }", "connect.streamengineHops"),
+            ("connect = { \"\" = \"\" }", "empty"),
+            ("connect = { swfUrl = 1 }", "expected a string"),
+        ] {
+            let error = push(key).unwrap_err().to_string();
+            assert!(error.contains("line 4") && error.contains(words), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_of_retry_times_fits_to_what_is_there() {
+        for (keys, min_ms, max_ms) in [
+            ("", 1_000, 30_000),
+            ("min_ms = 60000", 60_000, 60_000),
+            ("min_ms = 5", 5, 30_000),
+            ("max_ms = 500", 500, 500),
+            ("max_ms = 5000", 1_000, 5_000),
+        ] {
+            let push = push(&format!("retry = {{ {keys} }}")).unwrap();
+            assert_eq!(push.tuning.retry, Some(RetryTimes { min_ms, max_ms }), "{keys}");
+        }
+    }
+
+    #[test]
+    fn a_push_made_by_a_program_is_checked_too() {
+        let mut push = push("").unwrap();
+        push.check().unwrap();
+        push.tuning.chunk_size = Some(0);
+        let error = push.check().unwrap_err().to_string();
+        assert!(error.contains("live/a") && error.contains("chunk_size is 0"), "{error}");
+        push.tuning.chunk_size = None;
+        push.tuning.connect.insert("App".into(), "x".into());
+        assert!(push.check().unwrap_err().to_string().contains("connect.App"));
+    }
+}
