@@ -274,13 +274,53 @@ pub struct PullConfig {
     /// Whether a refusal by the server is final: `retry` (default) or `fail`.
     #[serde(default)]
     pub on_refusal: OnRefusal,
+    /// Waits between attempts, as [`PushTuning::retry`].
+    pub retry: Option<RetryTimes>,
+    /// Attempts that may fail one after the other, as [`PushTuning::max_retries`].
+    pub max_retries: Option<u32>,
+    /// Longest time from the start of an attempt to the granted `play`, in milliseconds.
+    pub connect_timeout_ms: Option<u64>,
+    /// TLS towards this server.
+    pub tls: Option<TlsConfig>,
+    /// More text fields of the object of `connect`, as [`PushTuning::connect`].
+    #[serde(default, deserialize_with = "keys::connect")]
+    pub connect: BTreeMap<String, String>,
 }
 
 impl PullConfig {
     /// Fetches `url` into `stream` all the time, trying again after refusals.
     pub fn new(url: RtmpUrl, stream: StreamKey) -> Self {
-        let (when, on_refusal) = (PullWhen::default(), OnRefusal::default());
-        Self { url, stream, when, linger_ms: default_linger(), on_refusal }
+        Self {
+            url,
+            stream,
+            when: PullWhen::default(),
+            linger_ms: default_linger(),
+            on_refusal: OnRefusal::default(),
+            retry: None,
+            max_retries: None,
+            connect_timeout_ms: None,
+            tls: None,
+            connect: BTreeMap::new(),
+        }
+    }
+
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.tuning()
+            .check()
+            .map_err(|error| error.context(format_args!("pull {} from {}", self.stream, self.url)))
+    }
+
+    /// What is asked for this relay alone, as all relays have it.
+    pub(crate) fn tuning(&self) -> PushTuning {
+        PushTuning {
+            retry: self.retry,
+            max_retries: self.max_retries,
+            connect_timeout_ms: self.connect_timeout_ms,
+            tls: self.tls.clone(),
+            connect: self.connect.clone(),
+            ..Default::default()
+        }
     }
 }
 
@@ -407,7 +447,8 @@ impl Config {
         if self.file.iter().any(|file| file.paths.is_empty()) {
             return fail("file.paths is empty");
         }
-        self.push.iter().try_for_each(PushConfig::check)
+        self.push.iter().try_for_each(PushConfig::check)?;
+        self.pull.iter().try_for_each(PullConfig::check)
     }
 }
 

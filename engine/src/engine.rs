@@ -278,6 +278,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::add_push`].
     pub fn add_pull(&self, pull: PullConfig) -> Result<RelayId> {
+        pull.check()?;
         self.app(&pull.stream)?;
         Ok(self.inner.relays.pull(pull))
     }

@@ -177,6 +177,29 @@ mod tests {
     }
 
     #[test]
+    fn a_pull_has_keys_for_how_it_connects_and_waits() {
+        let pull = |keys: &str| {
+            Config::from_toml(&format!("[[pull]]\nstream = \"live/a\"\nurl = \"rtmp://h/a/b\"\n{keys}"))
+        };
+        let config = pull(
+            "retry = { min_ms = 5, max_ms = 7 }\nmax_retries = 3\nconnect_timeout_ms = 1\n\
+             tls = { ca = \"ca.pem\" }\nconnect = { swfUrl = \"x\" }\n",
+        );
+        let tuning = config.unwrap().pull[0].tuning();
+        assert_eq!(tuning.retry, Some(RetryTimes { min_ms: 5, max_ms: 7 }));
+        assert_eq!((tuning.max_retries, tuning.connect_timeout_ms), (Some(3), Some(1)));
+        assert!(tuning.tls.unwrap().ca.is_some() && tuning.connect["swfUrl"] == "x");
+        for (key, words) in [
+            ("connect = { app = \"x\" }", "connect.app"),
+            ("chunk_size = 1", "unknown field `chunk_size`"),
+            ("max_retrys = 1", "did you mean `max_retries`?"),
+        ] {
+            let error = pull(key).unwrap_err().to_string();
+            assert!(error.contains("line 4") && error.contains(words), "{key}: {error}");
+        }
+    }
+
+    #[test]
     fn a_push_made_by_a_program_is_checked_too() {
         let mut push = push("").unwrap();
         push.check().unwrap();

@@ -35,8 +35,22 @@ pub(super) struct Established<'a> {
     pub(super) hops: Vec<String>,
 }
 
-/// Dials `url` and asks for its stream, with RTMP authentication where the server wants it.
+/// Dials `url` and asks for its stream, in no more than its time where the relay has one.
 pub(super) async fn establish<'a>(
+    relay: &'a Relay,
+    url: &RtmpUrl,
+    role: ClientRole,
+    hops: Vec<String>,
+) -> Result<Established<'a>, AttemptError> {
+    let attempt = connect(relay, url, role, hops);
+    match relay.tuning().connect_timeout_ms {
+        Some(limit) => timeout(ms(limit), attempt).await.unwrap_or_else(|_| Err(late("connecting", limit))),
+        None => attempt.await,
+    }
+}
+
+/// Connects, with RTMP authentication where the server wants it.
+async fn connect<'a>(
     relay: &'a Relay,
     url: &RtmpUrl,
     role: ClientRole,

@@ -74,6 +74,7 @@ impl Relays {
     /// Pulls a remote stream, always or while somebody watches.
     pub(crate) fn pull(&self, config: PullConfig) -> RelayId {
         let relay = self.relay(RelayDirection::Pull, &config.stream, &config.url);
+        relay.set_tuning(config.tuning());
         self.add(relay, RelayConfig::Pull(config))
     }
 

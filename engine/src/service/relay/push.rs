@@ -8,7 +8,6 @@ use crate::config::PushConfig;
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hops;
 use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
-use crate::limits::ms;
 use crate::policy::StartAt;
 use crate::proto::client::{ClientEvent, ClientRole};
 use crate::status::{RelayState, StreamState};
@@ -74,8 +73,7 @@ async fn push_once(
     add(&relay.counters.attempts, 1);
     let started = Instant::now();
     let hops = onward_hops(relay)?;
-    let establish =
-        within(relay.tuning().connect_timeout_ms, establish(relay, url, ClientRole::Publish, hops));
+    let establish = establish(relay, url, ClientRole::Publish, hops);
     let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Ended::Stopped) };
     let Established { mut connection, stream_id, chunk_size, .. } = established?;
     let granted = Instant::now();
@@ -110,16 +108,6 @@ fn outgoing(relay: &Relay, framing: RtmpFraming, subscriber: Subscriber) -> Resu
     };
     // A connection has one.
     Ok(Delivery::new(0, Framing::Rtmp(framing), clock, subscriber, shard))
-}
-
-/// An attempt in no more than its time, where it has one.
-async fn within<T>(
-    limit_ms: Option<u64>,
-    attempt: impl Future<Output = Result<T, AttemptError>>,
-) -> Result<T, AttemptError> {
-    let Some(limit) = limit_ms else { return attempt.await };
-    let late = |_| AttemptError::lost(ErrorKind::Timeout, format!("connecting took longer than {limit} ms"));
-    tokio::time::timeout(ms(limit), attempt).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
 }
 
 /// The engines that the stream has passed, this one last; an error where they are too many.

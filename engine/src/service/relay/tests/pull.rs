@@ -2,7 +2,8 @@
 
 use super::support::*;
 use crate::ErrorKind;
-use crate::config::{PullConfig, PullWhen};
+use crate::amf0::Amf0Value;
+use crate::config::{PullConfig, PullWhen, RetryTimes};
 use crate::hub::panic_at_next_frame;
 use crate::hub::{EndReason, SubscribeOptions, Subscriber};
 use crate::id::RelayId;
@@ -256,4 +257,21 @@ async fn f52_a_panic_costs_one_attempt_of_one_relay_and_is_counted() {
     assert_eq!(node.status(other).state, RelayState::Playing);
     node.relays.restart(id).unwrap();
     door.grant().await;
+}
+
+#[tokio::test]
+async fn a_pull_may_have_a_time_to_connect_and_a_number_of_attempts_and_fields_of_connect_of_its_own() {
+    let (mut node, door) = (Node::new(|_| ()), Door::open().await);
+    let mut config = PullConfig::new(url(&door.url("up/stream")), key("live/s"));
+    config.retry = Some(RetryTimes { min_ms: 1, max_ms: 1 });
+    config.max_retries = Some(1);
+    config.connect_timeout_ms = Some(300);
+    config.connect.insert("pageUrl".into(), "http://page".into());
+    let id = node.relays.pull(config);
+    let _silent = door.accept().await;
+    let mut remote = door.greet().await;
+    let connect = remote.connect().await;
+    assert_eq!(connect.object["pageUrl"], Amf0Value::Utf8String("http://page".into()));
+    let status = node.state(id, RelayState::Failed).await;
+    assert_eq!((status.attempts, status.last_error_kind), (2, Some(ErrorKind::Timeout)));
 }
