@@ -497,7 +497,8 @@ enum OneOrMore {
 }
 
 /// What one publisher of the program wants, in place of what its app's policy says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PublisherConfig {
     /// Who may take the stream's name over.
@@ -507,7 +508,8 @@ pub struct PublisherConfig {
 }
 
 /// What one subscriber of the program wants.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SubscriberConfig {
     /// Where to start; else as the app's policy says.
@@ -574,11 +576,16 @@ mod tests {
             ("STREAMENGINE_RTMP__LISTEN", "[\"127.0.0.1:2\"]"),
             ("STREAMENGINE_PUBLISH__OPEN", "false"),
             ("STREAMENGINE_PUBLISH__KEY", "a secret"),
+            (
+                "STREAMENGINE_PUSH",
+                r#"[{"stream": "live/a", "url": "rtmp://h/a/b", "connect": {"swfUrl": "x"}}]"#,
+            ),
             ("STREAMENGINE_LOG", "not ours"),
         ];
         source.apply_env(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))).unwrap();
         let config = source.build().unwrap();
         assert_eq!(config.rtmp.listen, ["127.0.0.1:2".parse().unwrap()]);
+        assert_eq!(config.push[0].tuning.connect["swfUrl"], "x");
         assert_eq!(config.publish_rule(), PublishRule::Key(Secret::new("a secret")));
     }
 
@@ -666,6 +673,35 @@ mod tests {
         assert_eq!((pull.linger_ms, pull.when), (5, PullWhen::Watched));
         assert!(options.push(stream, url).unwrap_err().to_string().contains("linger_ms"));
         assert!(options.subscriber().is_err() && options.publisher().is_err());
+    }
+
+    #[test]
+    fn an_error_about_options_names_those_that_the_object_has() {
+        let (mut options, stream) = (OptionSource::default(), "live/a".parse::<StreamKey>().unwrap());
+        options.set("chunk_size", "300").unwrap();
+        options.set("connect.flashVer", "7").unwrap();
+        let push = options.push(stream.clone(), "rtmp://u:p@h/a/b?c".parse().unwrap()).unwrap();
+        assert_eq!((push.tuning.chunk_size, push.tuning.connect["flashVer"].as_str()), (Some(300), "7"));
+        assert_eq!((&push.stream, push.url.stream_with_query().as_ref()), (&stream, "b?c"));
+        let error = options.subscriber().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "option chunk_size: a subscriber has no such option, but start, wait_for_publisher_ms"
+        );
+        for key in ["stream", "url", "tls.cas", "retry.min_ms.x"] {
+            assert!(options.set(key, "x").is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn more_files_and_loops_may_be_options() {
+        let mut options = OptionSource::default();
+        let file = |options: &OptionSource, loops| options.file("live/a".parse().unwrap(), "a".into(), loops);
+        assert_eq!(file(&options, None).unwrap().paths, [PathBuf::from("a")]);
+        options.merge_json(r#"{"paths": ["b", "c"], "loops": 3}"#).unwrap();
+        let (default, given) = (file(&options, None).unwrap(), file(&options, Some(2)).unwrap());
+        assert_eq!(default.paths, ["a", "b", "c"].map(PathBuf::from));
+        assert_eq!((default.loops, given.loops), (Some(3), Some(2)));
     }
 
     #[test]

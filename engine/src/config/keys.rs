@@ -6,8 +6,8 @@ use crate::key::StreamKey;
 use crate::proto::chunk::MAX_CHUNK_SIZE;
 use crate::proto::client::{StopCommands, is_own_field};
 use crate::url::RtmpUrl;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::de::{DeserializeOwned, Error as _, Visitor, value};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 use std::collections::BTreeMap;
 
 /// The keys of `[[push]]`. Not `flatten`, which knows neither the line of an error nor the names that there are.
@@ -110,6 +110,39 @@ pub(super) fn check_connect(fields: &BTreeMap<String, String>) -> Result<(), Str
             Err(format!("connect.{name}: the engine says that itself, by the URL or by what it can do"))
         }
         None => Ok(()),
+    }
+}
+
+/// The names of a struct's fields, as its derived code tells them when it asks for a struct.
+pub(super) fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut fields: &'static [&'static str] = &[];
+    // An error in any case, as there is nothing to read.
+    let _ = T::deserialize(Names(&mut fields));
+    fields
+}
+
+struct Names<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Names<'_> {
+    type Error = value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(value::Error::custom("only names are asked for"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 

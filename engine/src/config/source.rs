@@ -1,13 +1,12 @@
 //! Configurations in the making: from TOML, JSON, the environment, and one value at a time.
 
-use super::{
-    Config, FileConfig, OnRefusal, PublisherConfig, PullConfig, PullWhen, PushConfig, SubscriberConfig,
-};
+use super::keys::fields;
+use super::{Config, FileConfig, PublisherConfig, PullConfig, PushConfig, SubscriberConfig};
 use crate::key::StreamKey;
-use crate::policy::{StartAt, Takeover};
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Result};
-use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Prefix of the environment variables that override the configuration.
@@ -49,14 +48,14 @@ impl ConfigSource {
     }
 
     /// Applies environment variables: `STREAMENGINE_LIMITS__MAX_CONNECTIONS=5000` sets
-    /// `limits.max_connections`.
+    /// `limits.max_connections`, `STREAMENGINE_PUSH=[{...}]` sets all of `push`. Others that begin so are none of ours.
     pub fn apply_env(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<()> {
         for (name, value) in variables {
-            if let Some(key) = name.strip_prefix(ENV_PREFIX)
-                && key.contains("__")
+            let key = name.strip_prefix(ENV_PREFIX).map(|key| key.to_ascii_lowercase().replace("__", "."));
+            if let Some(key) =
+                key.filter(|key| key.contains('.') || fields::<Config>().contains(&key.as_str()))
             {
-                self.set(&key.to_ascii_lowercase().replace("__", "."), &value)
-                    .map_err(|error| error.context(&name))?;
+                self.set(&key, &value).map_err(|error| error.context(&name))?;
             }
         }
         Ok(())
@@ -73,6 +72,11 @@ impl ConfigSource {
         merge(&mut self.table, table);
         self.text = None;
         Ok(())
+    }
+
+    /// The names of the sections that something is set in.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.table.keys().map(String::as_str)
     }
 
     /// Keys and values in it that have another name now, as (old, new): they are still understood, and
@@ -119,35 +123,27 @@ impl ConfigSource {
 }
 
 /// The options of one publisher, subscriber, relay or file, in the making: the keys of `[[push]]`, `[[pull]]` and
-/// `[[file]]` in the configuration, and of the app's policy for publishers and subscribers of the program.
+/// `[[file]]` in the configuration, but for `stream` and `url`, and the fields of [`PublisherConfig`] and
+/// [`SubscriberConfig`].
 #[derive(Debug, Clone, Default)]
 pub struct OptionSource {
     table: toml::Table,
 }
 
-/// Every option there is, of whatever object.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Options {
-    on_refusal: Option<OnRefusal>,
-    when: Option<PullWhen>,
-    linger_ms: Option<u64>,
-    #[serde(default, deserialize_with = "super::one_or_more")]
-    paths: Vec<PathBuf>,
-    takeover: Option<Takeover>,
-    resume_window_ms: Option<u64>,
-    start: Option<StartAt>,
-    wait_for_publisher_ms: Option<u64>,
-}
-
 impl OptionSource {
-    /// Sets one option; values are read as in [`ConfigSource::set`]. Whether the object has such an option is seen when
-    /// it is used.
+    /// The names of all options there are, of whatever object.
+    pub fn known() -> impl Iterator<Item = &'static str> {
+        let names: BTreeSet<_> = OBJECTS.iter().flat_map(|object| options_among((object.fields)())).collect();
+        names.into_iter()
+    }
+
+    /// Sets one option by its key, with dots for what is in it (`retry.min_ms`); values are read as in
+    /// [`ConfigSource::set`]. Whether the object has such an option is seen when it is used.
     ///
     /// # Errors
     /// As [`ConfigSource::set`].
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        let table = fitting(key, value, |table| table.try_into::<Options>().map(drop))?;
+        let table = fitting(key, value, |table| check_options(&table))?;
         merge(&mut self.table, table);
         Ok(())
     }
@@ -158,7 +154,7 @@ impl OptionSource {
     /// As [`ConfigSource::merge_json`].
     pub fn merge_json(&mut self, json: &str) -> Result<()> {
         let table = table_of_json(json)?;
-        table.clone().try_into::<Options>().map_err(|error| invalid(None, &error))?;
+        check_options(&table).map_err(|error| invalid(None, &error))?;
         merge(&mut self.table, table);
         Ok(())
     }
@@ -173,68 +169,113 @@ impl OptionSource {
         serde_json::to_value(&self.table).unwrap_or_default()
     }
 
-    /// A relay push with `on_refusal`.
+    /// A relay push with the options that are set.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] where an option of something else is set.
+    /// [`ErrorKind::InvalidArgument`] where an option of something else is set, and for values that exclude each other.
     pub fn push(&self, stream: StreamKey, url: RtmpUrl) -> Result<PushConfig> {
-        let options = self.options("a relay push", &["on_refusal"])?;
-        let mut push = PushConfig::new(stream, url);
-        push.on_refusal = options.on_refusal.unwrap_or_default();
-        Ok(push)
+        let push: PushConfig = self.read("a relay push")?;
+        Ok(PushConfig { stream, url, ..push })
     }
 
-    /// A relay pull with `on_refusal`, `when` and `linger_ms`.
+    /// A relay pull with the options that are set.
     ///
     /// # Errors
     /// As [`Self::push`].
     pub fn pull(&self, url: RtmpUrl, stream: StreamKey) -> Result<PullConfig> {
-        let options = self.options("a relay pull", &["on_refusal", "when", "linger_ms"])?;
-        let mut pull = PullConfig::new(url, stream);
-        pull.on_refusal = options.on_refusal.unwrap_or_default();
-        pull.when = options.when.unwrap_or_default();
-        pull.linger_ms = options.linger_ms.unwrap_or(pull.linger_ms);
-        Ok(pull)
+        let pull: PullConfig = self.read("a relay pull")?;
+        Ok(PullConfig { stream, url, ..pull })
     }
 
-    /// A file job that plays `first` and then the files of `paths`, `loops` times or for ever.
+    /// A file job that plays `first` and then the files of `paths`, `loops` times, else as the option `loops` says, else
+    /// for ever.
     ///
     /// # Errors
     /// As [`Self::push`].
     pub fn file(&self, stream: StreamKey, first: PathBuf, loops: Option<u64>) -> Result<FileConfig> {
-        let options = self.options("a file", &["paths"])?;
-        let mut file = FileConfig::new(stream, [first].into_iter().chain(options.paths).collect());
-        file.loops = loops;
-        Ok(file)
+        let file: FileConfig = self.read("a file")?;
+        let more = file.paths.into_iter().filter(|_| self.table.contains_key("paths"));
+        let paths = [first].into_iter().chain(more).collect();
+        Ok(FileConfig { stream, paths, loops: loops.or(file.loops) })
     }
 
-    /// `takeover` and `resume_window_ms` of a publisher.
+    /// What a publisher wants.
     ///
     /// # Errors
     /// As [`Self::push`].
     pub fn publisher(&self) -> Result<PublisherConfig> {
-        let Options { takeover, resume_window_ms, .. } =
-            self.options("a publisher", &["takeover", "resume_window_ms"])?;
-        Ok(PublisherConfig { takeover, resume_window_ms })
+        self.read("a publisher")
     }
 
-    /// `start` and `wait_for_publisher_ms` of a subscriber.
+    /// What a subscriber wants.
     ///
     /// # Errors
     /// As [`Self::push`].
     pub fn subscriber(&self) -> Result<SubscriberConfig> {
-        let Options { start, wait_for_publisher_ms, .. } =
-            self.options("a subscriber", &["start", "wait_for_publisher_ms"])?;
-        Ok(SubscriberConfig { start, wait_for_publisher_ms })
+        self.read("a subscriber")
     }
 
-    fn options(&self, of: &str, known: &[&str]) -> Result<Options> {
+    fn read<T: DeserializeOwned>(&self, of: &str) -> Result<T> {
+        let known: Vec<_> = options_among(fields::<T>()).collect();
         if let Some(other) = self.names().find(|name| !known.contains(name)) {
             let text = format!("option {other}: {of} has no such option, but {}", known.join(", "));
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        self.table.clone().try_into().map_err(|error| invalid(None, &error))
+        completed(self.table.clone()).map_err(|error| invalid(None, &error))
     }
+}
+
+/// A kind of object that has options: the fields of its struct.
+struct Object {
+    fields: fn() -> &'static [&'static str],
+    fits: fn(toml::Table) -> std::result::Result<(), toml::de::Error>,
+}
+
+const OBJECTS: [Object; 5] = [
+    Object::of::<PushConfig>(),
+    Object::of::<PullConfig>(),
+    Object::of::<FileConfig>(),
+    Object::of::<PublisherConfig>(),
+    Object::of::<SubscriberConfig>(),
+];
+
+impl Object {
+    const fn of<T: DeserializeOwned>() -> Self {
+        Self { fields: fields::<T>, fits: |table| completed::<T>(table).map(drop) }
+    }
+
+    fn has(&self, option: &str) -> bool {
+        options_among((self.fields)()).any(|name| name == option)
+    }
+}
+
+/// Keys that are no options, as each call gives them itself.
+const GIVEN: [&str; 2] = ["stream", "url"];
+
+/// What stands in for keys that must be there, until the call gives them.
+const STAND_INS: [(&str, &str); 3] = [("stream", "a/b"), ("url", "rtmp://h/a/b"), ("paths", "-")];
+
+fn options_among(fields: &[&'static str]) -> impl Iterator<Item = &'static str> {
+    fields.iter().copied().filter(|name| !GIVEN.contains(name))
+}
+
+/// The struct of which these are the options.
+fn completed<T: DeserializeOwned>(mut table: toml::Table) -> std::result::Result<T, toml::de::Error> {
+    for (key, value) in STAND_INS.iter().filter(|(key, _)| fields::<T>().contains(key)) {
+        table.entry(*key).or_insert_with(|| (*value).into());
+    }
+    table.try_into()
+}
+
+/// Whether each of these is an option of some object, with a value that fits it.
+fn check_options(table: &toml::Table) -> std::result::Result<(), toml::de::Error> {
+    table.iter().try_for_each(|(key, value)| match OBJECTS.iter().find(|object| object.has(key)) {
+        Some(object) => (object.fits)(toml::Table::from_iter([(key.clone(), value.clone())])),
+        None => {
+            let known = OptionSource::known().collect::<Vec<_>>().join("`, `");
+            Err(toml::de::Error::custom(format_args!("unknown field `{key}`, expected one of `{known}`")))
+        }
+    })
 }
 
 /// A table of one value under its dotted key: as TOML or JSON where `fits` takes that, else as a string.
