@@ -532,7 +532,8 @@ enum se_relay_state
    */
   SE_RELAY_BACKING_OFF = 7,
   /**
-   * Given up for good: the peer refused, and `on_refusal` is `fail`. `se_relay_restart` tries again.
+   * Given up for good: the peer refused, and `on_refusal` is `fail`, or `max_retries` attempts have failed.
+   * `se_relay_restart` tries again.
    */
   SE_RELAY_FAILED = 8,
 };
@@ -716,8 +717,15 @@ typedef struct se_auth_request se_auth_request;
  *
  * - Of an engine: `limits.ring_ms`, `default_app.flush`, `apps.live.takeover`, `rtmp.listen`, `publish.key` ...;
  *   `push`, `pull` and `file` as JSON arrays of objects.
- * - Of a relay push: `on_refusal`. Of a relay pull: `on_refusal`, `when`, `linger_ms`. Of a file: `paths`.
+ * - Of a relay push: the keys of `[[push]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`,
+ *   `write_timeout_ms`, `tls`, `stop_commands`, `from_zero`, `chunk_size`, `connect`.
+ * - Of a relay pull: the keys of `[[pull]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`, `tls`, `connect`,
+ *   `when`, `linger_ms`.
+ * - Of a file: the keys of `[[file]]`: `paths`, `loops`.
  * - Of a publisher: `takeover`, `resume_window_ms`. Of a subscriber: `start`, `wait_for_publisher_ms`.
+ *
+ * What is in an option has dots too: `retry.min_ms`, `tls.ca`, `connect.swfUrl`. `tls` is both, of an engine and of a
+ * relay.
  *
  * Without `apps` every app exists, with the policy of `default_app`; as soon as one is listed, all others are refused.
  *
@@ -1776,7 +1784,7 @@ void se_subscriber_free(struct se_subscriber *subscriber);
  * @param engine A started engine.
  * @param stream The local stream, `"app/stream"`; it need not exist yet.
  * @param url `"rtmp[s]://[user:pass@]host[:port]/app/stream[?query]"`.
- * @param options `on_refusal`; NULL for none.
+ * @param options Keys of `[[push]]` such as `connect_timeout_ms` and `connect`, see `se_config`; NULL for none.
  * @param out The relay; may be NULL.
  * @return `SE_E_INVALID_ARGUMENT` for what is no name or URL, `SE_E_NOT_FOUND` for an app that the configuration does
  * not list, `SE_E_STATE` on an engine that is not started.
@@ -1794,7 +1802,7 @@ se_status se_relay_add_push(struct se_engine *engine,
  * @param engine A started engine.
  * @param url As in `se_relay_add_push`.
  * @param stream The local stream, `"app/stream"`.
- * @param options `when` (`always`, `watched`), `linger_ms`, `on_refusal`; NULL for none.
+ * @param options Keys of `[[pull]]` such as `when` (`always`, `watched`) and `linger_ms`, see `se_config`; NULL for none.
  * @param out The relay; may be NULL.
  * @return As `se_relay_add_push`.
  */
@@ -1855,8 +1863,8 @@ char *se_relays_json(struct se_engine *engine);
  * @param engine A started engine.
  * @param path The file.
  * @param stream The local stream, `"app/stream"`.
- * @param loops How often to play it; -1 for ever.
- * @param options `paths`: a JSON array of files to play after this one, as one loop; NULL for none.
+ * @param loops How often to play it; -1 as the options say, else for ever.
+ * @param options `paths`: a JSON array of files to play after this one, as one loop; `loops`; NULL for none.
  * @param out The job; may be NULL. Also a job that has ended exists until `se_file_stop`.
  * @return `SE_E_NOT_FOUND`, `SE_E_PERMISSION`, `SE_E_FORMAT` (the text names the byte position) of the file,
  * `SE_E_EXISTS` where the stream has a publisher, `SE_E_INVALID_ARGUMENT` for 0 loops or less than -1, `SE_E_STATE` on an

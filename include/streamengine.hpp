@@ -505,14 +505,14 @@ public:
         return Subscriber(subscriber);
     }
 
-    /** Pushes a local stream to another server. Options: `on_refusal`. */
+    /** Pushes a local stream to another server. Options: the keys of `[[push]]`. */
     se_id add_push(const std::string &stream, const std::string &url, const Config &options = Config()) {
         se_id relay = 0;
         detail::check(se_relay_add_push(handle_.get(), stream.c_str(), url.c_str(), options.native(), &relay));
         return relay;
     }
 
-    /** Fetches a stream from another server. Options: `when`, `linger_ms`, `on_refusal`. */
+    /** Fetches a stream from another server. Options: the keys of `[[pull]]`. */
     se_id add_pull(const std::string &url, const std::string &stream, const Config &options = Config()) {
         se_id relay = 0;
         detail::check(se_relay_add_pull(handle_.get(), url.c_str(), stream.c_str(), options.native(), &relay));

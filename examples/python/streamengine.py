@@ -1069,11 +1069,11 @@ class Engine(_Handle):
     # relays and files
 
     def add_push(self, stream: str, url: str, options: Options = None) -> int:
-        """Pushes a local stream to another server. Options: ``on_refusal``."""
+        """Pushes a local stream to another server. Options: the keys of ``[[push]]``."""
         return _new_id(_lib.se_relay_add_push, self._live, _bytes(stream), _bytes(url), _Options(options))
 
     def add_pull(self, url: str, stream: str, options: Options = None) -> int:
-        """Fetches a stream from another server. Options: ``when``, ``linger_ms``, ``on_refusal``."""
+        """Fetches a stream from another server. Options: the keys of ``[[pull]]``."""
         return _new_id(_lib.se_relay_add_pull, self._live, _bytes(url), _bytes(stream), _Options(options))
 
     def remove_relay(self, relay: int) -> None:

@@ -4,6 +4,7 @@ use crate::handle::{self, Handle};
 use crate::status::{Failure, Outcome, guard, guard_or, se_status};
 use crate::text;
 use parking_lot::Mutex;
+use serde_json::{Map, Value};
 use std::ffi::c_char;
 use streamengine_core::{Config, ConfigSource, OptionSource};
 
@@ -12,8 +13,15 @@ use streamengine_core::{Config, ConfigSource, OptionSource};
 ///
 /// - Of an engine: `limits.ring_ms`, `default_app.flush`, `apps.live.takeover`, `rtmp.listen`, `publish.key` ...;
 ///   `push`, `pull` and `file` as JSON arrays of objects.
-/// - Of a relay push: `on_refusal`. Of a relay pull: `on_refusal`, `when`, `linger_ms`. Of a file: `paths`.
+/// - Of a relay push: the keys of `[[push]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`,
+///   `write_timeout_ms`, `tls`, `stop_commands`, `from_zero`, `chunk_size`, `connect`.
+/// - Of a relay pull: the keys of `[[pull]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`, `tls`, `connect`,
+///   `when`, `linger_ms`.
+/// - Of a file: the keys of `[[file]]`: `paths`, `loops`.
 /// - Of a publisher: `takeover`, `resume_window_ms`. Of a subscriber: `start`, `wait_for_publisher_ms`.
+///
+/// What is in an option has dots too: `retry.min_ms`, `tls.ca`, `connect.swfUrl`. `tls` is both, of an engine and of a
+/// relay.
 ///
 /// Without `apps` every app exists, with the policy of `default_app`; as soon as one is listed, all others are refused.
 ///
@@ -100,43 +108,45 @@ pub unsafe extern "C" fn se_config_dump_json(config: *const se_config) -> *mut c
     })
 }
 
-/// Behind `se_config`: settings of an engine and options of one object, told apart by their keys.
+/// Behind `se_config`: settings of an engine and options of one object, told apart by their keys. A key that can be
+/// either is both, until it is used.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     engine: ConfigSource,
-    has_engine: bool,
     options: OptionSource,
 }
 
 impl Settings {
     fn set(&mut self, key: &str, value: &str) -> Outcome {
-        if is_of_engine(key) {
-            self.engine.set(key, value)?;
-            self.has_engine = true;
-        } else {
-            self.options.set(key, value)?;
+        let name = key.split('.').next().unwrap_or_default();
+        let mut changed = self.clone();
+        if is_option(name) || !(is_section(name) || key.contains('.')) {
+            changed.options.set(key, value)?;
         }
+        if is_section(name) || (key.contains('.') && !is_option(name)) {
+            changed.engine.set(key, value)?;
+        }
+        *self = changed;
         Ok(())
     }
 
     fn merge_json(&mut self, json: &str) -> Outcome {
         let fail = |error| Failure::argument(format!("configuration: not a JSON object: {error}"));
-        let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).map_err(fail)?;
-        let (of_engine, options): (serde_json::Map<_, _>, _) =
-            map.into_iter().partition(|(key, _)| is_section(key));
+        let map: Map<String, Value> = serde_json::from_str(json).map_err(fail)?;
+        let those = |is_in: fn(&str) -> bool| {
+            let entries = map.iter().filter(|(key, _)| is_in(key));
+            Value::Object(entries.map(|(key, value)| (key.clone(), value.clone())).collect()).to_string()
+        };
         let mut changed = self.clone();
-        if !of_engine.is_empty() {
-            changed.engine.merge_json(&serde_json::Value::Object(of_engine).to_string())?;
-            changed.has_engine = true;
-        }
-        changed.options.merge_json(&serde_json::Value::Object(options).to_string())?;
+        changed.engine.merge_json(&those(is_section))?;
+        changed.options.merge_json(&those(|key| is_option(key) || !is_section(key)))?;
         *self = changed;
         Ok(())
     }
 
-    fn to_json(&self) -> Outcome<serde_json::Value> {
+    fn to_json(&self) -> Outcome<Value> {
         let mut json = self.engine.clone().build()?.to_json();
-        if self.options.names().next().is_some()
+        if self.no_setting().is_some()
             && let Some(json) = json.as_object_mut()
         {
             json.insert("options".to_owned(), self.options.to_json());
@@ -146,7 +156,7 @@ impl Settings {
 
     /// The configuration of an engine.
     fn engine(&self) -> Outcome<Config> {
-        match self.options.names().next() {
+        match self.no_setting() {
             Some(name) => Err(Failure::argument(format!("option {name}: an engine has no such setting"))),
             None => Ok(self.engine.clone().build()?),
         }
@@ -154,20 +164,25 @@ impl Settings {
 
     /// The options of an object.
     fn options(&self) -> Outcome<OptionSource> {
-        match self.has_engine {
-            true => Err(Failure::argument("options: there are settings of an engine among them")),
-            false => Ok(self.options.clone()),
+        match self.engine.names().find(|name| !is_option(name)) {
+            Some(name) => Err(Failure::argument(format!("options: {name} is a setting of an engine"))),
+            None => Ok(self.options.clone()),
         }
+    }
+
+    /// An option that is no setting of an engine.
+    fn no_setting(&self) -> Option<&str> {
+        self.options.names().find(|name| !is_section(name))
     }
 }
 
-/// Settings of an engine lie in sections; options have plain names.
-fn is_of_engine(key: &str) -> bool {
-    key.contains('.') || is_section(key)
+/// Settings of an engine lie in sections.
+fn is_section(name: &str) -> bool {
+    Config::default().to_json().get(name).is_some()
 }
 
-fn is_section(key: &str) -> bool {
-    Config::default().to_json().get(key).is_some()
+fn is_option(name: &str) -> bool {
+    OptionSource::known().any(|known| known == name)
 }
 
 /// The configuration of an engine; the defaults for NULL.
@@ -249,6 +264,25 @@ mod tests {
             5
         );
         settings.set("limits.ring_ms", "1").unwrap();
-        refusal(settings.options().map(drop));
+        assert!(refusal(settings.options().map(drop)).contains("limits"));
+    }
+
+    #[test]
+    fn tls_is_of_an_engine_or_of_a_relay_as_it_is_used() {
+        let mut settings = Settings::default();
+        settings.set("tls.ca", "a.pem").unwrap();
+        settings.merge_json(r#"{"tls": {"danger_accept_invalid_certs": true}}"#).unwrap();
+        let engine = settings.engine().unwrap().tls;
+        assert!(engine.ca.is_some() && engine.danger_accept_invalid_certs);
+        assert!(settings.to_json().unwrap().get("options").is_none());
+        let push = |settings: &Settings| {
+            let options = settings.options().unwrap();
+            options.push("live/a".parse().unwrap(), "rtmp://h/a/b".parse().unwrap()).unwrap()
+        };
+        assert_eq!(push(&settings).tuning.tls.as_ref(), Some(&engine));
+        settings.set("connect.swfUrl", "x").unwrap();
+        assert_eq!(push(&settings).tuning.connect["swfUrl"], "x");
+        refusal(settings.engine().map(drop));
+        assert!(refusal(settings.set("tls.cas", "a.pem")).contains("did you mean `ca`"));
     }
 }

@@ -52,8 +52,8 @@ pub struct se_file_status {
 /// @param engine A started engine.
 /// @param path The file.
 /// @param stream The local stream, `"app/stream"`.
-/// @param loops How often to play it; -1 for ever.
-/// @param options `paths`: a JSON array of files to play after this one, as one loop; NULL for none.
+/// @param loops How often to play it; -1 as the options say, else for ever.
+/// @param options `paths`: a JSON array of files to play after this one, as one loop; `loops`; NULL for none.
 /// @param out The job; may be NULL. Also a job that has ended exists until `se_file_stop`.
 /// @return `SE_E_NOT_FOUND`, `SE_E_PERMISSION`, `SE_E_FORMAT` (the text names the byte position) of the file,
 /// `SE_E_EXISTS` where the stream has a publisher, `SE_E_INVALID_ARGUMENT` for 0 loops or less than -1, `SE_E_STATE` on an

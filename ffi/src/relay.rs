@@ -38,7 +38,8 @@ pub enum se_relay_state {
     SE_RELAY_STALLED = 6,
     /// Waiting before the next attempt.
     SE_RELAY_BACKING_OFF = 7,
-    /// Given up for good: the peer refused, and `on_refusal` is `fail`. `se_relay_restart` tries again.
+    /// Given up for good: the peer refused, and `on_refusal` is `fail`, or `max_retries` attempts have failed.
+    /// `se_relay_restart` tries again.
     SE_RELAY_FAILED = 8,
 }
 
@@ -86,7 +87,7 @@ pub struct se_relay_status {
 /// @param engine A started engine.
 /// @param stream The local stream, `"app/stream"`; it need not exist yet.
 /// @param url `"rtmp[s]://[user:pass@]host[:port]/app/stream[?query]"`.
-/// @param options `on_refusal`; NULL for none.
+/// @param options Keys of `[[push]]` such as `connect_timeout_ms` and `connect`, see `se_config`; NULL for none.
 /// @param out The relay; may be NULL.
 /// @return `SE_E_INVALID_ARGUMENT` for what is no name or URL, `SE_E_NOT_FOUND` for an app that the configuration does
 /// not list, `SE_E_STATE` on an engine that is not started.
@@ -115,7 +116,7 @@ pub unsafe extern "C" fn se_relay_add_push(
 /// @param engine A started engine.
 /// @param url As in `se_relay_add_push`.
 /// @param stream The local stream, `"app/stream"`.
-/// @param options `when` (`always`, `watched`), `linger_ms`, `on_refusal`; NULL for none.
+/// @param options Keys of `[[pull]]` such as `when` (`always`, `watched`) and `linger_ms`, see `se_config`; NULL for none.
 /// @param out The relay; may be NULL.
 /// @return As `se_relay_add_push`.
 #[unsafe(no_mangle)]
