@@ -42,17 +42,18 @@ other, in real time, with a seamless seam, for ever or --loops times.
 
 A target that cannot be reached is tried again for ever. A target that refuses (bad key, name taken) before it has \
 ever accepted is given up; when no target is left and nothing is served here, the command ends with status 1. \
---retry makes it ask again instead. With --loops, status 0 means that every target took the stream to its end without \
+--retry makes it ask again instead, and --max-retries bounds both. With --loops, status 0 means that every target took the stream to its end without \
 interruption; frames played before it was connected are counted in the log.";
 
 const RELAY_HELP: &str = "\
 Examples:
   streamengine relay rtmp://camera.lan/live/cam rtmp://live.example.com/app/KEY
   streamengine relay rtmp://in.example/live/x rtmp://a.example/live/x rtmps://b.example/app/KEY
+  streamengine relay rtmp://camera.lan/live/cam rtmp://live.example.com/app/KEY --max-retries 5 --connect-timeout 3000
 
 Neither end need be up when it starts: what cannot be reached is tried again for ever. What is refused before it was \
 ever granted (bad key, no such stream) is given up; when the source or all targets are, the command ends with \
-status 1. --retry makes it ask again instead.";
+status 1. --retry makes it ask again instead, and --max-retries bounds both.";
 
 const DEMO_HELP: &str = "\
 Serves RTMP on 127.0.0.1:1935 and loops a bundled clip as live/demo. A second server on 127.0.0.1:1936 gets it \
@@ -173,6 +174,8 @@ pub(crate) struct LoopArgs {
     /// Ask again where a target refuses
     #[arg(long)]
     pub(crate) retry: bool,
+    #[command(flatten)]
+    pub(crate) tuning: TuningArgs,
     /// Print events on stdout, one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
@@ -189,9 +192,28 @@ pub(crate) struct RelayArgs {
     /// Ask again where the source or a target refuses
     #[arg(long)]
     pub(crate) retry: bool,
+    #[command(flatten)]
+    pub(crate) tuning: TuningArgs,
     /// Print events on stdout, one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+// How other servers are connected to. No doc comment: it would become that of the command.
+#[derive(Debug, Args)]
+pub(crate) struct TuningArgs {
+    /// Give a server up after so many failed attempts one after the other, the first not counted [default: never]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_retries: Option<u32>,
+    /// Longest time from the start of an attempt to the granted stream, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) connect_timeout: Option<u64>,
+    /// Bytes per RTMP chunk towards targets [default: 65536]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=0x7FFF_FFFF))]
+    pub(crate) chunk_size: Option<u32>,
+    /// Send one more text field in the connect command, such as pageUrl=https://example.com/ or flashVer=...; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = connect_field)]
+    pub(crate) connect: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]
@@ -251,6 +273,12 @@ fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) =
         text.split_once('=').ok_or("expected KEY=VALUE, such as limits.max_connections=5000")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn connect_field(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or("expected KEY=VALUE, such as pageUrl=https://example.com/")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]

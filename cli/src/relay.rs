@@ -1,6 +1,6 @@
 //! `loop` and `relay`: a file or a remote stream into other servers.
 
-use crate::args::{LoopArgs, RelayArgs, is_url};
+use crate::args::{LoopArgs, RelayArgs, TuningArgs, is_url};
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready, relay_name, why};
 use crate::{Failure, config, rates};
@@ -43,7 +43,7 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
     if !args.rtmp.is_empty() {
         tracing::info!("{}", rule.describe());
     }
-    push_all(&engine, &stream, targets, on_refusal(args.retry))?;
+    push_all(&engine, &stream, targets, on_refusal(args.retry), &args.tuning)?;
     engine.loop_file(file)?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let serves = if args.rtmp.is_empty() { Serves::TargetsOnly } else { Serves::PlayersToo };
@@ -65,9 +65,12 @@ pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failur
     let stream = private_name("relay")?;
     let stop = Stop::on_signals()?;
     let Started { engine, events, to_print } = Started::new(config::for_jobs()?)?;
-    push_all(&engine, &stream, targets, on_refusal(args.retry))?;
+    push_all(&engine, &stream, targets, on_refusal(args.retry), &args.tuning)?;
     let mut pull = PullConfig::new(from, stream);
     pull.on_refusal = on_refusal(args.retry);
+    pull.max_retries = args.tuning.max_retries;
+    pull.connect_timeout_ms = args.tuning.connect_timeout;
+    pull.connect = args.tuning.connect.iter().cloned().collect();
     engine.add_pull(pull)?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let outcome = work(&engine, events, &stop, console, relay_verdict).map(drop);
@@ -197,10 +200,15 @@ fn push_all(
     stream: &StreamKey,
     targets: Vec<RtmpUrl>,
     on_refusal: OnRefusal,
+    args: &TuningArgs,
 ) -> Result<(), Failure> {
     for url in targets {
         let mut push = PushConfig::new(stream.clone(), url);
         push.on_refusal = on_refusal;
+        push.tuning.max_retries = args.max_retries;
+        push.tuning.connect_timeout_ms = args.connect_timeout;
+        push.tuning.chunk_size = args.chunk_size;
+        push.tuning.connect = args.connect.iter().cloned().collect();
         engine.add_push(push)?;
     }
     Ok(())

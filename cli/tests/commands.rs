@@ -99,6 +99,16 @@ fn a_wrong_configuration_is_status_2_and_names_the_line_and_the_nearest_key() {
 }
 
 #[test]
+fn a_relay_gives_a_server_up_after_the_attempts_that_it_is_allowed() {
+    // Nobody listens on a port that was free a moment ago.
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (from, to) = (format!("rtmp://{}/a/b", free()), format!("rtmp://{}/a/b", free()));
+    let ended = run(&["relay", &from, &to, "--max-retries", "1", "--connect-timeout", "2000"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.lines().last().unwrap().contains("refused"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_wrong_command_line_is_status_2() {
     for args in [
         &["serve", "--publish-key", "a", "--open"][..],
@@ -107,6 +117,9 @@ fn a_wrong_command_line_is_status_2() {
         &["serve", "--rtmps", ANY],
         &["serve", "--rtmps", ANY, "--cert", "c.pem"],
         &["serve", "--set", "limits"],
+        &["relay", "rtmp://h/a/b", "rtmp://h/c/d", "--chunk-size", "0"],
+        &["relay", "rtmp://h/a/b", "rtmp://h/c/d", "--connect", "pageUrl"],
+        &["relay", "rtmp://h/a/b", "rtmp://h/c/d", "--connect", "app=x"],
         &["serve", "--log", "=="],
         &["loop", "rtmp://127.0.0.1/live/x"],
         &["loop", "clip.flv"],
