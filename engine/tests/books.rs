@@ -107,3 +107,40 @@ fn unsafe_code_is_told_from_words_about_it() {
         assert!(!is_unsafe(other), "{other}");
     }
 }
+
+/// The rows of the tables in ARCHITECTURE.md that name places: the folder that they are in, and the place.
+fn places() -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut folder = None;
+    let mut places = Vec::new();
+    for line in text.lines() {
+        let first = line.strip_prefix("| ").and_then(|row| row.split(" | ").next());
+        match first {
+            Some(head) if head.starts_with("place in ") => folder = head.split('`').nth(1).map(str::to_owned),
+            Some(cell) => {
+                let named = cell.split('`').skip(1).step_by(2).map(str::to_owned);
+                places.extend(
+                    folder.iter().flat_map(|folder| named.clone().map(|place| (folder.clone(), place))),
+                );
+            }
+            None => folder = folder.filter(|_| line.starts_with('|')),
+        }
+    }
+    places
+}
+
+#[test]
+fn every_place_that_the_architecture_names_is_there_and_none_of_the_engine_is_left_out() {
+    let places = places();
+    for (folder, place) in &places {
+        let path = root().join(folder).join(place);
+        assert!(path.exists() || path.with_extension("rs").exists(), "{folder}/{place} does not exist");
+    }
+    let named: BTreeSet<_> =
+        places.iter().filter(|(folder, _)| folder == "engine/src").map(|(_, place)| place.as_str()).collect();
+    for entry in fs::read_dir(root().join("engine/src")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_named = named.iter().any(|place| place.split('/').next() == Some(&name));
+        assert!(is_named || name == "lib.rs", "ARCHITECTURE.md does not know engine/src/{name}");
+    }
+}
