@@ -449,7 +449,10 @@ impl Engine {
     }
 
     /// Ends everything in good order: no new connections, publishers and players are told, relays unpublish.
-    /// Takes at most [`EngineConfig::drain_timeout_ms`](crate::EngineConfig::drain_timeout_ms).
+    /// Takes at most [`EngineConfig::drain_timeout_ms`](crate::EngineConfig::drain_timeout_ms). Works on any executor.
+    ///
+    /// Cancel safe in this sense: from the first poll on the engine drains, on its own threads, and goes on with it where the
+    /// future is dropped. Another call then waits for what is left.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] where some connection did not end in that time and was cut.

@@ -233,7 +233,9 @@ pub enum Received {
 }
 
 impl EventReceiver {
-    /// Waits for the next event; `None` when the engine is gone.
+    /// Waits for the next event; `None` when the engine is gone. Works on any executor.
+    ///
+    /// Cancel safe: a future that is dropped loses no event.
     pub async fn next(&mut self) -> Option<Received> {
         match self.receiver.recv().await {
             Ok(event) => Some(Received::Event(event)),

@@ -3,12 +3,14 @@
 use crate::hub::{self, EndReason, StreamPolicy};
 use crate::key::StreamKey;
 use crate::media::Frame;
+use crate::net::DeadlineTimer;
 use crate::service::streams::Published;
 use crate::{Error, ErrorKind, Result};
+use futures_core::Stream;
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -45,7 +47,9 @@ impl Publisher {
         self.inner.set_policy(policy);
     }
 
-    /// Waits until the right to publish is taken away; why.
+    /// Waits until the right to publish is taken away; why. Works on any executor.
+    ///
+    /// Cancel safe: it takes nothing, and says the same however often it is asked.
     pub async fn ended(&self) -> EndReason {
         self.inner.ended().await
     }
@@ -60,6 +64,9 @@ impl Publisher {
 ///
 /// First come metadata and decoder configuration, then frames from the start position, video from a keyframe.
 /// A reader that falls behind by more than the stream's ring jumps to the newest keyframe.
+///
+/// It is a [`Stream`] of frames too, for combinators and `select!`. That and [`Self::next`] work on any executor, not
+/// only on tokio's. Behind the end both say `None` as often as they are asked.
 pub struct Subscriber {
     inner: hub::Subscriber,
     frames: VecDeque<Frame>,
@@ -68,13 +75,16 @@ pub struct Subscriber {
     /// Frames are missing before the next one.
     gap_ahead: bool,
     after_gap: bool,
+    /// Wakes for the deadlines of a stream without a publisher; made when there is the first.
+    timer: Option<DeadlineTimer>,
+    /// Has the clock for that timer: the caller's executor may have none.
     runtime: Handle,
 }
 
 impl Subscriber {
     pub(crate) fn new(inner: hub::Subscriber, runtime: Handle) -> Self {
         let (frames, batch) = (VecDeque::new(), Vec::new());
-        Self { inner, frames, batch, end: None, gap_ahead: false, after_gap: false, runtime }
+        Self { inner, frames, batch, end: None, gap_ahead: false, after_gap: false, timer: None, runtime }
     }
 
     /// The stream's name.
@@ -83,16 +93,14 @@ impl Subscriber {
     }
 
     /// Waits for the next frame; `None` at the end of the stream ([`Self::end`] says why).
+    ///
+    /// Cancel safe: a frame is taken only when it is returned, so a future that is dropped loses none.
     pub async fn next(&mut self) -> Option<Frame> {
-        loop {
-            match self.take_next() {
-                Poll::Ready(frame) => return frame,
-                Poll::Pending => in_runtime(&self.runtime, self.inner.ready()).await,
-            }
-        }
+        poll_fn(|cx| self.poll_frame(cx)).await
     }
 
     /// Like [`Self::next`] on a thread that is not an async worker, waiting no longer than `timeout`.
+    /// A call that ends by its timeout loses no frame.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] when no frame came in time, [`ErrorKind::Deadlock`] on an async worker thread.
@@ -116,6 +124,28 @@ impl Subscriber {
                 Err(Error::new(ErrorKind::Again, format!("stream {}: nothing to read", self.key())))
             }
         }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        loop {
+            if let Poll::Ready(frame) = self.take_next() {
+                return Poll::Ready(frame);
+            }
+            ready!(self.poll_news(cx));
+        }
+    }
+
+    /// Ready when it is worth while to look again; else the task is woken for frames, changes and the deadline.
+    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.inner.poll_ready(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // Whatever changes the deadline wakes the task, so it is looked at again.
+        let Some(deadline) = self.inner.deadline() else { return Poll::Pending };
+        let _entered = self.runtime.enter();
+        let timer = self.timer.get_or_insert_with(DeadlineTimer::new);
+        timer.set(deadline);
+        timer.poll(cx)
     }
 
     /// Pending = there is nothing to read right now; nobody is woken for that.
@@ -146,14 +176,13 @@ impl Subscriber {
     }
 }
 
-/// Polls a future that uses tokio's timers from whatever executor the caller has.
-async fn in_runtime<F: Future>(runtime: &Handle, future: F) -> F::Output {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        let _entered = runtime.enter();
-        future.as_mut().poll(context)
-    })
-    .await
+impl Stream for Subscriber {
+    type Item = Frame;
+
+    /// As [`Self::next`].
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        self.poll_frame(cx)
+    }
 }
 
 /// Waits for a future on a plain thread; an error where that would block an async worker.
