@@ -6,7 +6,7 @@ use crate::config::{
     AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, SubscriberConfig,
 };
 use crate::events::{Event, EventReceiver, Events};
-use crate::hub::EndReason;
+use crate::hub::{EndReason, StreamWatcher};
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::ms;
@@ -427,6 +427,17 @@ impl Engine {
         self.inner.core.events.subscribe()
     }
 
+    /// Watches which streams begin and end, and which are wanted: somebody waits to watch them, and nobody publishes
+    /// them. What is there already is told first.
+    ///
+    /// For what works on every stream, such as a recorder, which [subscribes](Self::subscribe) where one has begun; and for
+    /// publishing on demand, where one is wanted. Players wait for as long as
+    /// [`AppConfig::wait_for_publisher_ms`](crate::AppConfig::wait_for_publisher_ms) says. Unlike [`Self::events`], which
+    /// tells of every publisher that comes and goes, it loses nothing where the program is slow.
+    pub fn watch_streams(&self) -> StreamWatcher {
+        self.inner.core.hub.watch()
+    }
+
     /// Counters of the whole engine.
     pub fn stats(&self) -> EngineStats {
         let (streams, sessions) = (self.streams(), self.sessions());
@@ -602,6 +613,7 @@ impl Drop for Inner {
         self.close_listeners();
         self.core.draining.cancel();
         self.core.hub.end_all(&EndReason::Shutdown);
+        self.core.hub.close();
         let Some(runtime) = self.runtime.take() else { return };
         // Waiting is not allowed on an async worker thread.
         match Handle::try_current() {

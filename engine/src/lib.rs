@@ -74,7 +74,7 @@ pub use config::{
 pub use engine::{Engine, EngineBuilder};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Received};
-pub use hub::{EndReason, StreamPolicy};
+pub use hub::{EndReason, StreamChange, StreamPolicy, StreamWatcher};
 pub use id::{FileId, ListenerId, RelayId, SessionId};
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;

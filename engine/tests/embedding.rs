@@ -4,7 +4,7 @@ use futures_lite::{StreamExt, future};
 use std::sync::mpsc;
 use std::time::Duration;
 use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{EndReason, Engine, PublisherConfig, StreamKey, SubscriberConfig};
+use streamengine_core::{EndReason, Engine, PublisherConfig, StreamChange, StreamKey, SubscriberConfig};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -100,5 +100,31 @@ fn a_next_that_is_dropped_loses_no_frame() {
         }
         assert_eq!(dropped, FRAMES / 5, "futures that were dropped while they waited");
         assert!(frames.iter().zip(0..).all(|(frame, i)| frame.timestamp == i * 20));
+    });
+}
+
+#[test]
+fn an_engine_tells_which_streams_begin_and_end_and_which_are_wanted() {
+    let engine = engine();
+    let _there = engine.publish(&key("live/a")).unwrap();
+    let mut watcher = engine.watch_streams();
+    on_plain_executor(async move {
+        assert_eq!(watcher.next().await, Some(StreamChange::Began(key("live/a"))));
+
+        // Publishing on demand.
+        let mut subscriber = engine.subscribe(&key("live/b")).unwrap();
+        assert_eq!(watcher.next().await, Some(StreamChange::Wanted(key("live/b"))));
+        let publisher = engine.publish(&key("live/b")).unwrap();
+        assert_eq!(watcher.next().await, Some(StreamChange::Unwanted(key("live/b"))));
+        assert_eq!(watcher.next().await, Some(StreamChange::Began(key("live/b"))));
+        publisher.push(audio(0)).unwrap();
+        assert!(subscriber.next().await.is_some());
+        publisher.finish();
+        assert_eq!(watcher.next().await, Some(StreamChange::Ended(key("live/b"))));
+
+        // A publisher and a subscriber that are still held do not keep the watcher waiting.
+        drop(engine);
+        assert_eq!(watcher.next().await, Some(StreamChange::Ended(key("live/a"))));
+        assert_eq!(watcher.next().await, None);
     });
 }

@@ -19,6 +19,7 @@ mod ring;
 mod stream;
 mod subscriber;
 mod timeline;
+mod watcher;
 
 #[cfg(test)]
 pub(crate) use fault::panic_at_next_frame;
@@ -27,6 +28,7 @@ pub(crate) use ring::Backlog;
 pub use stream::StreamPolicy;
 pub(crate) use stream::{Publisher, WakeFor};
 pub(crate) use subscriber::Subscriber;
+pub use watcher::{StreamChange, StreamWatcher};
 
 use crate::Limits;
 use crate::key::StreamKey;
@@ -40,6 +42,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use stream::Stream;
 use tokio::sync::watch;
+use watcher::Changes;
 
 /// Silence after which [`Takeover::ReplaceIfStalled`] lets a publisher be replaced.
 const STALLED_AFTER: Duration = Duration::from_millis(500);
@@ -150,6 +153,7 @@ struct Shared {
     map: Mutex<Map>,
     ring_bytes: Arc<AtomicUsize>,
     next_id: AtomicU64,
+    changes: Changes,
 }
 
 #[derive(Default)]
@@ -157,6 +161,14 @@ struct Map {
     streams: HashMap<StreamKey, Arc<Stream>>,
     /// Viewers by stream, only for the streams that an on-demand pull watches.
     demand: HashMap<StreamKey, watch::Sender<usize>>,
+}
+
+impl Map {
+    /// Takes a stream out; false where it is not in, or a later one of its name is.
+    fn remove(&mut self, stream: &Arc<Stream>) -> bool {
+        let is_in = self.streams.get(stream.key()).is_some_and(|current| Arc::ptr_eq(current, stream));
+        is_in && self.streams.remove(stream.key()).is_some()
+    }
 }
 
 impl Hub {
@@ -167,6 +179,7 @@ impl Hub {
             map: Mutex::default(),
             ring_bytes: Arc::default(),
             next_id: AtomicU64::new(1),
+            changes: Changes::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -177,7 +190,7 @@ impl Hub {
         key: &StreamKey,
         request: PublishRequest,
     ) -> Result<Publisher, PublishRefusal> {
-        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = self.next_id();
         loop {
             let stream = self.stream_or_new(key);
             if let Some(verdict) = stream.try_publish(id, &request) {
@@ -263,6 +276,10 @@ impl Hub {
         }
     }
 
+    fn next_id(&self) -> u64 {
+        self.shared.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn end_stream(&self, stream: &Arc<Stream>, reason: EndReason) {
         stream.end(reason);
         self.remove(stream);
@@ -277,14 +294,18 @@ impl Hub {
     }
 
     fn stream_or_new(&self, key: &StreamKey) -> Arc<Stream> {
-        let make = || Arc::new(Stream::new(key, &self.shared.limits, self.shared.ring_bytes.clone()));
-        self.shared.map.lock().streams.entry(key.clone()).or_insert_with(make).clone()
+        let shared = &self.shared;
+        let make = || {
+            let (total, changes) = (shared.ring_bytes.clone(), shared.changes.clone());
+            Arc::new(Stream::new(key, self.next_id(), &shared.limits, total, changes))
+        };
+        shared.map.lock().streams.entry(key.clone()).or_insert_with(make).clone()
     }
 
+    /// Takes an ended stream off the map; every end comes here, so watchers learn of it here.
     fn remove(&self, stream: &Arc<Stream>) {
-        let mut map = self.shared.map.lock();
-        if map.streams.get(stream.key()).is_some_and(|current| Arc::ptr_eq(current, stream)) {
-            map.streams.remove(stream.key());
+        if self.shared.map.lock().remove(stream) {
+            self.shared.changes.tell();
         }
     }
 

@@ -13,6 +13,7 @@ pub(crate) use waiters::WakeFor;
 
 use super::ring::{JoinHeaders, Ring};
 use super::timeline::Timeline;
+use super::watcher::Changes;
 use super::{Backlog, EndReason, Interest};
 use crate::Limits;
 use crate::key::StreamKey;
@@ -46,13 +47,22 @@ pub(super) struct State {
 
 pub(super) struct Stream {
     key: StreamKey,
+    /// Tells it from others, also from those of the same name.
+    serial: u64,
+    changes: Changes,
     /// What the engine's limits allow to the ring.
     ring_bytes: usize,
     state: Mutex<State>,
 }
 
 impl Stream {
-    pub(super) fn new(key: &StreamKey, limits: &Limits, total: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(
+        key: &StreamKey,
+        serial: u64,
+        limits: &Limits,
+        total: Arc<AtomicUsize>,
+        changes: Changes,
+    ) -> Self {
         let state = State {
             phase: Phase::Idle,
             ring: Ring::new(limits, total),
@@ -65,11 +75,16 @@ impl Stream {
             followers: 0,
             counters: Counters::default(),
         };
-        Self { key: key.clone(), ring_bytes: limits.ring_bytes, state: Mutex::new(state) }
+        let (key, ring_bytes) = (key.clone(), limits.ring_bytes);
+        Self { key, serial, changes, ring_bytes, state: Mutex::new(state) }
     }
 
     pub(super) fn key(&self) -> &StreamKey {
         &self.key
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Appends a frame of publisher `id`; the reason where it has lost its right.
@@ -96,19 +111,36 @@ impl Stream {
 
     /// Counts a subscriber in; false where the stream has ended.
     pub(super) fn join(&self, interest: Interest) -> bool {
-        let mut state = self.state.lock();
-        if state.expire(Instant::now()) {
-            return false;
-        }
-        *state.count(interest) += 1;
-        true
+        self.change(|state| {
+            if state.expire(Instant::now()) {
+                return false;
+            }
+            *state.count(interest) += 1;
+            true
+        })
     }
 
     /// Counts a subscriber out; true where the stream is of no use to anybody now.
     pub(super) fn leave(&self, interest: Interest) -> bool {
+        self.change(|state| {
+            *state.count(interest) -= 1;
+            state.close_if_unused()
+        })
+    }
+
+    /// Runs `act` on the state, and has watchers look again where that changes what they are told. Ends they learn from
+    /// the hub.
+    fn change<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
-        *state.count(interest) -= 1;
-        state.close_if_unused()
+        let before = state.standing();
+        let result = act(&mut state);
+        let is_news = state.standing() != before;
+        // Who is woken takes the lock.
+        drop(state);
+        if is_news {
+            self.changes.tell();
+        }
+        result
     }
 
     pub(super) fn viewers(&self) -> usize {

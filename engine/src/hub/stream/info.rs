@@ -2,6 +2,7 @@
 
 use super::rights::Phase;
 use super::{State, Stream};
+use crate::hub::watcher::Standing;
 use crate::media::{Frame, FrameKind};
 use crate::status::{StreamInfo, StreamState};
 use tokio::time::Instant;
@@ -41,6 +42,15 @@ impl Counters {
 }
 
 impl State {
+    /// What watchers are told.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        match self.phase {
+            Phase::Idle => (self.viewers > 0).then_some(Standing::Wanted),
+            Phase::Live(_) | Phase::Away { .. } => Some(Standing::Begun),
+            Phase::Ended { .. } => None,
+        }
+    }
+
     pub(in crate::hub) fn count_lag(&mut self, skipped: u64) {
         self.counters.lags += 1;
         self.counters.skipped += skipped;
@@ -48,6 +58,11 @@ impl State {
 }
 
 impl Stream {
+    /// What watchers are told.
+    pub(in crate::hub) fn standing(&self) -> Option<Standing> {
+        self.state.lock().standing()
+    }
+
     /// Facts and counters at this moment.
     pub(in crate::hub) fn info(&self) -> StreamInfo {
         let state = self.state.lock();

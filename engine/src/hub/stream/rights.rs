@@ -89,26 +89,13 @@ impl Stream {
         id: u64,
         request: &PublishRequest,
     ) -> Option<Result<Ended, PublishRefusal>> {
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        state.expire(now);
-        match &state.phase {
-            Phase::Ended { .. } => return None,
-            Phase::Idle => {}
-            Phase::Away { .. } => state.counters.resumes += 1,
-            Phase::Live(current) => {
-                if let Err(refusal) = current.may_be_replaced(request, now) {
-                    return Some(Err(refusal));
-                }
-                current.ended.send_replace(Some(EndReason::Replaced));
-                state.counters.resumes += 1;
+        self.change(|state| {
+            let admitted = state.try_publish(id, request, Instant::now());
+            if let Some(Ok(_)) = admitted {
+                state.ring.set_max_bytes(self.ring_bytes);
             }
-        }
-        let ended = state.install(id, request, now);
-        state.policy = StreamPolicy::default();
-        state.ring.set_max_bytes(self.ring_bytes);
-        state.waiters.wake_all();
-        Some(Ok(ended))
+            admitted
+        })
     }
 
     /// The publisher is gone without a word: its name is free, subscribers wait for the resume window. True
@@ -161,6 +148,31 @@ impl Stream {
 }
 
 impl State {
+    fn try_publish(
+        &mut self,
+        id: u64,
+        request: &PublishRequest,
+        now: Instant,
+    ) -> Option<Result<Ended, PublishRefusal>> {
+        self.expire(now);
+        match &self.phase {
+            Phase::Ended { .. } => return None,
+            Phase::Idle => {}
+            Phase::Away { .. } => self.counters.resumes += 1,
+            Phase::Live(current) => {
+                if let Err(refusal) = current.may_be_replaced(request, now) {
+                    return Some(Err(refusal));
+                }
+                current.ended.send_replace(Some(EndReason::Replaced));
+                self.counters.resumes += 1;
+            }
+        }
+        let ended = self.install(id, request, now);
+        self.policy = StreamPolicy::default();
+        self.waiters.wake_all();
+        Some(Ok(ended))
+    }
+
     /// When the stream will end if nothing happens.
     #[inline]
     pub(in crate::hub) fn deadline(&self) -> Option<Instant> {
