@@ -22,7 +22,7 @@ use crate::status::{
     EngineStats, FileStatus, ListenerInfo, Protocol, RelayStatus, SessionInfo, SessionRole, StreamInfo,
     StreamState,
 };
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, RtmpUrl};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -384,6 +384,23 @@ impl Engine {
     pub fn kick(&self, session: SessionId, reason: &str) -> Result<()> {
         let kicked = self.inner.core.sessions.kick(session, reason);
         kicked.then_some(()).ok_or_else(|| not_found("session", session))
+    }
+
+    /// Asks the peer of a connection to connect anew (E-RTMP), to `url` (`rtmp[s]://host[:port]/app`) or to where it is. The
+    /// connection goes on until the peer leaves it. Draining asks all who follow such requests.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::Unsupported`] where the peer has not announced
+    /// that it follows such requests, [`ErrorKind::InvalidArgument`] for what is no such URL.
+    pub fn request_reconnect(&self, session: SessionId, url: Option<&str>) -> Result<()> {
+        if let Some(url) = url {
+            // A stream belongs to it only in our own URLs.
+            format!("{}/x", url.trim_end_matches('/')).parse::<RtmpUrl>()?;
+        }
+        let asked = self.inner.core.sessions.request_reconnect(session, url);
+        let follows = asked.ok_or_else(|| not_found("session", session))?;
+        let text = || format!("session {session}: the peer does not follow requests to connect anew");
+        follows.then_some(()).ok_or_else(|| Error::new(ErrorKind::Unsupported, text()))
     }
 
     /// Ends a stream: its publisher and its players are told `reason`.

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 /// What waits to be written to a connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +26,6 @@ struct Entry {
     since: Instant,
     facts: Mutex<Facts>,
     connection: Arc<dyn Measured>,
-    kicked: watch::Sender<Option<String>>,
     /// In microseconds; 0 = unknown.
     rtt: AtomicU64,
 }
@@ -34,7 +33,22 @@ struct Entry {
 struct Facts {
     role: SessionRole,
     stream: Option<StreamKey>,
-    agent: Option<String>,
+    agent: Option<Box<str>>,
+    /// Whether the peer follows requests to connect anew.
+    follows_reconnects: bool,
+    /// What somebody wants of the connection, and its task has not taken yet.
+    order: Option<Order>,
+    /// Who is to be told of that.
+    waiter: Option<Waker>,
+}
+
+/// What somebody outside wants of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// To end, for this reason.
+    Kick(String),
+    /// To ask the peer to connect anew, to this URL or its own.
+    Reconnect(Option<String>),
 }
 
 /// Bytes that a connection has carried.
@@ -86,9 +100,15 @@ impl Sessions {
             peer,
             tls,
             since: Instant::now(),
-            facts: Mutex::new(Facts { role: SessionRole::Pending, stream: None, agent: None }),
+            facts: Mutex::new(Facts {
+                role: SessionRole::Pending,
+                stream: None,
+                agent: None,
+                follows_reconnects: false,
+                order: None,
+                waiter: None,
+            }),
             connection,
-            kicked: watch::Sender::new(None),
             rtt: AtomicU64::new(0),
         });
         self.shared.totals.accepted.fetch_add(1, Ordering::Relaxed);
@@ -106,17 +126,31 @@ impl Sessions {
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<SessionInfo> {
-        let entry = self.shared.entries.lock().get(&id).cloned()?;
-        Some(entry.info(id))
+        Some(self.entry(id)?.info(id))
     }
 
     /// Asks a connection to end; false where there is none of that id.
     pub(crate) fn kick(&self, id: SessionId, reason: &str) -> bool {
-        let entry = self.shared.entries.lock().get(&id).cloned();
+        let entry = self.entry(id);
         entry.is_some_and(|entry| {
-            entry.kicked.send_replace(Some(reason.to_owned()));
+            entry.order(Order::Kick(reason.to_owned()));
             true
         })
+    }
+
+    /// Has a peer asked to connect anew, to `url` or its own; `None` where there is none of that id, false where it does
+    /// not follow such requests.
+    pub(crate) fn request_reconnect(&self, id: SessionId, url: Option<&str>) -> Option<bool> {
+        let entry = self.entry(id)?;
+        let follows = entry.facts.lock().follows_reconnects;
+        if follows {
+            entry.order(Order::Reconnect(url.map(str::to_owned)));
+        }
+        Some(follows)
+    }
+
+    fn entry(&self, id: SessionId) -> Option<Arc<Entry>> {
+        self.shared.entries.lock().get(&id).cloned()
     }
 
     /// Counts a task that has panicked.
@@ -144,6 +178,19 @@ impl Sessions {
 }
 
 impl Entry {
+    /// Leaves an order to the connection's task. Whoever is to end is asked for nothing else.
+    fn order(&self, order: Order) {
+        let mut facts = self.facts.lock();
+        if !matches!(facts.order, Some(Order::Kick(_))) {
+            facts.order = Some(order);
+        }
+        let waiter = facts.waiter.take();
+        drop(facts);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+
     fn info(&self, id: SessionId) -> SessionInfo {
         let queue = self.connection.queue();
         let rtt = self.rtt.load(Ordering::Relaxed);
@@ -155,7 +202,7 @@ impl Entry {
             tls: self.tls,
             role: facts.role,
             stream: facts.stream.clone(),
-            agent: facts.agent.clone(),
+            agent: facts.agent.as_deref().map(str::to_owned),
             uptime: self.since.elapsed(),
             bytes_in: received,
             bytes_out: sent,
@@ -192,19 +239,23 @@ impl Session {
     }
 
     pub(crate) fn set_agent(&self, agent: &str) {
-        self.entry.facts.lock().agent = Some(crate::Printable(agent).to_string());
+        self.entry.facts.lock().agent = Some(crate::Printable(agent).to_string().into());
     }
 
-    /// Waits until somebody asks this connection to end; the reason. The future does not borrow the session.
-    pub(crate) fn kicked(&self) -> impl Future<Output = String> + Send + 'static + use<> {
-        let mut kicked = self.entry.kicked.subscribe();
-        async move {
-            let reason = kicked.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
-            match reason {
-                Some(reason) => reason,
-                None => std::future::pending().await,
-            }
+    pub(crate) fn set_follows_reconnects(&self, follows: bool) {
+        self.entry.facts.lock().follows_reconnects = follows;
+    }
+
+    /// Ready when somebody wants something of this connection.
+    pub(crate) fn poll_order(&self, cx: &mut Context<'_>) -> Poll<Order> {
+        let mut facts = self.entry.facts.lock();
+        if let Some(order) = facts.order.take() {
+            return Poll::Ready(order);
         }
+        if !facts.waiter.as_ref().is_some_and(|waiter| waiter.will_wake(cx.waker())) {
+            facts.waiter = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 

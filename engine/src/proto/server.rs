@@ -322,6 +322,11 @@ impl ServerSession {
         }
     }
 
+    /// Whether the peer announced in `connect` that it follows reconnect requests (E-RTMP `capsEx`).
+    pub fn follows_reconnects(&self) -> bool {
+        self.reconnects
+    }
+
     /// Asks a peer that announced the reconnect capability to connect again (E-RTMP); false where it did not.
     pub fn request_reconnect(&mut self, tc_url: Option<&str>, description: &str) -> bool {
         if !self.reconnects || self.is_closing() {

@@ -111,7 +111,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         End::flush(reason.to_string())
     }
 
+    /// Peers that can are asked to connect anew (E-RTMP), which reaches them before the last of their streams; all others
+    /// end without.
     pub(super) fn on_draining(&mut self) -> End {
+        if self.rtmp.request_reconnect(None, &EndReason::Shutdown.to_string()) {
+            self.send_output();
+        }
         self.output.lock().fill_rest();
         self.end_streams(&EndReason::Shutdown);
         End::flush(EndReason::Shutdown.to_string())

@@ -24,6 +24,7 @@ use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Accepted, DeadlineTimer, Halves, PendingPlace, ServerTls, Sink, WakeFlag, read};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
+use crate::sessions::{Order, Session};
 use crate::status::Protocol;
 use end::End;
 use requests::WaitingRequest;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// Size of one read from anybody but a publisher: what has been read may have to wait for a verdict.
 const SMALL_READ: usize = 4 * 1024;
@@ -143,9 +145,9 @@ struct Connection<R, W> {
     /// The request that waits for the authoriser.
     waiting: Option<WaitingRequest>,
     publishes: Vec<Publish>,
-    signals: Pin<Box<dyn Future<Output = Signal> + Send>>,
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
     timer: DeadlineTimer,
-    /// Raised by `signals`, `timer`, `waiting` and the loss of `publishes`.
+    /// Raised by the session's orders, `draining`, `timer`, `waiting` and the loss of `publishes`.
     wake_flag: WakeFlag,
     since: Instant,
     /// Since when nothing has been published or played; `None` during the handshake and while there is.
@@ -157,12 +159,6 @@ struct Connection<R, W> {
     reads_first: bool,
     /// The place among the connections that have not been granted anything.
     pending: Option<PendingPlace>,
-}
-
-/// What ends a connection from outside.
-enum Signal {
-    Kicked(String),
-    Draining,
 }
 
 /// Where things happen. They take turns, so that none of them can starve the others.
@@ -185,7 +181,10 @@ enum Wake {
     Lost(usize, EndReason),
     /// The authoriser has decided.
     Verdict(Result<Grant, Refusal>),
-    Signal(Signal),
+    /// Somebody outside wants something.
+    Order(Order),
+    /// The engine drains.
+    Draining,
     /// A deadline may have passed.
     Deadline,
     ReadFailed(io::Error),
@@ -207,7 +206,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let protocol = if peer.tls { Protocol::Rtmps } else { Protocol::Rtmp };
         let client = Client::open(core, peer.addr, Door::Rtmp, protocol, output.clone());
         Self {
-            signals: Box::pin(signals(client.core().clone(), client.session().kicked())),
+            draining: Box::pin(client.core().draining.clone().cancelled_owned()),
             rtmp,
             client,
             reader,
@@ -257,9 +256,16 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>, can_read: bool) -> Poll<Wake> {
-        let Self { signals, timer, wake_flag, waiting, publishes, .. } = self;
+        let Self { client, draining, timer, wake_flag, waiting, publishes, .. } = self;
         if let Some(mut raised) = wake_flag.poll(cx)
-            && let Poll::Ready(wake) = poll_seldom(&mut raised, signals, timer, waiting.as_mut(), publishes)
+            && let Poll::Ready(wake) = poll_seldom(
+                &mut raised,
+                client.session(),
+                draining.as_mut(),
+                timer,
+                waiting.as_mut(),
+                publishes,
+            )
         {
             // The others have not been polled.
             wake_flag.raise();
@@ -309,8 +315,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 self.on_verdict(verdict)?;
                 self.digest()
             }
-            Wake::Signal(Signal::Kicked(reason)) => Err(self.on_kicked(&reason)),
-            Wake::Signal(Signal::Draining) => Err(self.on_draining()),
+            Wake::Order(Order::Kick(reason)) => Err(self.on_kicked(&reason)),
+            Wake::Order(Order::Reconnect(url)) => {
+                self.rtmp.request_reconnect(url.as_deref(), "the operator asks for it");
+                Ok(())
+            }
+            Wake::Draining => Err(self.on_draining()),
             Wake::Deadline => self.on_timer(),
             Wake::ReadFailed(error) => Err(End::cut(end::io_words(&error))),
             Wake::WriteFailed(error) => {
@@ -479,16 +489,20 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 }
 
-/// Signals, deadlines, verdicts and lost rights. They come first: a peer that floods us must not put them off.
+/// Orders, draining, deadlines, verdicts and lost rights. They come first: a peer that floods us must not put them off.
 fn poll_seldom(
     cx: &mut Context<'_>,
-    signals: &mut Pin<Box<dyn Future<Output = Signal> + Send>>,
+    session: &Session,
+    draining: Pin<&mut WaitForCancellationFutureOwned>,
     timer: &mut DeadlineTimer,
     waiting: Option<&mut WaitingRequest>,
     publishes: &mut [Publish],
 ) -> Poll<Wake> {
-    if let Poll::Ready(signal) = signals.as_mut().poll(cx) {
-        return Poll::Ready(Wake::Signal(signal));
+    if let Poll::Ready(order) = session.poll_order(cx) {
+        return Poll::Ready(Wake::Order(order));
+    }
+    if draining.poll(cx).is_ready() {
+        return Poll::Ready(Wake::Draining);
     }
     if timer.poll(cx).is_ready() {
         return Poll::Ready(Wake::Deadline);
@@ -504,12 +518,4 @@ fn poll_seldom(
         }
     }
     Poll::Pending
-}
-
-/// Waits until somebody wants the connection to end.
-async fn signals(core: Arc<Core>, kicked: impl Future<Output = String>) -> Signal {
-    tokio::select! {
-        reason = kicked => Signal::Kicked(reason),
-        () = core.draining.cancelled() => Signal::Draining,
-    }
 }

@@ -43,6 +43,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
         self.app = Some(app);
         self.rtmp.accept();
+        self.client.session().set_follows_reconnects(self.rtmp.follows_reconnects());
         Ok(())
     }
 

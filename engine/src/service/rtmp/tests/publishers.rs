@@ -175,3 +175,49 @@ async fn a_kicked_peer_is_told_why() {
     assert!(text.contains("bad language"), "{text}");
     assert!(core.hub.stream(&key("live/a")).is_none(), "there is nothing to come back to");
 }
+
+/// Whether the server has asked to connect anew, and to where, before it closed.
+async fn reconnect_request<IO: AsyncRead + AsyncWrite + Unpin>(
+    peer: &mut Peer<IO>,
+) -> Option<Option<String>> {
+    let mut asked = None;
+    while let Some(event) = peer.next().await {
+        if let ClientEvent::ReconnectRequest { tc_url } = event {
+            asked = Some(tc_url);
+        }
+    }
+    asked
+}
+
+#[tokio::test]
+async fn draining_asks_peers_that_follow_to_connect_anew() {
+    let core = core(|_| ());
+    let mut publisher = Peer::publisher(&core, "live/a").await;
+    let mut player = Peer::player(&core, "live/a").await;
+    core.draining.cancel();
+    for peer in [&mut publisher, &mut player] {
+        assert_eq!(reconnect_request(peer).await, Some(None), "our own client says that it follows");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_is_asked_to_connect_elsewhere_and_its_connection_goes_on() {
+    let core = core(|_| ());
+    let mut publisher = Peer::publisher(&core, "live/a").await;
+    let id = core.sessions.list()[0].id;
+    assert_eq!(core.sessions.request_reconnect(id, Some("rtmp://b/live")), Some(true));
+    loop {
+        if let ClientEvent::ReconnectRequest { tc_url } = publisher.next().await.expect("it goes on") {
+            assert_eq!(tc_url.as_deref(), Some("rtmp://b/live"));
+            break;
+        }
+    }
+    assert_eq!(core.sessions.list().len(), 1);
+    assert!(core.sessions.kick(id, "enough"), "it can still be ended");
+    publisher.closed().await;
+    drop(publisher);
+    while core.sessions.get(id).is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(core.sessions.request_reconnect(id, None), None);
+}
