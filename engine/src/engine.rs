@@ -1,6 +1,10 @@
 //! The engine: the only public door. Starts, stops and drains; listeners, relays, file jobs, publishers and
 //! subscribers come and go at run time.
 
+mod handle;
+
+pub use handle::WeakEngine;
+
 use crate::auth::{Authorize, Gate as AuthGate};
 use crate::config::{
     AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, SubscriberConfig,

@@ -53,6 +53,7 @@ mod id;
 mod key;
 mod limits;
 mod local;
+mod manage;
 pub mod media;
 mod net;
 mod policy;
@@ -71,7 +72,7 @@ pub use config::{
     PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig,
     RtmpsConfig, SubscriberConfig, TlsConfig,
 };
-pub use engine::{Engine, EngineBuilder};
+pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Received};
 pub use hub::{EndReason, StreamChange, StreamPolicy, StreamWatcher};
@@ -79,6 +80,7 @@ pub use id::{FileId, ListenerId, RelayId, SessionId};
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};
+pub use manage::Manage;
 pub use net::TlsIdentity;
 pub use policy::{StartAt, Takeover};
 pub use proto::client::StopCommands;

@@ -47,7 +47,7 @@ pub struct ListenerInfo {
 }
 
 /// An engine's counters at one moment.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
 pub struct EngineStats {
     /// Time since the start.

@@ -1,10 +1,16 @@
 //! What an embedding program holds of an engine besides the engine itself.
 
 use futures_lite::{StreamExt, future};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
+use streamengine_core::media::flv::{FileHeader, encode_tag};
 use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{EndReason, Engine, PublisherConfig, StreamChange, StreamKey, SubscriberConfig};
+use streamengine_core::{
+    EndReason, Engine, ErrorKind, EventReceiver, FileConfig, Manage, PublisherConfig, PullConfig, PushConfig,
+    RtmpUrl, StreamChange, StreamKey, StreamState, SubscriberConfig,
+};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -127,4 +133,120 @@ fn an_engine_tells_which_streams_begin_and_end_and_which_are_wanted() {
         assert_eq!(watcher.next().await, Some(StreamChange::Ended(key("live/a"))));
         assert_eq!(watcher.next().await, None);
     });
+}
+
+/// Waits for what an event brings with it, whichever that is.
+fn wait_until(events: &mut EventReceiver, is_so: impl Fn() -> bool) {
+    while !is_so() {
+        events.blocking_next().expect("the engine lives");
+    }
+}
+
+fn flv_file(folder: &Path) -> PathBuf {
+    let mut bytes = FileHeader { audio: true, video: false }.encode().to_vec();
+    for frame in [audio(0), audio(1000)] {
+        let framing = encode_tag(&frame).unwrap();
+        bytes.extend([&framing.header[..], &frame.payload, &framing.trailer].concat());
+    }
+    let path = folder.join("clip.flv");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Does to an engine whatever can be done to it.
+fn manage(manager: &dyn Manage, engine: &Engine) {
+    let (mut events, address) = (engine.events(), manager.listeners()[0].address);
+    let url = |name: &str| -> RtmpUrl { format!("rtmp://{address}/{name}").parse().unwrap() };
+
+    let push = manager.add_push(PushConfig::new(key("live/none"), url("live/elsewhere"))).unwrap();
+    let pull = manager.add_pull(PullConfig::new(url("live/none"), key("live/pulled"))).unwrap();
+    assert_eq!(manager.relays().iter().map(|relay| relay.id).collect::<Vec<_>>(), [push, pull]);
+    manager.restart_relay(push).unwrap();
+    for relay in [push, pull] {
+        manager.remove_relay(relay).unwrap();
+    }
+    assert!(manager.relay(push).is_none() && manager.relays().is_empty());
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = manager.loop_file(FileConfig::new(key("live/file"), vec![flv_file(folder.path())])).unwrap();
+    assert_eq!(manager.file(file).unwrap().stream, key("live/file"));
+    assert_eq!((manager.files().len(), manager.stats().streams_live), (1, 1));
+    manager.stop_file(file).unwrap();
+    assert!(manager.files().is_empty());
+    wait_until(&mut events, || manager.stream(&key("live/file")).is_none());
+
+    let connection = TcpStream::connect(address).unwrap();
+    let peer = connection.local_addr().unwrap();
+    let session = || manager.sessions().into_iter().find(|session| session.peer == peer);
+    wait_until(&mut events, || session().is_some());
+    let session = session().unwrap().id;
+    manager.kick(session, "enough").unwrap();
+    wait_until(&mut events, || manager.session(session).is_none());
+
+    let publisher = engine.publish(&key("live/a")).unwrap();
+    publisher.push(audio(0)).unwrap();
+    let player = Engine::builder().start().unwrap();
+    player.add_pull(PullConfig::new(url("live/a"), key("live/a"))).unwrap();
+    wait_until(&mut events, || manager.stats().players == 1);
+    assert_eq!(manager.kick_players(&key("live/a"), "enough").unwrap(), 1);
+    drop(player);
+    wait_until(&mut events, || manager.stats().players == 0);
+    let state = || manager.stream(&key("live/a")).map(|stream| stream.state);
+    assert_eq!(state(), Some(StreamState::Live));
+    manager.kick_publisher(&key("live/a"), "enough").unwrap();
+    assert_eq!(state(), Some(StreamState::Away));
+    assert!(manager.streams().iter().any(|stream| stream.key == key("live/a")));
+    manager.kick_stream(&key("live/a"), "enough").unwrap();
+    assert_eq!(state(), None);
+}
+
+#[test]
+fn an_engine_and_a_weak_handle_to_it_are_managed_by_the_same_trait() {
+    let engine = Engine::builder().listen_rtmp("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    manage(&engine, &engine);
+    manage(&engine.downgrade(), &engine);
+}
+
+#[test]
+fn a_weak_handle_does_not_keep_an_engine_alive() {
+    let engine = Engine::builder().listen_rtmp("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let (weak, address) = (engine.downgrade(), engine.listeners()[0].address);
+    let publisher = engine.publish(&key("live/a")).unwrap();
+    let other = weak.upgrade().expect("the engine lives");
+    drop(engine);
+    assert_eq!(weak.listeners().len(), 1, "an engine that a handle was made into counts");
+
+    drop(other);
+    assert!(weak.upgrade().is_none());
+    assert_eq!(publisher.push(audio(0)).unwrap_err().kind(), ErrorKind::Closed);
+    TcpListener::bind(address).expect("the port is free");
+    assert!(weak.listeners().is_empty() && weak.relays().is_empty() && weak.files().is_empty());
+    assert!(weak.streams().is_empty() && weak.sessions().is_empty());
+    assert!(weak.stream(&key("live/a")).is_none());
+    assert_eq!((weak.stats().connections, weak.stats().uptime), (0, Duration::ZERO));
+}
+
+#[test]
+fn acts_on_an_engine_that_is_gone_say_that_it_is_closed() {
+    let engine = engine();
+    let weak = engine.downgrade();
+    let relay = engine
+        .add_pull(PullConfig::new("rtmp://127.0.0.1:9/live/a".parse().unwrap(), key("live/a")))
+        .unwrap();
+    let file = FileConfig::new(key("live/a"), vec!["none.flv".into()]);
+    let push = PushConfig::new(key("live/a"), "rtmp://127.0.0.1:9/live/a".parse().unwrap());
+    drop(engine);
+    let results = [
+        weak.add_push(push).map(drop),
+        weak.add_pull(PullConfig::new("rtmp://127.0.0.1:9/live/a".parse().unwrap(), key("live/a"))).map(drop),
+        weak.remove_relay(relay),
+        weak.restart_relay(relay),
+        weak.loop_file(file).map(drop),
+        weak.kick_stream(&key("live/a"), ""),
+        weak.kick_publisher(&key("live/a"), ""),
+        weak.kick_players(&key("live/a"), "").map(drop),
+    ];
+    for result in results {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
+    }
 }

@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["hub", "net"],
     &["sessions"],
     &["events"],
-    &["auth"],
+    &["auth", "manage"],
     &["config"],
     &["status"],
     &["files"],

@@ -1,0 +1,205 @@
+//! What manages an engine, by the engine itself and by a handle that does not keep it alive.
+
+use super::{Engine, Inner};
+use crate::config::{FileConfig, PullConfig, PushConfig};
+use crate::id::{FileId, RelayId, SessionId};
+use crate::key::StreamKey;
+use crate::manage::Manage;
+use crate::status::{EngineStats, FileStatus, ListenerInfo, RelayStatus, SessionInfo, StreamInfo};
+use crate::{Error, ErrorKind, Result};
+use std::sync::{Arc, Weak};
+
+/// A handle to an engine that does not keep it alive; from [`Engine::downgrade`].
+///
+/// For what lives as long as the engine or longer, such as a task that the engine itself runs. Once the engine is gone
+/// its lists are empty, its counters are 0, and its acts fail with [`ErrorKind::Closed`].
+#[derive(Clone)]
+pub struct WeakEngine {
+    inner: Weak<Inner>,
+}
+
+impl Engine {
+    /// A handle to this engine that does not keep it alive.
+    pub fn downgrade(&self) -> WeakEngine {
+        WeakEngine { inner: Arc::downgrade(&self.inner) }
+    }
+}
+
+impl WeakEngine {
+    /// The engine, which then lives until this one is dropped too; `None` once it is gone.
+    pub fn upgrade(&self) -> Option<Engine> {
+        self.inner.upgrade().map(|inner| Engine { inner })
+    }
+
+    fn engine(&self) -> Result<Engine> {
+        self.upgrade().ok_or_else(|| Error::new(ErrorKind::Closed, "the engine has been stopped"))
+    }
+
+    fn list<T: Default>(&self, list: impl FnOnce(&Engine) -> T) -> T {
+        self.upgrade().map(|engine| list(&engine)).unwrap_or_default()
+    }
+}
+
+impl Manage for Engine {
+    fn stats(&self) -> EngineStats {
+        Self::stats(self)
+    }
+
+    fn listeners(&self) -> Vec<ListenerInfo> {
+        Self::listeners(self)
+    }
+
+    fn streams(&self) -> Vec<StreamInfo> {
+        Self::streams(self)
+    }
+
+    fn stream(&self, key: &StreamKey) -> Option<StreamInfo> {
+        Self::stream(self, key)
+    }
+
+    fn sessions(&self) -> Vec<SessionInfo> {
+        Self::sessions(self)
+    }
+
+    fn session(&self, id: SessionId) -> Option<SessionInfo> {
+        Self::session(self, id)
+    }
+
+    fn relays(&self) -> Vec<RelayStatus> {
+        Self::relays(self)
+    }
+
+    fn relay(&self, id: RelayId) -> Option<RelayStatus> {
+        Self::relay(self, id)
+    }
+
+    fn files(&self) -> Vec<FileStatus> {
+        Self::files(self)
+    }
+
+    fn file(&self, id: FileId) -> Option<FileStatus> {
+        Self::file(self, id)
+    }
+
+    fn add_push(&self, push: PushConfig) -> Result<RelayId> {
+        Self::add_push(self, push)
+    }
+
+    fn add_pull(&self, pull: PullConfig) -> Result<RelayId> {
+        Self::add_pull(self, pull)
+    }
+
+    fn remove_relay(&self, id: RelayId) -> Result<()> {
+        Self::remove_relay(self, id)
+    }
+
+    fn restart_relay(&self, id: RelayId) -> Result<()> {
+        Self::restart_relay(self, id)
+    }
+
+    fn loop_file(&self, file: FileConfig) -> Result<FileId> {
+        Self::loop_file(self, file)
+    }
+
+    fn stop_file(&self, id: FileId) -> Result<()> {
+        Self::stop_file(self, id)
+    }
+
+    fn kick(&self, session: SessionId, reason: &str) -> Result<()> {
+        Self::kick(self, session, reason)
+    }
+
+    fn kick_stream(&self, key: &StreamKey, reason: &str) -> Result<()> {
+        Self::kick_stream(self, key, reason)
+    }
+
+    fn kick_publisher(&self, key: &StreamKey, reason: &str) -> Result<()> {
+        Self::kick_publisher(self, key, reason)
+    }
+
+    fn kick_players(&self, key: &StreamKey, reason: &str) -> Result<usize> {
+        Self::kick_players(self, key, reason)
+    }
+}
+
+impl Manage for WeakEngine {
+    fn stats(&self) -> EngineStats {
+        self.list(Engine::stats)
+    }
+
+    fn listeners(&self) -> Vec<ListenerInfo> {
+        self.list(Engine::listeners)
+    }
+
+    fn streams(&self) -> Vec<StreamInfo> {
+        self.list(Engine::streams)
+    }
+
+    fn stream(&self, key: &StreamKey) -> Option<StreamInfo> {
+        self.list(|engine| engine.stream(key))
+    }
+
+    fn sessions(&self) -> Vec<SessionInfo> {
+        self.list(Engine::sessions)
+    }
+
+    fn session(&self, id: SessionId) -> Option<SessionInfo> {
+        self.list(|engine| engine.session(id))
+    }
+
+    fn relays(&self) -> Vec<RelayStatus> {
+        self.list(Engine::relays)
+    }
+
+    fn relay(&self, id: RelayId) -> Option<RelayStatus> {
+        self.list(|engine| engine.relay(id))
+    }
+
+    fn files(&self) -> Vec<FileStatus> {
+        self.list(Engine::files)
+    }
+
+    fn file(&self, id: FileId) -> Option<FileStatus> {
+        self.list(|engine| engine.file(id))
+    }
+
+    fn add_push(&self, push: PushConfig) -> Result<RelayId> {
+        self.engine()?.add_push(push)
+    }
+
+    fn add_pull(&self, pull: PullConfig) -> Result<RelayId> {
+        self.engine()?.add_pull(pull)
+    }
+
+    fn remove_relay(&self, id: RelayId) -> Result<()> {
+        self.engine()?.remove_relay(id)
+    }
+
+    fn restart_relay(&self, id: RelayId) -> Result<()> {
+        self.engine()?.restart_relay(id)
+    }
+
+    fn loop_file(&self, file: FileConfig) -> Result<FileId> {
+        self.engine()?.loop_file(file)
+    }
+
+    fn stop_file(&self, id: FileId) -> Result<()> {
+        self.engine()?.stop_file(id)
+    }
+
+    fn kick(&self, session: SessionId, reason: &str) -> Result<()> {
+        self.engine()?.kick(session, reason)
+    }
+
+    fn kick_stream(&self, key: &StreamKey, reason: &str) -> Result<()> {
+        self.engine()?.kick_stream(key, reason)
+    }
+
+    fn kick_publisher(&self, key: &StreamKey, reason: &str) -> Result<()> {
+        self.engine()?.kick_publisher(key, reason)
+    }
+
+    fn kick_players(&self, key: &StreamKey, reason: &str) -> Result<usize> {
+        self.engine()?.kick_players(key, reason)
+    }
+}

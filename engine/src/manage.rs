@@ -1,0 +1,104 @@
+//! What may be done to a running engine by those who manage it, such as an API or a dashboard.
+
+use crate::Result;
+use crate::config::{FileConfig, PullConfig, PushConfig};
+use crate::id::{FileId, RelayId, SessionId};
+use crate::key::StreamKey;
+use crate::status::{EngineStats, FileStatus, ListenerInfo, RelayStatus, SessionInfo, StreamInfo};
+
+/// What may be done to a running engine: [`Engine`](crate::Engine) and [`WeakEngine`](crate::WeakEngine) do it, as their
+/// methods of the same names say.
+///
+/// What manages engines is written against `&dyn Manage` or `Arc<dyn Manage>`. What the engine itself runs holds a
+/// `WeakEngine`: with an engine in its hands it would keep that alive for ever.
+pub trait Manage: Send + Sync {
+    /// Counters of the whole engine.
+    fn stats(&self) -> EngineStats;
+
+    /// The open listeners.
+    fn listeners(&self) -> Vec<ListenerInfo>;
+
+    /// All streams, by name.
+    fn streams(&self) -> Vec<StreamInfo>;
+
+    /// One stream; `None` where there is none of that name.
+    fn stream(&self, key: &StreamKey) -> Option<StreamInfo>;
+
+    /// All connections.
+    fn sessions(&self) -> Vec<SessionInfo>;
+
+    /// One connection; `None` where there is none of that id.
+    fn session(&self, id: SessionId) -> Option<SessionInfo>;
+
+    /// State and counters of all relays.
+    fn relays(&self) -> Vec<RelayStatus>;
+
+    /// State and counters of one relay; `None` where there is none of that id.
+    fn relay(&self, id: RelayId) -> Option<RelayStatus>;
+
+    /// State and progress of all file jobs.
+    fn files(&self) -> Vec<FileStatus>;
+
+    /// State and progress of one file job; `None` where there is none of that id.
+    fn file(&self, id: FileId) -> Option<FileStatus>;
+
+    /// Pushes a local stream to another server.
+    ///
+    /// # Errors
+    /// As [`Engine::add_push`](crate::Engine::add_push).
+    fn add_push(&self, push: PushConfig) -> Result<RelayId>;
+
+    /// Fetches a stream from another server into a local name.
+    ///
+    /// # Errors
+    /// As [`Engine::add_pull`](crate::Engine::add_pull).
+    fn add_pull(&self, pull: PullConfig) -> Result<RelayId>;
+
+    /// Ends a relay.
+    ///
+    /// # Errors
+    /// As [`Engine::remove_relay`](crate::Engine::remove_relay).
+    fn remove_relay(&self, id: RelayId) -> Result<()>;
+
+    /// Makes a relay try again at once.
+    ///
+    /// # Errors
+    /// As [`Engine::restart_relay`](crate::Engine::restart_relay).
+    fn restart_relay(&self, id: RelayId) -> Result<()>;
+
+    /// Plays FLV files as a live stream; reads them through once before it returns.
+    ///
+    /// # Errors
+    /// As [`Engine::loop_file`](crate::Engine::loop_file).
+    fn loop_file(&self, file: FileConfig) -> Result<FileId>;
+
+    /// Ends a file job and its stream.
+    ///
+    /// # Errors
+    /// As [`Engine::stop_file`](crate::Engine::stop_file).
+    fn stop_file(&self, id: FileId) -> Result<()>;
+
+    /// Ends a connection.
+    ///
+    /// # Errors
+    /// As [`Engine::kick`](crate::Engine::kick).
+    fn kick(&self, session: SessionId, reason: &str) -> Result<()>;
+
+    /// Ends a stream.
+    ///
+    /// # Errors
+    /// As [`Engine::kick_stream`](crate::Engine::kick_stream).
+    fn kick_stream(&self, key: &StreamKey, reason: &str) -> Result<()>;
+
+    /// Takes the right to publish a stream away from whoever has it.
+    ///
+    /// # Errors
+    /// As [`Engine::kick_publisher`](crate::Engine::kick_publisher).
+    fn kick_publisher(&self, key: &StreamKey, reason: &str) -> Result<()>;
+
+    /// Ends the connections that play a stream; how many there were.
+    ///
+    /// # Errors
+    /// As [`Engine::kick_players`](crate::Engine::kick_players).
+    fn kick_players(&self, key: &StreamKey, reason: &str) -> Result<usize>;
+}
