@@ -120,7 +120,7 @@ fn meson_builds_tests_and_installs_what_programs_need() {
     meson(&["compile", "-C", folder]);
     let again = support::succeed(Command::new("ninja").args(["-C", folder, "-n"]));
     assert!(again.contains("no work to do"), "{again}");
-    meson(&["test", "-C", folder]);
+    meson(&["test", "-C", folder, "--print-errorlogs"]);
     meson(&["install", "-C", folder]);
     works(prefix.path());
 }

@@ -3,6 +3,12 @@
 #include "check.h"
 #include <dirent.h>
 #include <string.h>
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
+#include <malloc.h>
+#define COUNTS_TO_THE_BYTE 1
+#else
+#define COUNTS_TO_THE_BYTE 0
+#endif
 
 static long entries(const char *folder)
 {
@@ -15,9 +21,14 @@ static long entries(const char *folder)
     return count;
 }
 
-/* Resident memory in KiB. */
-static long resident(void)
+/* Memory that the program holds, in KiB: what is allocated, where the C library counts it; elsewhere what is resident,
+   which moves by a megabyte or two with the allocator's arenas although nothing is lost. */
+static long held(void)
 {
+#if COUNTS_TO_THE_BYTE
+    struct mallinfo2 all = mallinfo2();
+    return (long)((all.uordblks + all.hblkhd) / 1024);
+#else
     char line[256];
     long kib = -1;
     FILE *status = fopen("/proc/self/status", "r");
@@ -27,7 +38,12 @@ static long resident(void)
             kib = strtol(line + 6, NULL, 10);
     fclose(status);
     return kib;
+#endif
 }
+
+/* How much more than at the start may be held at the end, in KiB: the last engine's threads leave a little behind,
+   whatever the number of engines before it. */
+#define MORE_HELD (COUNTS_TO_THE_BYTE ? 64 : 4096)
 
 static void count(void *counter)
 {
@@ -101,13 +117,13 @@ int main(int argc, char **argv)
         cycle(number);
     descriptors = entries("/proc/self/fd");
     threads = entries("/proc/self/task");
-    memory = resident();
+    memory = held();
     for (number = 0; number < count_of; number++)
         cycle(number);
     printf("descriptors %ld, then %ld; threads %ld, then %ld; memory %ld KiB, then %ld KiB\n", descriptors,
-           entries("/proc/self/fd"), threads, entries("/proc/self/task"), memory, now = resident());
+           entries("/proc/self/fd"), threads, entries("/proc/self/task"), memory, now = held());
     CHECK(entries("/proc/self/fd") == descriptors);
     CHECK(entries("/proc/self/task") == threads);
-    CHECK(now <= memory + 1024);
+    CHECK(now <= memory + MORE_HELD);
     return 0;
 }
