@@ -70,7 +70,8 @@ def write_depfile(options: argparse.Namespace, folder: Path) -> None:
     """Cargo's list has its own outputs on the left of the colon; ninja knows the files by other names."""
     lists = (folder / built_name(options.output[0])).with_suffix(".d").read_text().splitlines()
     sources = {source for line in lists for source in re.split(r"(?<!\\) ", line.split(": ", 1)[1])}
-    manifests = [options.source / "Cargo.lock", *options.source.glob("Cargo.toml"), *options.source.glob("*/Cargo.toml")]
+    manifests = [options.source / "Cargo.lock", *options.source.glob("Cargo.toml"),
+                 *options.source.glob("*/Cargo.toml"), *options.source.glob("*/*/Cargo.toml")]
     sources |= {str(manifest).replace(" ", "\\ ") for manifest in manifests}
     names = " ".join(str(output).replace(" ", "\\ ") for output in options.output)
     options.depfile.write_text(f"{names}: {' '.join(sorted(sources))}\n")

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use streamengine_core::{Secret, StreamKey};
+use streamengine::{Secret, StreamKey};
 
 const EXIT_STATUS: &str = "\
 Exit status:
@@ -83,7 +83,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// What to log on stderr: error, warn, info, debug, trace, or filters such as info,streamengine_core=debug
+    /// What to log on stderr: error, warn, info, debug, trace, or filters such as info,streamengine=debug
     #[arg(
         long,
         global = true,

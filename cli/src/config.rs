@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use streamengine_core::{AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig};
+use streamengine::{AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig};
 
 /// The configuration of `serve`: the file, then the environment, then `--set`, then the other options.
 pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
@@ -29,7 +29,7 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
 
 /// The configuration of commands that have their jobs from the command line: of the environment, what says how
 /// to do them (TLS, limits, threads), not what to do.
-pub(crate) fn for_jobs() -> streamengine_core::Result<Config> {
+pub(crate) fn for_jobs() -> streamengine::Result<Config> {
     let mut source = ConfigSource::default();
     source.apply_env(environment())?;
     let given = source.build()?;

@@ -7,8 +7,8 @@ use crate::{Failure, config, rates};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use streamengine_core::media::looping::{Clip, Repeat};
-use streamengine_core::{Engine, Error, ErrorKind, PushConfig, RtmpUrl, StreamKey, StreamState};
+use streamengine::media::looping::{Clip, Repeat};
+use streamengine::{Engine, Error, ErrorKind, PushConfig, RtmpUrl, StreamKey, StreamState};
 
 static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");
 
@@ -126,7 +126,7 @@ fn host_of(url: &RtmpUrl) -> String {
 /// At the end of `--duration`: whether the copy has come through.
 fn check(engines: &[Engine; 2], copy: &StreamKey) -> Result<(), Failure> {
     let [first, second] = engines;
-    let arrived = |stream: &streamengine_core::StreamInfo| {
+    let arrived = |stream: &streamengine::StreamInfo| {
         stream.key == *copy && stream.state == StreamState::Live && stream.video_frames > 0
     };
     if second.streams().iter().any(arrived) {

@@ -3,7 +3,7 @@
 use crate::Failure;
 use crate::output::EventLines;
 use std::future::Future;
-use streamengine_core::{Config, Engine, Error, ErrorKind, EventReceiver, ListenerInfo};
+use streamengine::{Config, Engine, Error, ErrorKind, EventReceiver, ListenerInfo};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -14,7 +14,7 @@ mod serve;
 use args::{Cli, Command};
 use clap::Parser;
 use std::process::ExitCode;
-use streamengine_core::{Error, ErrorKind};
+use streamengine::{Error, ErrorKind};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
-use streamengine_core::{Engine, EventReceiver, Protocol, Received, RelayDirection, RelayStatus, RtmpUrl};
+use streamengine::{Engine, EventReceiver, Protocol, Received, RelayDirection, RelayStatus, RtmpUrl};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 

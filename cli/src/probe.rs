@@ -7,9 +7,9 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
-use streamengine_core::media::flv_file::FlvReader;
-use streamengine_core::media::probe::{Probe, ProbeReport};
-use streamengine_core::{
+use streamengine::media::flv_file::FlvReader;
+use streamengine::media::probe::{Probe, ProbeReport};
+use streamengine::{
     Engine, Event, EventReceiver, OnRefusal, PullConfig, Received, RelayState, RtmpUrl, Subscriber,
 };
 use tokio::time::{Instant, timeout};

@@ -3,7 +3,7 @@
 use crate::output::{self, Console, LiveLines};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use streamengine_core::{
+use streamengine::{
     Engine, RelayStatus, SessionId, SessionInfo, SessionRole, StreamInfo, StreamKey, StreamState,
 };
 

@@ -6,7 +6,7 @@ use crate::output::{self, Console, Origin, Ready, relay_name, why};
 use crate::{Failure, config, rates};
 use std::path::PathBuf;
 use std::time::Duration;
-use streamengine_core::{
+use streamengine::{
     Engine, EventReceiver, FileConfig, FileState, OnRefusal, PullConfig, PushConfig, RelayDirection,
     RelayState, RelayStatus, RtmpUrl, StreamKey,
 };

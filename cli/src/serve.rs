@@ -6,7 +6,7 @@ use crate::output::{self, Console, Origin, Ready};
 use crate::{Failure, config, rates};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use streamengine_core::{Config, Engine, Error, ErrorKind};
+use streamengine::{Config, Engine, Error, ErrorKind};
 
 /// RTMP's port.
 const PORT: u16 = 1935;

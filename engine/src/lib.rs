@@ -2,10 +2,10 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use streamengine_core::media::{Frame, FrameKind};
-//! use streamengine_core::{Engine, StreamKey};
+//! use streamengine::media::{Frame, FrameKind};
+//! use streamengine::{Engine, StreamKey};
 //!
-//! # fn main() -> streamengine_core::Result<()> {
+//! # fn main() -> streamengine::Result<()> {
 //! // Serve RTMP on any free port; encoders and players may come now.
 //! let engine = Engine::builder().listen_rtmp("127.0.0.1:0".parse().unwrap()).start()?;
 //! println!("rtmp://{}/live/demo", engine.listeners()[0].address);

@@ -5,9 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
-use streamengine_core::media::flv::{FileHeader, encode_tag};
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{
+use streamengine::media::flv::{FileHeader, encode_tag};
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{
     EndReason, Engine, ErrorKind, EventReceiver, FileConfig, Manage, PublisherConfig, PullConfig, PushConfig,
     RtmpUrl, StreamChange, StreamKey, StreamState, SubscriberConfig,
 };
@@ -69,7 +69,7 @@ fn deadlines_of_a_stream_without_a_publisher_wake_any_executor() {
     let mut wait = SubscriberConfig::default();
     wait.wait_for_publisher_ms = Some(50);
     let subscriber = engine.subscribe_with(&key("live/never"), &wait).unwrap();
-    let ended = |mut subscriber: streamengine_core::Subscriber| {
+    let ended = |mut subscriber: streamengine::Subscriber| {
         on_plain_executor(async move {
             assert_eq!(StreamExt::next(&mut subscriber).await, None);
             subscriber.end().cloned()

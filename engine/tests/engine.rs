@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{
     AuthRequest, Config, EndReason, Engine, ErrorKind, Event, FileId, Grant, ListenerId, OptionSource,
     PullConfig, PushConfig, Received, RelayId, RelayState, RtmpUrl, StreamKey, StreamState, Ticket,
 };

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use streamengine_core::fuzzing::{TARGETS, Target};
-use streamengine_core::proto::handshake::Handshake;
+use streamengine::fuzzing::{TARGETS, Target};
+use streamengine::proto::handshake::Handshake;
 
 /// Longest mutated input: repeating must not make the test slow.
 const MAX_INPUT: usize = 16 * 1024;

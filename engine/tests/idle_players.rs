@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use streamengine_core::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine_core::{Config, Engine, Limits};
+use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use streamengine::{Config, Engine, Limits};
 
 const PLAYERS: usize = 400;
 const MAX_PER_PLAYER: usize = 30 * 1024;

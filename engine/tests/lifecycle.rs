@@ -2,8 +2,8 @@
 #![cfg(target_os = "linux")]
 
 use std::time::Duration;
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{Engine, StreamKey};
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{Engine, StreamKey};
 
 #[test]
 fn f47_a_thousand_engines_come_and_go_and_leave_nothing() {

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
-use streamengine_core::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine_core::{Config, Engine, Limits, StreamKey, StreamName};
+use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use streamengine::{Config, Engine, Limits, StreamKey, StreamName};
 
 /// Names of streams that must be refused: each tries to be a path, a line, a markup or another name.
 fn hostile() -> Vec<String> {

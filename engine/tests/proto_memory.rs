@@ -3,12 +3,12 @@
 use bytes::BytesMut;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use streamengine_core::Limits;
-use streamengine_core::amf0;
-use streamengine_core::proto::chunk::ChunkReader;
-use streamengine_core::proto::handshake::Handshake;
-use streamengine_core::proto::message::{Message, decode};
-use streamengine_core::proto::server::ServerSession;
+use streamengine::Limits;
+use streamengine::amf0;
+use streamengine::proto::chunk::ChunkReader;
+use streamengine::proto::handshake::Handshake;
+use streamengine::proto::message::{Message, decode};
+use streamengine::proto::server::ServerSession;
 
 /// Counts the bytes of the thread that runs a test.
 struct Counting;

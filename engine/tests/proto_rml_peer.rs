@@ -5,9 +5,9 @@ use rml_rtmp::chunk_io::{ChunkDeserializer, ChunkSerializer};
 use rml_rtmp::handshake::{Handshake as RmlHandshake, HandshakeProcessResult, PeerType};
 use rml_rtmp::messages::MessagePayload;
 use rml_rtmp::time::RtmpTimestamp;
-use streamengine_core::Limits;
-use streamengine_core::proto::chunk::{CHUNK_SIZE_OUT, ChunkReader, WireMessage, csid};
-use streamengine_core::proto::handshake::Handshake;
+use streamengine::Limits;
+use streamengine::proto::chunk::{CHUNK_SIZE_OUT, ChunkReader, WireMessage, csid};
+use streamengine::proto::handshake::Handshake;
 
 /// Times around every border: small steps, equal ones, 2^24, 2^31, and back.
 const TIMES: [u32; 12] =

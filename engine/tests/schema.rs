@@ -2,7 +2,7 @@
 //! options of objects take.
 
 use serde_json::{Value, json};
-use streamengine_core::{Config, ConfigSource, OptionSource, RtmpUrl, StreamKey};
+use streamengine::{Config, ConfigSource, OptionSource, RtmpUrl, StreamKey};
 
 /// Sections that are lists of jobs.
 const LISTS: [&str; 3] = ["push", "pull", "file"];

@@ -9,8 +9,8 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use streamengine_core::media::flv_file::FlvReader;
-use streamengine_core::{Engine, StreamKey};
+use streamengine::media::flv_file::FlvReader;
+use streamengine::{Engine, StreamKey};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
-use streamengine_core::{Engine, Event, PullConfig, PushConfig, Received, RtmpUrl, StreamKey};
+use streamengine::{Engine, Event, PullConfig, PushConfig, Received, RtmpUrl, StreamKey};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let urls = std::env::args().skip(1).map(|url| url.parse()).collect::<Result<Vec<RtmpUrl>, _>>()?;

@@ -8,7 +8,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use streamengine_core::{Action, AuthRequest, Engine, Grant, Received, Ticket};
+use streamengine::{Action, AuthRequest, Engine, Grant, Received, Ticket};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address: SocketAddr =

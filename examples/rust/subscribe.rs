@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::time::Duration;
-use streamengine_core::{Engine, PullConfig, RtmpUrl, StreamKey};
+use streamengine::{Engine, PullConfig, RtmpUrl, StreamKey};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

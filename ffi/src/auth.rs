@@ -10,7 +10,7 @@ use crate::status::{Outcome, guard, guard_or, se_status};
 use crate::text;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
-use streamengine_core::{Action, AuthRequest, Claims, Grant, Ticket};
+use streamengine::{Action, AuthRequest, Claims, Grant, Ticket};
 
 /// What a peer asks for.
 #[repr(i32)]

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use streamengine_core::{AuthRequest, Authorize, PublishRule, Ticket};
+use streamengine::{AuthRequest, Authorize, PublishRule, Ticket};
 use tokio::sync::Notify;
 
 /// Requests that wait for the callback thread at most; more are refused.

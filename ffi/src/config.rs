@@ -6,7 +6,7 @@ use crate::text;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::ffi::c_char;
-use streamengine_core::{Config, ConfigSource, OptionSource};
+use streamengine::{Config, ConfigSource, OptionSource};
 
 /// Settings: of an engine, or of one publisher, subscriber, relay or file. The keys are those of the TOML
 /// configuration (`examples/streamengine.toml` explains each), with dots for sections.

@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::status::{Failure, Outcome, guard, guard_or, se_status};
 use std::sync::Arc;
 use std::time::Duration;
-use streamengine_core::Engine;
+use streamengine::Engine;
 
 /// An RTMP engine: serves, relays and loops live streams. Several can live in one process.
 pub struct se_engine {

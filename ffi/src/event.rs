@@ -9,7 +9,7 @@ use crate::queue::{QueuedEvent, Wait, What};
 use crate::se_id;
 use crate::status::{Outcome, guard, guard_or, se_status};
 use std::ffi::{CString, c_char, c_int, c_void};
-use streamengine_core::{Event, FileState, ListenerId, Protocol, SessionId};
+use streamengine::{Event, FileState, ListenerId, Protocol, SessionId};
 
 /// What happened. New ones may be added: ignore those that you do not know.
 #[repr(i32)]
@@ -309,7 +309,7 @@ fn of_listener(id: ListenerId, protocol: Protocol, address: &std::net::SocketAdd
     EventText { id: id.0, peer: address.to_string(), message: protocol.to_string(), ..EventText::default() }
 }
 
-fn of_stream(session: Option<&SessionId>, stream: &streamengine_core::StreamKey, message: &str) -> EventText {
+fn of_stream(session: Option<&SessionId>, stream: &streamengine::StreamKey, message: &str) -> EventText {
     let id = session.map_or(0, |session| session.0);
     EventText { id, stream: stream.to_string(), message: message.to_owned(), ..EventText::default() }
 }
@@ -344,7 +344,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use std::ffi::CStr;
-    use streamengine_core::testing;
+    use streamengine::testing;
 
     fn view(event: &Event) -> EventView {
         EventView::new(&QueuedEvent { time_us: 1, what: What::Event(event.clone()) })

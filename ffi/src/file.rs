@@ -6,7 +6,7 @@ use crate::handle::{self, Versioned};
 use crate::status::{Failure, Outcome, guard, guard_or, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
-use streamengine_core::{FileId, FileState, FileStatus};
+use streamengine::{FileId, FileState, FileStatus};
 
 /// Where a file job stands. New ones may be added.
 #[repr(i32)]

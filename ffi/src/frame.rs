@@ -6,9 +6,9 @@ use bytes::Bytes;
 use std::ffi::{CStr, c_char};
 use std::mem::{offset_of, size_of};
 use std::time::Duration;
-use streamengine_core::media::elementary::{Format, Sample};
-use streamengine_core::media::flv::Codec;
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::elementary::{Format, Sample};
+use streamengine::media::flv::Codec;
+use streamengine::media::{Frame, FrameKind};
 
 /// How the payload of a frame is coded. New ones may be added.
 #[repr(i32)]

@@ -7,7 +7,7 @@ use crate::status::{Failure, Outcome, se_status};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
-use streamengine_core::{Config, Engine};
+use streamengine::{Config, Engine};
 use tokio_util::sync::CancellationToken;
 
 /// How long freeing waits for a callback that runs.
@@ -100,10 +100,7 @@ impl Host {
         // Freeing cuts this short.
         let closing = async {
             self.closing.cancelled().await;
-            Err(streamengine_core::Error::new(
-                streamengine_core::ErrorKind::Closed,
-                "engine: it has been freed",
-            ))
+            Err(streamengine::Error::new(streamengine::ErrorKind::Closed, "engine: it has been freed"))
         };
         let drained =
             futures_lite::future::block_on(futures_lite::future::or(engine.drain_within(drain), closing));

@@ -6,7 +6,7 @@ use crate::status::{Failure, Outcome, guard, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
 use std::net::SocketAddr;
-use streamengine_core::{ListenerId, ListenerInfo, TlsIdentity};
+use streamengine::{ListenerId, ListenerInfo, TlsIdentity};
 
 /// Opens an RTMP listener. It is open when the call returns: streams are published to and played from
 /// `rtmp://HOST:PORT/app/stream`. As long as neither an authorisation callback nor the configuration (`publish.key`,

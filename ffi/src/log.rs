@@ -111,17 +111,16 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Parts of the library, and where they are in it.
 const PARTS: [(&str, &str); 10] = [
-    ("rtmp", "streamengine_core::service::rtmp"),
-    ("relay", "streamengine_core::service::relay"),
-    ("file_loop", "streamengine_core::service::file_loop"),
-    ("egress", "streamengine_core::egress"),
-    ("hub", "streamengine_core::hub"),
-    ("net", "streamengine_core::net"),
-    ("proto", "streamengine_core::proto"),
-    ("media", "streamengine_core::media"),
-    ("engine", "streamengine_core::engine"),
-    // With the colons, or it would mean the engine too.
-    ("ffi", "streamengine::"),
+    ("rtmp", "streamengine::service::rtmp"),
+    ("relay", "streamengine::service::relay"),
+    ("file_loop", "streamengine::service::file_loop"),
+    ("egress", "streamengine::egress"),
+    ("hub", "streamengine::hub"),
+    ("net", "streamengine::net"),
+    ("proto", "streamengine::proto"),
+    ("media", "streamengine::media"),
+    ("engine", "streamengine::engine"),
+    ("ffi", "streamengine_ffi"),
 ];
 
 /// The function of a log callback.
@@ -434,9 +433,9 @@ mod tests {
     #[test]
     fn directives_name_parts_of_the_library_and_typos_are_refused() {
         let targets = targets_of("warn, rtmp=debug,ffi=trace,rustls=off").unwrap();
-        assert!(targets.would_enable("streamengine_core::service::rtmp::end", &Level::DEBUG));
-        assert!(!targets.would_enable("streamengine_core::net", &Level::INFO));
-        assert!(targets.would_enable("streamengine::engine", &Level::TRACE));
+        assert!(targets.would_enable("streamengine::service::rtmp::end", &Level::DEBUG));
+        assert!(!targets.would_enable("streamengine::net", &Level::INFO));
+        assert!(targets.would_enable("streamengine_ffi::engine", &Level::TRACE));
         assert!(!targets.would_enable("rustls::client", &Level::ERROR));
         for wrong in ["inof", "rtmp=loud", "=info", "rtmp="] {
             assert_eq!(targets_of(wrong).unwrap_err().status, se_status::SE_E_INVALID_ARGUMENT, "{wrong}");
@@ -445,8 +444,8 @@ mod tests {
 
     #[test]
     fn modules_are_told_as_the_parts_that_directives_name() {
-        assert_eq!(part_of("streamengine_core::service::rtmp::end"), "rtmp");
-        assert_eq!(part_of("streamengine::engine"), "ffi");
+        assert_eq!(part_of("streamengine::service::rtmp::end"), "rtmp");
+        assert_eq!(part_of("streamengine_ffi::engine"), "ffi");
         assert_eq!(part_of("rustls::client"), "rustls::client");
     }
 }

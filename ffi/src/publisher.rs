@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicI64, Ordering};
-use streamengine_core::amf0::{self, Amf0Value};
-use streamengine_core::media::elementary::{FlvStream, Muxer, Sample};
-use streamengine_core::media::flv::{Codec, MAX_TAG_PAYLOAD, strip_set_data_frame};
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{Engine, ErrorKind, Publisher, PublisherConfig, StreamKey};
+use streamengine::amf0::{self, Amf0Value};
+use streamengine::media::elementary::{FlvStream, Muxer, Sample};
+use streamengine::media::flv::{Codec, MAX_TAG_PAYLOAD, strip_set_data_frame};
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{Engine, ErrorKind, Publisher, PublisherConfig, StreamKey};
 
 /// A stream that the program publishes. Several threads may push into one; frames are in the order of the calls.
 pub struct se_publisher {
@@ -386,12 +386,7 @@ impl Publishing {
 }
 
 impl State {
-    fn declare(
-        &mut self,
-        track: u8,
-        codec: Codec,
-        extradata: Option<&[u8]>,
-    ) -> streamengine_core::Result<()> {
+    fn declare(&mut self, track: u8, codec: Codec, extradata: Option<&[u8]>) -> streamengine::Result<()> {
         self.muxer.set_track(track, codec, extradata)?;
         if let Some(kind) = codec.kind().filter(|&kind| !self.declared.contains(&(kind, track))) {
             self.declared.push((kind, track));

@@ -5,7 +5,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use streamengine_core::Event;
+use streamengine::Event;
 use tokio::sync::Notify;
 
 /// Events that peers cause: any stranger can make more of them.
@@ -342,7 +342,7 @@ impl Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use streamengine_core::{ListenerId, Protocol, SessionId};
+    use streamengine::{ListenerId, Protocol, SessionId};
 
     fn closed(session: u64) -> Event {
         let peer = ([192, 0, 2, 1], 1).into();

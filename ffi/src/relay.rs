@@ -6,7 +6,7 @@ use crate::handle::{self, Versioned};
 use crate::status::{Failure, guard, guard_or, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
-use streamengine_core::{RelayDirection, RelayId, RelayState, RelayStatus};
+use streamengine::{RelayDirection, RelayId, RelayState, RelayStatus};
 
 /// Which way a relay carries its stream.
 #[repr(i32)]

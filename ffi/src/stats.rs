@@ -6,7 +6,7 @@ use crate::status::{Failure, Outcome, guard, guard_or, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
 use std::time::Duration;
-use streamengine_core::{Engine, EngineStats, SessionId, StreamInfo, StreamKey, StreamState};
+use streamengine::{Engine, EngineStats, SessionId, StreamInfo, StreamKey, StreamState};
 
 /// An engine's counters at one moment.
 #[repr(C)]

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use streamengine_core::{Error, ErrorKind};
+use streamengine::{Error, ErrorKind};
 
 /// What a call came to. 0 is success, every error is negative; new ones may be added.
 #[repr(i32)]

@@ -20,9 +20,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
-use streamengine_core::media::Frame;
-use streamengine_core::media::elementary::Demuxer;
-use streamengine_core::{EndReason, StreamKey, Subscriber, SubscriberConfig};
+use streamengine::media::Frame;
+use streamengine::media::elementary::Demuxer;
+use streamengine::{EndReason, StreamKey, Subscriber, SubscriberConfig};
 use tokio_util::sync::CancellationToken;
 
 /// A stream that the program reads. First come metadata and decoder configuration (`SE_FRAME_CONFIG`), then frames from

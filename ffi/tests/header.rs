@@ -38,9 +38,9 @@ fn version_of_header_library_and_package_are_one() {
     };
     let (major, minor, patch) = (number("MAJOR"), number("MINOR"), number("PATCH"));
     assert_eq!(format!("{major}.{minor}.{patch}"), env!("CARGO_PKG_VERSION"));
-    assert_eq!(streamengine::se_version_number(), major * 0x10000 + minor * 0x100 + patch);
+    assert_eq!(streamengine_ffi::se_version_number(), major * 0x10000 + minor * 0x100 + patch);
     // SAFETY: it is valid for ever.
-    let string = unsafe { CStr::from_ptr(streamengine::se_version_string()) };
+    let string = unsafe { CStr::from_ptr(streamengine_ffi::se_version_string()) };
     assert_eq!(string.to_str(), Ok(env!("CARGO_PKG_VERSION")));
 }
 

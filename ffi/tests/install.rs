@@ -67,11 +67,9 @@ fn works(prefix: &Path) {
 /// A command that runs cargo as a user would, but cheaply. These tests share a target folder of their own: they must not
 /// write the libraries that others just use.
 fn user_command(program: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(support::root()).env("CARGO_TARGET_DIR", target());
+    let mut command = support::cargo_command(program);
+    command.args(arguments).env("CARGO_TARGET_DIR", target());
     command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-    // What cargo has set for this test is not meant for another cargo.
-    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
     command
 }
 
@@ -84,7 +82,7 @@ fn the_recipe_without_meson_installs_what_programs_need() {
     needs!("cc", "pkg-config", "python3", "ar");
     let prefix = tempfile::tempdir().unwrap();
     let built = target().join("release");
-    let build = recipe_with("cargo rustc");
+    let build = recipe_with("-p libstreamengine");
     support::succeed(&mut user_command("sh", &["-euc", &build]));
     let members = support::succeed(Command::new("ar").arg("t").arg(built.join("libstreamengine.a")));
     assert!(members.contains("\nstreamengine.tokio-"), "not optimised as a whole:\n{members}");
@@ -100,7 +98,7 @@ fn the_recipe_of_the_readme_makes_a_program_that_needs_no_library_at_run_time() 
     let folder = tempfile::tempdir().unwrap();
     let app = folder.path().join("app");
     let source = support::root().join("ffi/tests/c/all.c");
-    let recipe = recipe_of("README.md", "streamengine-ffi")
+    let recipe = recipe_of("README.md", "libstreamengine.a")
         .replace("target/release", target().join("release").to_str().unwrap())
         .replace("app.c -o app", &format!("-std=c99 {} -o {}", source.display(), app.display()));
     support::succeed(&mut user_command("sh", &["-euc", &recipe]));

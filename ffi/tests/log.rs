@@ -9,10 +9,10 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
-use streamengine::se_event_type::SE_EVENT_LOG_LAGGED;
-use streamengine::se_log_level::{SE_LOG_INFO, SE_LOG_OFF};
-use streamengine::se_status::*;
-use streamengine::*;
+use streamengine_ffi::se_event_type::SE_EVENT_LOG_LAGGED;
+use streamengine_ffi::se_log_level::{SE_LOG_INFO, SE_LOG_OFF};
+use streamengine_ffi::se_status::*;
+use streamengine_ffi::*;
 
 /// How long anything may take that is bound to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ static LOG: Mutex<()> = Mutex::new(());
 
 /// Something that the engine could say.
 fn speak() {
-    tracing::info!(target: "streamengine_core::hub", "said");
+    tracing::info!(target: "streamengine::hub", "said");
 }
 
 fn end_log() {

@@ -1,3 +1,3 @@
 //! Runs `fuzzing::aggregate`.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| streamengine_core::fuzzing::aggregate(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| streamengine::fuzzing::aggregate(data));

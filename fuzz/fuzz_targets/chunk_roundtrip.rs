@@ -1,3 +1,3 @@
 //! Runs `fuzzing::chunk_roundtrip`.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| streamengine_core::fuzzing::chunk_roundtrip(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| streamengine::fuzzing::chunk_roundtrip(data));

@@ -1,3 +1,3 @@
 //! Runs `fuzzing::elementary`.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| streamengine_core::fuzzing::elementary(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| streamengine::fuzzing::elementary(data));

@@ -1,3 +1,3 @@
 //! Runs `fuzzing::handshake`.
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| streamengine_core::fuzzing::handshake(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| streamengine::fuzzing::handshake(data));

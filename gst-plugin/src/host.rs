@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::thread;
-use streamengine_core::{
+use streamengine::{
     AuthRequest, Config, Engine, ErrorKind, Event, ListenerInfo, SessionId, StreamKey, Ticket, TlsIdentity,
 };
 
@@ -244,7 +244,7 @@ fn listen(engine: &Engine, endpoint: &Endpoint) -> Result<Vec<ListenerInfo>, gst
     })
 }
 
-fn cannot_listen(what: &dyn fmt::Display, error: &streamengine_core::Error) -> gst::ErrorMessage {
+fn cannot_listen(what: &dyn fmt::Display, error: &streamengine::Error) -> gst::ErrorMessage {
     // The engine's own text repeats the address.
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     match error.kind() {

@@ -13,7 +13,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 });
 
 /// Where the engine's modules are.
-const ENGINE: &str = "streamengine_core";
+const ENGINE: &str = "streamengine";
 
 /// Sends the engine's log to GStreamer. Not where the plugin is linked into a program: the log is that program's then.
 pub(crate) fn bridge(plugin: &gst::Plugin) {

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use streamengine_core::media::FrameKind;
+use streamengine::media::FrameKind;
 use streamengine_tests::flv::{Extent, Recording, Track, assert_arrived, match_run};
 use streamengine_tests::peers::{self, Speed};
 use streamengine_tests::{Proc, Signal, demo_clip, free_address, needs, poll};

@@ -5,8 +5,8 @@ mod support;
 use gst::prelude::*;
 use std::collections::HashMap;
 use std::path::Path;
-use streamengine_core::media::flv::{TAG_HEADER_LEN, TagHeader};
-use streamengine_core::media::flv_file::FlvReader;
+use streamengine::media::flv::{TAG_HEADER_LEN, TagHeader};
+use streamengine::media::flv_file::FlvReader;
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/media/demo.flv");
 const VIDEO: u8 = 9;

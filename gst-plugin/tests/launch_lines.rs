@@ -7,8 +7,8 @@ use gst::prelude::*;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use streamengine_core::media::flv_file::FlvReader;
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::flv_file::FlvReader;
+use streamengine::media::{Frame, FrameKind};
 use support::{PATIENCE, Player, Server, assert_received, clip, clip_frames, payloads};
 
 /// Length of the clip that is played.

@@ -5,8 +5,8 @@ mod support;
 use gst::prelude::*;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{Engine, PushConfig, RelayState};
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{Engine, PushConfig, RelayState};
 use support::{
     descriptors_and_threads, free_port, has_leak_tracer, live_objects, local_url, run_with_leak_tracer,
 };

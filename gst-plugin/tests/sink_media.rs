@@ -5,8 +5,8 @@ mod support;
 use gst::prelude::*;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use streamengine_core::media::Frame;
-use streamengine_core::media::FrameKind::{self, Audio, Video};
+use streamengine::media::Frame;
+use streamengine::media::FrameKind::{self, Audio, Video};
 use support::{Pipeline, Player, clip, payloads, until};
 
 const VIDEO: &str = "videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=30/1";
@@ -258,7 +258,7 @@ fn chroma_that_most_players_cannot_show_is_warned_of_once() {
 
 #[test]
 fn tags_and_caps_become_metadata() {
-    use streamengine_core::media::metadata::number;
+    use streamengine::media::metadata::number;
     let _limit = support::start("tags");
     let pipeline =
         Pipeline::play(&format!("{VIDEO} ! taginject tags=title=the-title ! {X264} bitrate=300 ! {SINK}"));
@@ -277,7 +277,7 @@ fn tags_and_caps_become_metadata() {
 
 #[test]
 fn an_flv_file_in_pieces_of_any_size_is_read_and_its_file_fields_are_not_told() {
-    use streamengine_core::media::metadata::{Value, number, on_metadata};
+    use streamengine::media::metadata::{Value, number, on_metadata};
     let _limit = support::start("pieces");
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("recorded.flv");

@@ -5,8 +5,8 @@ mod support;
 use gst::prelude::*;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use streamengine_core::media::FrameKind::{Audio, Data, Video};
-use streamengine_core::media::metadata::number;
+use streamengine::media::FrameKind::{Audio, Data, Video};
+use streamengine::media::metadata::number;
 use support::{Feed, PATIENCE, Pipeline, Player, StuckPlayer, stat, stat_list, until};
 
 /// A live stream whose encoder makes a keyframe at the start, and then only when it is asked to.

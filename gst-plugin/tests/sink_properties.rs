@@ -5,8 +5,8 @@ mod support;
 use gst::glib;
 use gst::prelude::*;
 use std::time::{Duration, Instant};
-use streamengine_core::Engine;
-use streamengine_core::media::FrameKind::{Audio, Video};
+use streamengine::Engine;
+use streamengine::media::FrameKind::{Audio, Video};
 use support::{Feed, Pipeline, Player, Proxy, Server, clip, free_port, stat_list, until};
 
 /// What the interface promises: type, default as text, and the last state in which it may change (empty: read-only).

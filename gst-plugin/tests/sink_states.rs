@@ -5,7 +5,7 @@ mod support;
 use gst::prelude::*;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
-use streamengine_core::media::FrameKind::{Audio, Video};
+use streamengine::media::FrameKind::{Audio, Video};
 use support::{Feed, Pipeline, Player, assert_received, clip, clip_frames, error, is_open, stat, until, url};
 
 fn sink(port: u32, stream: &str) -> gst::Element {

@@ -4,7 +4,7 @@ mod support;
 
 use gst::prelude::*;
 use std::time::{Duration, Instant};
-use streamengine_core::media::FrameKind::{Audio, Video};
+use streamengine::media::FrameKind::{Audio, Video};
 use support::{
     BlackHole, Pipeline, Player, Program, Server, StuckPlayer, assert_received, clip, clip_frames, free_port,
     stat, stat_list, until,
@@ -302,10 +302,7 @@ fn the_stop_commands_are_those_that_were_chosen() {
     pipeline.stop();
     let reason = loop {
         match events.blocking_next() {
-            Some(streamengine_core::Received::Event(streamengine_core::Event::StreamEnded {
-                reason,
-                ..
-            })) => {
+            Some(streamengine::Received::Event(streamengine::Event::StreamEnded { reason, .. })) => {
                 break reason;
             }
             Some(_) => {}

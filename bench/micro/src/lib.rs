@@ -5,9 +5,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::hint::black_box;
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::proto::chunk::{ChunkReader, WireMessage, csid};
-use streamengine_core::{Engine, Error, Limits, Publisher, StreamKey, Subscriber};
+use streamengine::media::{Frame, FrameKind};
+use streamengine::proto::chunk::{ChunkReader, WireMessage, csid};
+use streamengine::{Engine, Error, Limits, Publisher, StreamKey, Subscriber};
 
 /// Bytes of an ordinary video frame.
 pub const FRAME: usize = 8 * 1024;

@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
-use streamengine_core::media::elementary::{Demuxer, Muxer, Sample};
-use streamengine_core::media::flv::Codec;
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{Engine, Publisher, Result, StreamKey, Subscriber};
+use streamengine::media::elementary::{Demuxer, Muxer, Sample};
+use streamengine::media::flv::Codec;
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{Engine, Publisher, Result, StreamKey, Subscriber};
 
 /// Frames between two readings of the clock, so that reading and pushing can be timed apart.
 const ROUND: u32 = 64;

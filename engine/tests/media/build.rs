@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, Bytes};
 use std::path::PathBuf;
-use streamengine_core::media::flv::{FileHeader, encode_tag};
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::flv::{FileHeader, encode_tag};
+use streamengine::media::{Frame, FrameKind};
 
 /// AAC LC, 44.1 kHz, stereo.
 pub(crate) const AAC_HEADER: &[u8] = &[0xaf, 0, 0x12, 0x10];

@@ -2,11 +2,11 @@
 
 use crate::build::demo_clip;
 use bytes::Bytes;
-use streamengine_core::media::elementary::{Demuxer, Format, Muxer, Sample};
-use streamengine_core::media::flv::{Codec, PacketType, PayloadInfo};
-use streamengine_core::media::flv_file::FlvReader;
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{ErrorKind, Result};
+use streamengine::media::elementary::{Demuxer, Format, Muxer, Sample};
+use streamengine::media::flv::{Codec, PacketType, PayloadInfo};
+use streamengine::media::flv_file::FlvReader;
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{ErrorKind, Result};
 
 const MS: i64 = 1_000_000;
 

@@ -2,10 +2,10 @@
 
 use crate::build::{FileBuilder, demo_clip, shared_clip, ten_seconds};
 use std::io::{Cursor, Write};
-use streamengine_core::ErrorKind;
-use streamengine_core::media::flv::{FileHeader, encode_tag};
-use streamengine_core::media::flv_file::{FileTag, FlvReader};
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::ErrorKind;
+use streamengine::media::flv::{FileHeader, encode_tag};
+use streamengine::media::flv_file::{FileTag, FlvReader};
+use streamengine::media::{Frame, FrameKind};
 
 fn reader(bytes: &[u8]) -> FlvReader<Cursor<&[u8]>> {
     FlvReader::new(Cursor::new(bytes)).unwrap()

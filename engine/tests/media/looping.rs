@@ -5,10 +5,10 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-use streamengine_core::media::flv::{PacketType, PayloadInfo};
-use streamengine_core::media::flv_file::FlvReader;
-use streamengine_core::media::looping::{Clip, Loop, Repeat};
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::flv::{PacketType, PayloadInfo};
+use streamengine::media::flv_file::FlvReader;
+use streamengine::media::looping::{Clip, Loop, Repeat};
+use streamengine::media::{Frame, FrameKind};
 
 const LOOPS: u64 = 1_000;
 

@@ -3,9 +3,9 @@
 use crate::build::{FileBuilder, ten_seconds};
 use crate::looping::memory;
 use std::time::Duration;
-use streamengine_core::ErrorKind;
-use streamengine_core::media::looping::{Loop, Repeat};
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::ErrorKind;
+use streamengine::media::looping::{Loop, Repeat};
+use streamengine::media::{Frame, FrameKind};
 
 fn frames(mut looped: Loop) -> Vec<Frame> {
     std::iter::from_fn(|| looped.next_frame().unwrap()).map(|timed| timed.frame).collect()

@@ -3,9 +3,9 @@
 use crate::build::{FileBuilder, demo_clip, shared_clip, ten_seconds};
 use std::path::Path;
 use std::time::Duration;
-use streamengine_core::media::FrameKind;
-use streamengine_core::media::flv_file::FlvReader;
-use streamengine_core::media::probe::{Probe, ProbeReport, TrackKind, TrackReport};
+use streamengine::media::FrameKind;
+use streamengine::media::flv_file::FlvReader;
+use streamengine::media::probe::{Probe, ProbeReport, TrackKind, TrackReport};
 
 fn probe(path: &Path) -> ProbeReport {
     let mut reader = FlvReader::open(path).unwrap();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{Engine, PullConfig, PushConfig, RtmpUrl, StreamKey};
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{Engine, PullConfig, PushConfig, RtmpUrl, StreamKey};
 
 const INTERVAL: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(5);

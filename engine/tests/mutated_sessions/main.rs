@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use streamengine_core::proto::server::{Phase, Rejection, ServerEvent, ServerSession};
-use streamengine_core::{AuthRequest, Config, Engine, Grant, Limits, Ticket};
+use streamengine::proto::server::{Phase, Rejection, ServerEvent, ServerSession};
+use streamengine::{AuthRequest, Config, Engine, Grant, Limits, Ticket};
 
 /// Longest time for which a session may keep us busy, or a connection may stay open after its peer has left.
 const HANG: Duration = Duration::from_secs(1);

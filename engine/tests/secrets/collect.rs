@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
-use streamengine_core::{Engine, EventReceiver, Received};
+use streamengine::{Engine, EventReceiver, Received};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 

@@ -8,9 +8,9 @@ use collect::Output;
 use peers::{Echo, knock};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::proto::client::ClientRole;
-use streamengine_core::{
+use streamengine::media::{Frame, FrameKind};
+use streamengine::proto::client::ClientRole;
+use streamengine::{
     Action, AuthRequest, Claims, Config, Door, Engine, EngineBuilder, EventReceiver, OnRefusal, Protocol,
     PullConfig, PushConfig, RelayState, RtmpUrl, StreamKey, StreamName,
 };

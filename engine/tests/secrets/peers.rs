@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
-use streamengine_core::Limits;
-use streamengine_core::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine_core::proto::server::{Rejection, ServerEvent, ServerSession};
+use streamengine::Limits;
+use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use streamengine::proto::server::{Rejection, ServerEvent, ServerSession};
 
 /// Reads once; false = the other side has closed.
 fn read(socket: &mut TcpStream, mut input: impl FnMut(&[u8])) -> bool {

@@ -1,13 +1,13 @@
 //! The client session against hand-made servers.
 
 use crate::peer::{Client, Sent, Server, command, connect_reply, number, object, options, status, text};
-use streamengine_core::Limits;
-use streamengine_core::amf0::Amf0Value;
-use streamengine_core::media::FrameKind;
-use streamengine_core::proto::ProtocolErrorKind;
-use streamengine_core::proto::client::{ClientEvent, ClientRole, ClientSession};
-use streamengine_core::proto::message::{Control, Decoded};
-use streamengine_core::proto::server::ServerEvent;
+use streamengine::Limits;
+use streamengine::amf0::Amf0Value;
+use streamengine::media::FrameKind;
+use streamengine::proto::ProtocolErrorKind;
+use streamengine::proto::client::{ClientEvent, ClientRole, ClientSession};
+use streamengine::proto::message::{Control, Decoded};
+use streamengine::proto::server::ServerEvent;
 
 fn rejected(code: &str, description: &str) -> ClientEvent {
     ClientEvent::Rejected { code: code.to_owned(), description: description.to_owned() }

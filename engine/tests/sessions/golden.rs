@@ -2,9 +2,9 @@
 
 use crate::dialogues::{FFMPEG_PLAY, FFMPEG_PUBLISH, OBS_PUBLISH, RTMPDUMP_PLAY};
 use crate::peer::{HANDSHAKE, Parser, Sent, handshake};
-use streamengine_core::Limits;
-use streamengine_core::media::FrameKind;
-use streamengine_core::proto::server::{Play, Publish, ServerEvent, ServerSession};
+use streamengine::Limits;
+use streamengine::media::FrameKind;
+use streamengine::proto::server::{Play, Publish, ServerEvent, ServerSession};
 
 /// Feeds `bytes` in pieces, grants everything, and returns the events and what was sent behind the handshake.
 fn serve<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<ServerEvent>, Vec<Sent>) {

@@ -2,11 +2,11 @@
 
 use crate::peer::options;
 use bytes::Bytes;
-use streamengine_core::Limits;
-use streamengine_core::media::FrameKind;
-use streamengine_core::proto::chunk::{WireMessage, csid};
-use streamengine_core::proto::client::{ClientEvent, ClientRole, ClientSession};
-use streamengine_core::proto::server::{Phase, Rejection, ServerEvent, ServerSession};
+use streamengine::Limits;
+use streamengine::media::FrameKind;
+use streamengine::proto::chunk::{WireMessage, csid};
+use streamengine::proto::client::{ClientEvent, ClientRole, ClientSession};
+use streamengine::proto::server::{Phase, Rejection, ServerEvent, ServerSession};
 
 /// What the server's owner says to each request.
 type Judge = fn(&ServerEvent) -> Result<(), Rejection>;

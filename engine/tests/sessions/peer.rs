@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use std::collections::HashMap;
-use streamengine_core::Limits;
-use streamengine_core::amf0::Amf0Value;
-use streamengine_core::proto::ProtocolError;
-use streamengine_core::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine_core::proto::message::{
+use streamengine::Limits;
+use streamengine::amf0::Amf0Value;
+use streamengine::proto::ProtocolError;
+use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use streamengine::proto::message::{
     Command, Control, Decoded, Message, decode, encode_command, encode_control,
 };
-use streamengine_core::proto::server::{ServerEvent, ServerSession};
+use streamengine::proto::server::{ServerEvent, ServerSession};
 
 /// Bytes of each side's handshake.
 pub(crate) const HANDSHAKE: usize = 3073;

@@ -8,11 +8,11 @@ use rml_rtmp::sessions::{
     ServerSessionResult,
 };
 use rml_rtmp::time::RtmpTimestamp;
-use streamengine_core::Limits;
-use streamengine_core::media::FrameKind;
-use streamengine_core::proto::chunk::{WireMessage, csid};
-use streamengine_core::proto::client::{ClientEvent, ClientRole, ClientSession};
-use streamengine_core::proto::server::{ServerEvent, ServerSession};
+use streamengine::Limits;
+use streamengine::media::FrameKind;
+use streamengine::proto::chunk::{WireMessage, csid};
+use streamengine::proto::client::{ClientEvent, ClientRole, ClientSession};
+use streamengine::proto::server::{ServerEvent, ServerSession};
 
 /// `rml_rtmp`'s client on our server, which grants everything.
 struct OurServer {

@@ -6,8 +6,8 @@ mod control;
 mod play;
 mod publish;
 
-use streamengine_core::media::FrameKind;
-use streamengine_core::proto::server::{Publish, Rejection, ServerEvent};
+use streamengine::media::FrameKind;
+use streamengine::proto::server::{Publish, Rejection, ServerEvent};
 
 fn rejection() -> Rejection {
     Rejection { code: "NetStream.Publish.BadName", description: "the name is taken".to_owned() }

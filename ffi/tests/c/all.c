@@ -399,7 +399,7 @@ int main(int argc, char **argv)
     static struct counter log;
     CHECK(argc == 2);
     OK(se_log_set_callback(SE_LOG_DEBUG, on_log, &log, destroy));
-    OK(se_log_set_filter("info,streamengine_core=debug"));
+    OK(se_log_set_filter("info,streamengine=debug"));
     facts();
     settings();
     no_handles();

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use streamengine_core::Engine;
+use streamengine::Engine;
 use streamengine_tests::flv::{Extent, Recording, Track, assert_arrived};
 use streamengine_tests::raw::{RawPeer, text};
 use streamengine_tests::{Lines, PATIENCE, Recorder, Signal, demo_clip, unique};
@@ -52,7 +52,7 @@ impl Peer {
     /// Players may join long before the program under test is ready to publish.
     fn start() -> Self {
         let config = format!("[default_app]\nwait_for_publisher_ms = {}", LONG.as_millis());
-        let config = streamengine_core::Config::from_toml(&config).unwrap();
+        let config = streamengine::Config::from_toml(&config).unwrap();
         let builder = Engine::builder().config(config);
         let engine = builder.listen_rtmp(SocketAddr::from(([127, 0, 0, 1], 0))).start().unwrap();
         let address = engine.listeners()[0].address;
@@ -211,7 +211,7 @@ fn feed_in_two(pipe: &Path, bytes: &[u8], between: impl FnOnce()) {
 fn publish_tells_why_a_server_refuses() {
     in_every_language("publish", |program| {
         let config = "[apps.other]\ntakeover = \"reject\"";
-        let config = streamengine_core::Config::from_toml(config).unwrap();
+        let config = streamengine::Config::from_toml(config).unwrap();
         let builder = Engine::builder().config(config);
         let engine = builder.listen_rtmp(SocketAddr::from(([127, 0, 0, 1], 0))).start().unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -2,10 +2,10 @@
 
 use crate::support::*;
 use std::ptr::{null, null_mut};
-use streamengine::se_codec::*;
-use streamengine::se_format::*;
-use streamengine::se_status::*;
-use streamengine::*;
+use streamengine_ffi::se_codec::*;
+use streamengine_ffi::se_format::*;
+use streamengine_ffi::se_status::*;
+use streamengine_ffi::*;
 
 const AVCC: &[u8] = b"\x01\x4d\x40\x1e\xff\xe1\x00\x05\x67\x4d\x40\x1e\xd9\x01\x00\x04\x68\xe9\x78\x80";
 

@@ -5,8 +5,8 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
-use streamengine::se_status::*;
-use streamengine::*;
+use streamengine_ffi::se_status::*;
+use streamengine_ffi::*;
 
 unsafe extern "C" fn ignore_frame(_: *const se_frame, _: *const se_frame_ref, _: *mut c_void) {}
 unsafe extern "C" fn ignore_event(_: *const se_event, _: *mut c_void) {}

@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
-use streamengine_core::Engine;
-use streamengine_core::amf0::{self, Amf0Value};
+use streamengine::Engine;
+use streamengine::amf0::{self, Amf0Value};
 use streamengine_tests::{demo_clip, needs};
 
 /// Compiles one of the test programs; `None` where there is no compiler.

@@ -2,13 +2,13 @@
 
 use crate::support::*;
 use std::sync::atomic::Ordering;
-use streamengine::se_codec::{SE_CODEC_AAC, SE_CODEC_DATA, SE_CODEC_H264};
-use streamengine::se_format::{SE_FORMAT_ADTS, SE_FORMAT_ANNEXB, SE_FORMAT_FLV, SE_FORMAT_NATIVE};
-use streamengine::*;
-use streamengine_core::amf0::{self, Amf0Value};
-use streamengine_core::media::elementary::{Demuxer, Format, Sample};
-use streamengine_core::media::flv::Codec;
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::amf0::{self, Amf0Value};
+use streamengine::media::elementary::{Demuxer, Format, Sample};
+use streamengine::media::flv::Codec;
+use streamengine::media::{Frame, FrameKind};
+use streamengine_ffi::se_codec::{SE_CODEC_AAC, SE_CODEC_DATA, SE_CODEC_H264};
+use streamengine_ffi::se_format::{SE_FORMAT_ADTS, SE_FORMAT_ANNEXB, SE_FORMAT_FLV, SE_FORMAT_NATIVE};
+use streamengine_ffi::*;
 
 /// What one reader by pull and one by callback get of what `push` pushes; they get the same.
 fn published(push: impl FnOnce(&TestPublisher)) -> Vec<Seen> {

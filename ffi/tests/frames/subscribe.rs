@@ -6,8 +6,8 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::Ordering;
 use std::sync::{Barrier, mpsc};
 use std::time::{Duration, Instant};
-use streamengine::se_status::*;
-use streamengine::*;
+use streamengine_ffi::se_status::*;
+use streamengine_ffi::*;
 
 #[test]
 fn next_waits_as_long_as_it_is_told() {

@@ -5,10 +5,10 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
-use streamengine::se_status::{self, SE_OK};
-use streamengine::*;
-use streamengine_core::media::Frame;
-use streamengine_core::media::flv_file::FlvReader;
+use streamengine::media::Frame;
+use streamengine::media::flv_file::FlvReader;
+use streamengine_ffi::se_status::{self, SE_OK};
+use streamengine_ffi::*;
 pub(crate) use streamengine_tests::demo_clip;
 
 /// How long anything may take that is bound to happen.

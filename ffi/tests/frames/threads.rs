@@ -6,9 +6,9 @@ use std::ffi::{CStr, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
-use streamengine::se_event_type::*;
-use streamengine::se_status::*;
-use streamengine::*;
+use streamengine_ffi::se_event_type::*;
+use streamengine_ffi::se_status::*;
+use streamengine_ffi::*;
 
 /// How often each stream was told to begin (first) and to end.
 type Told = Mutex<BTreeMap<String, [u32; 2]>>;

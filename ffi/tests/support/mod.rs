@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Longest that a program may run.
@@ -24,9 +25,32 @@ pub(crate) fn header() -> String {
     std::fs::read_to_string(root().join("include/streamengine.h")).unwrap()
 }
 
-/// Where cargo puts the libraries that belong to these tests.
-fn built() -> PathBuf {
-    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+/// Where cargo puts the libraries of these sources. Cargo does not build them with the tests, which are linked to the
+/// functions themselves: so they are built here, once, as users build them.
+fn built() -> &'static Path {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let release = !cfg!(debug_assertions);
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let mut command = cargo_command("cargo");
+        command.args(["build", "--locked", "-p", "libstreamengine"]);
+        command.args(release.then_some("--release")).arg("--target-dir").arg(target);
+        succeed(&mut command);
+        target.join(if release { "release" } else { "debug" })
+    });
+    &BUILT
+}
+
+/// A program that may run cargo on the workspace: what cargo has set for these tests is not meant for
+/// another cargo, which would build anew what reads it.
+pub(crate) fn cargo_command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix)))
+    {
+        command.env_remove(name);
+    }
+    command
 }
 
 pub(crate) fn shared_library() -> PathBuf {

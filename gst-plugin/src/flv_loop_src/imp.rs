@@ -9,8 +9,8 @@ use gst_base::subclass::base_src::CreateSuccess;
 use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 use std::sync::LazyLock;
-use streamengine_core::media::flv::{FileHeader, encode_tag};
-use streamengine_core::media::looping::{Loop, Repeat, TimedFrame};
+use streamengine::media::flv::{FileHeader, encode_tag};
+use streamengine::media::looping::{Loop, Repeat, TimedFrame};
 
 const FOREVER: i32 = -1;
 
@@ -179,6 +179,6 @@ fn tag(timed: &TimedFrame) -> Result<gst::Buffer, gst::FlowError> {
     Ok(buffer)
 }
 
-fn cannot_play(location: &str, error: &streamengine_core::Error) -> gst::ErrorMessage {
+fn cannot_play(location: &str, error: &streamengine::Error) -> gst::ErrorMessage {
     host::failure(gst::ResourceError::OpenRead, &format!("Cannot play {location}: {error}"))
 }

@@ -1,9 +1,9 @@
 //! What GStreamer calls a track: caps from decoder configuration and first frames, tags from `onMetaData`.
 
-use streamengine_core::media::codec::{AudioConfig, audio_config, audio_frame, video_config};
-use streamengine_core::media::elementary::Sample;
-use streamengine_core::media::flv::Codec;
-use streamengine_core::media::metadata;
+use streamengine::media::codec::{AudioConfig, audio_config, audio_frame, video_config};
+use streamengine::media::elementary::Sample;
+use streamengine::media::flv::Codec;
+use streamengine::media::metadata;
 
 /// Bytes of the marker and of the header of the first metadata block in a FLAC record, and of STREAMINFO.
 const FLAC_MARKER: &[u8] = b"fLaC";

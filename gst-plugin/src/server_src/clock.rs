@@ -8,7 +8,7 @@ use gst::glib;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use streamengine_core::media::FrameKind;
+use streamengine::media::FrameKind;
 
 /// A publisher's clock this far ahead of its frames' arrival has jumped, or ran too fast for hours.
 const JUMP_NS: i64 = 3_000 * NANOS_PER_MILLI;

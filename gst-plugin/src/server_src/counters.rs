@@ -2,8 +2,8 @@
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use streamengine_core::media::flv::{Codec, PayloadInfo};
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::flv::{Codec, PayloadInfo};
+use streamengine::media::{Frame, FrameKind};
 
 /// What one publisher has sent.
 #[derive(Debug, Default)]

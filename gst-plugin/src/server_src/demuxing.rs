@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use streamengine_core::media::elementary::{Demuxer, Sample};
-use streamengine_core::media::flv::Codec;
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::elementary::{Demuxer, Sample};
+use streamengine::media::flv::Codec;
+use streamengine::media::{Frame, FrameKind};
 
 /// How long a second track may take after the first before no more pads are announced.
 const SECOND_TRACK: Duration = Duration::from_secs(2);

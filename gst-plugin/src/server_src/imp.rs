@@ -16,7 +16,7 @@ use gst::subclass::prelude::*;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
-use streamengine_core::media::FrameKind;
+use streamengine::media::FrameKind;
 
 #[derive(Default)]
 pub struct RtmpServerSrc {

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
-use streamengine_core::media::flv::{FileHeader, encode_tag};
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::flv::{FileHeader, encode_tag};
+use streamengine::media::{Frame, FrameKind};
 
 /// While nobody publishes, GAP events come this often.
 const GAP_PERIOD: Duration = Duration::from_secs(1);

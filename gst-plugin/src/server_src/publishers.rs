@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use streamengine_core::{
+use streamengine::{
     Action, AuthRequest, Claims, EndReason, Engine, Event, Grant, Printable, PublisherConfig, Secret,
     SessionId, StreamKey, StreamName, Ticket,
 };
@@ -422,8 +422,8 @@ fn terms(takeover: Takeover) -> PublisherConfig {
     let mut terms = PublisherConfig::default();
     terms.resume_window_ms = Some(0);
     terms.takeover = Some(match takeover {
-        Takeover::Reject => streamengine_core::Takeover::Reject,
-        Takeover::Replace => streamengine_core::Takeover::Replace,
+        Takeover::Reject => streamengine::Takeover::Reject,
+        Takeover::Replace => streamengine::Takeover::Replace,
     });
     terms
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use streamengine_core::media::FrameKind;
+use streamengine::media::FrameKind;
 
 /// Most items that wait, whatever their size: a peer can send configuration without end.
 const MAX_ITEMS: usize = 16_384;

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
-use streamengine_core::media::FrameKind;
-use streamengine_core::{EndReason, Subscriber};
+use streamengine::media::FrameKind;
+use streamengine::{EndReason, Subscriber};
 
 /// One publisher's stream.
 pub(super) struct Reading {

@@ -6,7 +6,7 @@ use crate::host::{self, Endpoint, Pattern};
 use gst::glib;
 use gst::prelude::*;
 use std::time::Duration;
-use streamengine_core::{Secret, StreamKey, StreamName};
+use streamengine::{Secret, StreamKey, StreamName};
 
 /// Where an RTMP server listens by default.
 const DEFAULT_PORT: u32 = 1_935;

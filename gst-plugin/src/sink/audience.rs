@@ -2,7 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
-use streamengine_core::SessionId;
+use streamengine::SessionId;
 
 /// Players at present, and whether anybody receives the stream.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 use std::sync::LazyLock;
-use streamengine_core::media::elementary::Format;
-use streamengine_core::media::flv::Codec;
+use streamengine::media::elementary::Format;
+use streamengine::media::flv::Codec;
 
 /// In the order in which encoders and parsers are to choose. The second H.264 structure is what `flvdemux` says: it
 /// names no alignment.
@@ -149,7 +149,7 @@ impl TrackCaps {
     }
 
     pub(super) fn is_video(&self) -> bool {
-        self.codec.kind() == Some(streamengine_core::media::FrameKind::Video)
+        self.codec.kind() == Some(streamengine::media::FrameKind::Video)
     }
 
     /// What most players cannot show, in words.

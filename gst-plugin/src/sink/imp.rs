@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use streamengine_core::{Engine, PublisherConfig, SessionRole, StreamKey, Takeover};
+use streamengine::{Engine, PublisherConfig, SessionRole, StreamKey, Takeover};
 
 /// What exists from READY on: the server, and the right to the stream's name.
 struct Service {
@@ -381,7 +381,7 @@ impl RtmpRelaySink {
     /// Whether everybody who can has taken all that has come.
     fn is_drained(&self) -> bool {
         let Some(engine) = self.engine() else { return true };
-        let is_caught_up = |session: streamengine_core::SessionInfo| {
+        let is_caught_up = |session: streamengine::SessionInfo| {
             session.role != SessionRole::Player
                 || !self.audience.is_player(session.id)
                 || session.is_caught_up

@@ -15,10 +15,10 @@ use gst_base::subclass::prelude::*;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock};
-use streamengine_core::ErrorKind;
-use streamengine_core::media::elementary::FlvStream;
-use streamengine_core::media::flv::Codec;
-use streamengine_core::media::{ConfigSlot, Frame};
+use streamengine::ErrorKind;
+use streamengine::media::elementary::FlvStream;
+use streamengine::media::flv::Codec;
+use streamengine::media::{ConfigSlot, Frame};
 
 /// Longest FLV tag: its length has 24 bits.
 const MAX_TAG: usize = (1 << 24) - 1;

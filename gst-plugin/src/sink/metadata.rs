@@ -3,10 +3,10 @@
 use super::caps::TrackCaps;
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
-use streamengine_core::amf0::{self, Amf0Value};
-use streamengine_core::media::Frame;
-use streamengine_core::media::flv::Codec;
-use streamengine_core::media::metadata::{Value, on_metadata, without_file_fields};
+use streamengine::amf0::{self, Amf0Value};
+use streamengine::media::Frame;
+use streamengine::media::flv::Codec;
+use streamengine::media::metadata::{Value, on_metadata, without_file_fields};
 
 /// Who made the stream, where nobody else says.
 const ENCODER: &str = concat!("streamengine ", env!("CARGO_PKG_VERSION"));
@@ -181,7 +181,7 @@ mod tests {
     use super::super::caps;
     use super::*;
     use std::str::FromStr;
-    use streamengine_core::media::metadata::number;
+    use streamengine::media::metadata::number;
 
     fn track(text: &str) -> TrackCaps {
         match caps::read(&gst::Caps::from_str(text).unwrap()) {

@@ -24,7 +24,7 @@ mod targets;
 use gst::glib;
 use gst::prelude::*;
 use std::sync::LazyLock;
-use streamengine_core::RelayState;
+use streamengine::RelayState;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("rtmprelaysink", gst::DebugColorFlags::empty(), Some("RTMP relay sink"))
@@ -89,7 +89,7 @@ impl Default for StopCommands {
     }
 }
 
-impl From<StopCommands> for streamengine_core::StopCommands {
+impl From<StopCommands> for streamengine::StopCommands {
     fn from(commands: StopCommands) -> Self {
         Self {
             fc_unpublish: commands.contains(StopCommands::FCUNPUBLISH),

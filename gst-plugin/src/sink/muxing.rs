@@ -9,10 +9,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use streamengine_core::media::elementary::{BodyForm, Frames, Muxer, Sample};
-use streamengine_core::media::flv::{Codec, PayloadInfo};
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::{Error, ErrorKind, Publisher, Result, StreamPolicy};
+use streamengine::media::elementary::{BodyForm, Frames, Muxer, Sample};
+use streamengine::media::flv::{Codec, PayloadInfo};
+use streamengine::media::{Frame, FrameKind};
+use streamengine::{Error, ErrorKind, Publisher, Result, StreamPolicy};
 
 /// Distance in milliseconds of the frames before and after a seam (a flush, a new clock), as nobody knows the true one.
 pub(super) const SEAM_MS: i64 = 33;

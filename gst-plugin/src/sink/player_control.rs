@@ -12,7 +12,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use std::time::Duration;
-use streamengine_core::{Action, AuthRequest, Claims, Event, Grant, RelayStatus, SessionId, Ticket};
+use streamengine::{Action, AuthRequest, Claims, Event, Grant, RelayStatus, SessionId, Ticket};
 
 /// The element as the server knows it: it may be gone.
 impl Owner for glib::WeakRef<Element> {

@@ -6,7 +6,7 @@ use gst::glib;
 use gst::prelude::*;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
-use streamengine_core::{PushTuning, RetryTimes, StartAt, StreamKey, StreamPolicy, TlsConfig};
+use streamengine::{PushTuning, RetryTimes, StartAt, StreamKey, StreamPolicy, TlsConfig};
 
 /// What the ring of an engine holds at most; a longer GOP cannot be cached.
 const MAX_GOP_CACHE: u64 = 32 * 1024 * 1024;

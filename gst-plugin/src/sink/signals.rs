@@ -6,7 +6,7 @@ use gst::glib::subclass::Signal;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use std::ops::ControlFlow;
-use streamengine_core::SessionId;
+use streamengine::SessionId;
 
 pub(super) fn signals() -> Vec<Signal> {
     let number = u32::static_type();

@@ -5,7 +5,7 @@ use super::muxing::Codecs;
 use crate::time::clock_time;
 use gst::glib;
 use std::time::Duration;
-use streamengine_core::{Engine, SessionInfo, SessionRole, StreamKey};
+use streamengine::{Engine, SessionInfo, SessionRole, StreamKey};
 
 /// What the statistics are made of.
 pub(super) struct Sources<'a> {

@@ -3,9 +3,7 @@
 use super::settings::TargetSettings;
 use super::{ErrorPolicy, TargetState};
 use crate::time::clock_time;
-use streamengine_core::{
-    Engine, ErrorKind, PushConfig, RelayId, RelayState, RelayStatus, RtmpUrl, StreamKey,
-};
+use streamengine::{Engine, ErrorKind, PushConfig, RelayId, RelayState, RelayStatus, RtmpUrl, StreamKey};
 
 /// Where a target comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

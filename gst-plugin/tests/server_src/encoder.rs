@@ -8,10 +8,10 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::proto::chunk::{WireMessage, csid};
-use streamengine_core::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine_core::{Limits, RtmpUrl};
+use streamengine::media::{Frame, FrameKind};
+use streamengine::proto::chunk::{WireMessage, csid};
+use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use streamengine::{Limits, RtmpUrl};
 
 /// See the module. Dropping it breaks the connection.
 pub(crate) struct Encoder {

@@ -3,7 +3,7 @@
 use crate::support::*;
 use gst::prelude::*;
 use std::sync::mpsc;
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::{Frame, FrameKind};
 
 /// Publishes the demonstration file until `is_enough`.
 fn publish_demo(url: &str) -> Encoder {
@@ -69,7 +69,7 @@ fn a_pad_that_is_linked_late_starts_with_a_keyframe() {
     line.pipeline.add(&sink).unwrap();
     sink.sync_state_with_parent().unwrap();
     video.link(&sink.static_pad("sink").unwrap()).unwrap();
-    source = source.video(streamengine_core::media::flv::Codec::H264, 200, false).both(240, 10);
+    source = source.video(streamengine::media::flv::Codec::H264, 200, false).both(240, 10);
     encoder.send(&source.take());
     assert!(!flags(&line.pull("s").unwrap()).contains(gst::BufferFlags::DELTA_UNIT));
     line.assert_no_error();
@@ -90,9 +90,9 @@ fn no_more_pads_comes_once_both_are_there_or_as_metadata_says() {
     line.get("r").connect_no_more_pads(move |r| out.send(r.src_pads().len()).unwrap());
     let encoder = Encoder::connect(&line.url("live/x"));
     let mut audio_only = Source::avc_aac();
-    audio_only.frames = vec![streamengine_core::media::metadata::on_metadata(
+    audio_only.frames = vec![streamengine::media::metadata::on_metadata(
         0,
-        &[("audiocodecid", streamengine_core::media::metadata::Value::Number(10.0))],
+        &[("audiocodecid", streamengine::media::metadata::Value::Number(10.0))],
     )];
     encoder.send(&audio_only.take());
     encoder.send(&Source::avc_aac().frames[2..]);
@@ -164,9 +164,9 @@ fn a_source_feeds_a_relay_sink_on_the_same_port() {
         "rtmpserversrc name=r port={free} stream=in latency=0 ! rtmprelaysink port={free} stream=out sync=false"
     ));
     let encoder = Encoder::connect(&line.url("live/in"));
-    let player = streamengine_core::Engine::builder().start().unwrap();
-    let key: streamengine_core::StreamKey = "p/x".parse().unwrap();
-    let pull = streamengine_core::PullConfig::new(line.url("live/out").parse().unwrap(), key.clone());
+    let player = streamengine::Engine::builder().start().unwrap();
+    let key: streamengine::StreamKey = "p/x".parse().unwrap();
+    let pull = streamengine::PullConfig::new(line.url("live/out").parse().unwrap(), key.clone());
     let mut subscriber = player.subscribe(&key).unwrap();
     player.add_pull(pull).unwrap();
     let frames = Source::avc_aac().both(0, 60).frames;

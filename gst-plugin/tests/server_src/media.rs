@@ -3,8 +3,8 @@
 use crate::support::*;
 use gst::prelude::*;
 use md5::{Digest, Md5};
-use streamengine_core::media::flv::{Codec, TAG_HEADER_LEN, TagHeader};
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::flv::{Codec, TAG_HEADER_LEN, TagHeader};
+use streamengine::media::{Frame, FrameKind};
 
 const FLV: &str = "rtmpserversrc name=r port=0 ! appsink name=s sync=false";
 const BOTH: &str = "rtmpserversrc name=r port=0  r.video ! queue ! appsink name=v sync=false  r.audio ! queue ! appsink name=a sync=false";

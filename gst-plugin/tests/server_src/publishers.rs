@@ -143,12 +143,11 @@ fn nobody_may_publish_before_paused_nor_play_at_all() {
     assert!(error.contains("does not run"), "{error}");
     line.pipeline.set_state(gst::State::Playing).unwrap();
     let encoder = Encoder::connect(&line.url("live/x"));
-    let engine = streamengine_core::Engine::builder().start().unwrap();
-    let mut pull =
-        streamengine_core::PullConfig::new(line.url("live/x").parse().unwrap(), "a/b".parse().unwrap());
-    pull.on_refusal = streamengine_core::OnRefusal::Fail;
+    let engine = streamengine::Engine::builder().start().unwrap();
+    let mut pull = streamengine::PullConfig::new(line.url("live/x").parse().unwrap(), "a/b".parse().unwrap());
+    pull.on_refusal = streamengine::OnRefusal::Fail;
     let id = engine.add_pull(pull).unwrap();
-    until("refusal", || engine.relay(id).unwrap().state == streamengine_core::RelayState::Failed);
+    until("refusal", || engine.relay(id).unwrap().state == streamengine::RelayState::Failed);
     assert!(engine.relay(id).unwrap().last_error.unwrap().contains("only be published"));
     encoder.leave();
 }

@@ -3,9 +3,9 @@
 use crate::support::*;
 use gst::prelude::*;
 use std::net::TcpListener;
-use streamengine_core::media::Frame;
-use streamengine_core::media::flv::Codec;
-use streamengine_core::{Config, Engine, Publisher, PushConfig, StreamKey};
+use streamengine::media::Frame;
+use streamengine::media::flv::Codec;
+use streamengine::{Config, Engine, Publisher, PushConfig, StreamKey};
 
 const FLV: &str = "rtmpserversrc name=r port=0 ! appsink name=s sync=false";
 const BOTH: &str =

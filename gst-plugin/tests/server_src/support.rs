@@ -7,10 +7,10 @@ use gst::prelude::*;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
-use streamengine_core::media::elementary::{Demuxer, Muxer, Sample};
-use streamengine_core::media::flv::Codec;
-use streamengine_core::media::metadata::{self, Value};
-use streamengine_core::media::{Frame, FrameKind};
+use streamengine::media::elementary::{Demuxer, Muxer, Sample};
+use streamengine::media::flv::Codec;
+use streamengine::media::metadata::{self, Value};
+use streamengine::media::{Frame, FrameKind};
 
 /// No test takes longer: a pipeline that hangs ends the process instead of the patience.
 const WATCHDOG: Duration = Duration::from_secs(25);

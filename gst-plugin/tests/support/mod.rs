@@ -12,11 +12,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
-use streamengine_core::media::flv::encode_tag;
-use streamengine_core::media::flv_file::FlvReader;
-use streamengine_core::media::{Frame, FrameKind};
-use streamengine_core::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine_core::{Config, Engine, Limits, PullConfig, StreamKey, Subscriber};
+use streamengine::media::flv::encode_tag;
+use streamengine::media::flv_file::FlvReader;
+use streamengine::media::{Frame, FrameKind};
+use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use streamengine::{Config, Engine, Limits, PullConfig, StreamKey, Subscriber};
 
 /// Nothing that a test waits for takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(10);

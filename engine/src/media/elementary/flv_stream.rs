@@ -15,8 +15,8 @@ const FIRST_ALLOCATION: usize = 64 * 1024;
 /// files one after the other.
 ///
 /// ```no_run
-/// # use streamengine_core::media::elementary::FlvStream;
-/// # fn f(mut bytes: &[u8], push: impl Fn(streamengine_core::media::Frame)) -> streamengine_core::Result<()> {
+/// # use streamengine::media::elementary::FlvStream;
+/// # fn f(mut bytes: &[u8], push: impl Fn(streamengine::media::Frame)) -> streamengine::Result<()> {
 /// let mut stream = FlvStream::new(8 * 1024 * 1024);
 /// while let Some(frame) = stream.read(&mut bytes)? {
 ///     push(frame);

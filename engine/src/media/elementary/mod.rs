@@ -4,10 +4,10 @@
 //! frames into samples, [`FlvStream`] cuts an FLV byte stream into frames. Nothing here does I/O.
 //!
 //! ```
-//! use streamengine_core::media::elementary::{Format, Muxer, Sample};
-//! use streamengine_core::media::flv::Codec;
+//! use streamengine::media::elementary::{Format, Muxer, Sample};
+//! use streamengine::media::flv::Codec;
 //!
-//! # fn main() -> streamengine_core::Result<()> {
+//! # fn main() -> streamengine::Result<()> {
 //! # let access_unit = &b"\0\0\0\x01\x67\x4d\x40\x1e\xd9\x80\0\0\0\x01\x68\xe9\x70\0\0\0\x01\x65\x88"[..];
 //! # let (push, raw_aac) = (|_frame| {}, &b"\x21\x10"[..]);
 //! let mut muxer = Muxer::new();

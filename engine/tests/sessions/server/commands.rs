@@ -2,11 +2,11 @@
 
 use super::{media, publish};
 use crate::peer::{Server, command, number, text};
-use streamengine_core::amf0::Amf0Value;
-use streamengine_core::media::FrameKind;
-use streamengine_core::proto::ProtocolErrorKind;
-use streamengine_core::proto::message::encode_command;
-use streamengine_core::proto::server::{Play, ServerEvent};
+use streamengine::amf0::Amf0Value;
+use streamengine::media::FrameKind;
+use streamengine::proto::ProtocolErrorKind;
+use streamengine::proto::message::encode_command;
+use streamengine::proto::server::{Play, ServerEvent};
 
 #[test]
 fn one_connection_publishes_and_plays_on_several_streams() {

@@ -1,9 +1,9 @@
 //! `connect`: what it hands over, how it is answered and refused.
 
 use crate::peer::{Server, command, connect, number, object, status, text};
-use streamengine_core::amf0::Amf0Value;
-use streamengine_core::proto::ProtocolErrorKind;
-use streamengine_core::proto::server::{Rejection, ServerEvent};
+use streamengine::amf0::Amf0Value;
+use streamengine::proto::ProtocolErrorKind;
+use streamengine::proto::server::{Rejection, ServerEvent};
 
 #[test]
 fn connect_hands_over_the_whole_object_and_all_arguments() {

@@ -1,10 +1,10 @@
 //! Control messages, reconnect requests and limits.
 
 use crate::peer::{Sent, Server, command, connect, number};
-use streamengine_core::Limits;
-use streamengine_core::proto::ProtocolErrorKind;
-use streamengine_core::proto::message::{Command, Control, Decoded};
-use streamengine_core::proto::server::{Phase, ServerEvent, ServerSession};
+use streamengine::Limits;
+use streamengine::proto::ProtocolErrorKind;
+use streamengine::proto::message::{Command, Control, Decoded};
+use streamengine::proto::server::{Phase, ServerEvent, ServerSession};
 
 #[test]
 fn pings_are_answered_and_pongs_become_events() {

@@ -1,9 +1,9 @@
 //! `play`: its answers, its end, and what players ask for meanwhile.
 
 use crate::peer::{Server, command, number, object, text};
-use streamengine_core::amf0::Amf0Value;
-use streamengine_core::media::FrameKind;
-use streamengine_core::proto::server::{Phase, Play, Rejection, ServerEvent};
+use streamengine::amf0::Amf0Value;
+use streamengine::media::FrameKind;
+use streamengine::proto::server::{Phase, Play, Rejection, ServerEvent};
 
 #[test]
 fn play_is_answered_with_begin_reset_and_start_in_this_order() {

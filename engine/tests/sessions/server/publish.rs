@@ -2,10 +2,10 @@
 
 use super::{media, publish, rejection};
 use crate::peer::{Sent, Server, command, connect, number, status, text};
-use streamengine_core::amf0::Amf0Value;
-use streamengine_core::media::FrameKind;
-use streamengine_core::proto::message::encode_command;
-use streamengine_core::proto::server::{Phase, Play, ServerEvent};
+use streamengine::amf0::Amf0Value;
+use streamengine::media::FrameKind;
+use streamengine::proto::message::encode_command;
+use streamengine::proto::server::{Phase, Play, ServerEvent};
 
 #[test]
 fn publish_goes_from_formalities_to_media_to_its_end() {
