@@ -26,7 +26,8 @@ use crate::status::{
     EngineStats, FileStatus, ListenerInfo, Protocol, RelayStatus, SessionInfo, SessionRole, StreamInfo,
     StreamState,
 };
-use crate::{Error, ErrorKind, Result, RtmpUrl};
+use crate::url::parse_tc_url;
+use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -390,18 +391,17 @@ impl Engine {
         kicked.then_some(()).ok_or_else(|| not_found("session", session))
     }
 
-    /// Asks the peer of a connection to connect anew (E-RTMP), to `url` (`rtmp[s]://host[:port]/app`) or to where it is. The
-    /// connection goes on until the peer leaves it. Draining asks all who follow such requests.
+    /// Asks the peer of a connection to connect anew (E-RTMP), to `url` (`rtmp[s]://host[:port]/app[?query]`, its `tcUrl`)
+    /// or to where it is. The connection goes on until the peer leaves it: one that does not like the place may stay.
+    /// [`Self::drain`] asks all who follow such requests to come back to the same place.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::Unsupported`] where the peer has not announced
     /// that it follows such requests, [`ErrorKind::InvalidArgument`] for what is no such URL.
     pub fn request_reconnect(&self, session: SessionId, url: Option<&str>) -> Result<()> {
-        if let Some(url) = url {
-            // A stream belongs to it only in our own URLs.
-            format!("{}/x", url.trim_end_matches('/')).parse::<RtmpUrl>()?;
-        }
-        let asked = self.inner.core.sessions.request_reconnect(session, url);
+        let invalid = |error| Error::new(ErrorKind::InvalidArgument, format!("reconnect: url: {error}"));
+        let url = url.map(parse_tc_url).transpose().map_err(invalid)?;
+        let asked = self.inner.core.sessions.request_reconnect(session, url.as_deref());
         let follows = asked.ok_or_else(|| not_found("session", session))?;
         let text = || format!("session {session}: the peer does not follow requests to connect anew");
         follows.then_some(()).ok_or_else(|| Error::new(ErrorKind::Unsupported, text()))

@@ -172,6 +172,25 @@ impl RtmpUrl {
     }
 }
 
+/// The `tcUrl` of a place that a peer is to go to: `rtmp[s]://host[:port]/app[?query]`. The text of the error is safe to
+/// log.
+pub(crate) fn parse_tc_url(text: &str) -> Result<String, &'static str> {
+    if text.contains(char::is_whitespace) {
+        return Err(UrlError::Space.as_str());
+    }
+    let (base, query) = text.split_once('?').unwrap_or((text, ""));
+    let url: RtmpUrl = match format!("{}/stream?{query}", base.trim_end_matches('/')).parse() {
+        Ok(url) => url,
+        Err(UrlError::MissingApp | UrlError::MissingStream) => return Err("the app is missing"),
+        Err(error) => return Err(error.as_str()),
+    };
+    if url.credentials.is_some() {
+        return Err("it names a user");
+    }
+    let query = url.query().map(Secret::expose).filter(|query| !query.is_empty());
+    Ok(query.map_or_else(|| url.tc_url(), |query| format!("{}?{query}", url.tc_url())))
+}
+
 fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 1935 }
 }
@@ -527,6 +546,33 @@ mod tests {
             "",
         ] {
             assert!(here.moved_to(to).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_place_to_go_to_is_a_url_up_to_the_app() {
+        for (text, tc_url) in [
+            ("rtmp://host/live", "rtmp://host/live"),
+            ("RTMPS://Host:443/live/", "rtmps://host/live"),
+            ("rtmp://[::1]:1936/a/b?key=marker/1", "rtmp://[::1]:1936/a/b?key=marker/1"),
+            ("rtmp://host/live?", "rtmp://host/live"),
+        ] {
+            assert_eq!(parse_tc_url(text).as_deref(), Ok(tc_url));
+        }
+        for (text, why) in [
+            ("", "scheme"),
+            ("/live", "scheme"),
+            ("http://host/live", "scheme"),
+            ("rtmp://host", "app is missing"),
+            ("rtmp://host?marker", "app is missing"),
+            ("rtmp://host/live marker=1", "space"),
+            ("rtmp://host/live?a=1 marker=1", "space"),
+            ("rtmp://host/live?marker\r\n", "space"),
+            ("rtmp://host/live?marker\0", "control"),
+            ("rtmp://marker:marker@host/live", "user"),
+        ] {
+            let error = parse_tc_url(text).unwrap_err();
+            assert!(error.contains(why) && !error.contains("marker"), "{text}: {error}");
         }
     }
 

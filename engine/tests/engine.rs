@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use streamengine::media::{Frame, FrameKind};
 use streamengine::{
     AuthRequest, Config, EndReason, Engine, ErrorKind, Event, FileId, Grant, ListenerId, OptionSource,
-    PullConfig, PushConfig, Received, RelayId, RelayState, RtmpUrl, StreamKey, StreamState, Ticket,
+    PullConfig, PushConfig, Received, RelayId, RelayState, RtmpUrl, SessionId, StreamKey, StreamState,
+    Ticket,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -186,6 +187,58 @@ fn kicks_name_their_reason_and_unknown_ids_are_errors() {
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert!(error.to_string().contains("over"), "{error}");
     assert_eq!(server.kick_stream(&key("live/a"), "over").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_reconnect_request_needs_a_session_that_follows_it_and_a_url_up_to_the_app() {
+    let server = serving();
+    let client = Engine::builder().start().unwrap();
+    client.add_pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    let publisher = server.publish(&key("live/a")).unwrap();
+    let play = |event| match event {
+        Event::PlayStarted { session, .. } => Some(session),
+        _ => None,
+    };
+    let session = wait_for(&server, play, || publisher.push(keyframe(0, 10)).unwrap());
+    for wrong in ["", "live", "http://host/live", "rtmp://host", "rtmp://user:marker@host/live"] {
+        let error = server.request_reconnect(session, Some(wrong)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{wrong}");
+        assert!(!error.to_string().contains("marker"), "{error}");
+    }
+    let nobody = SessionId(session.0 + 1_000_000);
+    assert_eq!(server.request_reconnect(nobody, None).unwrap_err().kind(), ErrorKind::NotFound);
+    let opened = |event| match event {
+        Event::SessionOpened { session, .. } => Some(session),
+        _ => None,
+    };
+    let (mut silent, address) = (None, server.listeners()[0].address);
+    let says_nothing =
+        wait_for(&server, opened, || silent = Some(std::net::TcpStream::connect(address).unwrap()));
+    assert_eq!(server.request_reconnect(says_nothing, None).unwrap_err().kind(), ErrorKind::Unsupported);
+    // A pull obeys.
+    let closed = |event| match event {
+        Event::SessionClosed { session: closed, .. } => (closed == session).then_some(()),
+        _ => None,
+    };
+    wait_for(&server, closed, || server.request_reconnect(session, None).unwrap());
+}
+
+#[test]
+fn a_pull_comes_back_to_a_server_that_drains_and_starts_anew_and_its_stream_goes_on() {
+    let (server, client) = (serving(), Engine::builder().start().unwrap());
+    let address = server.listeners()[0].address;
+    client.add_pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    let mut subscriber = client.subscribe(&key("in/a")).unwrap();
+    let publisher = server.publish(&key("live/a")).unwrap();
+    publisher.push(keyframe(0, 10)).unwrap();
+    assert_eq!(subscriber.blocking_next(WAIT).unwrap().unwrap().payload.len(), 10);
+    server.blocking_drain().unwrap();
+    drop(server);
+
+    let server = Engine::builder().listen_rtmp(address).start().unwrap();
+    let publisher = server.publish(&key("live/a")).unwrap();
+    publisher.push(keyframe(0, 20)).unwrap();
+    assert_eq!(subscriber.blocking_next(WAIT).unwrap().unwrap().payload.len(), 20);
 }
 
 #[test]

@@ -15,11 +15,14 @@ use crate::url::RtmpUrl;
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew.
 const NEGATIVE_RESULT: Duration = Duration::from_secs(5);
+
+/// For how long frames are taken from a server that has asked us to connect anew.
+const LAST_FRAMES: Duration = Duration::from_millis(500);
 
 /// Pulls always or while somebody watches, until `stop` or until the server has refused for good.
 pub(super) async fn run(relay: &Relay, config: &PullConfig, stop: &CancellationToken) {
@@ -83,8 +86,8 @@ async fn receive(
     audience: &mut Audience,
     stop: &CancellationToken,
 ) -> Result<Ended, AttemptError> {
-    let timeout = ms(relay.core.config.limits.publisher_timeout_ms);
-    let mut watchdog = interval((timeout / 20).max(Duration::from_millis(10)));
+    let silence = ms(relay.core.config.limits.publisher_timeout_ms);
+    let mut watchdog = interval((silence / 20).max(Duration::from_millis(10)));
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         while let Some(event) = connection.poll_event()? {
@@ -99,7 +102,9 @@ async fn receive(
                 }
                 ClientEvent::ReconnectRequest { tc_url } => {
                     if let Some(to) = moved(relay, url, tc_url.as_deref()) {
-                        return Ok(Ended::Moved(to));
+                        let last = timeout(LAST_FRAMES, take_last_frames(connection, local));
+                        let stopped = stop.run_until_cancelled(last).await.is_none();
+                        return Ok(if stopped { Ended::Stopped } else { Ended::Moved(to) });
                     }
                 }
                 _ => {}
@@ -110,8 +115,26 @@ async fn receive(
             () = audience.left() => return Ok(Ended::Idle),
             reason = local.ended() => return Err(local.taken(&reason)),
             result = connection.exchange() => result?,
-            _ = watchdog.tick() => check_silence(relay, local, timeout)?,
+            _ = watchdog.tick() => check_silence(relay, local, silence)?,
         }
+    }
+}
+
+/// Takes what is under way when the server has asked us to connect anew, which it may do before its last frames. How
+/// that ends does not matter: the next connection finds out what there is.
+async fn take_last_frames(
+    connection: &mut Connection<'_>,
+    local: &mut Local<'_>,
+) -> Result<(), AttemptError> {
+    loop {
+        while let Some(event) = connection.poll_event()? {
+            match event {
+                ClientEvent::Media { kind, timestamp, payload } => local.push(kind, timestamp, payload)?,
+                ClientEvent::Ended | ClientEvent::Rejected { .. } => return Ok(()),
+                _ => {}
+            }
+        }
+        connection.exchange().await?;
     }
 }
 

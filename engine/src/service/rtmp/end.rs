@@ -75,6 +75,9 @@ fn rejection(reason: &EndReason) -> Rejection {
 impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     /// The hub has taken the right to publish away.
     pub(super) fn on_lost(&mut self, index: usize, reason: &EndReason) -> Result<(), End> {
+        if *reason == EndReason::Shutdown {
+            return Err(self.on_draining());
+        }
         self.end_publish(index, reason);
         self.end_if_idle(reason.to_string())
     }
@@ -91,6 +94,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// The stream has ended for a player.
     pub(super) fn end_player(&mut self, index: usize, reason: &EndReason) -> Result<(), End> {
+        if *reason == EndReason::Shutdown {
+            return Err(self.on_draining());
+        }
         let player = self.output.lock().deliveries.swap_remove(index);
         let text = reason.to_string();
         match reason {
@@ -111,8 +117,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         End::flush(reason.to_string())
     }
 
-    /// Peers that can are asked to connect anew (E-RTMP), which reaches them before the last of their streams; all others
-    /// end without.
+    /// The engine drains, as its signal or the end of a stream says first. A peer that follows requests to connect anew
+    /// (E-RTMP) is asked before the last frames: it can connect while it still takes them. All others end without.
     pub(super) fn on_draining(&mut self) -> End {
         if self.rtmp.request_reconnect(None, &EndReason::Shutdown.to_string()) {
             self.send_output();

@@ -4,6 +4,7 @@ mod flapping;
 mod limits;
 mod players;
 mod publishers;
+mod reconnect;
 mod rhythm;
 mod sockets;
 

@@ -158,6 +158,23 @@ async fn a_lost_upstream_that_is_back_resumes_the_same_stream() {
 }
 
 #[tokio::test]
+async fn a_pull_that_is_asked_to_reconnect_takes_the_last_frames_and_resumes_the_same_stream() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    let (_, mut viewer, mut remote) = pull_and_watch(&node, &door, PullWhen::Always, 0).await;
+    assert!(remote.session.request_reconnect(None, "go"));
+    remote.send(frame(1, 100)).await;
+    assert_eq!(numbers_up_to(&mut viewer, 1).await, [1], "the request has come before it");
+    remote.send(frame(2, 100)).await;
+    remote.session.end_play(1, "shutting down");
+    remote.flush().await;
+    assert_eq!(numbers_up_to(&mut viewer, 2).await, [2]);
+    drop(remote);
+    let mut remote = door.grant().await;
+    remote.send(frame(10, 100)).await;
+    assert_eq!(numbers_up_to(&mut viewer, 10).await, [10], "the stream has not ended in between");
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_upstream_ends_locally_at_once() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
     let (id, mut viewer, mut remote) = pull_and_watch(&node, &door, PullWhen::Always, 0).await;
