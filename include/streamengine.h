@@ -2029,6 +2029,21 @@ se_status se_kick(struct se_engine *engine,
                   uint32_t who,
                   const char *reason);
 
+/**
+ * Asks the peer of a session to connect anew (Enhanced RTMP). The session goes on until the peer leaves it.
+ * `se_engine_stop` asks all peers that follow such requests to come back to the same place.
+ *
+ * @param engine A started engine.
+ * @param session The session.
+ * @param url Where to go, up to the app: `"rtmp[s]://host[:port]/app[?query]"`; NULL for the same place.
+ * @return `SE_E_NOT_FOUND` where there is no such session, `SE_E_UNSUPPORTED` where its peer has not announced that it
+ * follows such requests, `SE_E_INVALID_ARGUMENT` where `url` is no such URL.
+ */
+SE_API
+se_status se_session_request_reconnect(struct se_engine *engine,
+                                       se_id session,
+                                       const char *url);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -604,6 +604,11 @@ public:
         detail::check(se_kick(handle_.get(), session, nullptr, 0, detail::or_null(reason)));
     }
 
+    /** Asks the peer of a session to connect anew, to `url` (`rtmp[s]://host[:port]/app`) or to the same place. */
+    void request_reconnect(se_id session, const std::string &url = {}) {
+        detail::check(se_session_request_reconnect(handle_.get(), session, detail::or_null(url)));
+    }
+
     /** Ends the sessions of a stream: `SE_KICK_PUBLISHER`, `SE_KICK_PLAYERS` or both. */
     void kick_stream(const std::string &stream, uint32_t who, const std::string &reason = {}) {
         detail::check(se_kick(handle_.get(), 0, stream.c_str(), who, detail::or_null(reason)));

@@ -371,6 +371,7 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_streams_json": (c_void_p, [c_void_p]),
     "se_sessions_json": (c_void_p, [c_void_p, c_char_p]),
     "se_kick": (c_int32, [c_void_p, c_uint64, c_char_p, c_uint32, c_char_p]),
+    "se_session_request_reconnect": (c_int32, [c_void_p, c_uint64, c_char_p]),
 }
 
 
@@ -1144,6 +1145,10 @@ class Engine(_Handle):
     def kick_session(self, session: int, reason: Optional[str] = None) -> None:
         """Ends a session."""
         _check(_lib.se_kick(self._live, session, None, 0, _bytes(reason)))
+
+    def request_reconnect(self, session: int, url: Optional[str] = None) -> None:
+        """Asks the peer of a session to connect anew, to `url` (`rtmp[s]://host[:port]/app`) or to the same place."""
+        _check(_lib.se_session_request_reconnect(self._live, session, _bytes(url)))
 
     def kick_stream(self, stream: str, who: KickWho, reason: Optional[str] = None) -> None:
         """Ends the sessions of a stream."""

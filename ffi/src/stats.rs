@@ -232,6 +232,27 @@ pub unsafe extern "C" fn se_kick(
     })
 }
 
+/// Asks the peer of a session to connect anew (Enhanced RTMP). The session goes on until the peer leaves it.
+/// `se_engine_stop` asks all peers that follow such requests to come back to the same place.
+///
+/// @param engine A started engine.
+/// @param session The session.
+/// @param url Where to go, up to the app: `"rtmp[s]://host[:port]/app[?query]"`; NULL for the same place.
+/// @return `SE_E_NOT_FOUND` where there is no such session, `SE_E_UNSUPPORTED` where its peer has not announced that it
+/// follows such requests, `SE_E_INVALID_ARGUMENT` where `url` is no such URL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_session_request_reconnect(
+    engine: *mut se_engine,
+    session: se_id,
+    url: *const c_char,
+) -> se_status {
+    guard(|| {
+        // SAFETY: the header demands NULL or a live handle, and NULL or NUL-terminated text.
+        let (engine, url) = unsafe { (engine::running(engine)?, text::optional(url, "url")?) };
+        Ok(engine.request_reconnect(SessionId(session), url)?)
+    })
+}
+
 fn kick(engine: &Engine, stream: &StreamKey, who: u32, reason: &str) -> Outcome {
     const BOTH: u32 = SE_KICK_PUBLISHER | SE_KICK_PLAYERS;
     match who {

@@ -111,7 +111,7 @@ static void files(const char *file, const char *malformed) {
 static void relays(const char *file) {
   se_engine *server = started("apps.in.resume_window_ms", "60000"), *client = started(NULL, NULL);
   se_config *options = se_config_new();
-  se_id relay = 0;
+  se_id relay = 0, session;
   uint16_t port;
   char url[128];
   se_relay_status status;
@@ -141,7 +141,8 @@ static void relays(const char *file) {
   verdict = SE_AUTH_DEFER;
   OK(se_relay_restart(client, relay));
   event = await(server, SE_EVENT_STREAM_STARTED);
-  CHECK(se_event_ref_get(event)->id != 0 && !strcmp(se_event_ref_get(event)->stream, "in/b"));
+  session = se_event_ref_get(event)->id;
+  CHECK(session != 0 && !strcmp(se_event_ref_get(event)->stream, "in/b"));
   se_event_ref_free(event);
   CHECK(pthread_join(worker, NULL) == 0 && asked == 2);
   await_state(client, relay, SE_RELAY_PUBLISHING);
@@ -169,6 +170,12 @@ static void relays(const char *file) {
   json = se_sessions_json(server, "in/none");
   CHECK(json && !strcmp(json, "[]"));
   se_string_free(json);
+
+  /* Asked to connect anew: the pushing relay obeys, and its target takes it back. */
+  verdict = SE_AUTH_ALLOW;
+  OK(se_session_request_reconnect(server, session, NULL));
+  se_event_ref_free(await(server, SE_EVENT_STREAM_ENDED));
+  se_event_ref_free(await(server, SE_EVENT_STREAM_STARTED));
 
   /* Kicked: the publisher only, so that it may come back; then the stream. */
   verdict = SE_AUTH_ALLOW;

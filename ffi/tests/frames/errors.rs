@@ -154,6 +154,20 @@ fn null_is_an_error_that_names_what_is_missing() {
 }
 
 #[test]
+fn a_reconnect_request_needs_a_session_and_a_url() {
+    let engine = TestEngine::start();
+    let ask =
+        |session, url: &str| unsafe { se_session_request_reconnect(engine.0, session, c(url).as_ptr()) };
+    fails(ask(7, "http://host/live"), SE_E_INVALID_ARGUMENT, &["url", "rtmp"]);
+    fails(ask(7, "rtmp://host"), SE_E_INVALID_ARGUMENT, &["url", "app"]);
+    fails(ask(7, "rtmp://host/live"), SE_E_NOT_FOUND, &["session 7"]);
+    let same_place = unsafe { se_session_request_reconnect(engine.0, 7, null()) };
+    fails(same_place, SE_E_NOT_FOUND, &["session 7"]);
+    let nowhere = unsafe { se_session_request_reconnect(null_mut(), 7, null()) };
+    fails(nowhere, SE_E_INVALID_ARGUMENT, &["engine is NULL"]);
+}
+
+#[test]
 fn the_right_to_publish_can_be_lost() {
     let engine = TestEngine::start();
     let publisher = engine.publish("live/a");
