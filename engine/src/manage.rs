@@ -84,6 +84,12 @@ pub trait Manage: Send + Sync {
     /// As [`Engine::kick`](crate::Engine::kick).
     fn kick(&self, session: SessionId, reason: &str) -> Result<()>;
 
+    /// Asks the peer of a connection to connect anew.
+    ///
+    /// # Errors
+    /// As [`Engine::request_reconnect`](crate::Engine::request_reconnect).
+    fn request_reconnect(&self, session: SessionId, url: Option<&str>) -> Result<()>;
+
     /// Ends a stream.
     ///
     /// # Errors

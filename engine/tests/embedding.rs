@@ -9,7 +9,7 @@ use streamengine::media::flv::{FileHeader, encode_tag};
 use streamengine::media::{Frame, FrameKind};
 use streamengine::{
     EndReason, Engine, ErrorKind, EventReceiver, FileConfig, Manage, PublisherConfig, PullConfig, PushConfig,
-    RtmpUrl, StreamChange, StreamKey, StreamState, SubscriberConfig,
+    RtmpUrl, SessionId, StreamChange, StreamKey, StreamState, SubscriberConfig,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -180,6 +180,8 @@ fn manage(manager: &dyn Manage, engine: &Engine) {
     let session = || manager.sessions().into_iter().find(|session| session.peer == peer);
     wait_until(&mut events, || session().is_some());
     let session = session().unwrap().id;
+    let follows = manager.request_reconnect(session, None);
+    assert_eq!(follows.unwrap_err().kind(), ErrorKind::Unsupported, "it has said nothing yet");
     manager.kick(session, "enough").unwrap();
     wait_until(&mut events, || manager.session(session).is_none());
 
@@ -242,6 +244,8 @@ fn acts_on_an_engine_that_is_gone_say_that_it_is_closed() {
         weak.remove_relay(relay),
         weak.restart_relay(relay),
         weak.loop_file(file).map(drop),
+        weak.kick(SessionId(1), ""),
+        weak.request_reconnect(SessionId(1), None),
         weak.kick_stream(&key("live/a"), ""),
         weak.kick_publisher(&key("live/a"), ""),
         weak.kick_players(&key("live/a"), "").map(drop),

@@ -109,6 +109,10 @@ impl Manage for Engine {
         Self::kick(self, session, reason)
     }
 
+    fn request_reconnect(&self, session: SessionId, url: Option<&str>) -> Result<()> {
+        Self::request_reconnect(self, session, url)
+    }
+
     fn kick_stream(&self, key: &StreamKey, reason: &str) -> Result<()> {
         Self::kick_stream(self, key, reason)
     }
@@ -189,6 +193,10 @@ impl Manage for WeakEngine {
 
     fn kick(&self, session: SessionId, reason: &str) -> Result<()> {
         self.engine()?.kick(session, reason)
+    }
+
+    fn request_reconnect(&self, session: SessionId, url: Option<&str>) -> Result<()> {
+        self.engine()?.request_reconnect(session, url)
     }
 
     fn kick_stream(&self, key: &StreamKey, reason: &str) -> Result<()> {
