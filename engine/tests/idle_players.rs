@@ -7,7 +7,7 @@ use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, Client
 use streamengine::{Config, Engine, Limits};
 
 const PLAYERS: usize = 400;
-const MAX_PER_PLAYER: usize = 30 * 1024;
+const MAX_PER_PLAYER: usize = 8 * 1024;
 
 /// Connects and plays a stream that nobody publishes; the socket alone stays.
 fn player(address: SocketAddr) -> TcpStream {
@@ -44,7 +44,7 @@ fn resident() -> usize {
 }
 
 #[test]
-fn an_idle_player_costs_at_most_30_kb() {
+fn an_idle_player_costs_at_most_8_kb() {
     let mut config = Config::default();
     config.default_app.wait_for_publisher_ms = 600_000;
     let engine =

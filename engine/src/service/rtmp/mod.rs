@@ -41,13 +41,15 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 /// Size of one read from anybody but a publisher: what has been read may have to wait for a verdict.
 const SMALL_READ: usize = 4 * 1024;
 
-/// The other side of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PeerInfo {
-    /// Its address.
-    pub(crate) addr: SocketAddr,
+/// Who has come, when and how.
+struct Arrival {
+    peer: SocketAddr,
     /// Whether the connection is encrypted.
-    pub(crate) tls: bool,
+    tls: bool,
+    /// Phase deadlines count from here.
+    since: Instant,
+    /// The place among the connections that have not been granted anything.
+    pending: Option<PendingPlace>,
 }
 
 /// Serves one accepted socket until it ends; with `tls` as RTMPS.
@@ -66,7 +68,8 @@ async fn accept_boxed(core: Arc<Core>, accepted: Box<Accepted>, tls: Option<Arc<
             let Accepted { stream, peer, since, pending, permit } = *{ accepted };
             let _permit = permit;
             let (reader, writer) = stream.into_split();
-            converse(core, reader, writer, PeerInfo { addr: peer, tls: false }, since, Some(pending)).await;
+            let arrival = Arrival { peer, tls: false, since, pending: Some(pending) };
+            converse(core, reader, writer, arrival).await;
         }
         // Boxed: few connections are of this kind, and the task is as large as the larger kind.
         Some(tls) => Box::pin(accept_tls(core, *{ accepted }, tls)).await,
@@ -83,10 +86,10 @@ async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
         Ok(Err(error)) => return log_tls_failure(&pending, peer, &error.to_string()),
         Err(_) => return log_tls_failure(&pending, peer, "TLS handshake took too long"),
     };
-    let info = PeerInfo { addr: peer, tls: conn.is_tls() };
+    let arrival = Arrival { peer, tls: conn.is_tls(), since, pending: Some(pending) };
     match conn.into_halves() {
-        Halves::Plain(reader, writer) => converse(core, reader, writer, info, since, Some(pending)).await,
-        Halves::Tls(reader, writer) => converse(core, reader, writer, info, since, Some(pending)).await,
+        Halves::Plain(reader, writer) => converse(core, reader, writer, arrival).await,
+        Halves::Tls(reader, writer) => converse(core, reader, writer, arrival).await,
     }
 }
 
@@ -98,19 +101,12 @@ fn log_tls_failure(pending: &PendingPlace, peer: SocketAddr, error: &str) {
 
 /// Serves one connection until it ends. Not an async function: its arguments would keep their place in the task beside
 /// the connection that they are in.
-fn converse<R, W>(
-    core: Arc<Core>,
-    reader: R,
-    writer: W,
-    peer: PeerInfo,
-    since: Instant,
-    pending: Option<PendingPlace>,
-) -> impl Future<Output = ()> + Send
+fn converse<R, W>(core: Arc<Core>, reader: R, writer: W, arrival: Arrival) -> impl Future<Output = ()> + Send
 where
     R: AsyncRead + Unpin + Send,
     W: Sink,
 {
-    let mut connection = Connection::new(core, reader, writer, peer, since, pending);
+    let mut connection = Connection::new(core, reader, writer, arrival);
     async move {
         let end = connection.run().await;
         connection.report(&end);
@@ -119,12 +115,12 @@ where
 
 /// Serves one connection over any byte stream until it ends.
 #[cfg(test)]
-pub(crate) async fn serve<IO>(core: Arc<Core>, io: IO, peer: PeerInfo)
+async fn serve<IO>(core: Arc<Core>, io: IO, peer: SocketAddr)
 where
     IO: AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (reader, writer) = tokio::io::split(io);
-    converse(core, reader, writer, peer, Instant::now(), None).await;
+    converse(core, reader, writer, Arrival { peer, tls: false, since: Instant::now(), pending: None }).await;
 }
 
 /// An accepted `publish`.
@@ -192,19 +188,13 @@ enum Wake {
 }
 
 impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
-    fn new(
-        core: Arc<Core>,
-        reader: R,
-        writer: W,
-        peer: PeerInfo,
-        since: Instant,
-        pending: Option<PendingPlace>,
-    ) -> Self {
+    fn new(core: Arc<Core>, reader: R, writer: W, arrival: Arrival) -> Self {
+        let Arrival { peer, tls, since, pending } = arrival;
         let output = Arc::new(ConnectionOutput::new(writer));
         let mut rtmp = ServerSession::new(&core.config.limits);
         rtmp.set_engine_id(&core.id);
-        let protocol = if peer.tls { Protocol::Rtmps } else { Protocol::Rtmp };
-        let client = Client::open(core, peer.addr, Door::Rtmp, protocol, output.clone());
+        let protocol = if tls { Protocol::Rtmps } else { Protocol::Rtmp };
+        let client = Client::open(core, peer, Door::Rtmp, protocol, output.clone());
         Self {
             draining: Box::pin(client.core().draining.clone().cancelled_owned()),
             rtmp,

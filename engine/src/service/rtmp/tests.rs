@@ -45,14 +45,14 @@ fn core(change: impl FnOnce(&mut Config)) -> Arc<Core> {
     core_with(config, PublishRule::Open)
 }
 
-fn peer_info() -> PeerInfo {
-    PeerInfo { addr: "192.0.2.7:4000".parse().unwrap(), tls: false }
+fn peer_address() -> SocketAddr {
+    "192.0.2.7:4000".parse().unwrap()
 }
 
 /// Serves one end of a pipe; the other end.
 fn open(core: &Arc<Core>) -> DuplexStream {
     let (ours, theirs) = duplex(PIPE);
-    tokio::spawn(serve(core.clone(), ours, peer_info()));
+    tokio::spawn(serve(core.clone(), ours, peer_address()));
     theirs
 }
 

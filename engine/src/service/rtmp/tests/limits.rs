@@ -120,6 +120,6 @@ async fn a_peer_that_does_not_read_our_replies_is_not_read_from() {
 async fn an_idle_connections_task_is_small() {
     let core = core(|_| ());
     let (io, _theirs) = duplex(16);
-    let task = serve(core, io, peer_info());
+    let task = serve(core, io, peer_address());
     assert!(size_of_val(&task) <= 4096, "{}", size_of_val(&task));
 }
