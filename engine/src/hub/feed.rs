@@ -1,6 +1,7 @@
 //! A feed: one reader of a stream for all its subscribers that have caught up.
 
-use super::stream::{Registered, Stream, WakeFor};
+use super::stream::Stream;
+use super::waiters::{Registered, WakeFor};
 use crate::media::{Frame, FrameKind};
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -19,15 +19,17 @@ mod ring;
 mod stream;
 mod subscriber;
 mod timeline;
+mod waiters;
 mod watcher;
 
 #[cfg(test)]
 pub(crate) use fault::panic_at_next_frame;
 pub(crate) use feed::{Batch, Feed, Place};
 pub(crate) use ring::Backlog;
+pub(crate) use stream::Publisher;
 pub use stream::StreamPolicy;
-pub(crate) use stream::{Publisher, WakeFor};
 pub(crate) use subscriber::Subscriber;
+pub(crate) use waiters::WakeFor;
 pub use watcher::{StreamChange, StreamWatcher};
 
 use crate::Limits;

@@ -2,35 +2,52 @@
 
 mod info;
 mod policy;
-mod publisher;
 mod rights;
-mod waiters;
 
 pub use policy::StreamPolicy;
-pub(crate) use publisher::Publisher;
-pub(super) use waiters::Registered;
-pub(crate) use waiters::WakeFor;
 
 use super::ring::{JoinHeaders, Ring};
 use super::timeline::Timeline;
+use super::waiters::{Waiters, WakeFor};
 use super::watcher::Changes;
-use super::{Backlog, EndReason, Interest};
+use super::{Backlog, EndReason, Hub, Interest};
 use crate::Limits;
 use crate::key::StreamKey;
 use crate::media::{Frame, FrameKind};
-use info::Counters;
 use parking_lot::Mutex;
-use rights::Phase;
+use rights::{Ended, Phase};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
 use tokio::time::Instant;
-use waiters::Waiters;
 
 /// Pieces of configuration kept for joining subscribers, and their bytes; a stream with more still passes, but
 /// its joiners miss the surplus. Bounds what one publisher can pin beside its ring.
 const MAX_CONFIG_FRAMES: usize = 64;
 const MAX_CONFIG_BYTES: usize = 1024 * 1024;
+
+/// What has happened since the stream began.
+#[derive(Default)]
+struct Counters {
+    bytes_in: u64,
+    frames: [u64; 3],
+    keyframes: u64,
+    resumes: u64,
+    lags: u64,
+    skipped: u64,
+    last_media: Option<Instant>,
+}
+
+impl Counters {
+    #[inline]
+    fn count(&mut self, frame: &Frame) {
+        self.bytes_in += frame.payload.len() as u64;
+        if !frame.is_config() {
+            self.frames[frame.kind as usize] += 1;
+            self.keyframes += u64::from(frame.kind == FrameKind::Video && frame.flags.keyframe);
+        }
+    }
+}
 
 pub(super) struct State {
     phase: Phase,
@@ -224,5 +241,60 @@ fn remember_config(join_headers: &mut JoinHeaders, frame: &Frame) {
     }
     while frames.iter().map(|frame| frame.payload.len()).sum::<usize>() > MAX_CONFIG_BYTES {
         frames.pop();
+    }
+}
+
+/// The right to publish one stream. Dropping it is being lost: subscribers stay for the resume window.
+pub(crate) struct Publisher {
+    hub: Hub,
+    stream: Arc<Stream>,
+    id: u64,
+    ended: Ended,
+}
+
+impl Publisher {
+    pub(super) fn new(hub: Hub, stream: Arc<Stream>, id: u64, ended: Ended) -> Self {
+        Self { hub, stream, id, ended }
+    }
+
+    /// Gives a frame to all subscribers. Never waits. The error says why the right to publish is gone.
+    pub(crate) fn push(&self, frame: Frame) -> Result<(), EndReason> {
+        let why = |reason| self.ended.borrow().clone().unwrap_or(reason);
+        self.stream.push(self.id, frame).map_err(why)?;
+        self.hub.shed();
+        Ok(())
+    }
+
+    /// Decides about readers from now on.
+    pub(crate) fn set_policy(&self, policy: StreamPolicy) {
+        self.stream.set_policy(self.id, policy);
+    }
+
+    /// Waits until the right to publish is taken away: takeover, kick or shutdown.
+    /// The future does not borrow the publisher.
+    pub(crate) fn ended(&self) -> impl Future<Output = EndReason> + Send + 'static + use<> {
+        let mut ended = self.ended.clone();
+        async move {
+            match ended.wait_for(Option::is_some).await {
+                Ok(reason) => reason.clone().unwrap_or(EndReason::Replaced),
+                // The stream dropped the sender: only a newer publisher does that without a reason.
+                Err(_) => EndReason::Replaced,
+            }
+        }
+    }
+
+    /// Ends the stream on purpose: subscribers get their end at once.
+    pub(crate) fn finish(self) {
+        if self.stream.finish(self.id) {
+            self.hub.remove(&self.stream);
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if self.stream.lose_publisher(self.id) {
+            self.hub.remove(&self.stream);
+        }
     }
 }

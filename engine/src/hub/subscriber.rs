@@ -2,7 +2,8 @@
 
 use super::feed::{Batch, Feed, Place};
 use super::ring::{Backlog, JoinHeaders};
-use super::stream::{Registered, State, Stream, WakeFor};
+use super::stream::{State, Stream};
+use super::waiters::{Registered, WakeFor};
 use super::{EndReason, Hub, SubscribeOptions};
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};

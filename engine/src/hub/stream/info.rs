@@ -1,9 +1,9 @@
-//! What a stream tells about itself, and what it counts for that.
+//! What a stream tells about itself.
 
 use super::rights::Phase;
 use super::{State, Stream};
 use crate::hub::watcher::Standing;
-use crate::media::{Frame, FrameKind};
+use crate::media::FrameKind;
 use crate::status::{StreamInfo, StreamState};
 use tokio::time::Instant;
 
@@ -18,29 +18,6 @@ impl Phase {
     }
 }
 
-/// What has happened since the stream began.
-#[derive(Default)]
-pub(super) struct Counters {
-    pub(super) bytes_in: u64,
-    pub(super) frames: [u64; 3],
-    pub(super) keyframes: u64,
-    pub(super) resumes: u64,
-    pub(super) lags: u64,
-    pub(super) skipped: u64,
-    pub(super) last_media: Option<Instant>,
-}
-
-impl Counters {
-    #[inline]
-    pub(super) fn count(&mut self, frame: &Frame) {
-        self.bytes_in += frame.payload.len() as u64;
-        if !frame.is_config() {
-            self.frames[frame.kind as usize] += 1;
-            self.keyframes += u64::from(frame.kind == FrameKind::Video && frame.flags.keyframe);
-        }
-    }
-}
-
 impl State {
     /// What watchers are told.
     pub(super) fn standing(&self) -> Option<Standing> {
@@ -51,7 +28,7 @@ impl State {
         }
     }
 
-    pub(in crate::hub) fn count_lag(&mut self, skipped: u64) {
+    pub(crate) fn count_lag(&mut self, skipped: u64) {
         self.counters.lags += 1;
         self.counters.skipped += skipped;
     }
@@ -59,12 +36,12 @@ impl State {
 
 impl Stream {
     /// What watchers are told.
-    pub(in crate::hub) fn standing(&self) -> Option<Standing> {
+    pub(crate) fn standing(&self) -> Option<Standing> {
         self.state.lock().standing()
     }
 
     /// Facts and counters at this moment.
-    pub(in crate::hub) fn info(&self) -> StreamInfo {
+    pub(crate) fn info(&self) -> StreamInfo {
         let state = self.state.lock();
         let counters = &state.counters;
         StreamInfo {

@@ -33,7 +33,7 @@ impl StreamPolicy {
         self.max_queue_ms.is_some() || self.max_queue_bytes.is_some()
     }
 
-    pub(in crate::hub) fn allows(&self, backlog: Backlog) -> bool {
+    pub(crate) fn allows(&self, backlog: Backlog) -> bool {
         self.max_queue_ms.is_none_or(|most| backlog.age <= ms(most))
             && self.max_queue_bytes.is_none_or(|most| backlog.bytes <= most)
     }
@@ -51,7 +51,7 @@ impl Stream {
     }
 
     /// Where the publisher wants players to start.
-    pub(in crate::hub) fn start(&self) -> Option<StartAt> {
+    pub(crate) fn start(&self) -> Option<StartAt> {
         self.state.lock().policy.start
     }
 }
@@ -59,13 +59,13 @@ impl Stream {
 impl State {
     /// Whether a reader at `sequence` is farther behind than the publisher allows.
     #[inline]
-    pub(in crate::hub) fn is_too_far(&self, sequence: u64) -> bool {
+    pub(crate) fn is_too_far(&self, sequence: u64) -> bool {
         // The clock is read only where it decides: this is asked for every reader and frame.
         self.policy.limits_queue() && !self.policy.allows(self.ring.backlog(sequence, Instant::now()))
     }
 
     /// The newest keyframe, unless too much follows it.
-    pub(in crate::hub) fn keyframe_to_start_at(&self) -> Option<(u64, i64, JoinHeaders)> {
+    pub(crate) fn keyframe_to_start_at(&self) -> Option<(u64, i64, JoinHeaders)> {
         let is_allowed = |sequence| {
             let bytes = || self.ring.backlog(sequence, Instant::now()).bytes;
             self.policy.max_start_bytes.is_none_or(|most| bytes() <= most)

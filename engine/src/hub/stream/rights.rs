@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Why a publisher lost its right, as a value to watch; `None` while it has it.
-pub(in crate::hub) type Ended = watch::Receiver<Option<EndReason>>;
+pub(crate) type Ended = watch::Receiver<Option<EndReason>>;
 
 pub(super) struct CurrentPublisher {
     id: u64,
@@ -84,7 +84,7 @@ impl CurrentPublisher {
 
 impl Stream {
     /// Lets a publisher in or refuses it; `None` when the stream has ended.
-    pub(in crate::hub) fn try_publish(
+    pub(crate) fn try_publish(
         &self,
         id: u64,
         request: &PublishRequest,
@@ -100,7 +100,7 @@ impl Stream {
 
     /// The publisher is gone without a word: its name is free, subscribers wait for the resume window. True
     /// where the stream is over.
-    pub(in crate::hub) fn lose_publisher(&self, id: u64) -> bool {
+    pub(crate) fn lose_publisher(&self, id: u64) -> bool {
         let mut state = self.state.lock();
         let Ok(current) = state.phase.publisher(id) else { return false };
         let (window, now) = (current.request.resume_window, Instant::now());
@@ -111,7 +111,7 @@ impl Stream {
 
     /// Takes the right to publish away: the publisher is told `reason`, subscribers wait for the resume window. `None`
     /// where nobody publishes, else whether the stream has ended.
-    pub(in crate::hub) fn evict(&self, reason: EndReason) -> Option<bool> {
+    pub(crate) fn evict(&self, reason: EndReason) -> Option<bool> {
         let mut state = self.state.lock();
         let now = Instant::now();
         let Phase::Live(current) = &state.phase else { return None };
@@ -123,7 +123,7 @@ impl Stream {
     }
 
     /// The publisher `id` ends the stream on purpose. False where it no longer had the right.
-    pub(in crate::hub) fn finish(&self, id: u64) -> bool {
+    pub(crate) fn finish(&self, id: u64) -> bool {
         let mut state = self.state.lock();
         if state.phase.publisher(id).is_err() {
             return false;
@@ -132,17 +132,17 @@ impl Stream {
         true
     }
 
-    pub(in crate::hub) fn end(&self, reason: EndReason) {
+    pub(crate) fn end(&self, reason: EndReason) {
         self.state.lock().end(reason);
     }
 
     /// Ends the stream where its resume window is over; true where it has ended.
-    pub(in crate::hub) fn expire(&self) -> bool {
+    pub(crate) fn expire(&self) -> bool {
         self.state.lock().expire(Instant::now())
     }
 
     /// The engines that the stream has passed; empty where it has no publisher.
-    pub(in crate::hub) fn hops(&self) -> Vec<String> {
+    pub(crate) fn hops(&self) -> Vec<String> {
         self.state.lock().phase.request().map_or_else(Vec::new, |request| request.hops.clone())
     }
 }
@@ -175,7 +175,7 @@ impl State {
 
     /// When the stream will end if nothing happens.
     #[inline]
-    pub(in crate::hub) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Away { until } => Some(until),
             _ => None,
@@ -183,13 +183,13 @@ impl State {
     }
 
     #[inline]
-    pub(in crate::hub) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Idle)
     }
 
     /// The end, for a reader that has taken everything before sequence number `cursor`.
     #[inline]
-    pub(in crate::hub) fn end_at(&self, cursor: u64) -> Option<&EndReason> {
+    pub(crate) fn end_at(&self, cursor: u64) -> Option<&EndReason> {
         match &self.phase {
             Phase::Ended { reason, at } if cursor >= *at => Some(reason),
             _ => None,

@@ -13,7 +13,7 @@ pub(crate) enum WakeFor {
 
 /// Tasks that wait for news of a stream, each until it is woken once.
 #[derive(Default)]
-pub(in crate::hub) struct Waiters {
+pub(super) struct Waiters {
     any: Vec<Waker>,
     video: Vec<Waker>,
     /// Counts how often `any` and `video` were woken: a reader that is in a list knows that it still is.
@@ -21,12 +21,12 @@ pub(in crate::hub) struct Waiters {
 }
 
 /// A reader's place in the lists: the round, which list, and the waker it left there.
-pub(in crate::hub) type Registered = Option<(u64, WakeFor, Waker)>;
+pub(super) type Registered = Option<(u64, WakeFor, Waker)>;
 
 impl Waiters {
     /// Puts a reader's waker in a list, unless it is there already.
     #[inline]
-    pub(in crate::hub) fn register(&mut self, place: &mut Registered, wake_for: WakeFor, waker: &Waker) {
+    pub(super) fn register(&mut self, place: &mut Registered, wake_for: WakeFor, waker: &Waker) {
         let round = self.rounds[wake_for as usize];
         if matches!(place, Some((at, list, old)) if *at == round && *list == wake_for && old.will_wake(waker))
         {
@@ -39,7 +39,7 @@ impl Waiters {
 
     /// Takes a reader's waker out, so that readers that come and go leave nothing behind.
     #[inline]
-    pub(in crate::hub) fn unregister(&mut self, place: &mut Registered) {
+    pub(super) fn unregister(&mut self, place: &mut Registered) {
         if let Some((round, list, waker)) = place.take()
             && round == self.rounds[list as usize]
         {
