@@ -33,10 +33,8 @@ pub(crate) fn for_jobs() -> streamengine::Result<Config> {
     let mut source = ConfigSource::default();
     source.apply_env(environment())?;
     let given = source.build()?;
-    let mut config = Config::default();
-    (config.tls, config.limits, config.engine, config.publish) =
-        (given.tls, given.limits, given.engine, given.publish);
-    Ok(config)
+    let config = Config::default().tls(given.tls).limits(given.limits);
+    Ok(config.engine(given.engine).publish(given.publish))
 }
 
 /// Whether the configuration names no address to listen on.

@@ -66,8 +66,7 @@ fn probe_url(url: RtmpUrl, length: Duration) -> Result<ProbeReport, Failure> {
     let stream = relay::private_name("probe")?;
     let Started { engine, events, .. } = Started::new(config::for_jobs()?)?;
     let subscriber = engine.subscribe(&stream)?;
-    let mut pull = PullConfig::new(url, stream);
-    pull.on_refusal = OnRefusal::Fail;
+    let pull = PullConfig::new(url, stream).on_refusal(OnRefusal::Fail);
     let report = host::block_on(watch(&engine, pull, subscriber, events, length))?;
     // The report stands whether or not the server has let us go in time.
     let _ = host::finish([engine], None);

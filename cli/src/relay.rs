@@ -7,8 +7,8 @@ use crate::{Failure, config, rates};
 use std::path::PathBuf;
 use std::time::Duration;
 use streamengine::{
-    Engine, EventReceiver, FileConfig, FileState, OnRefusal, PullConfig, PushConfig, RelayDirection,
-    RelayState, RelayStatus, RtmpUrl, StreamKey,
+    Engine, EventReceiver, FileConfig, FileState, OnRefusal, PullConfig, PushConfig, PushTuning,
+    RelayDirection, RelayState, RelayStatus, RtmpUrl, StreamKey,
 };
 
 /// How often rates are logged where there is no terminal.
@@ -32,8 +32,8 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
         ));
     }
     let stream = args.local.clone().map_or_else(|| private_name("loop"), Ok)?;
-    let mut file = FileConfig::new(stream.clone(), files.into_iter().map(PathBuf::from).collect());
-    file.loops = args.loops;
+    let paths = files.into_iter().map(PathBuf::from).collect();
+    let file = FileConfig::new(stream.clone(), paths).loops(args.loops);
 
     let stop = Stop::on_signals()?;
     let mut config = config::for_jobs()?;
@@ -66,11 +66,11 @@ pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failur
     let stop = Stop::on_signals()?;
     let Started { engine, events, to_print } = Started::new(config::for_jobs()?)?;
     push_all(&engine, &stream, targets, on_refusal(args.retry), &args.tuning)?;
-    let mut pull = PullConfig::new(from, stream);
-    pull.on_refusal = on_refusal(args.retry);
-    pull.max_retries = args.tuning.max_retries;
-    pull.connect_timeout_ms = args.tuning.connect_timeout;
-    pull.connect = args.tuning.connect.iter().cloned().collect();
+    let pull = PullConfig::new(from, stream)
+        .on_refusal(on_refusal(args.retry))
+        .max_retries(args.tuning.max_retries)
+        .connect_timeout_ms(args.tuning.connect_timeout)
+        .connect(args.tuning.connect.iter().cloned().collect());
     engine.add_pull(pull)?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let outcome = work(&engine, events, &stop, console, relay_verdict).map(drop);
@@ -202,13 +202,13 @@ fn push_all(
     on_refusal: OnRefusal,
     args: &TuningArgs,
 ) -> Result<(), Failure> {
+    let tuning = PushTuning::default()
+        .max_retries(args.max_retries)
+        .connect_timeout_ms(args.connect_timeout)
+        .chunk_size(args.chunk_size)
+        .connect(args.connect.iter().cloned().collect());
     for url in targets {
-        let mut push = PushConfig::new(stream.clone(), url);
-        push.on_refusal = on_refusal;
-        push.tuning.max_retries = args.max_retries;
-        push.tuning.connect_timeout_ms = args.connect_timeout;
-        push.tuning.chunk_size = args.chunk_size;
-        push.tuning.connect = args.connect.iter().cloned().collect();
+        let push = PushConfig::new(stream.clone(), url).on_refusal(on_refusal).tuning(tuning.clone());
         engine.add_push(push)?;
     }
     Ok(())

@@ -47,6 +47,13 @@ pub struct Config {
     pub limits: Limits,
 }
 
+setters! {
+    Config:
+    RtmpConfig { rtmp } RtmpsConfig { rtmps } PublishConfig { publish } AppConfig { default_app }
+    BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<PullConfig> { pull } Vec<FileConfig> { file }
+    TlsConfig { tls } EngineConfig { engine } Limits { limits }
+}
+
 /// Plain RTMP.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,6 +63,8 @@ pub struct RtmpConfig {
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
 }
+
+setters!(RtmpConfig: Vec<SocketAddr> { listen });
 
 /// RTMP over TLS.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -71,6 +80,8 @@ pub struct RtmpsConfig {
     pub key: Option<PathBuf>,
 }
 
+setters!(RtmpsConfig: Vec<SocketAddr> { listen }; PathBuf { cert, key });
+
 /// Who may publish, where the embedding program does not decide. Default: from this machine only.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -81,6 +92,8 @@ pub struct PublishConfig {
     /// Anybody may publish.
     pub open: bool,
 }
+
+setters!(PublishConfig: bool { open }; Secret { key });
 
 /// The policy of an app.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -104,6 +117,12 @@ pub struct AppConfig {
     pub min_latency_ms: u64,
     /// Nor more than this; where it is below `min_latency_ms`, what the URL asks for is not heard.
     pub max_latency_ms: u64,
+}
+
+setters! {
+    AppConfig:
+    Takeover { takeover } StartAt { start } FlushKind { flush }
+    u64 { resume_window_ms, wait_for_publisher_ms, merge_ms, min_latency_ms, max_latency_ms }
 }
 
 /// When frames are written to players. Most of what a player costs is the number of writes.
@@ -180,6 +199,8 @@ pub struct PushConfig {
     pub tuning: PushTuning,
 }
 
+setters!(PushConfig: StreamKey { stream } RtmpUrl { url } OnRefusal { on_refusal } PushTuning { tuning });
+
 /// What a relay does when the peer answers and refuses (bad key, name taken, unknown app).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -219,6 +240,11 @@ pub struct PushTuning {
     /// More text fields of the object of `connect`, such as `swfUrl` and `pageUrl`, from the next connection on.
     /// They go before our own `flashVer` and `type`. Not for secrets: they are shown with the effective values.
     pub connect: BTreeMap<String, String>,
+}
+
+setters! {
+    PushTuning: StopCommands { stop_commands } bool { from_zero } BTreeMap<String, String> { connect };
+    RetryTimes { retry } u32 { max_retries, chunk_size } u64 { connect_timeout_ms, write_timeout_ms } TlsConfig { tls }
 }
 
 /// Waits between attempts of a relay, in milliseconds.
@@ -285,6 +311,13 @@ pub struct PullConfig {
     /// More text fields of the object of `connect`, as [`PushTuning::connect`].
     #[serde(default, deserialize_with = "keys::connect")]
     pub connect: BTreeMap<String, String>,
+}
+
+setters! {
+    PullConfig:
+    RtmpUrl { url } StreamKey { stream } PullWhen { when } u64 { linger_ms } OnRefusal { on_refusal }
+    BTreeMap<String, String> { connect };
+    RetryTimes { retry } u32 { max_retries } u64 { connect_timeout_ms } TlsConfig { tls }
 }
 
 impl PullConfig {
@@ -357,6 +390,8 @@ pub struct FileConfig {
     pub loops: Option<u64>,
 }
 
+setters!(FileConfig: Vec<PathBuf> { paths } StreamKey { stream }; u64 { loops });
+
 impl FileConfig {
     /// Plays `paths` one after the other as `stream`, for ever.
     pub fn new(stream: StreamKey, paths: Vec<PathBuf>) -> Self {
@@ -375,6 +410,8 @@ pub struct TlsConfig {
     pub danger_accept_invalid_certs: bool,
 }
 
+setters!(TlsConfig: bool { danger_accept_invalid_certs }; PathBuf { ca });
+
 /// Threads and draining.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -385,6 +422,8 @@ pub struct EngineConfig {
     /// Longest time that draining may take.
     pub drain_timeout_ms: u64,
 }
+
+setters!(EngineConfig: usize { io_threads } u64 { drain_timeout_ms });
 
 impl EngineConfig {
     /// The number of I/O threads, which is also the number of shards that write to the players of a stream.
@@ -507,6 +546,8 @@ pub struct PublisherConfig {
     pub resume_window_ms: Option<u64>,
 }
 
+setters!(PublisherConfig: ; Takeover { takeover } u64 { resume_window_ms });
+
 /// What one subscriber of the program wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -517,6 +558,8 @@ pub struct SubscriberConfig {
     /// How long to wait for a stream that nobody publishes; else for ever.
     pub wait_for_publisher_ms: Option<u64>,
 }
+
+setters!(SubscriberConfig: ; StartAt { start } u64 { wait_for_publisher_ms });
 
 #[cfg(test)]
 mod tests {

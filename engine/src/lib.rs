@@ -35,6 +35,8 @@
 
 #[macro_use]
 mod named;
+#[macro_use]
+mod setters;
 
 pub mod amf0;
 mod auth;

@@ -73,6 +73,19 @@ pub struct Limits {
     pub max_lags: u32,
 }
 
+setters! {
+    Limits:
+    u64 {
+        handshake_timeout_ms, command_timeout_ms, publisher_timeout_ms, write_timeout_ms, auth_timeout_ms,
+        ping_interval_ms, ring_ms,
+    }
+    usize {
+        max_connections, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
+        max_chunk_streams, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
+    }
+    u32 { max_lags }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use streamengine::media::flv::{FileHeader, encode_tag};
 use streamengine::media::{Frame, FrameKind};
 use streamengine::{
-    EndReason, Engine, ErrorKind, EventReceiver, FileConfig, Manage, PublisherConfig, PullConfig, PushConfig,
-    RtmpUrl, SessionId, StreamChange, StreamKey, StreamState, SubscriberConfig,
+    AppConfig, Config, EndReason, Engine, EngineConfig, ErrorKind, EventReceiver, FileConfig, Limits, Manage,
+    OnRefusal, PublishConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, RtmpConfig, RtmpUrl,
+    Secret, SessionId, StartAt, StreamChange, StreamKey, StreamState, SubscriberConfig, Takeover, TlsConfig,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -253,4 +254,28 @@ fn acts_on_an_engine_that_is_gone_say_that_it_is_closed() {
     for result in results {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Closed);
     }
+}
+
+#[test]
+fn everything_that_an_engine_is_told_may_be_said_in_one_expression() {
+    let url: RtmpUrl = "rtmp://127.0.0.1:9/live/a".parse().unwrap();
+    let tuning = PushTuning::default().max_retries(1).tls(TlsConfig::default().ca(PathBuf::from("ca.pem")));
+    let config = Config::default()
+        .rtmp(RtmpConfig::default().listen(vec!["127.0.0.1:0".parse().unwrap()]))
+        .publish(PublishConfig::default().key(Secret::new("k")))
+        .default_app(AppConfig::default().takeover(Takeover::Replace).wait_for_publisher_ms(0))
+        .push(vec![PushConfig::new(key("live/a"), url.clone()).on_refusal(OnRefusal::Fail).tuning(tuning)])
+        .limits(Limits::default().max_connections(7))
+        .engine(EngineConfig::default().io_threads(1));
+    let text = "[rtmp]\nlisten = \"127.0.0.1:0\"\n[publish]\nkey = \"k\"\n\
+                [default_app]\ntakeover = \"replace\"\nwait_for_publisher_ms = 0\n\
+                [[push]]\nstream = \"live/a\"\nurl = \"rtmp://127.0.0.1:9/live/a\"\non_refusal = \"fail\"\nmax_retries = 1\n\
+                tls = { ca = \"ca.pem\" }\n[limits]\nmax_connections = 7\n[engine]\nio_threads = 1\n";
+    assert_eq!(config.to_json(), Config::from_toml(text).unwrap().to_json());
+
+    let engine = Engine::builder().config(Config::default()).start().unwrap();
+    let publisher = engine.publish_with(&key("live/a"), &PublisherConfig::default().resume_window_ms(0));
+    publisher.unwrap().push(audio(0)).unwrap();
+    let wait = SubscriberConfig::default().start(StartAt::LiveEdge).wait_for_publisher_ms(0);
+    assert!(engine.subscribe_with(&key("live/a"), &wait).is_ok());
 }

@@ -30,7 +30,7 @@ const FLOORS: &[&[&str]] = &[
     &["key"],
     &["id", "limits"],
     &["error"],
-    &["named"],
+    &["named", "setters"],
 ];
 
 /// What a module must not name besides: (module, words).

@@ -419,13 +419,10 @@ impl Publisher {
 
 /// The stream ends with its publisher: the next one begins a new one.
 fn terms(takeover: Takeover) -> PublisherConfig {
-    let mut terms = PublisherConfig::default();
-    terms.resume_window_ms = Some(0);
-    terms.takeover = Some(match takeover {
+    PublisherConfig::default().resume_window_ms(0).takeover(match takeover {
         Takeover::Reject => streamengine::Takeover::Reject,
         Takeover::Replace => streamengine::Takeover::Replace,
-    });
-    terms
+    })
 }
 
 fn is_right(key: &Secret, name: &StreamName) -> bool {

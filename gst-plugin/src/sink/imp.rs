@@ -213,9 +213,7 @@ impl RtmpRelaySink {
         let settings = self.settings.lock().clone();
         let mut service = self.service.lock();
         let service = service.as_mut().ok_or_else(|| failure(gst::CoreError::StateChange, "not open"))?;
-        let mut config = PublisherConfig::default();
-        config.takeover = Some(Takeover::Reject);
-        config.resume_window_ms = Some(0);
+        let config = PublisherConfig::default().takeover(Takeover::Reject).resume_window_ms(0);
         let publisher = service.share.engine().publish_with(&service.key, &config);
         let publisher = publisher.map_err(|error| failure(gst::ResourceError::Busy, &error.to_string()))?;
         self.audience.reset();

@@ -148,22 +148,22 @@ impl TargetSettings {
     /// As the engine takes it.
     pub(super) fn tuning(&self) -> PushTuning {
         let (min_ms, max_ms) = (u64::from(self.reconnect_min), u64::from(self.reconnect_max));
-        let mut tls = TlsConfig::default();
-        tls.ca = self.ca_file.as_ref().map(Into::into);
-        tls.danger_accept_invalid_certs = !self.tls_validation;
-        let mut tuning = PushTuning::default();
-        tuning.retry = Some(RetryTimes { min_ms, max_ms: max_ms.max(min_ms) });
-        tuning.max_retries = match self.reconnect {
+        let max_retries = match self.reconnect {
             true => u32::try_from(self.max_reconnects).ok(),
             false => Some(0),
         };
-        tuning.connect_timeout_ms = Some(self.connect_timeout.into());
-        tuning.write_timeout_ms = Some(self.write_timeout.into());
-        tuning.tls = Some(tls);
-        tuning.stop_commands = self.stop_commands.into();
-        tuning.from_zero = true;
-        tuning.chunk_size = Some(self.chunk_size);
-        tuning
+        let tls = TlsConfig::default()
+            .ca(self.ca_file.as_ref().map(Into::into))
+            .danger_accept_invalid_certs(!self.tls_validation);
+        PushTuning::default()
+            .retry(RetryTimes { min_ms, max_ms: max_ms.max(min_ms) })
+            .max_retries(max_retries)
+            .connect_timeout_ms(u64::from(self.connect_timeout))
+            .write_timeout_ms(u64::from(self.write_timeout))
+            .tls(tls)
+            .stop_commands(self.stop_commands.into())
+            .from_zero(true)
+            .chunk_size(self.chunk_size)
     }
 }
 

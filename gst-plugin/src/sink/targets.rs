@@ -74,8 +74,8 @@ impl Target {
     }
 
     fn start(&mut self, run: &PushContext<'_>) -> Result<(), String> {
-        let mut push = PushConfig::new(run.key.clone(), self.url.clone());
-        push.tuning = self.settings(run.settings).tuning();
+        let push = PushConfig::new(run.key.clone(), self.url.clone());
+        let push = push.tuning(self.settings(run.settings).tuning());
         self.relay = Some(run.engine.add_push(push).map_err(|error| error.to_string())?);
         Ok(())
     }
