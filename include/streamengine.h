@@ -722,7 +722,8 @@ typedef struct se_auth_request se_auth_request;
  * - Of a relay pull: the keys of `[[pull]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`, `tls`, `connect`,
  *   `when`, `linger_ms`.
  * - Of a file: the keys of `[[file]]`: `paths`, `loops`.
- * - Of a publisher: `takeover`, `resume_window_ms`. Of a subscriber: `start`, `wait_for_publisher_ms`.
+ * - Of a publisher: `takeover`, `resume_window_ms`, `start`, `max_start_bytes`, `max_queue_ms`, `max_queue_bytes`,
+ *   `ring_bytes`. Of a subscriber: `start`, `wait_for_publisher_ms`.
  *
  * What is in an option has dots too: `retry.min_ms`, `tls.ca`, `connect.swfUrl`. `tls` is both, of an engine and of a
  * relay.
@@ -1599,7 +1600,8 @@ SE_API void se_frame_ref_free(struct se_frame_ref *frame);
  *
  * @param engine A started engine.
  * @param stream The name, `"app/stream"`.
- * @param options `takeover`, `resume_window_ms`, in place of what the app's configuration says; NULL for none.
+ * @param options `takeover`, `resume_window_ms`, `start`, `max_start_bytes`, `max_queue_ms`, `max_queue_bytes`,
+ * `ring_bytes`, in place of what the app's configuration says; NULL for none.
  * @param out The publisher, to be freed with `se_publisher_free`.
  * @return `SE_E_EXISTS` where the stream has a publisher that the policy keeps, `SE_E_NOT_FOUND` for an app that the
  * configuration does not list, `SE_E_INVALID_ARGUMENT` for a name that cannot be one, `SE_E_STATE` on an engine

@@ -116,9 +116,21 @@ fn listed(addresses: &[SocketAddr]) -> String {
 }
 
 fn policy(app: &AppConfig) -> String {
+    let limits = [
+        ("with at most", app.max_start_bytes, "bytes"),
+        ("fall behind by at most", app.max_queue_ms, "ms"),
+        ("by at most", app.max_queue_bytes, "bytes"),
+    ];
+    let limits = limits.map(|(what, limit, unit)| limit.map(|limit| format!(", {what} {limit} {unit}")));
+    let ring = app.ring_bytes.map(|bytes| format!("; a stream holds {bytes} bytes"));
     format!(
-        "takeover {}, resume window {} ms, players wait {} ms for a publisher and start at {}",
-        app.takeover, app.resume_window_ms, app.wait_for_publisher_ms, app.start
+        "takeover {}, resume window {} ms, players wait {} ms for a publisher and start at {}{}{}",
+        app.takeover,
+        app.resume_window_ms,
+        app.wait_for_publisher_ms,
+        app.start,
+        limits.into_iter().flatten().collect::<String>(),
+        ring.unwrap_or_default()
     )
 }
 

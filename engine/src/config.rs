@@ -7,7 +7,7 @@ pub use source::{ConfigSource, OptionSource};
 
 use crate::key::{Secret, StreamKey};
 use crate::limits::ms;
-use crate::policy::{StartAt, Takeover};
+use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::proto::client::StopCommands;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Limits, Result};
@@ -117,12 +117,22 @@ pub struct AppConfig {
     pub min_latency_ms: u64,
     /// Nor more than this; where it is below `min_latency_ms`, what the URL asks for is not heard.
     pub max_latency_ms: u64,
+    /// Most bytes, from the newest keyframe on, that players start with; where there are more they start at the live edge.
+    pub max_start_bytes: Option<u64>,
+    /// How old the next frame of a player may get, in milliseconds, once it has caught up; then it goes on at the newest
+    /// keyframe, or drops video until the next one comes. Else the ring is the limit.
+    pub max_queue_ms: Option<u64>,
+    /// The same for the bytes that a player has not taken.
+    pub max_queue_bytes: Option<u64>,
+    /// Bytes that the ring of a stream holds, where that is less than [`Limits::ring_bytes`].
+    pub ring_bytes: Option<usize>,
 }
 
 setters! {
     AppConfig:
     Takeover { takeover } StartAt { start } FlushKind { flush }
-    u64 { resume_window_ms, wait_for_publisher_ms, merge_ms, min_latency_ms, max_latency_ms }
+    u64 { resume_window_ms, wait_for_publisher_ms, merge_ms, min_latency_ms, max_latency_ms };
+    u64 { max_start_bytes, max_queue_ms, max_queue_bytes } usize { ring_bytes }
 }
 
 /// When frames are written to players. Most of what a player costs is the number of writes.
@@ -151,6 +161,17 @@ pub(crate) enum Flush {
 }
 
 impl AppConfig {
+    /// What holds for the readers of a stream whose publisher says nothing about them.
+    pub(crate) fn policy(&self) -> StreamPolicy {
+        StreamPolicy {
+            start: Some(self.start),
+            max_start_bytes: self.max_start_bytes,
+            max_queue_ms: self.max_queue_ms,
+            max_queue_bytes: self.max_queue_bytes,
+            ring_bytes: self.ring_bytes,
+        }
+    }
+
     /// The flush policy of a player that asks for `latency_ms` in its URL, or for nothing.
     pub(crate) fn flush_for(&self, latency_ms: Option<u64>) -> Flush {
         let allowed = self.min_latency_ms..=self.max_latency_ms;
@@ -178,6 +199,10 @@ impl Default for AppConfig {
             merge_ms: 100,
             min_latency_ms: 0,
             max_latency_ms: 1_000,
+            max_start_bytes: None,
+            max_queue_ms: None,
+            max_queue_bytes: None,
+            ring_bytes: None,
         }
     }
 }
@@ -486,6 +511,10 @@ impl Config {
         if self.file.iter().any(|file| file.paths.is_empty()) {
             return fail("file.paths is empty");
         }
+        let apps = self.apps.iter().map(|(name, app)| (format!("apps.{name}"), app));
+        for (section, app) in std::iter::once(("default_app".to_owned(), &self.default_app)).chain(apps) {
+            app.policy().check().or_else(|text| fail(&format!("{section}.{text}")))?;
+        }
         self.push.iter().try_for_each(PushConfig::check)?;
         self.pull.iter().try_for_each(PullConfig::check)
     }
@@ -544,9 +573,44 @@ pub struct PublisherConfig {
     pub takeover: Option<Takeover>,
     /// How long players stay connected when the publisher is dropped without an end; 0 ends the stream at once.
     pub resume_window_ms: Option<u64>,
+    /// Where players start.
+    pub start: Option<StartAt>,
+    /// As [`AppConfig::max_start_bytes`].
+    pub max_start_bytes: Option<u64>,
+    /// As [`AppConfig::max_queue_ms`].
+    pub max_queue_ms: Option<u64>,
+    /// As [`AppConfig::max_queue_bytes`].
+    pub max_queue_bytes: Option<u64>,
+    /// As [`AppConfig::ring_bytes`].
+    pub ring_bytes: Option<usize>,
 }
 
-setters!(PublisherConfig: ; Takeover { takeover } u64 { resume_window_ms });
+setters! {
+    PublisherConfig:
+    ;
+    Takeover { takeover } StartAt { start } usize { ring_bytes }
+    u64 { resume_window_ms, max_start_bytes, max_queue_ms, max_queue_bytes }
+}
+
+impl PublisherConfig {
+    /// What it decides about readers.
+    pub(crate) fn policy(&self) -> StreamPolicy {
+        StreamPolicy {
+            start: self.start,
+            max_start_bytes: self.max_start_bytes,
+            max_queue_ms: self.max_queue_ms,
+            max_queue_bytes: self.max_queue_bytes,
+            ring_bytes: self.ring_bytes,
+        }
+    }
+
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.policy()
+            .check()
+            .map_err(|text| Error::new(ErrorKind::InvalidArgument, format!("publisher: {text}")))
+    }
+}
 
 /// What one subscriber of the program wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]

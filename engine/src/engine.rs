@@ -243,6 +243,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::publish`].
     pub fn publish_with(&self, key: &StreamKey, config: &PublisherConfig) -> Result<Publisher> {
+        config.check()?;
         self.app(key)?;
         let inner = Published::by_engine(&self.inner.core, key, "program", &[], config)?;
         Ok(Publisher::new(inner))

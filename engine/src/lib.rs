@@ -77,14 +77,14 @@ pub use config::{
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Received};
-pub use hub::{EndReason, StreamChange, StreamPolicy, StreamWatcher};
+pub use hub::{EndReason, StreamChange, StreamWatcher};
 pub use id::{FileId, ListenerId, RelayId, SessionId};
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};
 pub use manage::Manage;
 pub use net::TlsIdentity;
-pub use policy::{StartAt, Takeover};
+pub use policy::{StartAt, StreamPolicy, Takeover};
 pub use proto::client::StopCommands;
 pub use status::{
     EngineStats, FileState, FileStatus, ListenerInfo, Protocol, RelayDirection, RelayState, RelayStatus,

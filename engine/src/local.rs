@@ -1,9 +1,10 @@
 //! Publishers and subscribers of the embedding program itself.
 
-use crate::hub::{self, EndReason, StreamPolicy};
+use crate::hub::{self, EndReason};
 use crate::key::StreamKey;
 use crate::media::Frame;
 use crate::net::DeadlineTimer;
+use crate::policy::StreamPolicy;
 use crate::service::streams::Published;
 use crate::{Error, ErrorKind, Result};
 use futures_core::Stream;
@@ -42,7 +43,8 @@ impl Publisher {
         self.inner.push(frame).map_err(closed)
     }
 
-    /// Decides about the stream's readers from now on; may be called as often as wanted.
+    /// Decides about the stream's readers from now on; may be called as often as wanted. What `policy` does not say is as
+    /// it was when this publisher began: by its [`PublisherConfig`](crate::PublisherConfig), else by its app.
     pub fn set_policy(&self, policy: StreamPolicy) {
         self.inner.set_policy(policy);
     }

@@ -34,3 +34,53 @@ pub enum StartAt {
 }
 
 named!(StartAt { Keyframe => "keyframe", LiveEdge => "live-edge" });
+
+/// What is decided about the readers of a stream: by its app, by its publisher where that says otherwise, and by the
+/// program that publishes, also meanwhile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamPolicy {
+    /// Where players start.
+    pub start: Option<StartAt>,
+    /// Most payload bytes, from the newest keyframe on, that players start with; where there are more they start at the
+    /// live edge.
+    pub max_start_bytes: Option<u64>,
+    /// How old the next frame of a reader may get, in milliseconds; then it goes on at the newest keyframe, or drops
+    /// video until the next one comes. Counts once a reader has caught up after its start. Else the ring is the limit.
+    pub max_queue_ms: Option<u64>,
+    /// The same for the bytes that a reader has not taken.
+    pub max_queue_bytes: Option<u64>,
+    /// Bytes that the ring holds, where that is less than [`Limits::ring_bytes`](crate::Limits::ring_bytes).
+    pub ring_bytes: Option<usize>,
+}
+
+setters!(StreamPolicy: ; StartAt { start } u64 { max_start_bytes, max_queue_ms, max_queue_bytes } usize { ring_bytes });
+
+impl StreamPolicy {
+    /// What it says, and where it says nothing, `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            start: self.start.or(other.start),
+            max_start_bytes: self.max_start_bytes.or(other.max_start_bytes),
+            max_queue_ms: self.max_queue_ms.or(other.max_queue_ms),
+            max_queue_bytes: self.max_queue_bytes.or(other.max_queue_bytes),
+            ring_bytes: self.ring_bytes.or(other.ring_bytes),
+        }
+    }
+
+    /// Whether every value leaves readers something; the error is in words.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let zeros = [
+            ("max_queue_ms", self.max_queue_ms == Some(0)),
+            ("max_queue_bytes", self.max_queue_bytes == Some(0)),
+            ("ring_bytes", self.ring_bytes == Some(0)),
+        ];
+        match zeros.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((key, _)) => {
+                Err(format!("{key} is 0; leave it out where only the limits of the engine are to hold"))
+            }
+            None => Ok(()),
+        }
+    }
+}

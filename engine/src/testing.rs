@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "not an API; panicking is the point")]
 
+pub mod sample;
+
 use crate::events::Event;
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;

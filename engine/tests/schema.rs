@@ -2,46 +2,11 @@
 //! options of objects take.
 
 use serde_json::{Value, json};
-use streamengine::{Config, ConfigSource, OptionSource, RtmpUrl, StreamKey};
+use streamengine::testing::sample::{leaves, values, written};
+use streamengine::{ConfigSource, OptionSource, PublisherConfig, RtmpUrl, StreamKey, SubscriberConfig};
 
 /// Sections that are lists of jobs.
 const LISTS: [&str; 3] = ["push", "pull", "file"];
-
-/// The sample with all its settings taken up.
-fn sample() -> Config {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/streamengine.toml");
-    let text = std::fs::read_to_string(path).unwrap();
-    let settings = |line: &str| match line.strip_prefix('#') {
-        Some(setting) if !setting.starts_with(' ') => setting.to_owned(),
-        _ => line.to_owned(),
-    };
-    Config::from_toml(&text.lines().map(settings).collect::<Vec<_>>().join("\n")).unwrap()
-}
-
-/// The effective values with URLs that can be read back.
-fn values() -> Value {
-    let mut values = sample().to_json();
-    for list in ["push", "pull"] {
-        values[list][0]["url"] = "rtmp://h/a/b".into();
-    }
-    values
-}
-
-/// Keys and values of a table, those of tables in it under dotted keys.
-fn leaves(prefix: &str, table: &Value) -> Vec<(String, Value)> {
-    let entries = table.as_object().unwrap().iter().filter(|(_, value)| !value.is_null());
-    entries
-        .flat_map(|(key, value)| {
-            let key = format!("{prefix}{key}");
-            if value.is_object() { leaves(&format!("{key}."), value) } else { vec![(key, value.clone())] }
-        })
-        .collect()
-}
-
-/// A value as an option of a command line or the environment has it.
-fn written(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
 
 fn nested(key: &str, value: &Value) -> Value {
     key.rsplit('.').fold(value.clone(), |inner, part| json!({ part: inner }))
@@ -96,6 +61,25 @@ fn every_key_of_a_push_a_pull_and_a_file_is_an_option() {
             "push" => drop(by_key.push(stream.clone(), url.clone()).unwrap()),
             "pull" => drop(by_key.pull(url.clone(), stream.clone()).unwrap()),
             _ => drop(by_key.file(stream.clone(), "x".into(), None).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn every_key_of_a_publisher_and_a_subscriber_is_an_option_and_a_key_of_its_app() {
+    let app = &values()["default_app"];
+    let tables = [json!(PublisherConfig::default()), json!(SubscriberConfig::default())];
+    for (of, table) in tables.iter().enumerate() {
+        let mut options = OptionSource::default();
+        for key in table.as_object().unwrap().keys() {
+            options.set(key, &written(&app[key])).unwrap();
+        }
+        let read = match of {
+            0 => json!(options.publisher().unwrap()),
+            _ => json!(options.subscriber().unwrap()),
+        };
+        for (key, value) in read.as_object().unwrap() {
+            assert_eq!(value, &app[key], "{key}");
         }
     }
 }

@@ -1060,7 +1060,8 @@ class Engine(_Handle):
     # streams of the program
 
     def publish(self, stream: str, options: Options = None) -> Publisher:
-        """Publishes a stream from the program. Options: ``takeover``, ``resume_window_ms``."""
+        """Publishes a stream from the program. Options: ``takeover``, ``resume_window_ms``, ``start``,
+        ``max_start_bytes``, ``max_queue_ms``, ``max_queue_bytes``, ``ring_bytes``."""
         return Publisher(_new(_lib.se_publisher_open, self._live, _bytes(stream), _Options(options)))
 
     def subscribe(self, stream: str, options: Options = None) -> Subscriber:

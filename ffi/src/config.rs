@@ -18,7 +18,8 @@ use streamengine::{Config, ConfigSource, OptionSource};
 /// - Of a relay pull: the keys of `[[pull]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`, `tls`, `connect`,
 ///   `when`, `linger_ms`.
 /// - Of a file: the keys of `[[file]]`: `paths`, `loops`.
-/// - Of a publisher: `takeover`, `resume_window_ms`. Of a subscriber: `start`, `wait_for_publisher_ms`.
+/// - Of a publisher: `takeover`, `resume_window_ms`, `start`, `max_start_bytes`, `max_queue_ms`, `max_queue_bytes`,
+///   `ring_bytes`. Of a subscriber: `start`, `wait_for_publisher_ms`.
 ///
 /// What is in an option has dots too: `retry.min_ms`, `tls.ca`, `connect.swfUrl`. `tls` is both, of an engine and of a
 /// relay.

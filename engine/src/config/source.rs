@@ -204,7 +204,9 @@ impl OptionSource {
     /// # Errors
     /// As [`Self::push`].
     pub fn publisher(&self) -> Result<PublisherConfig> {
-        self.read("a publisher")
+        let config: PublisherConfig = self.read("a publisher")?;
+        config.check()?;
+        Ok(config)
     }
 
     /// What a subscriber wants.

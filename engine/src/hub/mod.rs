@@ -27,14 +27,13 @@ pub(crate) use fault::panic_at_next_frame;
 pub(crate) use feed::{Batch, Feed, Place};
 pub(crate) use ring::Backlog;
 pub(crate) use stream::Publisher;
-pub use stream::StreamPolicy;
 pub(crate) use subscriber::Subscriber;
 pub(crate) use waiters::WakeFor;
 pub use watcher::{StreamChange, StreamWatcher};
 
 use crate::Limits;
 use crate::key::StreamKey;
-use crate::policy::{StartAt, Takeover};
+use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::status::StreamInfo;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -60,6 +59,8 @@ pub(crate) struct PublishRequest {
     pub(crate) principal: Option<String>,
     /// Engine ids that the stream has passed on its way here, oldest first (loop guard).
     pub(crate) hops: Vec<String>,
+    /// What is decided about readers from its first frame on.
+    pub(crate) policy: StreamPolicy,
     /// Who it is, for lists: a peer address, or the name of a file or relay.
     pub(crate) source: String,
 }

@@ -4,8 +4,6 @@ mod info;
 mod policy;
 mod rights;
 
-pub use policy::StreamPolicy;
-
 use super::ring::{JoinHeaders, Ring};
 use super::timeline::Timeline;
 use super::waiters::{Waiters, WakeFor};
@@ -14,6 +12,7 @@ use super::{Backlog, EndReason, Hub, Interest};
 use crate::Limits;
 use crate::key::StreamKey;
 use crate::media::{Frame, FrameKind};
+use crate::policy::StreamPolicy;
 use parking_lot::Mutex;
 use rights::{Ended, Phase};
 use std::sync::Arc;

@@ -483,3 +483,23 @@ async fn the_publisher_may_make_its_ring_smaller_but_not_larger() {
     assert!((8_000..=10_000).contains(&bytes(10_000)));
     assert!((40_000..=50_000).contains(&bytes(10_000_000)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_is_asked_for_holds_from_the_first_frame_and_is_what_a_later_one_leaves_open() {
+    let hub = hub(|_| {});
+    let policy = StreamPolicy::default().start(StartAt::LiveEdge).ring_bytes(10_000);
+    let publisher = hub.publish(&key(), PublishRequest { policy, ..request() }).unwrap();
+    (0..100).for_each(|at| publisher.push(keyframe(at * 40)).unwrap());
+    assert_eq!(hub.start(&key()), Some(StartAt::LiveEdge));
+    assert!(hub.stream(&key()).unwrap().ring_bytes <= 10_000);
+
+    publisher.set_policy(StreamPolicy::default().start(StartAt::Keyframe));
+    (0..100).for_each(|at| publisher.push(keyframe(at * 40)).unwrap());
+    assert_eq!(hub.start(&key()), Some(StartAt::Keyframe));
+    assert!(hub.stream(&key()).unwrap().ring_bytes <= 10_000, "as it has begun");
+
+    drop(publisher);
+    let successor = hub.publish(&key(), request()).unwrap();
+    (0..100).for_each(|at| successor.push(keyframe(at * 40)).unwrap());
+    assert!(hub.stream(&key()).unwrap().ring_bytes > 10_000, "a new publisher begins anew");
+}

@@ -10,13 +10,13 @@ use crate::config::{AppConfig, PublisherConfig, SubscriberConfig};
 use crate::egress::{Delivery, ShardHandle};
 use crate::events::Event;
 use crate::hub::{
-    EndReason, Interest, PublishRefusal, PublishRequest, Publisher, StreamPolicy, SubscribeOptions,
-    Subscriber,
+    EndReason, Interest, PublishRefusal, PublishRequest, Publisher, SubscribeOptions, Subscriber,
 };
 use crate::id::SessionId;
 use crate::key::{KeyError, Printable, StreamKey, StreamName};
 use crate::limits::ms;
 use crate::media::Frame;
+use crate::policy::StreamPolicy;
 use crate::service::Core;
 use crate::sessions::{Measured, Session};
 use crate::status::{Protocol, SessionRole};
@@ -241,6 +241,7 @@ fn publish_request(
         resume_window: ms(wishes.resume_window_ms.unwrap_or(app.resume_window_ms)),
         principal,
         hops: hops.to_vec(),
+        policy: wishes.policy().or(app.policy()),
         source,
     }
 }

@@ -325,7 +325,7 @@ static void everything(const char *path, int engine_first)
 
     OK(se_publisher_open(engine, "live/a", NULL, &publisher));
     EXPECT(SE_E_EXISTS, se_publisher_open(engine, "live/a", NULL, &second));
-    OK(se_config_set(options, "start", "keyframe"));
+    OK(se_config_set(options, "wait_for_publisher_ms", "5000"));
     OK(se_subscriber_open(engine, "live/a", options, &reader.subscriber));
     OK(se_subscriber_open(engine, "live/a", NULL, &called));
     OK(se_subscriber_open(engine, "live/nobody", NULL, &never));

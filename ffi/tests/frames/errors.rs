@@ -29,14 +29,14 @@ fn open_subscriber(engine: *mut se_engine, stream: &str, options: *const se_conf
 fn opening_fails_by_name_app_options_and_state() {
     let engine = TestEngine::with(&[("apps.live.takeover", "reject")]);
     let (of_subscriber, of_publisher) =
-        (Settings::new(&[("start", "keyframe")]), Settings::new(&[("takeover", "replace")]));
+        (Settings::new(&[("wait_for_publisher_ms", "5")]), Settings::new(&[("takeover", "replace")]));
     for (open, wrong) in
         [(open_publisher as fn(_, &str, _) -> _, &of_subscriber), (open_subscriber, &of_publisher)]
     {
         fails(open(engine.0, "", null()), SE_E_INVALID_ARGUMENT, &["stream"]);
         fails(open(engine.0, "live/a/../b", null()), SE_E_INVALID_ARGUMENT, &["stream"]);
         fails(open(engine.0, "other/a", null()), SE_E_NOT_FOUND, &["other/a", "other"]);
-        let option = if wrong.0 == of_subscriber.0 { "start" } else { "takeover" };
+        let option = if wrong.0 == of_subscriber.0 { "wait_for_publisher_ms" } else { "takeover" };
         fails(open(engine.0, "live/a", wrong.0), SE_E_INVALID_ARGUMENT, &[option]);
         fails(open(null_mut(), "live/a", null()), SE_E_INVALID_ARGUMENT, &["engine is NULL"]);
         let mut stopped = null_mut();
@@ -44,6 +44,8 @@ fn opening_fails_by_name_app_options_and_state() {
         fails(open(stopped, "live/a", null()), SE_E_STATE, &["engine", "not started"]);
         unsafe { se_engine_free(stopped) };
     }
+    let nothing = Settings::new(&[("max_queue_ms", "0")]);
+    fails(open_publisher(engine.0, "live/a", nothing.0), SE_E_INVALID_ARGUMENT, &["max_queue_ms is 0"]);
     let _first = engine.publish("live/a");
     fails(open_publisher(engine.0, "live/a", null()), SE_E_EXISTS, &["live/a", "already publishing"]);
     ok(open_publisher(engine.0, "live/a", of_publisher.0));

@@ -1,11 +1,13 @@
 //! What the program pushes, in whatever form, is what readers get.
 
 use crate::support::*;
+use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 use streamengine::amf0::{self, Amf0Value};
 use streamengine::media::elementary::{Demuxer, Format, Sample};
 use streamengine::media::flv::Codec;
 use streamengine::media::{Frame, FrameKind};
+use streamengine::testing::sample;
 use streamengine_ffi::se_codec::{SE_CODEC_AAC, SE_CODEC_DATA, SE_CODEC_H264};
 use streamengine_ffi::se_format::{SE_FORMAT_ADTS, SE_FORMAT_ANNEXB, SE_FORMAT_FLV, SE_FORMAT_NATIVE};
 use streamengine_ffi::*;
@@ -351,4 +353,31 @@ fn frames_that_were_read_can_be_published_on_as_they_are() {
     });
     let media: Vec<_> = frames.into_iter().filter(|frame| frame.kind != FrameKind::Data).collect();
     assert_same_tags(&seen, &media);
+}
+
+#[test]
+fn every_key_of_the_configuration_is_taken_by_se_config_set() {
+    let keys = sample::leaves("", &sample::values());
+    assert!(keys.len() > 50, "{keys:?}");
+    for (key, value) in &keys {
+        drop(Settings::new(&[(key.as_str(), sample::written(value).as_str())]));
+    }
+}
+
+#[test]
+fn a_publisher_may_have_limits_on_its_readers_of_its_own() {
+    let engine = TestEngine::start();
+    let options = Settings::new(&[("ring_bytes", "8000"), ("max_queue_ms", "500"), ("start", "live-edge")]);
+    let mut publisher = std::ptr::null_mut();
+    ok(unsafe { se_publisher_open(engine.0, c("live/a").as_ptr(), options.0, &raw mut publisher) });
+    let tag = [0xaf; 1000];
+    for at in 0..100 {
+        ok(unsafe { se_publisher_push_flv_tag(publisher, 8, at, tag.as_ptr(), tag.len()) });
+    }
+    let json = unsafe { se_streams_json(engine.0) };
+    let text = unsafe { CStr::from_ptr(json) }.to_str().unwrap();
+    let streams: serde_json::Value = serde_json::from_str(text).unwrap();
+    unsafe { (se_string_free(json), se_publisher_free(publisher)) };
+    let held = streams[0]["ring_bytes"].as_u64().unwrap();
+    assert!((2_000..=8_000).contains(&held), "{streams}");
 }

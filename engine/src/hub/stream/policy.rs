@@ -4,27 +4,8 @@ use super::{State, Stream};
 use crate::hub::Backlog;
 use crate::hub::ring::JoinHeaders;
 use crate::limits::ms;
-use crate::policy::StartAt;
+use crate::policy::{StartAt, StreamPolicy};
 use tokio::time::Instant;
-
-/// What the publisher of a stream may decide about its readers, also while it publishes. A new publisher starts with
-/// the default again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StreamPolicy {
-    /// Where players start; else as the app's policy says.
-    pub start: Option<StartAt>,
-    /// Most payload bytes, from the newest keyframe on, that players start with; where there are more they start at the
-    /// live edge.
-    pub max_start_bytes: Option<u64>,
-    /// How old the next frame of a reader may get, in milliseconds; then it goes on at the newest keyframe, or drops
-    /// video until the next one comes. Counts once a reader has caught up after its start. Else the ring is the limit.
-    pub max_queue_ms: Option<u64>,
-    /// The same for the bytes that a reader has not taken.
-    pub max_queue_bytes: Option<u64>,
-    /// Bytes that the ring holds, where that is less than [`Limits::ring_bytes`](crate::Limits::ring_bytes).
-    pub ring_bytes: Option<usize>,
-}
 
 impl StreamPolicy {
     /// Whether readers may not fall as far behind as the ring reaches.
@@ -40,14 +21,19 @@ impl StreamPolicy {
 }
 
 impl Stream {
-    /// Takes over what publisher `id` decides about readers; nothing where it has lost its right.
+    /// Takes over what publisher `id` decides about readers, the rest as it has begun; nothing where it has lost its right.
     pub(super) fn set_policy(&self, id: u64, policy: StreamPolicy) {
         let mut state = self.state.lock();
         if state.phase.publisher(id).is_ok() {
-            let bytes = policy.ring_bytes.map_or(self.ring_bytes, |bytes| bytes.min(self.ring_bytes));
-            state.ring.set_max_bytes(bytes);
-            state.policy = policy;
+            let published_with = state.phase.request().map(|request| request.policy.clone());
+            self.apply(&mut state, policy.or(published_with.unwrap_or_default()));
         }
+    }
+
+    pub(super) fn apply(&self, state: &mut State, policy: StreamPolicy) {
+        let bytes = policy.ring_bytes.map_or(self.ring_bytes, |bytes| bytes.min(self.ring_bytes));
+        state.ring.set_max_bytes(bytes);
+        state.policy = policy;
     }
 
     /// Where the publisher wants players to start.

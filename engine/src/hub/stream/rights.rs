@@ -1,6 +1,6 @@
 //! The right to publish a stream: who gets it, who takes it over, and what becomes of the stream without a publisher.
 
-use super::{State, Stream, StreamPolicy};
+use super::{State, Stream};
 use crate::hub::ring::JoinHeaders;
 use crate::hub::{EndReason, PublishRefusal, PublishRequest, STALLED_AFTER};
 use crate::media::{Frame, FrameKind};
@@ -92,7 +92,7 @@ impl Stream {
         self.change(|state| {
             let admitted = state.try_publish(id, request, Instant::now());
             if let Some(Ok(_)) = admitted {
-                state.ring.set_max_bytes(self.ring_bytes);
+                self.apply(state, request.policy.clone());
             }
             admitted
         })
@@ -168,7 +168,6 @@ impl State {
             }
         }
         let ended = self.install(id, request, now);
-        self.policy = StreamPolicy::default();
         self.waiters.wake_all();
         Some(Ok(ended))
     }
