@@ -3,11 +3,16 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a line; only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running example, ended when dropped.
 struct Example {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Example {
@@ -17,17 +22,32 @@ impl Example {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("example {name}: {error}"));
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (stdout, (sender, lines)) = (BufReader::new(child.stdout.take().unwrap()), channel());
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)).ok();
+        });
         Self { child, lines }
     }
 
     /// The next line that contains `text`.
     fn wait_for(&mut self, text: &str) -> String {
-        self.lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find(|line| line.contains(text))
-            .unwrap_or_else(|| panic!("no {text}"))
+        let (mut seen, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        loop {
+            // Other lines may come for ever: they do not put the deadline off.
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(why) => panic!("no {text} ({why}) in {seen:?}"),
+            }
+        }
+    }
+
+    /// The number of lines up to the end of its output.
+    fn count_to_the_end(&mut self) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        let next = || self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        let end = |error| assert_eq!(error, RecvTimeoutError::Disconnected, "it did not end in time");
+        std::iter::from_fn(|| next().map_err(end).ok()).count()
     }
 }
 
@@ -66,7 +86,7 @@ fn the_examples_carry_a_stream_through_each_other() {
 
     let mut subscribe = Example::start("subscribe", &[&target, "50"]);
     subscribe.wait_for("keyframe");
-    let rest = subscribe.lines.by_ref().count();
+    let rest = subscribe.count_to_the_end();
     assert!(subscribe.child.wait().unwrap().success(), "after {rest} more frames");
 
     let private =
