@@ -2,7 +2,11 @@
 
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "not an API; panicking is the point")]
 
+mod frames;
 pub mod sample;
+pub mod wait;
+
+pub use frames::*;
 
 use crate::events::Event;
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
@@ -19,7 +23,7 @@ pub fn key(name: &str) -> StreamKey {
 
 /// A URL that the test knows to be valid.
 pub fn url(text: &str) -> RtmpUrl {
-    text.parse().unwrap()
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 /// One event of each kind, nothing in them absent.

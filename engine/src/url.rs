@@ -412,10 +412,7 @@ impl From<UrlError> for crate::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn url(text: &str) -> RtmpUrl {
-        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
-    }
+    use crate::testing::url;
 
     fn error(text: &str) -> UrlError {
         text.parse::<RtmpUrl>().expect_err(text)

@@ -5,30 +5,19 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
-use streamengine::media::flv::{FileHeader, encode_tag};
 use streamengine::media::{Frame, FrameKind};
+use streamengine::testing::wait::until_event_makes;
+use streamengine::testing::{audio, flv, key, times};
 use streamengine::{
-    AppConfig, Config, EndReason, Engine, EngineConfig, ErrorKind, EventReceiver, FileConfig, Limits, Manage,
-    OnRefusal, PublishConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, RtmpConfig, RtmpUrl,
-    Secret, SessionId, StartAt, StreamChange, StreamKey, StreamState, SubscriberConfig, Takeover, TlsConfig,
+    AppConfig, Config, EndReason, Engine, EngineConfig, ErrorKind, FileConfig, Limits, Manage, OnRefusal,
+    PublishConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, RtmpConfig, RtmpUrl, Secret,
+    SessionId, StartAt, StreamChange, StreamState, SubscriberConfig, Takeover, TlsConfig,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
 
 fn engine() -> Engine {
     Engine::builder().start().unwrap()
-}
-
-fn key(name: &str) -> StreamKey {
-    name.parse().unwrap()
-}
-
-fn audio(at: i64) -> Frame {
-    Frame::new(FrameKind::Audio, at, vec![0xaf, 1, 0x21, 0x10].into())
-}
-
-fn times(frames: &[Frame]) -> Vec<i64> {
-    frames.iter().map(|frame| frame.timestamp).collect()
 }
 
 /// Runs a future on a plain thread and an executor without timers or reactor; fails where nobody wakes it.
@@ -136,21 +125,9 @@ fn an_engine_tells_which_streams_begin_and_end_and_which_are_wanted() {
     });
 }
 
-/// Waits for what an event brings with it, whichever that is.
-fn wait_until(events: &mut EventReceiver, is_so: impl Fn() -> bool) {
-    while !is_so() {
-        events.blocking_next().expect("the engine lives");
-    }
-}
-
 fn flv_file(folder: &Path) -> PathBuf {
-    let mut bytes = FileHeader { audio: true, video: false }.encode().to_vec();
-    for frame in [audio(0), audio(1000)] {
-        let framing = encode_tag(&frame).unwrap();
-        bytes.extend([&framing.header[..], &frame.payload, &framing.trailer].concat());
-    }
     let path = folder.join("clip.flv");
-    std::fs::write(&path, bytes).unwrap();
+    std::fs::write(&path, flv(&[audio(0), audio(1000)])).unwrap();
     path
 }
 
@@ -174,26 +151,26 @@ fn manage(manager: &dyn Manage, engine: &Engine) {
     assert_eq!((manager.files().len(), manager.stats().streams_live), (1, 1));
     manager.stop_file(file).unwrap();
     assert!(manager.files().is_empty());
-    wait_until(&mut events, || manager.stream(&key("live/file")).is_none());
+    until_event_makes(&mut events, || manager.stream(&key("live/file")).is_none());
 
     let connection = TcpStream::connect(address).unwrap();
     let peer = connection.local_addr().unwrap();
     let session = || manager.sessions().into_iter().find(|session| session.peer == peer);
-    wait_until(&mut events, || session().is_some());
+    until_event_makes(&mut events, || session().is_some());
     let session = session().unwrap().id;
     let follows = manager.request_reconnect(session, None);
     assert_eq!(follows.unwrap_err().kind(), ErrorKind::Unsupported, "it has said nothing yet");
     manager.kick(session, "enough").unwrap();
-    wait_until(&mut events, || manager.session(session).is_none());
+    until_event_makes(&mut events, || manager.session(session).is_none());
 
     let publisher = engine.publish(&key("live/a")).unwrap();
     publisher.push(audio(0)).unwrap();
     let player = Engine::builder().start().unwrap();
     player.add_pull(PullConfig::new(url("live/a"), key("live/a"))).unwrap();
-    wait_until(&mut events, || manager.stats().players == 1);
+    until_event_makes(&mut events, || manager.stats().players == 1);
     assert_eq!(manager.kick_players(&key("live/a"), "enough").unwrap(), 1);
     drop(player);
-    wait_until(&mut events, || manager.stats().players == 0);
+    until_event_makes(&mut events, || manager.stats().players == 0);
     let state = || manager.stream(&key("live/a")).map(|stream| stream.state);
     assert_eq!(state(), Some(StreamState::Live));
     manager.kick_publisher(&key("live/a"), "enough").unwrap();

@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use streamengine::media::{Frame, FrameKind};
+use streamengine::testing::{self, key, keyframe, wait};
 use streamengine::{
     AuthRequest, Config, EndReason, Engine, ErrorKind, Event, FileId, Grant, ListenerId, OptionSource,
-    PullConfig, PushConfig, Received, RelayId, RelayState, RtmpUrl, SessionId, StreamKey, StreamState,
-    Ticket,
+    PullConfig, PushConfig, RelayId, RelayState, RtmpUrl, SessionId, StreamState, Ticket,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -21,34 +20,15 @@ fn serving() -> Engine {
     Engine::builder().listen_rtmp(any_port()).start().unwrap()
 }
 
-fn key(name: &str) -> StreamKey {
-    name.parse().unwrap()
-}
-
 fn url(engine: &Engine, name: &str) -> RtmpUrl {
-    format!("rtmp://{}/{name}", engine.listeners()[0].address).parse().unwrap()
-}
-
-fn keyframe(at: i64, len: usize) -> Frame {
-    let mut payload = vec![7; len.max(5)];
-    payload[..2].copy_from_slice(&[0x17, 1]);
-    Frame::new(FrameKind::Video, at, payload.into())
+    testing::url(&format!("rtmp://{}/{name}", engine.listeners()[0].address))
 }
 
 /// Waits for an event of which `pick` makes something.
-fn wait_for<T>(engine: &Engine, mut pick: impl FnMut(Event) -> Option<T>, act: impl FnOnce()) -> T {
+fn wait_for<T>(engine: &Engine, pick: impl FnMut(Event) -> Option<T>, act: impl FnOnce()) -> T {
     let mut events = engine.events();
     act();
-    loop {
-        match events.blocking_next().expect("the engine lives") {
-            Received::Event(event) => {
-                if let Some(found) = pick(event) {
-                    return found;
-                }
-            }
-            Received::Lagged(count) => panic!("{count} events lost"),
-        }
-    }
+    wait::event(&mut events, pick)
 }
 
 #[test]

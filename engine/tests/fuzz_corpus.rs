@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use streamengine::fuzzing::{TARGETS, Target};
 use streamengine::proto::handshake::Handshake;
+use streamengine::testing::tag;
 
 /// Longest mutated input: repeating must not make the test slow.
 const MAX_INPUT: usize = 16 * 1024;
@@ -142,25 +143,19 @@ fn choice_seeds(len: usize) -> Seeds {
     vec![("counting", counting), ("random-1", random(1)), ("random-2", random(2)), ("random-3", random(3))]
 }
 
-fn tag(type_id: u8, time: [u8; 4], payload: &[u8], back_pointer: u32) -> Vec<u8> {
-    let [high, t0, t1, t2] = time;
-    let size = &(payload.len() as u32).to_be_bytes()[1..];
-    [&[type_id], size, &[t0, t1, t2, high, 0, 0, 0], payload, &back_pointer.to_be_bytes()].concat()
-}
-
 fn aggregate_seeds() -> Seeds {
     let time = [0, 0, 3, 232];
-    let two = [tag(9, [0, 0, 0, 0], b"video", 16), tag(8, [0, 0, 0, 23], b"audio", 16)].concat();
-    let backwards = [tag(9, [0xFF; 4], b"a", 12), tag(9, [0; 4], b"", 11)].concat();
+    let two = [tag(9, 0, b"video", 16), tag(8, 23, b"audio", 16)].concat();
+    let backwards = [tag(9, u32::MAX, b"a", 12), tag(9, 0, b"", 11)].concat();
     let with_time = |body: &[u8]| [&time, body].concat();
     vec![
         ("two", with_time(&two)),
         ("empty", with_time(b"")),
         ("backwards", with_time(&backwards)),
-        ("nested", with_time(&tag(22, [0; 4], &two, 0))),
+        ("nested", with_time(&tag(22, 0, &two, 0))),
         ("back-pointer-missing", with_time(&two[..two.len() - 4])),
         ("cut", with_time(&two[..two.len() - 6])),
-        ("many-empty", with_time(&tag(8, [0; 4], b"", 11).repeat(300))),
+        ("many-empty", with_time(&tag(8, 0, b"", 11).repeat(300))),
     ]
 }
 

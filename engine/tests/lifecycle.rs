@@ -2,8 +2,8 @@
 #![cfg(target_os = "linux")]
 
 use std::time::Duration;
-use streamengine::media::{Frame, FrameKind};
-use streamengine::{Engine, StreamKey};
+use streamengine::Engine;
+use streamengine::testing;
 
 #[test]
 fn f47_a_thousand_engines_come_and_go_and_leave_nothing() {
@@ -12,9 +12,7 @@ fn f47_a_thousand_engines_come_and_go_and_leave_nothing() {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
         statm.split(' ').nth(1).unwrap().parse().unwrap()
     };
-    let key: StreamKey = "live/a".parse().unwrap();
-    let keyframe = [[0x17, 1].as_slice(), &[7; 10_000]].concat();
-    let frame = Frame::new(FrameKind::Video, 0, keyframe.into());
+    let (key, frame) = (testing::key("live/a"), testing::keyframe(0, 10_000));
     let any_port = "127.0.0.1:0".parse().unwrap();
     let address = Engine::builder().listen_rtmp(any_port).start().unwrap().listeners()[0].address;
     let cycle = || {

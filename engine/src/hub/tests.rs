@@ -3,37 +3,30 @@
 use super::*;
 use crate::media::{Frame, FrameKind};
 use crate::status::StreamState;
-use bytes::Bytes;
+use crate::testing::{self, AVC_HEADER, audio, audio_header, times};
 use tokio::time::advance;
 
 fn key() -> StreamKey {
-    StreamKey::new("live", "s").unwrap()
+    testing::key("live/s")
 }
 
-fn video(at: i64, first: [u8; 2], len: usize) -> Frame {
-    let mut payload = vec![0; len.max(5)];
-    payload[..2].copy_from_slice(&first);
+/// A sequence header of so many bytes.
+fn header_of(at: i64, len: usize) -> Frame {
+    let mut payload = AVC_HEADER.to_vec();
+    payload.resize(len, 0);
     Frame::new(FrameKind::Video, at, payload.into())
 }
 
 fn header(at: i64) -> Frame {
-    video(at, [0x17, 0], 40)
+    header_of(at, 40)
 }
 
 fn keyframe(at: i64) -> Frame {
-    video(at, [0x17, 1], 1000)
+    testing::keyframe(at, 1000)
 }
 
 fn inter(at: i64) -> Frame {
-    video(at, [0x27, 1], 100)
-}
-
-fn audio(at: i64) -> Frame {
-    Frame::new(FrameKind::Audio, at, Bytes::from_static(&[0xaf, 1, 2, 3]))
-}
-
-fn audio_header() -> Frame {
-    Frame::new(FrameKind::Audio, 0, Bytes::from_static(&[0xaf, 0, 0x12, 0x10]))
+    testing::inter(at, 100)
 }
 
 fn request() -> PublishRequest {
@@ -50,10 +43,6 @@ fn all(subscriber: &mut Subscriber) -> Vec<Frame> {
     frames
 }
 
-fn times(frames: &[Frame]) -> Vec<i64> {
-    frames.iter().map(|frame| frame.timestamp).collect()
-}
-
 fn hub(change: impl FnOnce(&mut Limits)) -> Hub {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -64,7 +53,7 @@ fn hub(change: impl FnOnce(&mut Limits)) -> Hub {
 async fn a_joining_subscriber_gets_configuration_then_the_newest_keyframe() {
     let hub = hub(|_| {});
     let publisher = hub.publish(&key(), request()).unwrap();
-    for frame in [header(0), audio_header(), keyframe(0), inter(40), keyframe(80), audio(90), inter(120)] {
+    for frame in [header(0), audio_header(0), keyframe(0), inter(40), keyframe(80), audio(90), inter(120)] {
         publisher.push(frame).unwrap();
     }
     let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
@@ -119,7 +108,7 @@ async fn f23_without_any_keyframe_players_get_audio_and_memory_is_bounded() {
 async fn f22_audio_only_for_24_hours_of_media_stays_flat() {
     let hub = hub(|_| {});
     let publisher = hub.publish(&key(), request()).unwrap();
-    publisher.push(audio_header()).unwrap();
+    publisher.push(audio_header(0)).unwrap();
     let limits = Limits::default();
     for i in 0..24 * 3600 * 1000 / 23 {
         publisher.push(audio(i * 23)).unwrap();
@@ -266,7 +255,7 @@ async fn f25_players_stay_while_the_publisher_is_away_and_time_goes_on() {
     let hub = hub(|_| {});
     let first = hub.publish(&key(), request()).unwrap();
     let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
-    for frame in [header(0), audio_header(), keyframe(0), audio(10), inter(40)] {
+    for frame in [header(0), audio_header(0), keyframe(0), audio(10), inter(40)] {
         first.push(frame).unwrap();
     }
     assert_eq!(all(&mut subscriber).len(), 5);
@@ -275,7 +264,7 @@ async fn f25_players_stay_while_the_publisher_is_away_and_time_goes_on() {
     assert_eq!(all(&mut subscriber), []);
     let second = hub.publish(&key(), request()).unwrap();
     // The same configuration again, a tail of inter frames, then the first keyframe.
-    for frame in [header(0), audio_header(), inter(7000), keyframe(7040), audio(7050)] {
+    for frame in [header(0), audio_header(0), inter(7000), keyframe(7040), audio(7050)] {
         second.push(frame).unwrap();
     }
     let frames = all(&mut subscriber);
@@ -296,7 +285,7 @@ async fn a_returning_publisher_with_new_configuration_announces_it() {
     let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
     all(&mut subscriber);
     let second = hub.publish(&key(), request()).unwrap();
-    let changed = video(0, [0x17, 0], 50);
+    let changed = header_of(0, 50);
     second.push(changed.clone()).unwrap();
     second.push(keyframe(0)).unwrap();
     let frames = all(&mut subscriber);

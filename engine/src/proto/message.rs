@@ -264,6 +264,7 @@ pub fn encode_command(command: &Command) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::tag;
     use rml_rtmp::messages::{MessagePayload, RtmpMessage, UserControlEventType};
     use rml_rtmp::time::RtmpTimestamp;
 
@@ -386,13 +387,6 @@ mod tests {
         assert_eq!(decode(message(15, &[&[0], &body[..]].concat())), expected);
         assert_eq!(decode(message(8, &body)), Ok(Decoded::Audio(body.clone().into())));
         assert_eq!(decode(message(9, &body)), Ok(Decoded::Video(body.into())));
-    }
-
-    fn tag(type_id: u8, time: u32, payload: &[u8], back_pointer: u32) -> Vec<u8> {
-        let [high, t0, t1, t2] = time.to_be_bytes();
-        let size = &(payload.len() as u32).to_be_bytes()[1..];
-        let header = [&[type_id], size, &[t0, t1, t2, high, 0, 0, 0]].concat();
-        [&header[..], payload, &back_pointer.to_be_bytes()].concat()
     }
 
     fn aggregate(body: &[u8]) -> Result<Vec<(u32, u8, Vec<u8>)>, Amf0Error> {

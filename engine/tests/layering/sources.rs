@@ -35,7 +35,10 @@ pub(crate) fn crate_files(folder: &str) -> Vec<File> {
     paths.sort();
     let name = |path: &Path| path.strip_prefix(&src).unwrap().to_string_lossy().replace('\\', "/");
     let is_test = |name: &str| {
-        name.ends_with("tests.rs") || name.contains("tests/") || matches!(name, "testing.rs" | "hub/fault.rs")
+        name.ends_with("tests.rs")
+            || name.contains("tests/")
+            || name.starts_with("testing/")
+            || matches!(name, "testing.rs" | "hub/fault.rs")
     };
     let files = paths.iter().map(|path| (name(path), path)).filter(|(name, _)| !is_test(name));
     files.map(|(name, path)| File::new(&name, &fs::read_to_string(path).unwrap())).collect()

@@ -2,11 +2,10 @@
 
 use bytes::{BufMut, Bytes};
 use std::path::PathBuf;
-use streamengine::media::flv::{FileHeader, encode_tag};
+use streamengine::media::flv::FileHeader;
 use streamengine::media::{Frame, FrameKind};
-
-/// AAC LC, 44.1 kHz, stereo.
-pub(crate) const AAC_HEADER: &[u8] = &[0xaf, 0, 0x12, 0x10];
+pub(crate) use streamengine::testing::AAC_HEADER;
+use streamengine::testing::tags;
 
 /// A sequence header for H.264; its record's content does not matter here.
 pub(crate) const AVC_HEADER: &[u8] = b"\x17\x00\x00\x00\x00\x01record";
@@ -66,12 +65,7 @@ impl FileBuilder {
 
     pub(crate) fn file(&self) -> Bytes {
         let mut out = FileHeader { audio: true, video: true }.encode().to_vec();
-        for frame in &self.0 {
-            let framing = encode_tag(frame).unwrap();
-            out.put_slice(&framing.header);
-            out.put_slice(&frame.payload);
-            out.put_slice(&framing.trailer);
-        }
+        out.extend(tags(&self.0));
         out.into()
     }
 }

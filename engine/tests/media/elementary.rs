@@ -1,11 +1,10 @@
 //! Elementary samples: what goes in comes out again, in every format, and what is wrong is told.
 
-use crate::build::demo_clip;
 use bytes::Bytes;
 use streamengine::media::elementary::{Demuxer, Format, Muxer, Sample};
 use streamengine::media::flv::{Codec, PacketType, PayloadInfo};
-use streamengine::media::flv_file::FlvReader;
 use streamengine::media::{Frame, FrameKind};
+use streamengine::testing::demo_frames;
 use streamengine::{ErrorKind, Result};
 
 const MS: i64 = 1_000_000;
@@ -70,8 +69,7 @@ fn payloads(frames: &[Frame]) -> Vec<&[u8]> {
 }
 
 fn demo() -> Vec<Frame> {
-    let mut reader = FlvReader::open(&demo_clip()).unwrap();
-    let frames: Vec<_> = std::iter::from_fn(|| reader.next_tag().unwrap()).map(|tag| tag.frame).collect();
+    let frames = demo_frames();
     assert!(frames.len() > 700);
     frames
 }

@@ -3,9 +3,10 @@
 use crate::build::{FileBuilder, demo_clip, shared_clip, ten_seconds};
 use std::io::{Cursor, Write};
 use streamengine::ErrorKind;
-use streamengine::media::flv::{FileHeader, encode_tag};
+use streamengine::media::flv::FileHeader;
 use streamengine::media::flv_file::{FileTag, FlvReader};
 use streamengine::media::{Frame, FrameKind};
+use streamengine::testing::tags;
 
 fn reader(bytes: &[u8]) -> FlvReader<Cursor<&[u8]>> {
     FlvReader::new(Cursor::new(bytes)).unwrap()
@@ -51,8 +52,7 @@ fn real_clips_encode_to_the_same_bytes() {
         let mut copy = FileHeader::encode(reader.header()).to_vec();
         while let Some(FileTag { position, frame }) = reader.next_tag().unwrap() {
             assert_eq!(position, copy.len() as u64);
-            let framing = encode_tag(&frame).unwrap();
-            copy.extend([&framing.header[..], &frame.payload, &framing.trailer].concat());
+            copy.extend(tags(&[frame]));
         }
         assert!(copy == std::fs::read(&path).unwrap(), "{} differs", path.display());
     }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use streamengine::media::{Frame, FrameKind};
-use streamengine::{Engine, PullConfig, PushConfig, RtmpUrl, StreamKey};
+use streamengine::testing;
+use streamengine::{Engine, PullConfig, PushConfig};
 
 const INTERVAL: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,8 +34,8 @@ impl Healthy {
 
     /// Returns when the first frame has come back.
     pub(crate) fn start(server: SocketAddr) -> Self {
-        let key: StreamKey = "live/healthy".parse().unwrap();
-        let url: RtmpUrl = format!("rtmp://{server}/{key}").parse().unwrap();
+        let key = testing::key("live/healthy");
+        let url = testing::url(&format!("rtmp://{server}/{key}"));
         let (sending, receiving) = (Engine::builder().start().unwrap(), Engine::builder().start().unwrap());
         let publisher = sending.publish(&key).unwrap();
         sending.add_push(PushConfig::new(key.clone(), url.clone())).unwrap();

@@ -8,37 +8,25 @@ use collect::Output;
 use peers::{Echo, knock};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use streamengine::media::{Frame, FrameKind};
 use streamengine::proto::client::ClientRole;
+use streamengine::testing::{key, keyframe, url, wait};
 use streamengine::{
     Action, AuthRequest, Claims, Config, Door, Engine, EngineBuilder, EventReceiver, OnRefusal, Protocol,
-    PullConfig, PushConfig, RelayState, RtmpUrl, StreamKey, StreamName,
+    PullConfig, PushConfig, RelayState, StreamKey, StreamName,
 };
 
 /// Every secret of these tests starts so.
 pub(crate) const MARK: &str = "5ecret";
 const PUBLISH_KEY: &str = "5ecret-publish-key";
 
-fn key(name: &str) -> StreamKey {
-    name.parse().unwrap()
-}
-
-fn url(text: &str) -> RtmpUrl {
-    text.parse().unwrap()
-}
-
 fn start(builder: EngineBuilder) -> (Engine, EventReceiver) {
     let events = builder.events();
     (builder.start().unwrap(), events)
 }
 
-fn keyframe(at: i64) -> Frame {
-    Frame::new(FrameKind::Video, at, vec![0x17, 1, 0, 0, 0, 9].into())
-}
-
 /// Waits until the relay of `stream` is where it is wanted.
 fn until(engine: &Engine, stream: &StreamKey, wanted: impl Fn(RelayState, Option<&str>) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + wait::PATIENCE;
     loop {
         let relay = engine.relays().into_iter().find(|relay| relay.stream == *stream).unwrap();
         if wanted(relay.state, relay.last_error.as_deref()) {
@@ -94,7 +82,7 @@ fn push(server: &Engine, output: &Output) -> (Engine, EventReceiver) {
         ("live/dns", "rtmp://5ecret-user:5ecret-pass@none.invalid/live/x?token=5ecret-query".to_owned()),
     ] {
         let publisher = engine.publish(&key(local)).unwrap();
-        publisher.push(keyframe(0)).unwrap();
+        publisher.push(keyframe(0, 6)).unwrap();
         let mut push = PushConfig::new(key(local), url(&target));
         push.on_refusal = OnRefusal::Fail;
         output.add("push", &format!("{push:?}"));
@@ -103,7 +91,7 @@ fn push(server: &Engine, output: &Output) -> (Engine, EventReceiver) {
         output.add("status", &collect::statuses(&engine));
     }
     let publisher = engine.publish(&key("live/good")).unwrap();
-    publisher.push(keyframe(0)).unwrap();
+    publisher.push(keyframe(0, 6)).unwrap();
     let good = url(&format!("rtmp://5ecret-user:5ecret-pass@{there}/live/copy?key={PUBLISH_KEY}"));
     engine.add_push(PushConfig::new(key("live/good"), good)).unwrap();
     until(&engine, &key("live/good"), |state, _| state == RelayState::Publishing);

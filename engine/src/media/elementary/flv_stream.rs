@@ -250,11 +250,8 @@ impl FlvStream {
 #[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
-    use crate::media::flv::encode_tag;
-    use crate::media::flv_file::FlvReader;
-    use std::io::Cursor;
+    use crate::testing::{self, DEMO, demo_frames};
 
-    const DEMO: &[u8] = include_bytes!("../../../../examples/media/demo.flv");
     const MAX: usize = 1 << 20;
 
     /// The frames of `bytes` that come in pieces of `piece`, and the error that they end in.
@@ -289,20 +286,13 @@ mod tests {
         (error.kind(), error.to_string())
     }
 
-    fn demo() -> Vec<Frame> {
-        let mut reader = FlvReader::new(Cursor::new(DEMO)).unwrap();
-        std::iter::from_fn(|| reader.next_tag().unwrap()).map(|tag| tag.frame).collect()
-    }
-
     fn tag(tag_type: u8, timestamp: u32, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap();
-        let header = TagHeader { tag_type, length, timestamp, stream_id: 0 };
-        [&header.encode()[..], payload, &header.size().to_be_bytes()].concat()
+        testing::tag(tag_type, timestamp, payload, 11 + u32::try_from(payload.len()).unwrap())
     }
 
     #[test]
     fn pieces_of_any_size_give_the_frames_of_the_file() {
-        let expected = demo();
+        let expected = demo_frames();
         for piece in [1, 2, 7, 11, 4096, 65_536, DEMO.len()] {
             assert!(whole(DEMO, piece) == expected, "pieces of {piece}");
         }
@@ -310,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_file_header_may_be_missing_or_come_again() {
-        let expected = demo();
+        let expected = demo_frames();
         assert!(whole(&DEMO[13..], 1000) == expected, "tags only");
         assert!(whole(&DEMO[9..], 1000) == expected, "and the size before the first tag");
         let twice = [DEMO, DEMO].concat();
@@ -389,11 +379,6 @@ mod tests {
 
     #[test]
     fn encoded_frames_are_read_back() {
-        let mut bytes = Vec::new();
-        for frame in demo() {
-            let framing = encode_tag(&frame).unwrap();
-            bytes.extend([&framing.header[..], &frame.payload, &framing.trailer].concat());
-        }
-        assert_eq!(bytes, &DEMO[13..]);
+        assert_eq!(testing::tags(&demo_frames()), &DEMO[13..]);
     }
 }

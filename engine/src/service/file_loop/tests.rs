@@ -8,8 +8,8 @@ use crate::auth::{Gate, PublishRule};
 use crate::config::Config;
 use crate::hub::panic_at_next_frame;
 use crate::hub::{EndReason, SubscribeOptions, Subscriber};
-use crate::media::flv::{FileHeader, encode_tag};
 use crate::media::{Frame, FrameKind};
+use crate::testing::{self, inter, keyframe, video_header};
 use bytes::Bytes;
 use std::path::Path;
 
@@ -36,22 +36,13 @@ impl Fixture {
 }
 
 fn key() -> StreamKey {
-    "live/loop".parse().unwrap()
+    testing::key("live/loop")
 }
 
 /// A clip of a sequence header and `frames` video frames, each tenth a keyframe.
 fn flv(frames: i64) -> Bytes {
-    let video = |at: i64, head: &[u8]| Frame::new(FrameKind::Video, at, Bytes::copy_from_slice(head));
-    let header = video(0, &[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f]);
-    let coded = |n: i64| video(n * FRAME_MS, &[if n % 10 == 0 { 0x17 } else { 0x27 }, 1, 0, 0, 0, 9]);
-    let mut file = FileHeader { audio: false, video: true }.encode().to_vec();
-    for frame in std::iter::once(header).chain((0..frames).map(coded)) {
-        let framing = encode_tag(&frame).unwrap();
-        file.extend_from_slice(&framing.header);
-        file.extend_from_slice(&frame.payload);
-        file.extend_from_slice(&framing.trailer);
-    }
-    file.into()
+    let coded = |n: i64| if n % 10 == 0 { keyframe(n * FRAME_MS, 6) } else { inter(n * FRAME_MS, 6) };
+    testing::flv(&std::iter::once(video_header(0)).chain((0..frames).map(coded)).collect::<Vec<_>>())
 }
 
 fn clip(frames: i64) -> Clip {
@@ -203,7 +194,7 @@ async fn f52_a_panic_costs_one_job_and_is_counted() {
     let fixture = Fixture::new(|_| ());
     let bad = fixture.jobs.play_clips(&key(), vec![clip(10)], Repeat::Forever).unwrap();
     let _bug = panic_at_next_frame(&fixture.core.hub, &key());
-    let other: StreamKey = "live/other".parse().unwrap();
+    let other = testing::key("live/other");
     let good = fixture.jobs.play_clips(&other, vec![clip(10)], Repeat::Times(5)).unwrap();
     let subscriber = fixture.core.hub.subscribe(&other, SubscribeOptions::default());
     let (seen, _) = watch_to_the_end(subscriber).await;

@@ -150,10 +150,7 @@ fn hex(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn url(text: &str) -> RtmpUrl {
-        text.parse().unwrap()
-    }
+    use crate::testing::url;
 
     const NEED_ADOBE: &str = "[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : ";
 

@@ -21,7 +21,7 @@ use crate::net::{Admission, DialOptions, Dialer, Listener};
 use crate::proto::chunk::{WireMessage, csid};
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use crate::status::StreamState;
-use crate::testing::key;
+use crate::testing::{key, picture};
 use bytes::{Bytes, BytesMut};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -169,23 +169,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Peer<IO> {
     }
 
     async fn video(&mut self, timestamp: i64, length: usize) {
-        self.send(FrameKind::Video, timestamp, frame(0x27, length)).await;
+        self.send(FrameKind::Video, timestamp, picture(0x27, length)).await;
     }
 
     async fn keyframe(&mut self, timestamp: i64, length: usize) {
-        self.send(FrameKind::Video, timestamp, frame(0x17, length)).await;
+        self.send(FrameKind::Video, timestamp, picture(0x17, length)).await;
     }
 
     async fn audio(&mut self, timestamp: i64) {
         self.send(FrameKind::Audio, timestamp, Bytes::from_static(b"\xaf\x01sound")).await;
     }
-}
-
-/// An AVC frame (NAL units) whose first byte says whether it is a keyframe.
-fn frame(first: u8, length: usize) -> Bytes {
-    let mut payload = vec![0xaa; length.max(5)];
-    payload[..5].copy_from_slice(&[first, 1, 0, 0, 0]);
-    payload.into()
 }
 
 /// The reason of the next closed connection, its events before left out.

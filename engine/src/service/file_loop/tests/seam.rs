@@ -15,7 +15,7 @@ fn clip_file() -> tempfile::NamedTempFile {
         b"\x02\x00\x0aonMetaData\x08\x00\x00\x00\x01\x00\x08duration\x00\x40\x00\0\0\0\0\0\0\0\0\x09";
     let mut frames = vec![
         frame(FrameKind::Data, 0, metadata),
-        frame(FrameKind::Video, 0, &[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f]),
+        video_header(0),
         frame(FrameKind::Audio, 0, b"\x90OpusOpusHead\x01\x02\0\0\x80\xbb\0\0\0\0\0"),
     ];
     for at in (0..CLIP_MS).step_by(usize::try_from(AUDIO_MS).unwrap()) {
@@ -25,13 +25,8 @@ fn clip_file() -> tempfile::NamedTempFile {
         }
         frames.push(frame(FrameKind::Audio, at, b"\x91Opus\xfc\xff\xfe"));
     }
-    let mut file = FileHeader { audio: true, video: true }.encode().to_vec();
-    for frame in &frames {
-        let framing = encode_tag(frame).unwrap();
-        file.extend([&framing.header[..], &frame.payload, &framing.trailer].concat());
-    }
     let named = tempfile::Builder::new().suffix(".flv").tempfile().unwrap();
-    std::fs::write(named.path(), file).unwrap();
+    std::fs::write(named.path(), testing::flv(&frames)).unwrap();
     named
 }
 

@@ -12,8 +12,8 @@ use crate::net::{Accepted, Admission, Listener, ServerTls, TlsIdentity};
 use crate::proto::chunk::WireMessage;
 use crate::proto::server::{Connect, Rejection, ServerEvent, ServerSession};
 use crate::service::{Core, rtmp};
-pub(super) use crate::testing::key;
-use crate::url::RtmpUrl;
+use crate::testing::{audio_header, video_header};
+pub(super) use crate::testing::{key, url};
 use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -120,11 +120,7 @@ impl Node {
 /// Metadata and sequence headers.
 pub(super) fn headers() -> [Frame; 3] {
     let metadata = Bytes::from_static(b"\x02\x00\x0aonMetaData\x08\x00\x00\x00\x00\x00\x00\x09");
-    [
-        Frame::new(FrameKind::Data, 0, metadata),
-        Frame::new(FrameKind::Video, 0, Bytes::from_static(&[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f])),
-        Frame::new(FrameKind::Audio, 0, Bytes::from_static(&[0xaf, 0, 0x12, 0x10])),
-    ]
+    [Frame::new(FrameKind::Data, 0, metadata), video_header(0), audio_header(0)]
 }
 
 /// Video frame `number`, which it carries behind its header; each tenth is a keyframe.
@@ -287,8 +283,4 @@ impl Remote {
         WireMessage::new(6, frame.kind.type_id(), 1, frame.timestamp, frame.payload).encode(&mut bytes);
         self.socket.write_all(&bytes).await.unwrap();
     }
-}
-
-pub(super) fn url(text: &str) -> RtmpUrl {
-    text.parse().unwrap()
 }

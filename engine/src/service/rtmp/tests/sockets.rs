@@ -134,7 +134,7 @@ async fn an_encoder_that_unpublishes_and_closes_with_unread_replies_is_not_taken
     }
     publisher.io.readable().await.unwrap();
     // The server meets a ping first, cannot answer it any more, and has to read on all the same.
-    WireMessage::new(csid::VIDEO, 9, publisher.stream_id, 0, frame(0x17, 2 * read::LARGE_READ))
+    WireMessage::new(csid::VIDEO, 9, publisher.stream_id, 0, picture(0x17, 2 * read::LARGE_READ))
         .encode(&mut last_words);
     publisher.rtmp.close();
     last_words.extend_from_slice(&publisher.rtmp.output().split());

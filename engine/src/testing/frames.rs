@@ -1,0 +1,79 @@
+//! Frames without a codec behind them, and FLV files made of frames.
+
+use crate::media::flv::{FileHeader, encode_tag};
+use crate::media::flv_file::FlvReader;
+use crate::media::{Frame, FrameKind};
+use bytes::Bytes;
+use std::io::Cursor;
+
+/// The clip that the project brings along: H.264 and AAC, about 10 s.
+pub const DEMO: &[u8] = include_bytes!("../../../examples/media/demo.flv");
+
+/// A sequence header of H.264, High profile; its record ends where nobody here reads on.
+pub const AVC_HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f];
+
+/// A sequence header of AAC LC, 44.1 kHz, stereo.
+pub const AAC_HEADER: &[u8] = &[0xaf, 0, 0x12, 0x10];
+
+/// The payload of an H.264 frame of so many bytes, five at least: 0x17 first makes it a keyframe, 0x27 none.
+pub fn picture(first: u8, len: usize) -> Bytes {
+    let mut payload = vec![0x55; len.max(5)];
+    payload[..5].copy_from_slice(&[first, 1, 0, 0, 0]);
+    payload.into()
+}
+
+pub fn keyframe(at: i64, len: usize) -> Frame {
+    Frame::new(FrameKind::Video, at, picture(0x17, len))
+}
+
+pub fn inter(at: i64, len: usize) -> Frame {
+    Frame::new(FrameKind::Video, at, picture(0x27, len))
+}
+
+/// An AAC frame.
+pub fn audio(at: i64) -> Frame {
+    Frame::new(FrameKind::Audio, at, Bytes::from_static(&[0xaf, 1, 0x21, 0x10]))
+}
+
+pub fn video_header(at: i64) -> Frame {
+    Frame::new(FrameKind::Video, at, Bytes::from_static(AVC_HEADER))
+}
+
+pub fn audio_header(at: i64) -> Frame {
+    Frame::new(FrameKind::Audio, at, Bytes::from_static(AAC_HEADER))
+}
+
+pub fn times(frames: &[Frame]) -> Vec<i64> {
+    frames.iter().map(|frame| frame.timestamp).collect()
+}
+
+/// All frames of [`DEMO`].
+pub fn demo_frames() -> Vec<Frame> {
+    let mut reader = FlvReader::new(Cursor::new(DEMO)).unwrap();
+    std::iter::from_fn(|| reader.next_tag().unwrap()).map(|tag| tag.frame).collect()
+}
+
+/// The frames as an FLV file that announces the kinds it has.
+pub fn flv(frames: &[Frame]) -> Bytes {
+    let has = |kind| frames.iter().any(|frame| frame.kind == kind);
+    let header = FileHeader { audio: has(FrameKind::Audio), video: has(FrameKind::Video) };
+    [&header.encode()[..], &tags(frames)].concat().into()
+}
+
+/// The frames as FLV tags, each with its size behind it.
+pub fn tags(frames: &[Frame]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for frame in frames {
+        let framing = encode_tag(frame).unwrap();
+        bytes.extend([&framing.header[..], &frame.payload, &framing.trailer].concat());
+    }
+    bytes
+}
+
+/// One FLV tag by hand, as no encoder of ours would write it: any type, any size behind it.
+pub fn tag(type_id: u8, time: u32, payload: &[u8], size_behind: u32) -> Vec<u8> {
+    let [high, t0, t1, t2] = time.to_be_bytes();
+    let [_, length @ ..] = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let header = [&[type_id], &length[..], &[t0, t1, t2, high, 0, 0, 0]].concat();
+    [&header[..], payload, &size_behind.to_be_bytes()].concat()
+}
