@@ -113,6 +113,19 @@ impl Recording {
         Self { tags }
     }
 
+    /// An FLV file of the tags, which announces both tracks.
+    pub fn file(&self) -> Vec<u8> {
+        let mut file = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
+        for tag in &self.tags {
+            let size = u32::try_from(tag.body.len()).expect("a tag's size");
+            let [high, time @ ..] = tag.timestamp.to_be_bytes();
+            file.push(tag.kind);
+            file.extend(&size.to_be_bytes()[1..]);
+            file.extend([&time[..], &[high, 0, 0, 0], &tag.body, &(size + 11).to_be_bytes()].concat());
+        }
+        file
+    }
+
     /// The frames of one track, without decoder configurations.
     pub fn frames(&self, track: Track) -> Vec<&Tag> {
         self.tags.iter().filter(|tag| tag.track() == Some(track) && tag.frame().is_some()).collect()
@@ -209,6 +222,12 @@ pub fn match_run<T: Eq>(source: &[T], got: &[T], extent: Extent) -> Result<usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_tags_is_the_file_that_they_were_read_from() {
+        let clip = std::fs::read(crate::demo_clip()).unwrap();
+        assert!(Recording::parse(&clip).file() == clip);
+    }
 
     #[test]
     fn a_missing_a_doubled_and_a_changed_frame_are_seen() {

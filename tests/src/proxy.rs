@@ -8,9 +8,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// What the proxy does with the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Passes them on.
+    #[default]
     None,
     /// Passes each piece on after this time.
     Delay(Duration),
@@ -18,6 +19,8 @@ pub enum Fault {
     Trickle(usize),
     /// Takes nothing, sends nothing, closes nothing: the network is gone.
     BlackHole,
+    /// Takes nothing of the client any more; what the server sends still arrives.
+    Stuck,
     /// Takes everything and passes nothing on.
     Swallow,
     /// Closes both sides in order.
@@ -32,10 +35,15 @@ enum Direction {
     ToClient,
 }
 
+#[derive(Default)]
 struct Control {
     fault: Mutex<Fault>,
     changed: Condvar,
+    noted: Mutex<Vec<u8>>,
 }
+
+/// Bytes towards the server that are noted.
+const NOTED: usize = 64 * 1024;
 
 /// A running proxy.
 pub struct Proxy {
@@ -50,7 +58,7 @@ impl Proxy {
     pub fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("address");
-        let control = Arc::new(Control { fault: Mutex::new(Fault::None), changed: Condvar::new() });
+        let control = Arc::<Control>::default();
         let closing = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (shared, end) = (control.clone(), closing.clone());
         std::thread::spawn(move || {
@@ -63,6 +71,11 @@ impl Proxy {
             }
         });
         Self { address, control, closing }
+    }
+
+    /// Whether these bytes, in one run, are among the first 64 KiB that have gone to the server.
+    pub fn has_seen(&self, bytes: &[u8]) -> bool {
+        locked(&self.control.noted).windows(bytes.len()).any(|window| window == bytes)
     }
 
     /// Changes what happens from now on, on all connections.
@@ -102,12 +115,12 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, direction: Direction, control:
         let fault = *locked(&control.fault);
         let room = match fault {
             Fault::Trickle(rate) if direction == Direction::ToClient => (rate / 10).clamp(1, buffer.len()),
-            Fault::BlackHole => {
+            held if is_held(held, direction) => {
                 let guard = locked(&control.fault);
                 drop(
                     control
                         .changed
-                        .wait_while(guard, |now| *now == Fault::BlackHole)
+                        .wait_while(guard, |now| is_held(*now, direction))
                         .unwrap_or_else(PoisonError::into_inner),
                 );
                 continue;
@@ -132,8 +145,18 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, direction: Direction, control:
             }
             _ => {}
         }
+        if direction == Direction::ToServer {
+            let mut noted = locked(&control.noted);
+            let room = NOTED - noted.len();
+            noted.extend_from_slice(&buffer[..count.min(room)]);
+        }
         to.write_all(&buffer[..count])?;
     }
+}
+
+/// Whether nothing of this direction is read.
+fn is_held(fault: Fault, direction: Direction) -> bool {
+    fault == Fault::BlackHole || (fault == Fault::Stuck && direction == Direction::ToServer)
 }
 
 fn close(from: &TcpStream, to: &TcpStream, linger: Option<Duration>) -> io::Result<()> {
