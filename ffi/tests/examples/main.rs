@@ -107,17 +107,7 @@ fn short_clip(folder: &Path) -> (PathBuf, Recording) {
     let mut clip = Recording::read(&demo_clip());
     clip.tags.retain(|tag| tag.timestamp < 2000);
     let path = folder.join("short.flv");
-    let mut file = std::fs::File::create(&path).unwrap();
-    file.write_all(b"FLV\x01\x05\0\0\0\x09\0\0\0\0").unwrap();
-    for tag in &clip.tags {
-        let size = u32::try_from(tag.body.len()).unwrap();
-        file.write_all(&[tag.kind]).unwrap();
-        file.write_all(&size.to_be_bytes()[1..]).unwrap();
-        file.write_all(&tag.timestamp.to_be_bytes()[1..]).unwrap();
-        file.write_all(&[0; 4]).unwrap();
-        file.write_all(&tag.body).unwrap();
-        file.write_all(&(size + 11).to_be_bytes()).unwrap();
-    }
+    std::fs::write(&path, clip.file()).unwrap();
     (path, clip)
 }
 

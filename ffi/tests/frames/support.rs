@@ -5,8 +5,8 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
-use streamengine::media::Frame;
-use streamengine::media::flv_file::FlvReader;
+pub(crate) use streamengine::testing::demo_frames;
+use streamengine::testing::picture;
 use streamengine_ffi::se_status::{self, SE_OK};
 use streamengine_ffi::*;
 pub(crate) use streamengine_tests::demo_clip;
@@ -16,12 +16,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The same for functions that take milliseconds.
 pub(crate) const PATIENCE_MS: i32 = 60_000;
-
-/// The clip's tags.
-pub(crate) fn demo_frames() -> Vec<Frame> {
-    let mut reader = FlvReader::open(&demo_clip()).unwrap();
-    std::iter::from_fn(|| reader.next_tag().unwrap()).map(|tag| tag.frame).collect()
-}
 
 /// The text of the last error of this thread.
 pub(crate) fn last_error() -> String {
@@ -120,9 +114,7 @@ impl TestPublisher {
 
     /// Pushes a keyframe of so many bytes, which need no decoder.
     pub(crate) fn keyframe(&self, at: u32, len: usize) -> se_status {
-        let mut body = vec![0; len.max(6)];
-        body[..2].copy_from_slice(&[0x17, 1]);
-        self.tag(9, at, &body)
+        self.tag(9, at, &picture(0x17, len.max(6)))
     }
 
     pub(crate) fn frame(&self, frame: &se_frame) -> se_status {
