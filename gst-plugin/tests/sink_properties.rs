@@ -7,7 +7,8 @@ use gst::prelude::*;
 use std::time::{Duration, Instant};
 use streamengine::Engine;
 use streamengine::media::FrameKind::{Audio, Video};
-use support::{Feed, Pipeline, Player, Proxy, Server, clip, free_port, stat_list, until};
+use streamengine_tests::{Fault, Proxy};
+use support::{Feed, Pipeline, Player, Server, clip, free_port, stat_list, until};
 
 /// What the interface promises: type, default as text, and the last state in which it may change (empty: read-only).
 const PROPERTIES: &[(&str, &str, &str, &str)] = &[
@@ -207,13 +208,14 @@ fn waits_between_attempts_grow_from_reconnect_min_to_reconnect_max() {
 fn a_target_that_takes_nothing_is_stalled_and_lost_after_write_timeout_and_the_player_sees_nothing_of_it() {
     let _limit = support::start("write-timeout");
     let server = Server::start();
-    let proxy = Proxy::to(server.port);
-    let mut feed = Feed::start(&format!("write-timeout=800 location=rtmp://127.0.0.1:{}/live/x", proxy.port));
+    let proxy = Proxy::to(server.address());
+    let mut feed =
+        Feed::start(&format!("write-timeout=800 location=rtmp://127.0.0.1:{}/live/x", proxy.address.port()));
     feed.push_gop(2, 100);
     let player = Player::join(&feed.pipeline.url());
     server.record("x").wait_for(Video, 3);
     feed.pipeline.target_state(1, "publishing");
-    proxy.get_stuck();
+    proxy.set(Fault::Stuck);
     (0..12).for_each(|_| feed.push_gop(9, 100_000));
     feed.pipeline.target_state(1, "stalled");
     let lost = feed.pipeline.warning();
@@ -227,14 +229,14 @@ fn targets_get_chunks_of_chunk_size() {
     let _limit = support::start("chunk-size");
     let server = Server::start();
     let announcement = |size: u32| [&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0], &size.to_be_bytes()[..]].concat();
-    let proxies = [Proxy::to(server.port), Proxy::to(server.port)];
-    let mut feed = Feed::start(&format!("location=rtmp://127.0.0.1:{}/live/a", proxies[0].port));
+    let proxies = [Proxy::to(server.address()), Proxy::to(server.address())];
+    let mut feed = Feed::start(&format!("location=rtmp://127.0.0.1:{}/live/a", proxies[0].address.port()));
     feed.push_gop(2, 30_000);
     let recording = server.record("a");
     recording.wait_for(Video, 3);
     assert!(proxies[0].has_seen(&announcement(4_096)));
     feed.sink().set_property("chunk-size", 1_000_u32);
-    feed.sink().set_property("location", format!("rtmp://127.0.0.1:{}/live/b", proxies[1].port));
+    feed.sink().set_property("location", format!("rtmp://127.0.0.1:{}/live/b", proxies[1].address.port()));
     let recording = server.record("b");
     recording.wait_for(Video, 3);
     assert!(proxies[1].has_seen(&announcement(1_000)));
@@ -319,15 +321,15 @@ fn a_stream_that_waits_holds_up_no_change_of_state() {
 fn the_last_seconds_of_a_target_are_waited_for_at_the_end_but_not_longer_than_drain_timeout() {
     let _limit = support::start("drain-timeout");
     let server = Server::start();
-    let proxy = Proxy::to(server.port);
+    let proxy = Proxy::to(server.address());
     let mut feed = Feed::start(&format!(
         "drain-timeout=5000 max-queue-bytes=0 max-queue-time=0 location=rtmp://127.0.0.1:{}/live/x",
-        proxy.port
+        proxy.address.port()
     ));
     feed.push_gop(2, 100);
     server.record("x").wait_for(Video, 3);
     feed.pipeline.target_state(1, "publishing");
-    proxy.get_stuck();
+    proxy.set(Fault::Stuck);
     (0..12).for_each(|_| feed.push_gop(9, 100_000));
     feed.sink().set_property("drain-timeout", 600_u32);
     let queue = || stat_list(&feed.sink(), "targets-list")[0].get::<gst::ClockTime>("queue-time").unwrap();

@@ -3,27 +3,23 @@
 
 use gst::prelude::*;
 use std::fs;
-use std::io::{Cursor, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
-use streamengine::media::flv::encode_tag;
-use streamengine::media::flv_file::FlvReader;
 use streamengine::media::{Frame, FrameKind};
 use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine::{Config, Engine, Limits, PullConfig, StreamKey, Subscriber};
+use streamengine::testing::key;
+pub use streamengine::testing::wait::{PATIENCE, until};
+pub use streamengine::testing::{demo_frames, flv};
+use streamengine::{Config, Engine, Limits, PullConfig, Subscriber};
 
-/// Nothing that a test waits for takes this long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 /// No test takes longer, whatever hangs.
 const LIMIT: Duration = Duration::from_secs(120);
-
-pub const DEMO: &[u8] = include_bytes!("../../../examples/media/demo.flv");
 
 /// Registers the elements, and ends the process where the test takes too long.
 #[must_use = "the time limit holds while this lives"]
@@ -54,34 +50,9 @@ pub fn watch(what: String, limit: Duration) -> Sender<()> {
     alive
 }
 
-/// Looks again and again until `is_true`.
-pub fn until(what: &str, mut is_true: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < end, "{what}: did not happen");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// All frames of the demo clip.
-pub fn demo_frames() -> Vec<Frame> {
-    let mut reader = FlvReader::new(Cursor::new(DEMO)).unwrap();
-    std::iter::from_fn(|| reader.next_tag().unwrap()).map(|tag| tag.frame).collect()
-}
-
-/// Its frames before `end_ms`.
+/// The demo clip's frames before `end_ms`.
 pub fn clip_frames(end_ms: i64) -> Vec<Frame> {
     demo_frames().into_iter().filter(|frame| frame.timestamp < end_ms).collect()
-}
-
-/// The frames as an FLV file.
-pub fn flv(frames: &[Frame]) -> Vec<u8> {
-    let mut bytes = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00".to_vec();
-    for frame in frames {
-        let framing = encode_tag(frame).unwrap();
-        bytes.extend([&framing.header[..], &frame.payload, &framing.trailer].concat());
-    }
-    bytes
 }
 
 /// The beginning of the demo clip as a file.
@@ -126,7 +97,7 @@ impl Player {
         config.engine.io_threads = 1;
         config.tls.ca = authorities;
         let engine = Engine::builder().config(config).start().unwrap();
-        let key: StreamKey = "live/here".parse().unwrap();
+        let key = key("live/here");
         let recording = Recording::of(engine.subscribe(&key).unwrap());
         engine.add_pull(PullConfig::new(url.parse().unwrap(), key)).unwrap();
         Self { engine, recording }
@@ -181,13 +152,17 @@ impl Server {
         Self { engine, port }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     pub fn url(&self, stream: &str) -> String {
         local_url(self.port, &format!("live/{stream}"))
     }
 
     /// Notes the frames of a stream that is pushed here.
     pub fn record(&self, stream: &str) -> Recording {
-        Recording::of(self.engine.subscribe(&format!("live/{stream}").parse().unwrap()).unwrap())
+        Recording::of(self.engine.subscribe(&key(&format!("live/{stream}"))).unwrap())
     }
 }
 
@@ -280,66 +255,6 @@ impl StuckPlayer {
         let mut socket = self.socket;
         thread::spawn(move || std::io::copy(&mut socket, &mut std::io::sink()));
     }
-}
-
-/// A TCP proxy that notes what goes to the server, and can stop to read it.
-pub struct Proxy {
-    pub port: u16,
-    noted: Arc<Mutex<Vec<u8>>>,
-    is_stuck: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    /// Notes the first bytes of each connection.
-    const NOTED: usize = 64 * 1024;
-
-    pub fn to(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Self {
-            port: listener.local_addr().unwrap().port(),
-            noted: Arc::default(),
-            is_stuck: Arc::default(),
-        };
-        let (noted, is_stuck) = (proxy.noted.clone(), proxy.is_stuck.clone());
-        thread::spawn(move || {
-            for from in listener.incoming().map_while(Result::ok) {
-                let Ok(to) = TcpStream::connect(("127.0.0.1", server)) else { continue };
-                let (mut back_from, mut back_to) = (to.try_clone().unwrap(), from.try_clone().unwrap());
-                thread::spawn(move || std::io::copy(&mut back_from, &mut back_to));
-                let (noted, is_stuck) = (noted.clone(), is_stuck.clone());
-                thread::spawn(move || pass_on(from, to, &noted, &is_stuck));
-            }
-        });
-        proxy
-    }
-
-    /// Whether these bytes have gone to the server.
-    pub fn has_seen(&self, bytes: &[u8]) -> bool {
-        self.noted.lock().unwrap().windows(bytes.len()).any(|window| window == bytes)
-    }
-
-    /// Reads nothing any more.
-    pub fn get_stuck(&self) {
-        self.is_stuck.store(true, Ordering::SeqCst);
-    }
-}
-
-fn pass_on(mut from: TcpStream, mut to: TcpStream, noted: &Mutex<Vec<u8>>, is_stuck: &AtomicBool) {
-    let mut buffer = [0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer) {
-        let mut noted = noted.lock().unwrap();
-        if noted.len() < Proxy::NOTED {
-            noted.extend_from_slice(&buffer[..count]);
-        }
-        drop(noted);
-        if to.write_all(&buffer[..count]).is_err() {
-            return;
-        }
-        while is_stuck.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Write);
 }
 
 /// A self-signed certificate for 127.0.0.1 and its key, as PEM files.
