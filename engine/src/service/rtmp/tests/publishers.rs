@@ -175,3 +175,17 @@ async fn a_kicked_peer_is_told_why() {
     assert!(text.contains("bad language"), "{text}");
     assert!(core.hub.stream(&key("live/a")).is_none(), "there is nothing to come back to");
 }
+
+#[tokio::test]
+async fn what_an_app_decides_about_readers_holds_for_publishers_by_rtmp() {
+    let core = core(|config| config.default_app.ring_bytes = Some(20_000));
+    let mut publisher = Peer::publisher(&core, "live/a").await;
+    for at in 0..100 {
+        publisher.keyframe(at * 40, 1000).await;
+    }
+    while core.hub.stream(&key("live/a")).unwrap().keyframes < 100 {
+        tokio::task::yield_now().await;
+    }
+    let held = core.hub.stream(&key("live/a")).unwrap().ring_bytes;
+    assert!((10_000..=20_000).contains(&held), "{held}");
+}
