@@ -92,6 +92,17 @@ impl Launch {
         said
     }
 
+    /// Waits until a file that it writes has so many bytes.
+    pub(crate) fn until_written(&mut self, file: &Path, bytes: usize) {
+        let end = Instant::now() + PATIENCE;
+        let written = || fs::metadata(file).map_or(0, |file| file.len());
+        while written() < bytes as u64 {
+            let is_running = self.program.0.try_wait().unwrap().is_none();
+            assert!(is_running && Instant::now() < end, "{} bytes: {}", written(), self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for the error that ends it; what it said.
     pub(crate) fn until_error(mut self) -> String {
         let is_good = self.program.wait("gst-launch-1.0");

@@ -115,20 +115,16 @@ fn through_decodebin() {
 fn through_uridecodebin() {
     let _limit = support::start("through_uridecodebin");
     const PICTURES: usize = 30;
+    const PICTURE: usize = 640 * 360 * 3 / 2;
     let directory = tempfile::tempdir().unwrap();
     let (clip, file) = (clip(directory.path(), CLIP_MS), directory.path().join("o.yuv"));
-    let line = format!(
-        "uridecodebin uri=rtmpserver://127.0.0.1:0/live/x ! video/x-raw,format=I420 ! identity eos-after={} ! \
-         filesink location={}",
-        PICTURES + 1,
-        file.to_str().unwrap()
-    );
-    let mut launch = Launch::start(&line);
+    let line =
+        "uridecodebin uri=rtmpserver://127.0.0.1:0/live/x ! video/x-raw,format=I420 ! filesink location=";
+    let mut launch = Launch::start(&format!("{line}{}", file.to_str().unwrap()));
     let url = launch.url("rtmpserversrc");
     let _publisher = publish_on(&clip, &url);
-    launch.until_end();
-    // The decoder may be busy with the last picture's buffer already; a busy machine leaves some out.
-    const PICTURE: usize = 640 * 360 * 3 / 2;
+    launch.until_written(&file, PICTURES * PICTURE);
+    // A busy machine leaves some out.
     let (got, all) = (std::fs::read(file).unwrap(), pictures(&clip));
     let all: HashSet<&[u8]> = all.chunks_exact(PICTURE).collect();
     assert!(
