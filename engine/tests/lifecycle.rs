@@ -23,12 +23,18 @@ fn f47_a_thousand_engines_come_and_go_and_leave_nothing() {
         let mut subscriber = engine.subscribe(&key).unwrap();
         assert!(subscriber.blocking_next(Duration::from_secs(10)).unwrap().is_some());
     };
-    // The allocator's arenas settle first.
+    // What this process has before an engine was in it. A thread that has been joined is listed for a moment still.
+    let threads = count("/proc/self/task");
     (0..200).for_each(|_| cycle());
-    let before = (rss_pages(), count("/proc/self/task"), count("/proc/self/fd"));
-    (0..1000).for_each(|_| cycle());
-    let grown = rss_pages().saturating_sub(before.0) * 4;
-    assert!(grown <= 1024, "{grown} KiB more after 1,000 engines");
-    assert_eq!(count("/proc/self/task"), before.1, "threads");
-    assert_eq!(count("/proc/self/fd"), before.2, "descriptors");
+    let descriptors = count("/proc/self/fd");
+    // The allocator's arenas move resident memory by a megabyte now and then; what is lost makes it grow every time.
+    let grown = (0..5).map(|_| {
+        let before = rss_pages();
+        (0..200).for_each(|_| cycle());
+        rss_pages().saturating_sub(before) * 4
+    });
+    let grown: Vec<_> = grown.collect();
+    assert!(grown.iter().any(|&kib| kib <= 128), "{grown:?} KiB more after 200 engines each");
+    testing::wait::until("the threads are gone", || count("/proc/self/task") == threads);
+    assert_eq!(count("/proc/self/fd"), descriptors, "descriptors");
 }
