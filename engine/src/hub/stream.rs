@@ -222,8 +222,9 @@ impl State {
             return Ok(());
         }
         frame.timestamp = match frame.is_config() {
+            true if frame.is_metadata() => 0,
             true => self.timeline.place_config(frame.kind, frame.timestamp),
-            false => self.timeline.place(frame.kind, frame.timestamp),
+            false => self.timeline.place(frame.kind, frame.flags.track, frame.timestamp, now),
         };
         self.ring.push(frame, &self.join_headers, now);
         Ok(())

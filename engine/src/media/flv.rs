@@ -36,6 +36,7 @@ pub fn classify(kind: FrameKind, payload: &[u8]) -> FrameFlags {
         keyframe: coded && kind == FrameKind::Video && info.frame_type == FrameType::Key,
         config: config_slot(kind, &info),
         discardable: coded && info.frame_type == FrameType::Disposable,
+        track: info.track,
     }
 }
 

@@ -52,6 +52,8 @@ pub struct FrameFlags {
     pub config: Option<ConfigSlot>,
     /// A frame that no other frame refers to (disposable inter frame).
     pub discardable: bool,
+    /// The Enhanced RTMP track, of several the first; 0 for all else.
+    pub track: u8,
 }
 
 /// Identifies one piece of decoder configuration of a stream: kind, packet type and track.
@@ -82,5 +84,11 @@ impl Frame {
     /// Whether this is decoder configuration or metadata rather than a coded frame.
     pub fn is_config(&self) -> bool {
         self.flags.config.is_some()
+    }
+
+    /// Whether this is `onMetaData`, which describes the stream as a whole. In a stream its time is always 0, as other
+    /// servers send it: ffmpeg takes a script tag at any other time for a track of subtitles.
+    pub fn is_metadata(&self) -> bool {
+        self.flags.config == Some(flv::METADATA_SLOT)
     }
 }
