@@ -8,4 +8,5 @@ mod publish;
 mod relay;
 mod rtmps;
 mod seam;
+mod tracks;
 mod wire;

@@ -68,6 +68,26 @@ impl FilePlayer {
         Self { process, folder }
     }
 
+    /// ffmpeg plays all tracks that it sees into an MP4 file, without decoding, for so many seconds.
+    pub fn of_all_tracks(url: &str, options: &[&str], seconds: u32) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut ffmpeg = ffmpeg();
+        ffmpeg.args(options).args([
+            "-i",
+            url,
+            "-map",
+            "0",
+            "-c",
+            "copy",
+            "-f",
+            "mp4",
+            "-t",
+            &seconds.to_string(),
+        ]);
+        ffmpeg.arg(folder.path().join("recorded.flv"));
+        Self { process: Proc::spawn("ffmpeg of all tracks", ffmpeg), folder }
+    }
+
     /// The file that it writes.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("recorded.flv")
@@ -145,6 +165,14 @@ pub fn gst_publish(file: &Path, url: &str) -> Proc {
 /// Whether GStreamer has this element.
 pub fn gst_has(element: &str) -> bool {
     Command::new("gst-inspect-1.0").args(["--exists", element]).status().is_ok_and(|status| status.success())
+}
+
+/// The kinds of the tracks that ffprobe sees in a file or URL.
+pub fn ffprobe_tracks(input: &str) -> Vec<String> {
+    let args = ["-v", "error", "-show_entries", "stream=codec_type", "-of", "csv=p=0", "-i", input];
+    let probe = Proc::spawn("ffprobe", command("ffprobe", args));
+    probe.succeed(WRITTEN);
+    probe.out.all().into_iter().filter(|line| !line.is_empty()).collect()
 }
 
 /// One packet as ffprobe saw it.

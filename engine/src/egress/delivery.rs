@@ -235,17 +235,25 @@ impl Delivery {
     }
 
     fn send(&mut self, frame: Frame, queue: &mut WriteQueue<Message>) {
-        let newest = &mut self.newest[frame.kind as usize];
-        // Configuration that is repeated after a jump may be older than what was sent: time does not go back.
-        let timestamp = newest.map_or(frame.timestamp, |newest| newest.max(frame.timestamp));
-        if !frame.is_config() {
-            *newest = Some(timestamp);
-        }
-        let timestamp = self.place(timestamp);
+        let timestamp = self.time_of(&frame);
         let message = self.framing.message(Frame { timestamp, ..frame });
         self.frames_sent += 1;
         self.bytes_sent += message.len() as u64;
         queue.push(message);
+    }
+
+    fn time_of(&mut self, frame: &Frame) -> i64 {
+        if frame.is_metadata() {
+            return 0;
+        }
+        let newest = &mut self.newest[frame.kind as usize];
+        let not_before = newest.map_or(frame.timestamp, |newest| newest.max(frame.timestamp));
+        if frame.is_config() {
+            // What is repeated after a jump may be older than what was sent: time does not go back.
+            return self.place(not_before);
+        }
+        *newest = Some(not_before);
+        self.place(frame.timestamp)
     }
 
     /// A time of the stream as the peer is to get it.

@@ -239,7 +239,9 @@ impl Subscriber {
         let (cursor, at, join_headers) =
             keyframe.unwrap_or_else(|| (state.ring.head(), state.now_ms(), state.join_headers.clone()));
         self.cursor = cursor;
-        self.pending = join_headers.iter().map(|frame| Frame { timestamp: at, ..frame.clone() }).collect();
+        let time = |frame: &Frame| if frame.is_metadata() { 0 } else { at };
+        let at_its_time = |frame: &Frame| Frame { timestamp: time(frame), ..frame.clone() };
+        self.pending = join_headers.iter().map(at_its_time).collect();
     }
 
     /// The position fell off the ring: on at the newest keyframe, unless that happened too often.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::media::{Frame, FrameKind};
 use crate::status::StreamState;
-use crate::testing::{self, AVC_HEADER, audio, audio_header, times};
+use crate::testing::{self, AVC_HEADER, audio, audio_header, metadata, times};
 use tokio::time::advance;
 
 fn key() -> StreamKey {
@@ -491,4 +491,20 @@ async fn a_policy_that_is_asked_for_holds_from_the_first_frame_and_is_what_a_lat
     let successor = hub.publish(&key(), request()).unwrap();
     (0..100).for_each(|at| successor.push(keyframe(at * 40)).unwrap());
     assert!(hub.stream(&key()).unwrap().ring_bytes > 10_000, "a new publisher begins anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_is_at_time_0_whenever_it_comes_and_whoever_joins() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    for frame in [metadata(5_000, 4), header(5_000), keyframe(5_000), metadata(5_020, 8), inter(5_040)] {
+        publisher.push(frame).unwrap();
+    }
+    assert_eq!(times(&all(&mut subscriber)), [0, 5_000, 5_000, 0, 5_040]);
+    let mut late = hub.subscribe(&key(), SubscribeOptions::default());
+    assert_eq!(times(&all(&mut late)), [0, 5_000, 5_000, 0, 5_040]);
+    let mut at_the_edge =
+        hub.subscribe(&key(), SubscribeOptions { start: StartAt::LiveEdge, ..Default::default() });
+    assert_eq!(times(&all(&mut at_the_edge)), [0, 5_040]);
 }

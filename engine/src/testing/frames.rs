@@ -1,6 +1,6 @@
 //! Frames without a codec behind them, and FLV files made of frames.
 
-use crate::media::flv::{FileHeader, encode_tag};
+use crate::media::flv::{FileHeader, ON_METADATA, encode_tag};
 use crate::media::flv_file::FlvReader;
 use crate::media::{Frame, FrameKind};
 use bytes::Bytes;
@@ -28,6 +28,12 @@ pub fn keyframe(at: i64, len: usize) -> Frame {
 
 pub fn inter(at: i64, len: usize) -> Frame {
     Frame::new(FrameKind::Video, at, picture(0x27, len))
+}
+
+/// `onMetaData` with so many nulls.
+pub fn metadata(at: i64, values: usize) -> Frame {
+    let payload = [ON_METADATA, &vec![0x05; values]].concat();
+    Frame::new(FrameKind::Data, at, payload.into())
 }
 
 /// An AAC frame.
