@@ -164,9 +164,6 @@ const BUFFER_MS: u32 = 3_000;
 /// `start` of `play`: live where there is a live stream of the name.
 const START_LIVE: f64 = -2_000.0;
 
-/// Bytes after which a server that follows our Window Acknowledgement Size acknowledges.
-pub const ACK_WINDOW: u64 = WINDOW as u64;
-
 const VIDEO_CODECS: [&str; 6] = ["vp08", "vp09", "av01", "avc1", "hvc1", "vvc1"];
 const AUDIO_CODECS: [&str; 6] = ["ac-3", "ec-3", "Opus", ".mp3", "fLaC", "mp4a"];
 

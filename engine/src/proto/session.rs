@@ -438,6 +438,31 @@ mod tests {
         assert_eq!(follow(2), Some(0x1_0000_0002));
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn any_acknowledgements_are_followed_upwards_and_change_nothing_else(
+            totals in proptest::collection::vec(proptest::prelude::any::<u32>(), 0..50)
+        ) {
+            let mut link = link(0);
+            let mut last = 0;
+            for total in totals {
+                link.input.extend_from_slice(&[2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0]);
+                link.input.extend_from_slice(&total.to_be_bytes());
+                match link.next() {
+                    Ok(Some(Incoming::Acknowledged(now))) => {
+                        proptest::prop_assert!(now > last && now as u32 == total);
+                        last = now;
+                    }
+                    Ok(None) => {}
+                    other => proptest::prop_assert!(false, "{other:?}"),
+                }
+            }
+            proptest::prop_assert!(link.output.is_empty());
+        }
+    }
+
     #[test]
     fn default_chunks_carry_a_message_of_any_length() {
         for len in [0, 1, 127, 128, 129, 256, 1000] {

@@ -6,7 +6,7 @@ use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Conn, Sink, read};
-use crate::proto::client::{ACK_WINDOW, ClientEvent, ClientOptions, ClientRole, ClientSession};
+use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use crate::sessions::Measured;
 use crate::status::RelayState;
 use crate::url::RtmpUrl;
@@ -106,7 +106,10 @@ pub(super) struct Connection<'a> {
     output: Arc<ConnectionOutput<Box<dyn Sink>>>,
     session: ClientSession,
     counted: Counted,
-    acks: Acks,
+    /// Of what was written, how much the peer has acknowledged. A figure for statistics, no more: servers acknowledge in
+    /// ways of their own (always the same number, what came since the last time, once), so only the socket tells whether
+    /// they read.
+    acknowledged: u64,
 }
 
 /// What of a connection is in its relay's counters already.
@@ -124,7 +127,7 @@ impl<'a> Connection<'a> {
         let output = Arc::new(ConnectionOutput::new(writer));
         let measured: Weak<ConnectionOutput<Box<dyn Sink>>> = Arc::downgrade(&output);
         relay.set_output(measured);
-        Self { relay, peer, reader, output, session, counted: Counted::default(), acks: Acks::default() }
+        Self { relay, peer, reader, output, session, counted: Counted::default(), acknowledged: 0 }
     }
 
     /// Goes through handshake and commands up to the answer, each phase within its deadline.
@@ -184,8 +187,9 @@ impl<'a> Connection<'a> {
     pub(super) fn poll_event(&mut self) -> Result<Option<ClientEvent>, AttemptError> {
         let event = self.session.poll()?;
         if let Some(ClientEvent::Acknowledged(total)) = event {
-            let news = self.acks.acknowledge(total.min(self.output.traffic().sent));
-            add(&self.relay.counters.bytes_acknowledged, news);
+            let total = total.min(self.output.traffic().sent);
+            add(&self.relay.counters.bytes_acknowledged, total.saturating_sub(self.acknowledged));
+            self.acknowledged = self.acknowledged.max(total);
         }
         Ok(event)
     }
@@ -257,7 +261,6 @@ impl<'a> Connection<'a> {
             self.relay.recovered();
         }
         self.counted = now;
-        self.acks.written(now.bytes, Instant::now());
     }
 
     fn error_of(&self, error: io::Error) -> AttemptError {
@@ -270,10 +273,9 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// For how long the peer has taken nothing, by the socket or by its acknowledgements.
+    /// For how long the peer's socket has taken nothing of what waits for it.
     pub(super) fn stalled_for(&self) -> Duration {
-        let since = [self.output.stalled_since(), self.acks.stalled_since()].into_iter().flatten().min();
-        since.map_or(Duration::ZERO, |since| since.elapsed())
+        self.output.stalled_since().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Whether the peer cannot catch up any more.
@@ -320,66 +322,4 @@ impl Drop for Connection<'_> {
 
 fn late(what: &str, limit_ms: u64) -> AttemptError {
     AttemptError::lost(ErrorKind::Timeout, format!("{what} took longer than {limit_ms} ms"))
-}
-
-/// What the peer's acknowledgements say about its reading. Peers that never acknowledge say nothing.
-#[derive(Debug, Default)]
-struct Acks {
-    total: u64,
-    /// The widest distance of two acknowledgements: some servers go by their own window.
-    step: u64,
-    /// Since when more is unacknowledged than the peer's habit explains.
-    overdue_since: Option<Instant>,
-}
-
-impl Acks {
-    /// Takes a running total; returns how much of it is new.
-    fn acknowledge(&mut self, total: u64) -> u64 {
-        let news = total.saturating_sub(self.total);
-        if news > 0 {
-            self.total = total;
-            self.step = self.step.max(news);
-            self.overdue_since = None;
-        }
-        news
-    }
-
-    fn written(&mut self, total: u64, now: Instant) {
-        let patience = self.step.max(ACK_WINDOW).saturating_mul(2);
-        if self.total > 0 && total.saturating_sub(self.total) > patience {
-            self.overdue_since.get_or_insert(now);
-        }
-    }
-
-    fn stalled_since(&self) -> Option<Instant> {
-        self.overdue_since
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn f29_acknowledgements_that_stop_are_a_stall_once_twice_the_window_is_outstanding() {
-        let (mut acks, now) = (Acks::default(), Instant::now());
-        assert_eq!(acks.acknowledge(ACK_WINDOW), ACK_WINDOW);
-        acks.written(3 * ACK_WINDOW, now);
-        assert_eq!(acks.stalled_since(), None);
-        acks.written(3 * ACK_WINDOW + 1, now);
-        acks.written(4 * ACK_WINDOW, now + Duration::from_secs(5));
-        assert_eq!(acks.stalled_since(), Some(now));
-        assert_eq!(acks.acknowledge(2 * ACK_WINDOW), ACK_WINDOW);
-        assert_eq!(acks.stalled_since(), None);
-    }
-
-    #[test]
-    fn f29_peers_with_a_wider_window_or_without_acknowledgements_are_no_stall() {
-        let (mut acks, now) = (Acks::default(), Instant::now());
-        acks.written(u64::MAX, now);
-        assert_eq!(acks.stalled_since(), None, "never acknowledged");
-        acks.acknowledge(4 * ACK_WINDOW);
-        acks.written(12 * ACK_WINDOW, now);
-        assert_eq!(acks.stalled_since(), None, "acknowledges every four windows");
-    }
 }

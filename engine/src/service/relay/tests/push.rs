@@ -176,6 +176,44 @@ async fn f29_a_target_that_stops_reading_is_stalled_and_then_given_up_while_othe
 }
 
 #[tokio::test]
+async fn whatever_a_target_acknowledges_it_gets_the_stream() {
+    let mut node = Node::with_limits(|limits| limits.write_timeout_ms = 1_000);
+    let publishing = node.keep_publishing("live/s", 100_000);
+    // Always the same number, what came since the last time, once, numbers of another connection, none.
+    let ways: [fn(u64) -> Option<u32>; 5] = [
+        |_| Some(2_500_000),
+        |_| Some(100_000),
+        |frames| (frames == 1).then_some(100_000),
+        |frames| Some(0xf000_0000_u32.wrapping_add(frames as u32 * 0x0100_0000)),
+        |_| None,
+    ];
+    for acknowledge in ways {
+        let door = Door::open().await;
+        let id = node.push_to("live/s", &door.url("a/b"));
+        let mut remote = door.grant().await;
+        let mut last = remote.frame_number().await;
+        // 15 MB in 1.5 s: far more than any window, for longer than a stall may last.
+        for frames in 1..150 {
+            let next = remote.frame_number().await;
+            assert_eq!(next, last + 1);
+            last = next;
+            if let Some(total) = acknowledge(frames) {
+                remote
+                    .write(&[&[2, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0][..], &total.to_be_bytes()].concat())
+                    .await;
+            }
+        }
+        let status = node.status(id);
+        assert_eq!((status.attempts, &status.last_error), (1, &None));
+        assert!(status.bytes_acknowledged <= 151 * 100_100, "more than was sent: {status:?}");
+        drop(remote);
+        node.state(id, RelayState::BackingOff).await;
+        node.relays.remove(id).unwrap();
+    }
+    publishing.abort();
+}
+
+#[tokio::test]
 async fn f29_a_target_that_only_asks_and_does_not_read_the_answers_is_not_read_from() {
     let (node, door) = (Node::new(|_| ()), Door::open().await);
     let _publisher = node.keep_publishing("live/s", 100);
