@@ -723,7 +723,7 @@ typedef struct se_auth_request se_auth_request;
  *   `when`, `linger_ms`.
  * - Of a file: the keys of `[[file]]`: `paths`, `loops`.
  * - Of a publisher: `takeover`, `resume_window_ms`, `start`, `max_start_bytes`, `max_queue_ms`, `max_queue_bytes`,
- *   `ring_bytes`. Of a subscriber: `start`, `wait_for_publisher_ms`.
+ *   `keyframe_wait_ms`, `ring_bytes`. Of a subscriber: `start`, `wait_for_publisher_ms`.
  *
  * What is in an option has dots too: `retry.min_ms`, `tls.ca`, `connect.swfUrl`. `tls` is both, of an engine and of a
  * relay.
@@ -1601,7 +1601,7 @@ SE_API void se_frame_ref_free(struct se_frame_ref *frame);
  * @param engine A started engine.
  * @param stream The name, `"app/stream"`.
  * @param options `takeover`, `resume_window_ms`, `start`, `max_start_bytes`, `max_queue_ms`, `max_queue_bytes`,
- * `ring_bytes`, in place of what the app's configuration says; NULL for none.
+ * `keyframe_wait_ms`, `ring_bytes`, in place of what the app's configuration says; NULL for none.
  * @param out The publisher, to be freed with `se_publisher_free`.
  * @return `SE_E_EXISTS` where the stream has a publisher that the policy keeps, `SE_E_NOT_FOUND` for an app that the
  * configuration does not list, `SE_E_INVALID_ARGUMENT` for a name that cannot be one, `SE_E_STATE` on an engine

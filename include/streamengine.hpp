@@ -492,7 +492,7 @@ public:
     void close_listener(se_id listener) { detail::check(se_listener_close(handle_.get(), listener)); }
 
     /** Publishes a stream from the program. Options: `takeover`, `resume_window_ms`, `start`, `max_start_bytes`,
-     * `max_queue_ms`, `max_queue_bytes`, `ring_bytes`. */
+     * `max_queue_ms`, `max_queue_bytes`, `keyframe_wait_ms`, `ring_bytes`. */
     Publisher publish(const std::string &stream, const Config &options = Config()) {
         se_publisher *publisher = nullptr;
         detail::check(se_publisher_open(handle_.get(), stream.c_str(), options.native(), &publisher));

@@ -104,8 +104,14 @@ pub struct AppConfig {
     pub takeover: Takeover,
     /// How long players stay connected while a lost publisher is away; 0 ends the stream at once.
     pub resume_window_ms: u64,
+    /// Whether players also stay for that time after a publisher has ended its stream in good order, as between two
+    /// films from one encoder. Else such an end is theirs too, at once.
+    pub resume_after_end: bool,
     /// How long a player waits for a stream that nobody publishes; 0 refuses at once.
     pub wait_for_publisher_ms: u64,
+    /// How long a player of a stream that has video but no keyframe waits for one; then it gets what there is, and its
+    /// decoder may make a picture of it.
+    pub keyframe_wait_ms: u64,
     /// Where players start: `keyframe` or `live-edge`.
     pub start: StartAt,
     /// When frames are written to players: `with-video`, `immediate` or `merge`.
@@ -131,7 +137,8 @@ pub struct AppConfig {
 setters! {
     AppConfig:
     Takeover { takeover } StartAt { start } FlushKind { flush }
-    u64 { resume_window_ms, wait_for_publisher_ms, merge_ms, min_latency_ms, max_latency_ms };
+    bool { resume_after_end }
+    u64 { resume_window_ms, wait_for_publisher_ms, keyframe_wait_ms, merge_ms, min_latency_ms, max_latency_ms };
     u64 { max_start_bytes, max_queue_ms, max_queue_bytes } usize { ring_bytes }
 }
 
@@ -168,6 +175,7 @@ impl AppConfig {
             max_start_bytes: self.max_start_bytes,
             max_queue_ms: self.max_queue_ms,
             max_queue_bytes: self.max_queue_bytes,
+            keyframe_wait_ms: Some(self.keyframe_wait_ms),
             ring_bytes: self.ring_bytes,
         }
     }
@@ -193,7 +201,9 @@ impl Default for AppConfig {
         Self {
             takeover: Takeover::default(),
             resume_window_ms: 10_000,
+            resume_after_end: false,
             wait_for_publisher_ms: 10_000,
+            keyframe_wait_ms: 3_000,
             start: StartAt::default(),
             flush: FlushKind::default(),
             merge_ms: 100,
@@ -581,6 +591,8 @@ pub struct PublisherConfig {
     pub max_queue_ms: Option<u64>,
     /// As [`AppConfig::max_queue_bytes`].
     pub max_queue_bytes: Option<u64>,
+    /// As [`AppConfig::keyframe_wait_ms`].
+    pub keyframe_wait_ms: Option<u64>,
     /// As [`AppConfig::ring_bytes`].
     pub ring_bytes: Option<usize>,
 }
@@ -589,7 +601,7 @@ setters! {
     PublisherConfig:
     ;
     Takeover { takeover } StartAt { start } usize { ring_bytes }
-    u64 { resume_window_ms, max_start_bytes, max_queue_ms, max_queue_bytes }
+    u64 { resume_window_ms, max_start_bytes, max_queue_ms, max_queue_bytes, keyframe_wait_ms }
 }
 
 impl PublisherConfig {
@@ -600,6 +612,7 @@ impl PublisherConfig {
             max_start_bytes: self.max_start_bytes,
             max_queue_ms: self.max_queue_ms,
             max_queue_bytes: self.max_queue_bytes,
+            keyframe_wait_ms: self.keyframe_wait_ms,
             ring_bytes: self.ring_bytes,
         }
     }

@@ -50,11 +50,13 @@ pub struct StreamPolicy {
     pub max_queue_ms: Option<u64>,
     /// The same for the bytes that a reader has not taken.
     pub max_queue_bytes: Option<u64>,
+    /// How long a player of a stream without keyframes waits for one, in milliseconds; then it gets what there is.
+    pub keyframe_wait_ms: Option<u64>,
     /// Bytes that the ring holds, where that is less than [`Limits::ring_bytes`](crate::Limits::ring_bytes).
     pub ring_bytes: Option<usize>,
 }
 
-setters!(StreamPolicy: ; StartAt { start } u64 { max_start_bytes, max_queue_ms, max_queue_bytes } usize { ring_bytes });
+setters!(StreamPolicy: ; StartAt { start } u64 { max_start_bytes, max_queue_ms, max_queue_bytes, keyframe_wait_ms } usize { ring_bytes });
 
 impl StreamPolicy {
     /// What it says, and where it says nothing, `other`.
@@ -65,6 +67,7 @@ impl StreamPolicy {
             max_start_bytes: self.max_start_bytes.or(other.max_start_bytes),
             max_queue_ms: self.max_queue_ms.or(other.max_queue_ms),
             max_queue_bytes: self.max_queue_bytes.or(other.max_queue_bytes),
+            keyframe_wait_ms: self.keyframe_wait_ms.or(other.keyframe_wait_ms),
             ring_bytes: self.ring_bytes.or(other.ring_bytes),
         }
     }

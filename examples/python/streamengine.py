@@ -1061,7 +1061,8 @@ class Engine(_Handle):
 
     def publish(self, stream: str, options: Options = None) -> Publisher:
         """Publishes a stream from the program. Options: ``takeover``, ``resume_window_ms``, ``start``,
-        ``max_start_bytes``, ``max_queue_ms``, ``max_queue_bytes``, ``ring_bytes``."""
+        ``max_start_bytes``, ``max_queue_ms``, ``max_queue_bytes``, ``keyframe_wait_ms``,
+        ``ring_bytes``."""
         return Publisher(_new(_lib.se_publisher_open, self._live, _bytes(stream), _Options(options)))
 
     def subscribe(self, stream: str, options: Options = None) -> Subscriber:

@@ -33,7 +33,7 @@ impl Handle for se_publisher {
 /// @param engine A started engine.
 /// @param stream The name, `"app/stream"`.
 /// @param options `takeover`, `resume_window_ms`, `start`, `max_start_bytes`, `max_queue_ms`, `max_queue_bytes`,
-/// `ring_bytes`, in place of what the app's configuration says; NULL for none.
+/// `keyframe_wait_ms`, `ring_bytes`, in place of what the app's configuration says; NULL for none.
 /// @param out The publisher, to be freed with `se_publisher_free`.
 /// @return `SE_E_EXISTS` where the stream has a publisher that the policy keeps, `SE_E_NOT_FOUND` for an app that the
 /// configuration does not list, `SE_E_INVALID_ARGUMENT` for a name that cannot be one, `SE_E_STATE` on an engine

@@ -55,6 +55,8 @@ pub(crate) struct PublishRequest {
     pub(crate) takeover: Takeover,
     /// How long subscribers stay when the publisher is lost; zero ends the stream at once.
     pub(crate) resume_window: Duration,
+    /// Whether they stay for that time after an end in good order too.
+    pub(crate) resume_after_end: bool,
     /// By which right it publishes; two with equal values have the same rights.
     pub(crate) principal: Option<String>,
     /// Engine ids that the stream has passed on its way here, oldest first (loop guard).

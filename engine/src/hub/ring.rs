@@ -17,7 +17,7 @@ const FRAME_OVERHEAD: usize = 128;
 
 struct Entry {
     frame: Frame,
-    /// On keyframes: the configuration in force, so that joining here needs no search.
+    /// Where one can start: the configuration in force, so that joining here needs no search.
     join_headers: Option<JoinHeaders>,
     arrived: Instant,
     /// Payload bytes of all frames before this one.
@@ -41,6 +41,8 @@ pub(super) struct Ring {
     /// Bytes of all rings of the engine.
     total: Arc<AtomicUsize>,
     newest_keyframe: Option<u64>,
+    /// The newest picture from which one can start in need.
+    newest_recovery: Option<u64>,
     /// Sequence number of the newest video frame plus one.
     after_video: u64,
     max_bytes: usize,
@@ -58,6 +60,7 @@ impl Ring {
             bytes: 0,
             total,
             newest_keyframe: None,
+            newest_recovery: None,
             after_video: 0,
             max_bytes: limits.ring_bytes,
             max_frames: limits.ring_frames.max(1),
@@ -85,8 +88,11 @@ impl Ring {
     /// Appends a frame and evicts what the bounds no longer allow; the frame itself always stays.
     pub(super) fn push(&mut self, frame: Frame, join_headers: &JoinHeaders, now: Instant) {
         let keyframe = frame.kind == FrameKind::Video && frame.flags.keyframe && !frame.is_config();
+        let recovery = frame.flags.recovery;
         if keyframe {
             self.newest_keyframe = Some(self.head());
+        } else if recovery {
+            self.newest_recovery = Some(self.head());
         }
         if frame.kind == FrameKind::Video {
             self.after_video = self.head() + 1;
@@ -96,7 +102,7 @@ impl Ring {
         self.total.fetch_add(cost, Ordering::Relaxed);
         let offset = self.offset;
         self.offset += frame.payload.len() as u64;
-        let join_headers = keyframe.then(|| join_headers.clone());
+        let join_headers = (keyframe || recovery).then(|| join_headers.clone());
         self.entries.push_back(Entry { frame, join_headers, arrived: now, offset });
         while self.entries.len() > 1 && self.is_over(now) {
             self.evict_oldest();
@@ -117,9 +123,9 @@ impl Ring {
         self.bytes -= cost;
         self.total.fetch_sub(cost, Ordering::Relaxed);
         self.first += 1;
-        if self.newest_keyframe.is_some_and(|keyframe| keyframe < self.first) {
-            self.newest_keyframe = None;
-        }
+        let is_held = |sequence: &u64| *sequence >= self.first;
+        self.newest_keyframe = self.newest_keyframe.filter(is_held);
+        self.newest_recovery = self.newest_recovery.filter(is_held);
         true
     }
 
@@ -133,11 +139,16 @@ impl Ring {
         self.entry(sequence).map(|entry| &entry.frame)
     }
 
-    /// Sequence number, time and configuration of the newest keyframe held.
-    pub(super) fn newest_keyframe(&self) -> Option<(u64, i64, JoinHeaders)> {
-        let sequence = self.newest_keyframe?;
+    /// Sequence number, time and configuration of the newest keyframe held; in need, of the newest recovery point.
+    pub(super) fn newest_start(&self) -> Option<(u64, i64, JoinHeaders)> {
+        let sequence = self.newest_keyframe.or(self.newest_recovery)?;
         let entry = self.entry(sequence)?;
         Some((sequence, entry.frame.timestamp, entry.join_headers.clone()?))
+    }
+
+    /// Whether it holds a frame from which one can start.
+    pub(super) fn has_start(&self) -> bool {
+        self.newest_keyframe.or(self.newest_recovery).is_some()
     }
 
     /// Whether there is video at `sequence` or behind it.

@@ -11,6 +11,7 @@ use super::watcher::Changes;
 use super::{Backlog, EndReason, Hub, Interest};
 use crate::Limits;
 use crate::key::StreamKey;
+use crate::media::flv::PayloadInfo;
 use crate::media::{Frame, FrameKind};
 use crate::policy::StreamPolicy;
 use parking_lot::Mutex;
@@ -18,12 +19,17 @@ use rights::{Ended, Phase};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Pieces of configuration kept for joining subscribers, and their bytes; a stream with more still passes, but
 /// its joiners miss the surplus. Bounds what one publisher can pin beside its ring.
 const MAX_CONFIG_FRAMES: usize = 64;
 const MAX_CONFIG_BYTES: usize = 1024 * 1024;
+
+/// A track without a frame for so long is gone: who joins does not get its configuration, for players wait for the frames
+/// of what is announced to them.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// What has happened since the stream began.
 #[derive(Default)]
@@ -59,6 +65,8 @@ pub(super) struct State {
     viewers: usize,
     followers: usize,
     counters: Counters,
+    /// By kind of frame, [`codec_mark`] of the newest.
+    codecs: [u64; 3],
 }
 
 pub(super) struct Stream {
@@ -90,6 +98,7 @@ impl Stream {
             viewers: 0,
             followers: 0,
             counters: Counters::default(),
+            codecs: [0; 3],
         };
         let (key, ring_bytes) = (key.clone(), limits.ring_bytes);
         Self { key, serial, changes, ring_bytes, state: Mutex::new(state) }
@@ -217,9 +226,14 @@ impl State {
         self.counters.count(&frame);
         if frame.is_config() {
             remember_config(&mut self.join_headers, &frame);
+        } else if frame.kind != FrameKind::Data {
+            self.note_codec(&frame);
         }
         if left_out {
             return Ok(());
+        }
+        if !frame.is_config() && self.timeline.silence(frame.kind, frame.flags.track, now) > GONE_AFTER {
+            self.repeat_config(&frame, now);
         }
         frame.timestamp = match frame.is_config() {
             true if frame.is_metadata() => 0,
@@ -228,6 +242,33 @@ impl State {
         };
         self.ring.push(frame, &self.join_headers, now);
         Ok(())
+    }
+}
+
+impl State {
+    fn note_codec(&mut self, frame: &Frame) {
+        let (mark, known) = (codec_mark(frame), &mut self.codecs[frame.kind as usize]);
+        if *known != mark {
+            *known = mark;
+            forget_other_codecs(&mut self.join_headers, frame);
+        }
+    }
+
+    /// A track that was gone is back: who has joined meanwhile has not got its configuration.
+    fn repeat_config(&mut self, frame: &Frame, now: Instant) {
+        let is_its = |config: &&Frame| config.kind == frame.kind && config.flags.track == frame.flags.track;
+        let config: Vec<_> = self.join_headers.iter().filter(is_its).cloned().collect();
+        for frame in config {
+            let timestamp = self.timeline.place_config(frame.kind, frame.timestamp);
+            self.ring.push(Frame { timestamp, ..frame }, &self.join_headers, now);
+        }
+    }
+
+    /// Whether the frame is configuration of a track that has had no frames for long, while others go on.
+    pub(super) fn is_of_gone_track(&self, config: &Frame) -> bool {
+        let newest = self.counters.last_media.unwrap_or_else(Instant::now);
+        let (kind, track) = (config.kind, config.flags.track);
+        kind != FrameKind::Data && self.timeline.silence(kind, track, newest) > GONE_AFTER
     }
 }
 
@@ -240,7 +281,40 @@ fn remember_config(join_headers: &mut JoinHeaders, frame: &Frame) {
         frames.push(frame.clone());
     }
     while frames.iter().map(|frame| frame.payload.len()).sum::<usize>() > MAX_CONFIG_BYTES {
-        frames.pop();
+        // Players do without metadata.
+        match frames.iter().position(Frame::is_metadata) {
+            Some(index) => drop(frames.remove(index)),
+            None => drop(frames.pop()),
+        }
+    }
+}
+
+/// The codec as far as the first bytes of a payload tell it. Cheap: it is asked for every frame.
+fn codec_mark(frame: &Frame) -> u64 {
+    let first = frame.payload.first().copied().unwrap_or_default();
+    let (mark, is_enhanced) = match frame.kind {
+        FrameKind::Video => (first & 0x8f, first & 0x80 != 0),
+        _ => (first & 0xf0, first >> 4 == 9),
+    };
+    let fourcc =
+        frame.payload.get(1..5).filter(|_| is_enhanced).and_then(|code| <[u8; 4]>::try_from(code).ok());
+    match fourcc {
+        // The low bits of the first byte are the packet type, not the codec.
+        Some(code) => u64::from(u32::from_be_bytes(code)) << 8 | 0x80,
+        None => u64::from(mark),
+    }
+}
+
+/// Drops decoder configuration of a codec that the frame's track no longer has.
+fn forget_other_codecs(join_headers: &mut JoinHeaders, frame: &Frame) {
+    let codec_of = |frame: &Frame| PayloadInfo::parse(frame.kind, &frame.payload).map(|info| info.codec);
+    let Some(codec) = codec_of(frame) else { return };
+    let is_stale = |config: &Frame| {
+        let is_of_track = config.kind == frame.kind && config.flags.track == frame.flags.track;
+        is_of_track && codec_of(config) != Some(codec)
+    };
+    if join_headers.iter().any(is_stale) {
+        Arc::make_mut(join_headers).retain(|config| !is_stale(config));
     }
 }
 

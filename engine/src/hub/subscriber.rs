@@ -4,7 +4,7 @@ use super::feed::{Batch, Feed, Place};
 use super::ring::{Backlog, JoinHeaders};
 use super::stream::{State, Stream};
 use super::waiters::{Registered, WakeFor};
-use super::{EndReason, Hub, SubscribeOptions};
+use super::{EndReason, Hub, Interest, SubscribeOptions};
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::policy::StartAt;
@@ -37,6 +37,8 @@ pub(crate) struct Subscriber {
     /// Configuration to send before the frame at `cursor`.
     pending: Vec<Frame>,
     needs_keyframe: bool,
+    /// Since when, where it does.
+    waiting_since: Instant,
     has_jumped: bool,
     /// It has caught up since it joined: from then on it may not fall far behind.
     has_caught_up: bool,
@@ -60,6 +62,7 @@ impl Subscriber {
             cursor: 0,
             pending: Vec::new(),
             needs_keyframe: true,
+            waiting_since: Instant::now(),
             has_jumped: false,
             has_caught_up: false,
             skipped: 0,
@@ -206,6 +209,7 @@ impl Subscriber {
         } else if self.has_caught_up && state.is_too_far(self.cursor) {
             self.skip(state);
         }
+        self.needs_keyframe &= !self.waits_in_vain(state);
         let had = out.len();
         let mut bytes = 0;
         if !self.pending.is_empty() {
@@ -236,12 +240,14 @@ impl Subscriber {
     /// Goes to a keyframe, else to the live edge; the configuration in force there is put before it.
     fn start_at(&mut self, state: &State, keyframe: Option<(u64, i64, JoinHeaders)>) {
         self.needs_keyframe = true;
+        self.waiting_since = Instant::now();
         let (cursor, at, join_headers) =
             keyframe.unwrap_or_else(|| (state.ring.head(), state.now_ms(), state.join_headers.clone()));
         self.cursor = cursor;
         let time = |frame: &Frame| if frame.is_metadata() { 0 } else { at };
         let at_its_time = |frame: &Frame| Frame { timestamp: time(frame), ..frame.clone() };
-        self.pending = join_headers.iter().map(at_its_time).collect();
+        let is_of_use = |frame: &&Frame| !state.is_of_gone_track(frame);
+        self.pending = join_headers.iter().filter(is_of_use).map(at_its_time).collect();
     }
 
     /// The position fell off the ring: on at the newest keyframe, unless that happened too often.
@@ -249,7 +255,7 @@ impl Subscriber {
         let now = Instant::now();
         self.lags.retain(|&at| now.saturating_duration_since(at) <= self.lag_window);
         self.lags.push(now);
-        self.jump_to(state, state.ring.newest_keyframe());
+        self.jump_to(state, state.ring.newest_start());
         if self.lags.len() >= self.max_lags as usize {
             return Err(EndReason::Lagging);
         }
@@ -259,7 +265,7 @@ impl Subscriber {
     /// Too far behind for the stream's publisher: on at a keyframe that is new enough, else at the live edge.
     fn skip(&mut self, state: &mut State) {
         let now = Instant::now();
-        let keyframe = state.ring.newest_keyframe().filter(|&(sequence, ..)| {
+        let keyframe = state.ring.newest_start().filter(|&(sequence, ..)| {
             sequence > self.cursor && state.policy.allows(state.ring.backlog(sequence, now))
         });
         self.jump_to(state, keyframe);
@@ -279,8 +285,18 @@ impl Subscriber {
         if frame.kind != FrameKind::Video || frame.is_config() {
             return true;
         }
-        self.needs_keyframe &= !frame.flags.keyframe;
+        self.needs_keyframe &= !(frame.flags.keyframe || frame.flags.recovery);
         !self.needs_keyframe
+    }
+
+    /// Whether it has waited long enough for a keyframe of a stream that has none: some cameras and encoders send one
+    /// at the start only, and some decoders make a picture of what follows. A push waits for nothing: its target may.
+    fn waits_in_vain(&self, state: &State) -> bool {
+        if !self.needs_keyframe || !state.has_video() || state.ring.has_start() {
+            return false;
+        }
+        let is_player = self.options.interest == Interest::Viewer;
+        !is_player || self.waiting_since.elapsed() >= state.policy.keyframe_wait()
     }
 }
 

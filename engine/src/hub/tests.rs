@@ -508,3 +508,142 @@ async fn metadata_is_at_time_0_whenever_it_comes_and_whoever_joins() {
         hub.subscribe(&key(), SubscribeOptions { start: StartAt::LiveEdge, ..Default::default() });
     assert_eq!(times(&all(&mut at_the_edge)), [0, 5_040]);
 }
+
+/// Takes what is there, every 40 ms for so many frames from `first` on, which have no keyframe among them.
+async fn watch_inter(publisher: &Publisher, subscriber: &mut Subscriber, first: i64, count: i64) -> Vec<i64> {
+    let mut got = Vec::new();
+    for number in 0..count {
+        advance(Duration::from_millis(40)).await;
+        publisher.push(inter(first + number * 40)).unwrap();
+        got.extend(all(subscriber).iter().filter(|frame| !frame.is_config()).map(|frame| frame.timestamp));
+    }
+    got
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_keyframes_is_shown_after_three_seconds() {
+    let hub = hub(|limits| limits.ring_ms = 2_000);
+    let publisher = hub.publish(&key(), request()).unwrap();
+    for frame in [header(0), keyframe(0)] {
+        publisher.push(frame).unwrap();
+    }
+    let mut first = hub.subscribe(&key(), SubscribeOptions::default());
+    assert_eq!(watch_inter(&publisher, &mut first, 40, 100).await.len(), 101, "who came with the keyframe");
+    let mut late = hub.subscribe(&key(), SubscribeOptions::default());
+    let got = watch_inter(&publisher, &mut late, 4_040, 100).await;
+    assert_eq!((got.len(), got.first()), (26, Some(&7_000)), "who came later");
+    assert!(late.is_caught_up(), "its shard may go on with it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_says_how_long_players_wait_for_a_keyframe() {
+    let hub = hub(|_| {});
+    let policy = crate::AppConfig::default().keyframe_wait_ms(1_000).policy();
+    let publisher = hub.publish(&key(), PublishRequest { policy, ..request() }).unwrap();
+    let mut late = hub.subscribe(&key(), SubscribeOptions::default());
+    assert_eq!(watch_inter(&publisher, &mut late, 0, 50).await.first(), Some(&960));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_with_keyframes_is_never_shown_from_elsewhere() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.push(keyframe(0)).unwrap();
+    let options = SubscribeOptions { start: StartAt::LiveEdge, ..Default::default() };
+    let mut subscriber = hub.subscribe(&key(), options);
+    assert!(watch_inter(&publisher, &mut subscriber, 40, 250).await.is_empty());
+    publisher.push(keyframe(10_040)).unwrap();
+    assert_eq!(times(&all(&mut subscriber)), [10_040]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_waits_for_no_keyframe_where_there_is_none() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.push(inter(0)).unwrap();
+    let options = SubscribeOptions { interest: Interest::Follower, ..Default::default() };
+    let mut push = hub.subscribe(&key(), options);
+    assert_eq!(watch_inter(&publisher, &mut push, 40, 2).await, [40, 80]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_point_is_a_place_to_start_where_there_is_no_keyframe() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let recovery = |at| {
+        // NAL units: a recovery point, and a slice of a picture that refers to others.
+        let payload = b"\x27\x01\0\0\0\0\0\0\x05\x06\x06\x01\xc4\x80\0\0\0\x02\x41\x9a";
+        Frame::new(FrameKind::Video, at, bytes::Bytes::from_static(payload))
+    };
+    for frame in [header(0), inter(0), recovery(40), inter(80), recovery(120), inter(160)] {
+        publisher.push(frame).unwrap();
+    }
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    assert_eq!(times(&all(&mut subscriber)), [120, 120, 160]);
+    publisher.push(keyframe(200)).unwrap();
+    publisher.push(recovery(240)).unwrap();
+    let mut later = hub.subscribe(&key(), SubscribeOptions::default());
+    assert_eq!(times(&all(&mut later)), [200, 200, 240], "a keyframe is better");
+}
+
+#[tokio::test(start_paused = true)]
+async fn players_stay_after_an_orderly_end_where_the_app_says_so() {
+    let hub = hub(|_| {});
+    let request = PublishRequest { resume_after_end: true, ..request() };
+    let publisher = hub.publish(&key(), request.clone()).unwrap();
+    publisher.push(keyframe(0)).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    publisher.finish();
+    assert_eq!(times(&all(&mut subscriber)), [0]);
+    advance(Duration::from_secs(9)).await;
+    let next = hub.publish(&key(), request).unwrap();
+    next.push(keyframe(5_000)).unwrap();
+    assert_eq!(times(&all(&mut subscriber)), [33], "the second film goes on after the first");
+    next.finish();
+    advance(Duration::from_secs(11)).await;
+    assert_eq!(subscriber.take(1, &mut Vec::new()), Err(EndReason::PublisherLost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_metadata_pushes_no_decoder_configuration_out() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    for frame in [metadata(0, 4), header(0), audio_header(0), metadata(0, 1_300_000), keyframe(0)] {
+        publisher.push(frame).unwrap();
+    }
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    let slots: Vec<_> = all(&mut subscriber).iter().map(|frame| (frame.kind, frame.is_config())).collect();
+    assert_eq!(slots, [(FrameKind::Video, true), (FrameKind::Audio, true), (FrameKind::Video, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_header_of_a_codec_that_is_gone_is_not_for_who_joins() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let mp3 = |at| Frame::new(FrameKind::Audio, at, bytes::Bytes::from_static(&[0x2f, 0xff, 0xfb]));
+    for frame in [header(0), audio_header(0), keyframe(0), audio(0), mp3(26), keyframe(40)] {
+        publisher.push(frame).unwrap();
+    }
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    let config = |frames: &[Frame]| -> Vec<_> {
+        frames.iter().filter(|frame| frame.is_config()).map(|frame| frame.kind).collect()
+    };
+    assert_eq!(config(&all(&mut subscriber)), [FrameKind::Video]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_header_of_a_track_that_is_gone_is_for_who_joins_when_it_is_back() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    for frame in [header(0), audio_header(0), keyframe(0), audio(0)] {
+        publisher.push(frame).unwrap();
+    }
+    advance(Duration::from_secs(11)).await;
+    publisher.push(keyframe(11_000)).unwrap();
+    let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+    let kinds =
+        |frames: &[Frame]| -> Vec<_> { frames.iter().map(|frame| (frame.kind, frame.is_config())).collect() };
+    assert_eq!(kinds(&all(&mut subscriber)), [(FrameKind::Video, true), (FrameKind::Video, false)]);
+    publisher.push(audio(11_010)).unwrap();
+    assert_eq!(kinds(&all(&mut subscriber)), [(FrameKind::Audio, true), (FrameKind::Audio, false)]);
+}

@@ -117,6 +117,12 @@ impl Timeline {
         }
     }
 
+    /// How long ago the newest frame of a track came; zero where it has had none.
+    pub(super) fn silence(&self, kind: FrameKind, track: u8, now: Instant) -> Duration {
+        let its = self.tracks.iter().find(|other| other.id == (kind, track));
+        its.map_or(Duration::ZERO, |track| now.saturating_duration_since(track.at))
+    }
+
     /// The newest time of any track; of data where there is no other.
     pub(super) fn end(&self) -> Option<i64> {
         self.tracks.iter().map(|track| track.last).max().or(self.data)

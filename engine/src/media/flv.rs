@@ -3,6 +3,7 @@
 //! Sources: Adobe FLV specification 10.1 annex E, and Enhanced RTMP v2 (Veovera) for what follows bit 7 of a
 //! video payload's first byte and sound format 9.
 
+mod recovery;
 mod tag;
 
 pub use tag::{
@@ -32,8 +33,11 @@ pub fn classify(kind: FrameKind, payload: &[u8]) -> FrameFlags {
         return FrameFlags::default();
     };
     let coded = info.packet.is_coded();
+    let is_key = matches!(info.frame_type, FrameType::Key | FrameType::GeneratedKey);
+    let keyframe = coded && kind == FrameKind::Video && is_key;
     FrameFlags {
-        keyframe: coded && kind == FrameKind::Video && info.frame_type == FrameType::Key,
+        keyframe,
+        recovery: coded && kind == FrameKind::Video && !is_key && recovery::is_point(&info, payload),
         config: config_slot(kind, &info),
         discardable: coded && info.frame_type == FrameType::Disposable,
         track: info.track,

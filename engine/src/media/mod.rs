@@ -46,6 +46,9 @@ impl FrameKind {
 pub struct FrameFlags {
     /// A video frame from which decoding can start.
     pub keyframe: bool,
+    /// A video frame from which a picture builds up although it is not marked as a keyframe: an H.264 or HEVC recovery
+    /// point (encoders with intra-refresh send no keyframes after the first), or a picture that refers to no other.
+    pub recovery: bool,
     /// Decoder configuration that a joining player needs before the first frame: a sequence header, E-RTMP
     /// `MultichannelConfig` or video `Metadata`, or `onMetaData`. The value names the slot: a newer frame with
     /// the same slot replaces the older one.

@@ -505,9 +505,15 @@ impl ServerSession {
         if is_false(command.arguments.first()) {
             return Ok(self.end(stream_id));
         }
+        let name = as_text(command.arguments.first()).unwrap_or_default().to_owned();
+        if matches!(self.streams.get(stream_id), Some(Stream::Publishing { name: running, .. }) if *running == name)
+        {
+            // Asked for again: it has it, and its players lose nothing.
+            self.send_status(stream_id, publish_started());
+            return Ok(None);
+        }
         // The type (live, record, append) makes no difference: all is live, and recording is ours to decide.
         self.open(stream_id)?;
-        let name = as_text(command.arguments.first()).unwrap_or_default().to_owned();
         let event = ServerEvent::Publish(Publish { stream_id, name: name.clone() });
         Ok(self.judge(stream_id, Request::Publish { stream_id, name }, event))
     }
@@ -539,7 +545,7 @@ impl ServerSession {
     }
 
     fn accept_publish(&mut self, stream_id: u32, name: String) {
-        let info = information(Level::Status, "NetStream.Publish.Start", "Publishing.");
+        let info = publish_started();
         self.streams.insert(stream_id, Stream::Publishing { name, clock: TimestampUnwrapper::default() });
         self.grant();
         self.link.send_control(Control::StreamBegin(stream_id));
@@ -690,6 +696,10 @@ fn is_reset(value: Option<&Amf0Value>) -> bool {
         Some(Amf0Value::Number(reset)) => *reset != 0.0,
         _ => true,
     }
+}
+
+fn publish_started() -> HashMap<String, Amf0Value> {
+    information(Level::Status, "NetStream.Publish.Start", "Publishing.")
 }
 
 fn is_false(value: Option<&Amf0Value>) -> bool {

@@ -239,6 +239,7 @@ fn publish_request(
     PublishRequest {
         takeover: wishes.takeover.unwrap_or(app.takeover),
         resume_window: ms(wishes.resume_window_ms.unwrap_or(app.resume_window_ms)),
+        resume_after_end: app.resume_after_end,
         principal,
         hops: hops.to_vec(),
         policy: wishes.policy().or(app.policy()),

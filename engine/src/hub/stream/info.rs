@@ -62,7 +62,7 @@ impl Stream {
             ring_bytes: state.ring.bytes(),
             gop_bytes: state
                 .ring
-                .newest_keyframe()
+                .newest_start()
                 .map_or(0, |(at, ..)| state.ring.backlog(at, Instant::now()).bytes),
             silence: counters.last_media.map(|at| at.elapsed()),
             config: state.join_headers.to_vec(),

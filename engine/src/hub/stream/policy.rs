@@ -5,13 +5,22 @@ use crate::hub::Backlog;
 use crate::hub::ring::JoinHeaders;
 use crate::limits::ms;
 use crate::policy::{StartAt, StreamPolicy};
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// Where neither app nor publisher says how long players wait for a keyframe.
+const KEYFRAME_WAIT: Duration = Duration::from_secs(3);
 
 impl StreamPolicy {
     /// Whether readers may not fall as far behind as the ring reaches.
     #[inline]
     fn limits_queue(&self) -> bool {
         self.max_queue_ms.is_some() || self.max_queue_bytes.is_some()
+    }
+
+    /// How long players wait for a keyframe where there is none.
+    pub(crate) fn keyframe_wait(&self) -> Duration {
+        self.keyframe_wait_ms.map_or(KEYFRAME_WAIT, ms)
     }
 
     pub(crate) fn allows(&self, backlog: Backlog) -> bool {
@@ -56,6 +65,6 @@ impl State {
             let bytes = || self.ring.backlog(sequence, Instant::now()).bytes;
             self.policy.max_start_bytes.is_none_or(|most| bytes() <= most)
         };
-        self.ring.newest_keyframe().filter(|&(sequence, ..)| is_allowed(sequence))
+        self.ring.newest_start().filter(|&(sequence, ..)| is_allowed(sequence))
     }
 }

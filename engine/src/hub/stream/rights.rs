@@ -122,11 +122,14 @@ impl Stream {
         Some(state.expire(now) || state.close_if_unused())
     }
 
-    /// The publisher `id` ends the stream on purpose. False where it no longer had the right.
+    /// The publisher `id` ends the stream on purpose, unless its readers are to wait for the next. True where the stream
+    /// is over.
     pub(crate) fn finish(&self, id: u64) -> bool {
         let mut state = self.state.lock();
-        if state.phase.publisher(id).is_err() {
-            return false;
+        let Ok(current) = state.phase.publisher(id) else { return false };
+        if current.request.resume_after_end {
+            drop(state);
+            return self.lose_publisher(id);
         }
         state.end(EndReason::Unpublished);
         true

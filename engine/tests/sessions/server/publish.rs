@@ -189,3 +189,13 @@ fn end_publish_tells_the_encoder_and_stops_its_media() {
     assert_eq!(server.feed_command(&command("deleteStream", 7.0, &[number(1.0)])), []);
     assert!(!server.session.is_closing());
 }
+
+#[test]
+fn a_repeated_publish_of_the_running_name_is_answered_and_changes_nothing() {
+    let mut server = Server::publishing();
+    let again = command("publish", 9.0, &[text("cam"), text("live")]);
+    assert_eq!(server.feed_stream_command(1, &again), []);
+    assert_eq!(server.sent()[0].code(), "NetStream.Publish.Start");
+    let frame = server.writer.message(6, 9, 1, 40, b"\x17\x01x");
+    assert_eq!(server.feed(&frame), [media(FrameKind::Video, 40, b"\x17\x01x")]);
+}
