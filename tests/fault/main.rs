@@ -3,6 +3,7 @@
 //! Names carry the number of the fault table (F12 ...). Times that a busy machine can spoil are judged by the
 //! best of three rounds.
 
+mod attacks;
 mod life;
 mod memory;
 mod names;

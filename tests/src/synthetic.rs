@@ -51,6 +51,7 @@ pub fn number(body: &[u8]) -> Option<u32> {
 /// A publisher on its own thread.
 pub struct Source {
     stop: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
     sent: Arc<AtomicU32>,
     thread: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -66,7 +67,8 @@ impl Source {
     /// Goes on with a connection whose `publish` was granted, from this frame number on.
     pub fn run(mut peer: RawPeer, shape: Shape, first: u32) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(first)));
-        let (end, count) = (stop.clone(), sent.clone());
+        let paused = Arc::new(AtomicBool::new(false));
+        let (end, count, silent) = (stop.clone(), sent.clone(), paused.clone());
         let thread = std::thread::spawn(move || {
             let begin = Instant::now();
             peer.send(6, 0, 9, 1, &AVC_HEADER)?;
@@ -76,13 +78,16 @@ impl Source {
                 if end.load(Ordering::Relaxed) {
                     break;
                 }
+                if silent.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let time = u32::try_from(due.as_millis()).unwrap_or(u32::MAX);
                 peer.send(6, time, 9, 1, &frame(number, &shape))?;
                 count.store(number + 1, Ordering::Relaxed);
             }
             Ok(())
         });
-        Self { stop, sent, thread: Some(thread) }
+        Self { stop, paused, sent, thread: Some(thread) }
     }
 
     /// Frames sent so far.
@@ -93,6 +98,11 @@ impl Source {
     /// Whether the server has closed the connection.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Sends nothing any more, and stays.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::Relaxed);
     }
 
     /// Closes the connection.

@@ -285,6 +285,44 @@ impl DeadlineTimer {
     }
 }
 
+/// Lets others work once: pending, and woken at once, the first time; ready the next.
+pub(crate) fn poll_yield(cx: &mut Context<'_>, has_yielded: &mut bool) -> Poll<()> {
+    *has_yielded = !*has_yielded;
+    match *has_yielded {
+        true => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        false => Poll::Ready(()),
+    }
+}
+
+/// An alarm this late tells of us and not of a peer: the process was stopped, or the machine slept.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+/// What everybody gets then, to show that it is still there.
+const FRESH_PERIOD: Duration = Duration::from_secs(5);
+
+/// Deadlines judge peers: where it is we who stood still, they begin anew.
+#[derive(Debug, Default)]
+pub(crate) struct Reprieve {
+    until: Option<Instant>,
+}
+
+impl Reprieve {
+    /// A deadline as it holds now.
+    pub(crate) fn extend(&self, deadline: Instant) -> Instant {
+        self.until.map_or(deadline, |until| deadline.max(until))
+    }
+
+    /// Whether peers may be judged `now`, by a deadline or look that was `due`.
+    pub(crate) fn may_judge(&mut self, due: Instant, now: Instant) -> bool {
+        if now.saturating_duration_since(self.extend(due)) > OVERSLEPT {
+            self.until = Some(now + FRESH_PERIOD);
+        }
+        self.until.is_none_or(|until| until <= now)
+    }
+}
+
 /// Tells whether any of a task's futures that seldom have something to say has woken the task. If not, they need not
 /// be polled: each lies in a memory of its own, and a publisher's task is woken for every message.
 pub(crate) struct WakeFlag {

@@ -107,6 +107,18 @@ async fn must_fail(port: u16, tls: DialTls, words: &[&str]) {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn w4_an_alarm_that_comes_far_too_late_gives_everybody_a_fresh_period_once() {
+    let mut reprieve = Reprieve::default();
+    let due = Instant::now();
+    assert!(reprieve.may_judge(due, due + Duration::from_millis(900)), "busy, but awake");
+    let woken = due + Duration::from_secs(15);
+    assert!(!reprieve.may_judge(due, woken));
+    assert_eq!(reprieve.extend(due), woken + FRESH_PERIOD);
+    assert!(!reprieve.may_judge(due, woken + FRESH_PERIOD / 2));
+    assert!(reprieve.may_judge(due, woken + FRESH_PERIOD), "then the old deadline holds");
+}
+
 #[tokio::test]
 async fn f44_a_certificate_of_a_trusted_authority_is_accepted() {
     let authority = Authority::new();

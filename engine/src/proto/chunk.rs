@@ -133,7 +133,7 @@ impl ChunkReader {
         }
     }
 
-    /// Raises the limits to those of a granted publisher or player.
+    /// Raises the limits to those of a granted publisher.
     pub fn grant(&mut self) {
         self.bounds = self.granted;
     }

@@ -161,6 +161,8 @@ mod transaction {
 
 /// How far ahead a server may send, as we tell it: what ffmpeg says.
 const BUFFER_MS: u32 = 3_000;
+/// Messages of a turn.
+const TURN: u32 = 256;
 /// `start` of `play`: live where there is a live stream of the name.
 const START_LIVE: f64 = -2_000.0;
 
@@ -197,6 +199,16 @@ impl ClientSession {
     /// [`CHUNK_SIZE_OUT`](super::chunk::CHUNK_SIZE_OUT): the caller writes its media in such chunks too.
     pub fn set_chunk_size(&mut self, size: u32) {
         self.link.set_chunk_size(size);
+    }
+
+    /// Begins a turn: [`Self::poll`] looks at so many messages at most.
+    pub fn begin_turn(&mut self) {
+        self.link.begin_turn(TURN);
+    }
+
+    /// Whether the turn has ended before the input: the caller lets others work before the next.
+    pub fn is_turn_over(&self) -> bool {
+        self.link.is_turn_over()
     }
 
     /// The buffer to append received bytes to.

@@ -28,6 +28,10 @@ use streams::{Stream, Streams};
 /// Memory that the object of `connect` may take: it is kept as long as the connection. Encoders send less than
 /// a tenth.
 const MAX_CONNECT: usize = 16 * 1024;
+/// Messages of a turn: of a publisher, and of everybody else. A publisher's cost a few microseconds each, and no honest one
+/// has as many in one read.
+const PUBLISHER_TURN: u32 = 64;
+const TURN: u32 = 16;
 
 /// How far a connection has come; each phase has its own deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +164,8 @@ pub struct ServerSession {
     streams: Streams,
     max_streams: usize,
     granted: bool,
+    /// Whether a publish was granted: its messages may be long and many.
+    has_published: bool,
     /// Whether the peer follows reconnect requests.
     reconnects: bool,
     /// Told to peers that are engines like this one, once.
@@ -201,6 +207,7 @@ impl ServerSession {
             streams: Streams::default(),
             max_streams: limits.max_message_streams,
             granted: false,
+            has_published: false,
             reconnects: false,
             engine_id: None,
             deferred: None,
@@ -235,6 +242,16 @@ impl ServerSession {
             self.link.discard();
         }
         outcome
+    }
+
+    /// Begins a turn: [`Self::poll`] looks at so many messages at most, fewer of a peer that publishes nothing.
+    pub fn begin_turn(&mut self) {
+        self.link.begin_turn(if self.has_published { PUBLISHER_TURN } else { TURN });
+    }
+
+    /// Whether the turn has ended before the input: the caller lets others work before the next.
+    pub fn is_turn_over(&self) -> bool {
+        self.link.is_turn_over() && !self.is_waiting() && !self.is_closing()
     }
 
     /// Whether a verdict is awaited; the caller then stops reading.
@@ -547,14 +564,14 @@ impl ServerSession {
     fn accept_publish(&mut self, stream_id: u32, name: String) {
         let info = publish_started();
         self.streams.insert(stream_id, Stream::Publishing { name, clock: TimestampUnwrapper::default() });
-        self.grant();
+        self.grant_publisher();
         self.link.send_control(Control::StreamBegin(stream_id));
         self.send_status(stream_id, info);
     }
 
     fn accept_play(&mut self, stream_id: u32, reset: bool) {
         self.streams.insert(stream_id, Stream::Playing);
-        self.grant();
+        self.granted = true;
         self.link.send_control(Control::StreamBegin(stream_id));
         if reset {
             self.send_play_status(stream_id, "NetStream.Play.Reset", "Playing and resetting.");
@@ -562,8 +579,10 @@ impl ServerSession {
         self.send_play_status(stream_id, "NetStream.Play.Start", "Started playing.");
     }
 
-    fn grant(&mut self) {
+    /// A publisher may send long messages; a player is granted nothing that a stranger has not.
+    fn grant_publisher(&mut self) {
         self.granted = true;
+        self.has_published = true;
         self.link.grant();
     }
 

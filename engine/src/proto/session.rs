@@ -77,6 +77,8 @@ pub(super) struct Link {
     acknowledged: u64,
     /// The highest total that the peer has acknowledged.
     peer_acknowledged: u64,
+    /// Messages that may still be looked at in this turn; `None` = any number.
+    turn: Option<u32>,
     /// Our chunk size.
     chunk_size: u32,
     /// Whether it has been announced.
@@ -108,18 +110,45 @@ impl Link {
             window: WINDOW,
             acknowledged: 0,
             peer_acknowledged: 0,
+            turn: None,
             chunk_size: CHUNK_SIZE_OUT as u32,
             chunk_size_sent: false,
         }
     }
 
-    /// The next thing to look at; `None` = more bytes are needed.
+    /// Looks at no more than so many messages before the next call, parts of aggregates counted. What is left waits in
+    /// the input: a few bytes may be a message, and one peer's must not keep the others waiting.
+    pub(super) fn begin_turn(&mut self, messages: u32) {
+        self.turn = Some(messages);
+    }
+
+    /// Whether the turn ended before the input did.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.turn == Some(0) && !(self.input.is_empty() && self.split.as_slice().is_empty())
+    }
+
+    /// Counts a message; false where it has to wait for the next turn.
+    fn spend(&mut self) -> bool {
+        match &mut self.turn {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        }
+    }
+
+    /// The next thing to look at; `None` = more bytes are needed, or the turn is over.
     pub(super) fn next(&mut self) -> Result<Option<Incoming>, ProtocolError> {
         if self.handshake.is_some() {
             return Ok(self.shake()?.then_some(Incoming::HandshakeDone));
         }
         loop {
             self.acknowledge();
+            if !self.spend() {
+                return Ok(None);
+            }
             if let Some(part) = self.split.next() {
                 if let Some(media) = media_part(part) {
                     return Ok(Some(Incoming::Media(media)));

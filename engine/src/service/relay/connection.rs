@@ -5,7 +5,7 @@ use super::task::{AttemptError, Relay, add};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::net::{Conn, Sink, read};
+use crate::net::{Conn, Sink, poll_yield, read};
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use crate::sessions::Measured;
 use crate::status::RelayState;
@@ -105,6 +105,9 @@ pub(super) struct Connection<'a> {
     /// The writing half, with the stream that goes out, if any.
     output: Arc<ConnectionOutput<Box<dyn Sink>>>,
     session: ClientSession,
+    /// Whether there is more of what has been read, and whether others have worked since.
+    has_more: bool,
+    has_yielded: bool,
     counted: Counted,
     /// Of what was written, how much the peer has acknowledged. A figure for statistics, no more: servers acknowledge in
     /// ways of their own (always the same number, what came since the last time, once), so only the socket tells whether
@@ -127,7 +130,17 @@ impl<'a> Connection<'a> {
         let output = Arc::new(ConnectionOutput::new(writer));
         let measured: Weak<ConnectionOutput<Box<dyn Sink>>> = Arc::downgrade(&output);
         relay.set_output(measured);
-        Self { relay, peer, reader, output, session, counted: Counted::default(), acknowledged: 0 }
+        Self {
+            relay,
+            peer,
+            reader,
+            output,
+            session,
+            has_more: false,
+            has_yielded: false,
+            counted: Counted::default(),
+            acknowledged: 0,
+        }
     }
 
     /// Goes through handshake and commands up to the answer, each phase within its deadline.
@@ -225,11 +238,18 @@ impl<'a> Connection<'a> {
     fn prepare(&mut self) {
         self.output.lock().queue.push_output(self.session.output());
         read::release(self.session.input());
+        self.has_more = self.session.is_turn_over();
+        self.session.begin_turn();
     }
 
     /// Reads before it writes: a server that refuses and closes has said why, though writing fails already.
     fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.output.takes_replies() && self.poll_read(cx)?.is_ready() {
+        if self.has_more {
+            if poll_yield(cx, &mut self.has_yielded).is_ready() {
+                self.has_more = false;
+                return Poll::Ready(Ok(()));
+            }
+        } else if self.output.takes_replies() && self.poll_read(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
         self.output.poll_write(cx)

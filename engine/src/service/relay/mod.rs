@@ -11,6 +11,7 @@ mod push;
 mod task;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use crate::config::{PullConfig, PushConfig, PushTuning};
 use crate::id::RelayId;

@@ -3,6 +3,7 @@
 use super::connection::{Connection, Established, establish};
 use super::moved;
 use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
+use super::watchdog::Watchdog;
 use crate::ErrorKind;
 use crate::config::{PublisherConfig, PullConfig, PullWhen};
 use crate::hub::EndReason;
@@ -15,7 +16,7 @@ use crate::url::RtmpUrl;
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew.
@@ -87,8 +88,7 @@ async fn receive(
     stop: &CancellationToken,
 ) -> Result<Ended, AttemptError> {
     let silence = ms(relay.core.config.limits.publisher_timeout_ms);
-    let mut watchdog = interval((silence / 20).max(Duration::from_millis(10)));
-    watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watchdog = Watchdog::new((silence / 20).max(Duration::from_millis(10)));
     loop {
         while let Some(event) = connection.poll_event()? {
             match event {
@@ -115,7 +115,11 @@ async fn receive(
             () = audience.left() => return Ok(Ended::Idle),
             reason = local.ended() => return Err(local.taken(&reason)),
             result = connection.exchange() => result?,
-            _ = watchdog.tick() => check_silence(relay, local, silence)?,
+            may_judge = watchdog.look() => {
+                if may_judge {
+                    check_silence(relay, local, silence)?;
+                }
+            }
         }
     }
 }

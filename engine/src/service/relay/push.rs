@@ -3,6 +3,7 @@
 use super::connection::{Connection, Established, establish};
 use super::moved;
 use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
+use super::watchdog::Watchdog;
 use crate::ErrorKind;
 use crate::config::PushConfig;
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
@@ -13,7 +14,7 @@ use crate::proto::client::{ClientEvent, ClientRole};
 use crate::status::{RelayState, StreamState};
 use crate::url::RtmpUrl;
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe.
@@ -128,8 +129,7 @@ async fn feed(
     connection: &mut Connection<'_>,
     stop: &CancellationToken,
 ) -> Result<Ended, AttemptError> {
-    let mut watchdog = interval((relay.write_timeout() / 20).clamp(WATCHDOG.0, WATCHDOG.1));
-    watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watchdog = Watchdog::new((relay.write_timeout() / 20).clamp(WATCHDOG.0, WATCHDOG.1));
     loop {
         while let Some(event) = connection.poll_event()? {
             if let Some(to) = on_event(relay, url, event)? {
@@ -143,7 +143,7 @@ async fn feed(
                 Err(EndReason::Lagging) => return Err(too_slow()),
                 Err(_) => return Ok(Ended::Idle),
             },
-            _ = watchdog.tick() => check_stall(relay, connection)?,
+            may_judge = watchdog.look() => check_stall(relay, connection, may_judge)?,
         }
     }
 }
@@ -158,8 +158,11 @@ fn on_event(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<Option<R
 }
 
 /// Shows a stall in the state, and ends the connection where it lasts.
-fn check_stall(relay: &Relay, connection: &mut Connection<'_>) -> Result<(), AttemptError> {
+fn check_stall(relay: &Relay, connection: &mut Connection<'_>, may_judge: bool) -> Result<(), AttemptError> {
     connection.count_sent();
+    if !may_judge {
+        return Ok(());
+    }
     let limit = relay.write_timeout();
     let stalled = connection.stalled_for();
     if stalled >= limit {

@@ -22,7 +22,9 @@ use crate::auth::{Door, Grant};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::net::{Accepted, DeadlineTimer, Halves, PendingPlace, ServerTls, Sink, WakeFlag, read};
+use crate::net::{
+    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, poll_yield, read,
+};
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::{Order, Session};
 use crate::status::Protocol;
@@ -151,6 +153,10 @@ struct Connection<R, W> {
     next_ping: Instant,
     /// When the ping was sent that has not been answered yet.
     pinged: Option<Instant>,
+    /// What deadlines are extended by, if anything.
+    reprieve: Reprieve,
+    /// Whether others have worked since our turn ended before our input.
+    has_yielded: bool,
     /// Whose turn it is when several things have happened.
     reads_first: bool,
     /// The place among the connections that have not been granted anything.
@@ -169,6 +175,8 @@ enum Source {
 enum Wake {
     /// Bytes have been read; 0 = the peer has closed.
     Read(usize),
+    /// There is more of what has been read.
+    Turn,
     /// Everything is written.
     Written,
     /// The player at this index has frames or its end.
@@ -210,6 +218,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             idle_since: None,
             next_ping: since,
             pinged: None,
+            reprieve: Reprieve::default(),
+            has_yielded: false,
             reads_first: false,
             pending,
         }
@@ -265,9 +275,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             true => [Source::Peer, Source::Queue, Source::Hub],
             false => [Source::Queue, Source::Hub, Source::Peer],
         };
+        let is_turn_over = self.rtmp.is_turn_over();
         let read_size = if self.publishes.is_empty() { SMALL_READ } else { read::LARGE_READ };
         for source in order {
             let wake = match source {
+                Source::Peer if can_read && is_turn_over => {
+                    poll_yield(cx, &mut self.has_yielded).map(|()| Wake::Turn)
+                }
                 Source::Peer if can_read => {
                     read::poll_read(cx, &mut self.reader, self.rtmp.input(), read_size)
                         .map(|read| read.map_or_else(Wake::ReadFailed, Wake::Read))
@@ -298,6 +312,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 self.output.count_received(bytes);
                 self.digest()
             }
+            Wake::Turn => self.digest(),
             Wake::Written => Ok(()),
             Wake::Ready(index) => self.fill(index),
             Wake::Lost(index, reason) => self.on_lost(index, &reason),
@@ -320,8 +335,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
     }
 
-    /// Goes through what has been read, up to a request that needs a verdict.
+    /// Goes through what has been read, up to a request that needs a verdict, or to the end of the turn.
     fn digest(&mut self) -> Result<(), End> {
+        self.rtmp.begin_turn();
         while let Some(event) = self.rtmp.poll()? {
             self.on_event(event)?;
         }
@@ -342,8 +358,31 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         {
             self.output.count_received(bytes);
             self.digest()?;
+            while self.rtmp.is_turn_over() {
+                self.digest()?;
+            }
         }
         Ok(())
+    }
+
+    /// Takes and gives what the kernel has before somebody is ended for having neither sent nor taken anything: alarms
+    /// are looked at first, so it may lie there.
+    fn look_at_socket(&mut self) -> Result<(), End> {
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Err(error)) = self.output.poll_write(&mut cx) {
+            return Err(End::cut(end::io_words(&error)));
+        }
+        if self.rtmp.is_waiting() || self.rtmp.is_turn_over() || !self.output.takes_replies() {
+            return Ok(());
+        }
+        match read::poll_read(&mut cx, &mut self.reader, self.rtmp.input(), read::LARGE_READ) {
+            Poll::Ready(Ok(bytes @ 1..)) => {
+                self.output.count_received(bytes);
+                self.digest()
+            }
+            // An end, or an error, the next reading meets too.
+            _ => Ok(()),
+        }
     }
 
     fn on_event(&mut self, event: ServerEvent) -> Result<(), End> {
@@ -406,7 +445,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
     }
 
-    fn set_timer(&mut self) {
+    fn next_deadline(&self) -> Option<Instant> {
         let limits = &self.client.core().config.limits;
         let silence = ms(limits.publisher_timeout_ms);
         let ping = self.has_players().then_some(self.next_ping);
@@ -416,8 +455,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             self.publishes.iter().map(|published| published.publisher.silent_at(silence)).min(),
             ping,
         ];
-        if let Some(earliest) = deadlines.into_iter().flatten().min()
-            && self.timer.set(earliest)
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn set_timer(&mut self) {
+        if let Some(earliest) = self.next_deadline()
+            && self.timer.set(self.reprieve.extend(earliest))
         {
             self.wake_flag.raise();
         }
@@ -425,6 +468,11 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     fn on_timer(&mut self) -> Result<(), End> {
         let now = Instant::now();
+        let Some(due) = self.next_deadline() else { return Ok(()) };
+        if !self.reprieve.may_judge(due, now) {
+            return Ok(());
+        }
+        self.look_at_socket()?;
         if self.phase_deadline().is_some_and(|at| at <= now) {
             return Err(End::cut(match self.rtmp.phase() {
                 Phase::Handshake => "handshake took too long",

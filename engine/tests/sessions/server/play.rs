@@ -3,7 +3,39 @@
 use crate::peer::{Server, command, number, object, text};
 use streamengine::amf0::Amf0Value;
 use streamengine::media::FrameKind;
+use streamengine::proto::ProtocolErrorKind;
 use streamengine::proto::server::{Phase, Play, Rejection, ServerEvent};
+
+#[test]
+fn w2_a_player_may_send_no_longer_messages_than_a_stranger() {
+    let mut server = Server::playing();
+    let long = vec![0; 64 * 1024 + 1];
+    let bytes = server.writer.message(6, 9, 1, 0, &long);
+    assert_eq!(server.feed_error(&bytes).kind, ProtocolErrorKind::Limit);
+    let mut publisher = Server::publishing();
+    let bytes = publisher.writer.message(6, 9, 1, 0, &long);
+    assert_eq!(publisher.feed(&bytes).len(), 1);
+}
+
+#[test]
+fn w3_a_turn_ends_before_many_small_messages_do_and_the_next_goes_on() {
+    let mut server = Server::playing();
+    let empty: Vec<u8> = (0..100).flat_map(|_| server.writer.message(6, 99, 1, 0, &[])).collect();
+    server.session.input().extend_from_slice(&empty);
+    let mut turns = 0;
+    loop {
+        server.session.begin_turn();
+        assert_eq!(server.session.poll().unwrap(), None);
+        turns += 1;
+        if !server.session.is_turn_over() {
+            break;
+        }
+        let left = server.session.input().len();
+        assert!(left > 0 && left < empty.len(), "{left}");
+    }
+    assert_eq!(turns, 100 / 16 + 1);
+    assert!(server.session.input().is_empty());
+}
 
 #[test]
 fn play_is_answered_with_begin_reset_and_start_in_this_order() {
