@@ -5,7 +5,7 @@
 use crate::Limits;
 use crate::config::{Config, PublisherConfig};
 use crate::id::SessionId;
-use crate::key::{Printable, Secret, StreamKey, StreamName};
+use crate::key::{KeyError, Printable, Secret, StreamKey, StreamName};
 use crate::limits::ms;
 use crate::status::Protocol;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -166,6 +166,13 @@ impl Ticket {
 pub trait Authorize: Send + Sync + 'static {
     /// Decides `request`, now or later, through `ticket`.
     fn authorize(&self, request: AuthRequest, ticket: Ticket);
+
+    /// Whether publishers may send a key behind a colon in the name (`STREAM:KEY`), which then is the request's
+    /// [`StreamName::secret`], to be judged by [`Self::authorize`]. Where it is false, names with a colon are refused, as
+    /// are all such names in `play`: two names never lead to one stream.
+    fn takes_key_in_name(&self) -> bool {
+        true
+    }
 }
 
 impl<F: Fn(AuthRequest, Ticket) + Send + Sync + 'static> Authorize for F {
@@ -205,7 +212,7 @@ impl PublishRule {
             (Action::Publish, Self::Loopback) => {
                 Err("publishing is allowed from the server's own machine only")
             }
-            (Action::Publish, Self::Key(key)) if key_matches(key, &request.name) => by("publish-key"),
+            (Action::Publish, Self::Key(key)) if request.name.has_key(key) => by("publish-key"),
             (Action::Publish, Self::Key(_)) => {
                 Err("wrong or missing publish key; use STREAM?key=KEY or STREAM:KEY")
             }
@@ -220,16 +227,14 @@ impl Authorize for PublishRule {
             Err(reason) => ticket.reject(reason),
         }
     }
+
+    fn takes_key_in_name(&self) -> bool {
+        matches!(self, Self::Key(_))
+    }
 }
 
 fn is_loopback(peer: SocketAddr) -> bool {
     peer.ip().to_canonical().is_loopback()
-}
-
-/// An empty key matches nothing: a key that was not set must not open the door.
-fn key_matches(key: &Secret, name: &StreamName) -> bool {
-    let given = name.query_value("key").unwrap_or_else(|| name.secret.expose().to_owned());
-    !key.is_empty() && key.matches(&given)
 }
 
 impl Config {
@@ -253,6 +258,14 @@ pub(crate) struct Gate {
 impl Gate {
     pub(crate) fn new(authorizer: Arc<dyn Authorize>, limits: &Limits) -> Self {
         Self { authorizer, timeout: ms(limits.auth_timeout_ms) }
+    }
+
+    /// Takes the name of a request apart, as the authoriser has it.
+    pub(crate) fn parse_name(&self, action: Action, app: &str, name: &str) -> Result<StreamName, KeyError> {
+        match action {
+            Action::Publish if self.authorizer.takes_key_in_name() => StreamName::parse(app, name),
+            Action::Publish | Action::Play => StreamName::parse_without_key(app, name),
+        }
     }
 
     /// The verdict, or the reason for the refusal in words that the peer may see.
@@ -296,18 +309,24 @@ mod tests {
     #[test]
     fn a_publish_key_is_taken_from_query_or_name_and_nothing_else_opens() {
         let rule = PublishRule::Key(Secret::new("s3 cret"));
-        for name in ["a?key=s3%20cret", "a?x=1&key=s3%20cret", "a:s3 cret"] {
+        for name in ["a?key=s3%20cret", "a?x=1&key=s3%20cret", "a:s3 cret", "a:s3 cret?key=s3%20cret"] {
             assert!(allows(&rule, "192.0.2.1:1", name), "{name}");
         }
-        for name in
-            ["a", "a?key=", "a?key=s3", "a:", "a?Key=s3%20cret", "a:s3 cret?key=x", "a?key=x&key=s3%20cret"]
-        {
+        for name in [
+            "a",
+            "a?key=",
+            "a?key=s3",
+            "a?Key=s3%20cret",
+            "a:s3 cret?key=x",
+            "a:x?key=s3%20cret",
+            "a?key=x&key=s3%20cret",
+        ] {
             assert!(!allows(&rule, "127.0.0.1:1", name), "{name}");
         }
-        assert!(
-            !allows(&PublishRule::Key(Secret::default()), "127.0.0.1:1", "a:"),
-            "an empty key opens nothing"
-        );
+        for name in ["a", "a?key="] {
+            let rule = PublishRule::Key(Secret::default());
+            assert!(!allows(&rule, "127.0.0.1:1", name), "an empty key opens nothing");
+        }
     }
 
     #[test]

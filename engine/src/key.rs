@@ -119,7 +119,13 @@ impl fmt::Display for KeyError {
             Self::TooLong(max) => write!(f, "the name, or a part of it, is longer than {max} bytes"),
             Self::Dots => f.write_str("a part of the name starts with a dot or contains two dots"),
             Self::Character(c) => {
-                write!(f, "the name has the character U+{:04X}; use A-Z a-z 0-9 _ . -", u32::from(*c))
+                write!(f, "the name has the character U+{:04X}", u32::from(*c))?;
+                if *c == ':' {
+                    f.write_str(
+                        " (a colon), which only a publish key may follow, and that where one is asked for",
+                    )?;
+                }
+                f.write_str("; use A-Z a-z 0-9 _ . -")
             }
         }
     }
@@ -182,9 +188,22 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A name as a peer sent it: `NAME[:SECRET][?QUERY]`, taken apart.
+/// What is put before a name to say what kind of file it is; it is no part of the name. Flash's servers read it, and
+/// ffmpeg sends `mp4:a.mp4` for `rtmp://host/live/a.mp4`.
+const FILE_TYPES: [&str; 7] = ["mp4", "flv", "mp3", "f4v", "m4a", "m4v", "mov"];
+
+/// `name` without the file type in front, as `mp4:` and `flv:`, in any case.
+pub(crate) fn without_file_type(name: &str) -> &str {
+    match name.split_once(':') {
+        Some((kind, rest)) if FILE_TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind)) => rest,
+        _ => name,
+    }
+}
+
+/// A name as a peer sent it: `[TYPE:]NAME[:SECRET][?QUERY]`, taken apart.
 ///
-/// The secret and the query travel to [`Authorize`](crate::Authorize) only; no output, path or log sees them.
+/// The secret and the query travel to [`Authorize`](crate::Authorize) only; no output, path or log sees them. A file type
+/// (`mp4:`, `flv:`, `mp3:`, ...) says nothing about a live stream and is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamName {
     /// The public name.
@@ -196,12 +215,42 @@ pub struct StreamName {
 }
 
 impl StreamName {
-    /// Takes the app of `connect` and the name of `publish` or `play` apart and checks them.
+    /// Takes the app of `connect` and the name of a `publish` that may carry a key apart and checks them.
     pub fn parse(app: &str, name: &str) -> Result<Self, KeyError> {
+        match Self::take_apart(app, name)? {
+            (name, true) if name.secret.is_empty() => Err(KeyError::Character(':')),
+            (name, _) => Ok(name),
+        }
+    }
+
+    /// The same for names that carry no key: of all that is played, and of what is published where no key is asked for.
+    /// A colon in them is refused: were it ignored, `room:1` and `room:2` would be one stream.
+    pub fn parse_without_key(app: &str, name: &str) -> Result<Self, KeyError> {
+        match Self::take_apart(app, name)? {
+            (name, false) => Ok(name),
+            (_, true) => Err(KeyError::Character(':')),
+        }
+    }
+
+    /// The parts, and whether there was a colon for a secret.
+    fn take_apart(app: &str, name: &str) -> Result<(Self, bool), KeyError> {
         let (app, app_query) = app.split_once('?').unwrap_or((app, ""));
         let (name, query) = name.split_once('?').unwrap_or((name, app_query));
-        let (name, secret) = name.split_once(':').unwrap_or((name, ""));
-        Ok(Self { key: StreamKey::new(app, name)?, secret: Secret::new(secret), query: Secret::new(query) })
+        let name = without_file_type(name);
+        let (name, secret) = name.split_once(':').map_or((name, None), |(name, secret)| (name, Some(secret)));
+        let secret_text = Secret::new(secret.unwrap_or_default());
+        let name = Self { key: StreamKey::new(app, name)?, secret: secret_text, query: Secret::new(query) };
+        Ok((name, secret.is_some()))
+    }
+
+    /// Whether the name was sent with `key`: as `?key=KEY`, as `:KEY`, or both. A key that was not set (an empty one)
+    /// opens nothing, and a wrong one beside the right one does not either: else `a:1?key=KEY` and `a:2?key=KEY` would be
+    /// one stream.
+    pub fn has_key(&self, key: &Secret) -> bool {
+        let in_query = self.query_value("key");
+        let in_name = Some(self.secret.expose()).filter(|secret| !secret.is_empty());
+        let mut given = in_query.as_deref().into_iter().chain(in_name).peekable();
+        !key.is_empty() && given.peek().is_some() && given.all(|given| key.matches(given))
     }
 
     /// The value of `field` in the query, percent-decoded; the first one where it is repeated.
@@ -275,6 +324,64 @@ mod tests {
         let printed = format!("{name:?}");
         assert!(!printed.contains("hunter2") && !printed.contains("a%20b"), "{printed}");
         assert_eq!(StreamName::parse("live?x=1", "demo").unwrap().query.expose(), "x=1");
+    }
+
+    #[test]
+    fn a_file_type_before_a_name_is_no_part_of_it() {
+        for name in ["a.mp4", "mp4:a.mp4", "flv:a.mp4", "MP3:a.mp4", "mp4:a.mp4?key=1"] {
+            for parse in [StreamName::parse, StreamName::parse_without_key] {
+                let name = parse("live", name).unwrap();
+                assert_eq!((name.key.as_str(), name.secret.is_empty()), ("live/a.mp4", true));
+            }
+        }
+        let name = StreamName::parse("live", "mp4:dir/a.mp4:hunter2").unwrap();
+        assert_eq!((name.key.as_str(), name.secret.expose()), ("live/dir/a.mp4", "hunter2"));
+        assert_eq!(StreamName::parse("live", "mp4:"), Err(KeyError::Missing("stream")));
+    }
+
+    #[test]
+    fn a_colon_where_no_key_is_asked_for_is_refused_by_its_name() {
+        for name in ["room:1", "room:2", "room:", "mp4:room:1", "room:1?key=x", "dir/mp4:a"] {
+            let error = StreamName::parse_without_key("live", name).unwrap_err();
+            assert_eq!(error, KeyError::Character(':'), "{name}");
+            assert!(error.to_string().contains("U+003A (a colon)"), "{error}");
+        }
+    }
+
+    use proptest::prelude::*;
+
+    /// The name that a peer means, by the words of the documentation: without type, query and, where one is given, key.
+    fn meant(raw: &str, key: Option<&str>) -> String {
+        let name = raw.split('?').next().unwrap();
+        let name = without_file_type(name);
+        let name = key.and_then(|key| name.strip_suffix(&format!(":{key}"))).unwrap_or(name);
+        name.trim_matches('/').to_owned()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn two_names_are_two_streams_or_refused_where_no_key_is_asked_for(
+            names in ("(mp4:|flv:|x:)?[ab:/.?]{1,6}", "(mp4:|flv:|x:)?[ab:/.?]{1,6}"),
+        ) {
+            let [one, other] = [&names.0, &names.1].map(|name| StreamName::parse_without_key("live", name));
+            if let (Ok(one), Ok(other)) = (one, other) {
+                prop_assert_eq!(one.key == other.key, meant(&names.0, None) == meant(&names.1, None));
+            }
+        }
+
+        #[test]
+        fn two_names_are_two_streams_or_refused_where_a_key_is_asked_for(
+            names in ("(mp4:)?[ab]{1,3}(:K|:[12K]{0,2})?(\\?key=[12K]{0,2})?", "(mp4:)?[ab]{1,3}(:K|:[12K]{0,2})?(\\?key=[12K]{0,2})?"),
+        ) {
+            let key = Secret::new("K");
+            let [one, other] = [&names.0, &names.1]
+                .map(|name| StreamName::parse("live", name).ok().filter(|name| name.has_key(&key)));
+            if let (Some(one), Some(other)) = (one, other) {
+                prop_assert_eq!(one.key == other.key, meant(&names.0, Some("K")) == meant(&names.1, Some("K")));
+            }
+        }
     }
 
     #[test]

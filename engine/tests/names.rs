@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine::{Config, Engine, Limits, StreamKey, StreamName};
+use streamengine::{Config, Engine, Limits, Secret, StreamKey, StreamName};
 
 /// Names of streams that must be refused: each tries to be a path, a line, a markup or another name.
 fn hostile() -> Vec<String> {
@@ -179,6 +179,45 @@ fn publish(server: SocketAddr, name: &str) -> ClientEvent {
             assert!(count > 0, "closed without a word about {name:?}");
             session.input().extend_from_slice(&buffer[..count]);
         }
+    }
+}
+
+/// Whether `event` lets a publisher in.
+fn is_in(event: &ClientEvent) -> bool {
+    matches!(event, ClientEvent::Publishing { .. })
+}
+
+#[test]
+fn a_colon_makes_two_streams_or_a_refusal_and_a_file_type_is_no_part_of_a_name() {
+    let engine = Engine::builder().listen_rtmp("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let server = engine.listeners()[0].address;
+    for name in ["mp4:a.mp4", "mp4:b.mp4", "flv:dir/c"] {
+        assert!(is_in(&publish(server, name)), "{name}");
+    }
+    for name in ["room:1", "room:2", "room:", "room:1?key=x"] {
+        let ClientEvent::Rejected { description, .. } = publish(server, name) else { panic!("{name}") };
+        assert!(description.contains("U+003A"), "{description}");
+    }
+    let streams = engine.streams();
+    let streams: Vec<_> = streams.iter().map(|stream| stream.key.as_str()).collect();
+    assert_eq!(streams, ["live/a.mp4", "live/b.mp4", "live/dir/c"]);
+}
+
+#[test]
+fn a_key_behind_a_colon_opens_where_one_is_set_and_never_leads_two_names_to_one_stream() {
+    let mut config = Config::default();
+    config.publish.key = Some(Secret::new("KEY"));
+    let engine =
+        Engine::builder().config(config).listen_rtmp("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let server = engine.listeners()[0].address;
+    for (name, expected) in [
+        ("room:1?key=KEY", false),
+        ("room:?key=KEY", false),
+        ("room:1", false),
+        ("mp4:room:KEY", true),
+        ("other:KEY?key=KEY", true),
+    ] {
+        assert_eq!(is_in(&publish(server, name)), expected, "{name}");
     }
 }
 

@@ -123,6 +123,11 @@ impl Client {
         Ok(())
     }
 
+    /// Takes the name of a request apart.
+    pub(crate) fn name(&self, action: Action, app: &str, name: &str) -> Result<StreamName, Refusal> {
+        self.core.auth.parse_name(action, app, name).map_err(Refusal::BadName)
+    }
+
     /// Asks the authoriser whether the peer may publish or play a stream.
     pub(crate) fn ask(&self, action: Action, name: StreamName) -> Result<Verdict, Refusal> {
         self.app(&name.key)?;

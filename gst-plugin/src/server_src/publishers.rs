@@ -328,8 +328,14 @@ impl Owner for Arc<Publishers> {
             return ticket.reject("this stream can only be published to");
         }
         let key = self.settings.lock().publish_key.clone();
-        if key.is_some_and(|key| !is_right(&key, &request.name)) {
-            return self.refuse(ticket, "wrong or missing publish key; use STREAM?key=KEY or STREAM:KEY");
+        if !is_right(key.as_ref(), &request.name) {
+            return self.refuse(
+                ticket,
+                match key {
+                    Some(_) => "wrong or missing publish key; use STREAM?key=KEY or STREAM:KEY",
+                    None => "the name has a colon, which is for a publish key and none is set",
+                },
+            );
         }
         let takeover = self.settings.lock().takeover;
         // Asked again when the application has answered.
@@ -425,9 +431,9 @@ fn terms(takeover: Takeover) -> PublisherConfig {
     })
 }
 
-fn is_right(key: &Secret, name: &StreamName) -> bool {
-    let given = name.query_value("key").unwrap_or_else(|| name.secret.expose().to_owned());
-    !key.is_empty() && key.matches(&given)
+/// Where no key is set, none may be in the name: two names would be one stream.
+fn is_right(key: Option<&Secret>, name: &StreamName) -> bool {
+    key.map_or(name.secret.is_empty(), |key| name.has_key(key))
 }
 
 /// What the application is told of a publisher: nothing that may be secret.

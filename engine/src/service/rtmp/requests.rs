@@ -6,7 +6,7 @@ use crate::amf0::Amf0Value;
 use crate::auth::{Action, Claims, Grant};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hub::EndReason;
-use crate::key::{StreamKey, StreamName};
+use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
@@ -69,9 +69,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     /// Checks a request's name and puts it to the authoriser.
     fn ask(&mut self, action: Action, stream_id: u32, name: &str) -> Result<(), End> {
         let Some(app) = &self.app else { return Err(End::cut("publish or play without connect")) };
-        let name = match StreamName::parse(app, name) {
+        let name = match self.client.name(action, app, name) {
             Ok(name) => name,
-            Err(error) => return self.refuse_stream(action, None, &Refusal::BadName(error)),
+            Err(refusal) => return self.refuse_stream(action, None, &refusal),
         };
         let key = name.key.clone();
         let latency_ms = name.query_value("latency").and_then(|value| value.parse().ok());
