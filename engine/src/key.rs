@@ -4,9 +4,12 @@
 //! [`StreamKey::new`] or [`StreamName::parse`], so that authorisation, hub, files and statistics all see
 //! the same value.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 /// Longest part of a name, in bytes.
 const MAX_PART: usize = 128;
@@ -15,9 +18,14 @@ const MAX_NAME: usize = 256;
 
 /// The name of a stream: an app and a stream in it, `live/demo`.
 ///
-/// Parts consist of `A-Z a-z 0-9 _ . -`, are 1 to 128 bytes long, do not start with a dot and do not contain
-/// `..`; the whole is at most 256 bytes. The last part is the stream, all before it are the app, so
-/// `live/room` + `a` and `live` + `room/a` are the same stream.
+/// Parts consist of letters and digits of any script, with the marks that belong to them, and `_ . - + ~ @ ( ) = &`; they
+/// are 1 to 128 bytes long, do not start with a dot, a tilde or a mark, and do not contain `..`; the whole is at most 256
+/// bytes. The last part is the stream, all before it are the app, so `live/room` + `a` and `live` + `room/a` are the same
+/// stream.
+///
+/// A name is kept in one form, whatever it came in: `%41` is decoded, once, composed characters are composed (Unicode's
+/// form C), and NUL, spaces and line ends behind it, which encoders leave there, are cut off. That form is good as part of
+/// a URL and as a file name, and is its own form: it has no `%`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]
 pub struct StreamKey {
@@ -28,18 +36,20 @@ impl StreamKey {
     /// Joins and checks an app and a stream name.
     pub fn new(app: &str, stream: &str) -> Result<Self, KeyError> {
         let app = app.trim_matches('/');
-        let stream = stream.trim_matches('/');
+        let stream = stream.trim_end_matches(TRAILING).trim_matches('/');
         if app.is_empty() {
             return Err(KeyError::Missing("app"));
         }
         if stream.is_empty() {
             return Err(KeyError::Missing("stream"));
         }
-        if app.len() + stream.len() >= MAX_NAME {
+        let parts: Vec<_> =
+            app.split('/').chain(stream.split('/')).map(canonical_part).collect::<Result<_, _>>()?;
+        let name = parts.join("/");
+        if name.len() > MAX_NAME {
             return Err(KeyError::TooLong(MAX_NAME));
         }
-        app.split('/').chain(stream.split('/')).try_for_each(check_part)?;
-        Ok(Self { name: format!("{app}/{stream}").into() })
+        Ok(Self { name: name.into() })
     }
 
     /// The app: everything before the last part.
@@ -62,7 +72,11 @@ impl FromStr for StreamKey {
     type Err = KeyError;
 
     fn from_str(name: &str) -> Result<Self, KeyError> {
-        let (app, stream) = name.trim_matches('/').rsplit_once('/').ok_or(KeyError::Missing("app"))?;
+        let (app, stream) = name
+            .trim_end_matches(TRAILING)
+            .trim_matches('/')
+            .rsplit_once('/')
+            .ok_or(KeyError::Missing("app"))?;
         if app.ends_with('/') {
             return Err(KeyError::EmptyPart);
         }
@@ -82,17 +96,81 @@ impl fmt::Debug for StreamKey {
     }
 }
 
+/// What encoders and forms leave behind a name.
+const TRAILING: [char; 4] = ['\0', ' ', '\r', '\n'];
+
+/// Longest part as it is sent, where each byte may be written as `%XX`, and be composed of more than one.
+const MAX_RAW_PART: usize = 8 * MAX_PART;
+
+/// The one form of a part, checked.
+fn canonical_part(raw: &str) -> Result<Cow<'_, str>, KeyError> {
+    if raw.len() > MAX_RAW_PART {
+        return Err(KeyError::TooLong(MAX_PART));
+    }
+    let part = decode(raw);
+    let part = match part.is_ascii() {
+        true => part,
+        false => Cow::Owned(part.nfc().collect()),
+    };
+    check_part(&part).map(|()| part)
+}
+
+/// `raw` with `%XX` decoded, once; as it is where that is no text.
+fn decode(raw: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(raw).decode_utf8().unwrap_or(Cow::Borrowed(raw))
+}
+
+/// The app of a `connect`, without its query, in the form that names of apps have. Not checked.
+pub(crate) fn canonical_app(app: &str) -> String {
+    let app = app.split('?').next().unwrap_or_default().trim_end_matches(TRAILING).trim_matches('/');
+    app.split('/').map(|part| decode(part).nfc().collect::<String>()).collect::<Vec<_>>().join("/")
+}
+
 fn check_part(part: &str) -> Result<(), KeyError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     match part {
         "" => Err(KeyError::EmptyPart),
         _ if part.len() > MAX_PART => Err(KeyError::TooLong(MAX_PART)),
         _ if part.starts_with('.') || part.contains("..") => Err(KeyError::Dots),
-        _ => match part.chars().find(|&c| !allowed(c)) {
-            Some(c) => Err(KeyError::Character(c)),
-            None => Ok(()),
-        },
+        _ => {
+            // To shells a tilde in front is somebody's home; a mark would join what stands before the name.
+            let start = part.chars().next().filter(|&c| c == '~' || is_combining_mark(c));
+            match start.or_else(|| part.chars().find(|&c| !is_allowed(c))) {
+                Some(c) => Err(KeyError::Character(c)),
+                None => Ok(()),
+            }
+        }
     }
+}
+
+fn is_allowed(c: char) -> bool {
+    match c {
+        '_' | '.' | '-' | '+' | '~' | '@' | '(' | ')' | '=' | '&' => true,
+        _ if c.is_ascii() => c.is_ascii_alphanumeric(),
+        _ => (c.is_alphanumeric() || is_combining_mark(c)) && !is_unseen(c) && !is_look_alike(c),
+    }
+}
+
+/// Letters and marks that show nothing, so that two names would look as one (Unicode's *default ignorable*).
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{34f}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Second forms of letters that there are already: full and half width, and those of mathematics.
+fn is_look_alike(c: char) -> bool {
+    matches!(c, '\u{ff00}'..='\u{ffef}' | '\u{1d400}'..='\u{1d7ff}')
 }
 
 /// Why a name was refused. The text is safe to log and to send to the peer.
@@ -120,12 +198,14 @@ impl fmt::Display for KeyError {
             Self::Dots => f.write_str("a part of the name starts with a dot or contains two dots"),
             Self::Character(c) => {
                 write!(f, "the name has the character U+{:04X}", u32::from(*c))?;
-                if *c == ':' {
-                    f.write_str(
-                        " (a colon), which only a publish key may follow, and that where one is asked for",
-                    )?;
-                }
-                f.write_str("; use A-Z a-z 0-9 _ . -")
+                f.write_str(match c {
+                    ':' => " (a colon), which only a publish key may follow, and that where one is asked for",
+                    '%' => " (a percent sign), which may only encode other characters, %41 for A",
+                    '~' => " (a tilde) at the start",
+                    ' ' => " (a space)",
+                    _ => "",
+                })?;
+                f.write_str("; use letters, digits and _ . - + ~ @ ( ) = &")
             }
         }
     }
@@ -236,6 +316,7 @@ impl StreamName {
     fn take_apart(app: &str, name: &str) -> Result<(Self, bool), KeyError> {
         let (app, app_query) = app.split_once('?').unwrap_or((app, ""));
         let (name, query) = name.split_once('?').unwrap_or((name, app_query));
+        let (app, query) = (app.trim_end_matches(TRAILING), query.trim_end_matches(TRAILING));
         let name = without_file_type(name);
         let (name, secret) = name.split_once(':').map_or((name, None), |(name, secret)| (name, Some(secret)));
         let secret_text = Secret::new(secret.unwrap_or_default());
@@ -350,6 +431,57 @@ mod tests {
 
     use proptest::prelude::*;
 
+    #[test]
+    fn a_name_in_any_script_has_one_form_however_it_was_sent() {
+        for (sent, kept) in [
+            ("直播间1", "直播间1"),
+            ("%E7%9B%B4%e6%92%AD", "直播"),
+            ("Me%CC%81x", "M\u{e9}x"),
+            ("e\u{301}", "\u{e9}"),
+            ("หิมะ", "หิมะ"),
+            ("me+1@example.com", "me+1@example.com"),
+            ("a%40b", "a@b"),
+            ("a~(b)=&c", "a~(b)=&c"),
+            ("a ", "a"),
+            ("a\0", "a"),
+            ("a/\r\n\0 ", "a"),
+        ] {
+            let key = StreamKey::new("live", sent).unwrap_or_else(|error| panic!("{sent:?}: {error}"));
+            assert_eq!(key.stream(), kept, "{sent:?}");
+            assert_eq!(format!("live/{sent}").parse::<StreamKey>().unwrap(), key);
+            assert_eq!(StreamName::parse_without_key("live\0", &format!("{sent}?x=1\r\n")).unwrap().key, key);
+        }
+    }
+
+    #[test]
+    fn what_names_cannot_have_is_refused_by_its_name() {
+        for (sent, c) in [
+            ("a%2Fb", '/'),
+            ("a%252fb", '%'),
+            ("100%", '%'),
+            ("a%ff", '%'),
+            ("a%00b", '\0'),
+            ("~root", '~'),
+            ("\u{301}a", '\u{301}'),
+            ("a\u{200d}b", '\u{200d}'),
+            ("a\u{202e}b", '\u{202e}'),
+            ("\u{3164}", '\u{3164}'),
+            ("ａ", 'ａ'),
+            ("😀", '😀'),
+            ("a b", ' '),
+            ("a\\b", '\\'),
+            ("a%3fb", '?'),
+            ("a%3ab", ':'),
+        ] {
+            let error = StreamKey::new("live", sent).unwrap_err();
+            assert_eq!(error, KeyError::Character(c), "{sent:?}");
+            assert!(error.to_string().contains(&format!("U+{:04X}", u32::from(c))), "{error}");
+        }
+        for sent in ["%2e%2e", "%2ehidden", "a%2e%2eb"] {
+            assert_eq!(StreamKey::new("live", sent), Err(KeyError::Dots), "{sent}");
+        }
+    }
+
     /// The name that a peer means, by the words of the documentation: without type, query and, where one is given, key.
     fn meant(raw: &str, key: Option<&str>) -> String {
         let name = raw.split('?').next().unwrap();
@@ -360,6 +492,26 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn the_form_of_a_name_is_its_own_and_safe_in_files_urls_and_logs(
+            name in "(.|[a-z~@+&=()%/.]|%[0-9a-f]{2}|\\p{L}\\p{M}?){1,12}",
+        ) {
+            let Ok(key) = StreamKey::new("live", &name) else { return Ok(()) };
+            prop_assert_eq!(&StreamKey::new(key.app(), key.stream()).unwrap(), &key);
+            prop_assert_eq!(&key.to_string().parse::<StreamKey>().unwrap(), &key);
+            prop_assert_eq!(&StreamName::parse("live", &key.as_str()["live/".len()..]).unwrap().key, &key);
+            let hostile = |c: char| c.is_control() || c.is_whitespace() || "\\:*?\"<>|%#;$`'".contains(c);
+            prop_assert_eq!(key.as_str().find(hostile), None);
+            prop_assert_eq!(Printable(key.as_str()).to_string(), key.as_str());
+            let url: crate::RtmpUrl = format!("rtmp://host/{key}").parse().unwrap();
+            prop_assert_eq!(StreamKey::new(url.app(), url.stream()).unwrap(), key.clone());
+            for part in key.as_str().split('/') {
+                prop_assert!(!part.starts_with('.') && part.len() <= 128);
+                let components: Vec<_> = std::path::Path::new(part).components().collect();
+                prop_assert_eq!(components, [std::path::Component::Normal(part.as_ref())]);
+            }
+        }
 
         #[test]
         fn two_names_are_two_streams_or_refused_where_no_key_is_asked_for(

@@ -40,16 +40,13 @@ fn hostile() -> Vec<String> {
         "\u{1b}[31mred",
         "a b",
         " a",
-        "a ",
         "a//b",
         "C:",
         "C:\\x",
-        "con\u{0}",
         "a;rm -rf x",
         "$(x)",
         "`x`",
         "a|b",
-        "a&b",
         "a>b",
         "a<b",
         "<script>x</script>",
@@ -59,25 +56,28 @@ fn hostile() -> Vec<String> {
         "\u{202e}gpj",
         "\u{200f}a",
         "\u{feff}a",
-        "a\u{301}",
-        "а",
         "ａ",
         "\u{2215}a",
         "a\u{2024}\u{2024}b",
         "😀",
         "a#b",
-        "a@b",
         "a!b",
         "a*b",
         "a,b",
-        "a=b",
-        "a+b",
-        "a~b",
         "a^b",
         "a[b]",
-        "a(b)",
         "~root",
         "a%b",
+        "a\u{200b}",
+        "\u{301}a",
+        "a\u{3164}",
+        "a\u{fe0f}",
+        "a\u{e0041}",
+        "%ef%bc%8f",
+        "a%2f..%2fb",
+        "%E2%80%AE",
+        "~",
+        "a\0b\0",
     ]
     .map(str::to_owned)
     .into();
@@ -102,7 +102,8 @@ fn hostile() -> Vec<String> {
 }
 
 /// Names that must be accepted as they stand.
-const GOOD: &[&str] = &["a", "A-Z_0.9", "demo", "stream-1_final.v2", "a/b"];
+const GOOD: &[&str] =
+    &["a", "A-Z_0.9", "demo", "stream-1_final.v2", "a/b", "直播", "me+1@example.com", "a~(b)=&c"];
 
 #[test]
 fn f36_every_door_gives_the_same_verdict_on_a_name() {

@@ -6,7 +6,7 @@ use crate::amf0::Amf0Value;
 use crate::auth::{Action, Claims, Grant};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hub::EndReason;
-use crate::key::StreamKey;
+use crate::key::{StreamKey, canonical_app};
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
@@ -50,10 +50,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     /// Whether a stream name behind `app` can make a known app of it: `live` + `room/a` is in the app `live/room`.
     fn may_lead_to_app(&self, app: &str) -> bool {
         let apps = &self.client.core().config.apps;
-        let name = app.split('?').next().unwrap_or_default().trim_matches('/');
+        let name = canonical_app(app);
         let leads_to = |known: &String| {
             name.is_empty()
-                || known.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                || known.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         apps.is_empty() || apps.keys().any(leads_to)
     }
