@@ -226,6 +226,10 @@ pub struct PushConfig {
     pub stream: StreamKey,
     /// Where to: `rtmp[s]://[user:pass@]host[:port]/app/stream[?query]`.
     pub url: RtmpUrl,
+    /// The app there, where it is not what [`RtmpUrl`] takes for it. Shown by programs as it is.
+    pub remote_app: Option<String>,
+    /// The stream there, in the same way; it may be a key.
+    pub remote_stream: Option<Secret>,
     /// Whether a refusal by the server is final: `retry` (default) or `fail`.
     pub on_refusal: OnRefusal,
     /// What is asked for this target alone; it may be changed later by
@@ -234,7 +238,11 @@ pub struct PushConfig {
     pub tuning: PushTuning,
 }
 
-setters!(PushConfig: StreamKey { stream } RtmpUrl { url } OnRefusal { on_refusal } PushTuning { tuning });
+setters! {
+    PushConfig:
+    StreamKey { stream } RtmpUrl { url } OnRefusal { on_refusal } PushTuning { tuning };
+    String { remote_app } Secret { remote_stream }
+}
 
 /// What a relay does when the peer answers and refuses (bad key, name taken, unknown app).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -295,13 +303,26 @@ pub struct RetryTimes {
 impl PushConfig {
     /// Pushes `stream` to `url`, trying again after refusals.
     pub fn new(stream: StreamKey, url: RtmpUrl) -> Self {
-        Self { stream, url, on_refusal: OnRefusal::default(), tuning: PushTuning::default() }
+        Self {
+            stream,
+            url,
+            remote_app: None,
+            remote_stream: None,
+            on_refusal: OnRefusal::default(),
+            tuning: PushTuning::default(),
+        }
+    }
+
+    /// The URL with the names that are given apart from it.
+    pub(crate) fn target(&self) -> Result<RtmpUrl> {
+        named(&self.url, self.remote_app.as_deref(), self.remote_stream.as_ref())
     }
 
     /// Checks what the types cannot.
     pub(crate) fn check(&self) -> Result<()> {
         self.tuning
             .check()
+            .and_then(|()| self.target().map(drop))
             .map_err(|error| error.context(format_args!("push {} to {}", self.stream, self.url)))
     }
 }
@@ -326,6 +347,10 @@ pub struct PullConfig {
     /// The local name, `app/stream`.
     #[serde(deserialize_with = "parsed")]
     pub stream: StreamKey,
+    /// The app there, where it is not what [`RtmpUrl`] takes for it. Shown by programs as it is.
+    pub remote_app: Option<String>,
+    /// The stream there, in the same way; it may be a key.
+    pub remote_stream: Option<Secret>,
     /// `always`, or `watched`: only while somebody plays it.
     #[serde(default)]
     pub when: PullWhen,
@@ -352,6 +377,7 @@ setters! {
     PullConfig:
     RtmpUrl { url } StreamKey { stream } PullWhen { when } u64 { linger_ms } OnRefusal { on_refusal }
     BTreeMap<String, String> { connect };
+    String { remote_app } Secret { remote_stream }
     RetryTimes { retry } u32 { max_retries } u64 { connect_timeout_ms } TlsConfig { tls }
 }
 
@@ -361,6 +387,8 @@ impl PullConfig {
         Self {
             url,
             stream,
+            remote_app: None,
+            remote_stream: None,
             when: PullWhen::default(),
             linger_ms: default_linger(),
             on_refusal: OnRefusal::default(),
@@ -376,7 +404,13 @@ impl PullConfig {
     pub(crate) fn check(&self) -> Result<()> {
         self.tuning()
             .check()
+            .and_then(|()| self.source().map(drop))
             .map_err(|error| error.context(format_args!("pull {} from {}", self.stream, self.url)))
+    }
+
+    /// The URL with the names that are given apart from it.
+    pub(crate) fn source(&self) -> Result<RtmpUrl> {
+        named(&self.url, self.remote_app.as_deref(), self.remote_stream.as_ref())
     }
 
     /// What is asked for this relay alone, as all relays have it.
@@ -390,6 +424,10 @@ impl PullConfig {
             ..Default::default()
         }
     }
+}
+
+fn named(url: &RtmpUrl, app: Option<&str>, stream: Option<&Secret>) -> Result<RtmpUrl> {
+    Ok(url.with_names(app, stream.map(Secret::expose))?)
 }
 
 fn default_linger() -> u64 {

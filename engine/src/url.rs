@@ -1,9 +1,14 @@
-//! RTMP URLs of relay targets and sources: `rtmp[s]://[user:pass@]host[:port]/app[/more]/stream[?query]`.
+//! RTMP URLs of relay targets and sources: `rtmp[s]://[user:pass@]host[:port]/app[/instance]/stream[?query]`.
+//!
+//! Where the app ends is a guess, and it is ffmpeg's and librtmp's: after two parts, or after one where only one more
+//! follows or a colon does (`vod/flv:dir/a`), or behind a query of its own (`live?vhost=x/name`). `app=` and `playpath=`
+//! behind the URL, as librtmp has them, say it.
 //!
 //! An own parser rather than a general URL crate: app, stream name and query must reach the server byte for byte
 //! as the user typed them, and a URL crate rewrites `..`, quotes, spaces and `#`.
 
 use crate::Secret;
+use crate::key::without_file_type;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::borrow::Cow;
 use std::fmt;
@@ -19,6 +24,9 @@ pub(crate) const IN_QUERY: &AsciiSet =
 
 /// Where to push a stream to or pull it from.
 ///
+/// App and stream are the first two parts of the path, or three, as ffmpeg splits it; where that is not meant, options of
+/// librtmp behind the URL say it: `rtmp://host/a/b/c app=a playpath=b/c`.
+///
 /// `Display` and `Debug` never show user, password, query, or the secret part of a `NAME:SECRET` stream name:
 /// they print as `***`. [`RtmpUrl::stream_with_query`] and [`RtmpUrl::credentials`] give them out.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,6 +36,7 @@ pub struct RtmpUrl {
     host: String,
     port: u16,
     app: String,
+    app_query: Option<Secret>,
     stream: String,
     query: Option<Secret>,
     warning: Option<UrlWarning>,
@@ -46,7 +55,8 @@ pub struct Credentials {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlWarning {
-    /// librtmp options behind the URL (`rtmp://host/app/stream live=1`): their names. Values may be secrets.
+    /// librtmp options behind the URL (`rtmp://host/app/stream live=1`) other than `app` and `playpath`: their names.
+    /// Values may be secrets.
     LibrtmpOptions(Vec<String>),
 }
 
@@ -61,12 +71,17 @@ impl fmt::Display for UrlWarning {
 }
 
 impl RtmpUrl {
-    /// The app: all parts of the path but the last.
+    /// The app, without a query of its own.
     pub fn app(&self) -> &str {
         &self.app
     }
 
-    /// The stream name, the last part of the path, without its query.
+    /// The app as `connect` sends it, with its query (`live?vhost=x`). Never log it.
+    pub fn app_with_query(&self) -> Cow<'_, str> {
+        with_query(&self.app, self.app_query.as_ref())
+    }
+
+    /// The stream name, what follows the app in the path, without its query.
     pub fn stream(&self) -> &str {
         &self.stream
     }
@@ -78,15 +93,21 @@ impl RtmpUrl {
 
     /// The stream name as `publish` and `play` send it, query included. Never log it.
     pub fn stream_with_query(&self) -> Cow<'_, str> {
-        match &self.query {
-            Some(query) => Cow::Owned(format!("{}?{}", self.stream, query.expose())),
-            None => Cow::Borrowed(&self.stream),
-        }
+        with_query(&self.stream, self.query.as_ref())
     }
 
-    /// The URL up to the app, without credentials, for `tcUrl`. The port is left out where it is the default.
+    /// The URL up to the app, without credentials, for `tcUrl`. The port is left out where it is the default. Never log it:
+    /// the app may have a query.
     pub fn tc_url(&self) -> String {
-        format!("{}{}/{}", self.scheme(), self.authority(), self.app)
+        format!("{}{}/{}", self.scheme(), self.authority(), self.app_with_query())
+    }
+
+    /// This URL with another app, another stream name, or both, each with its query, for servers that split the path in
+    /// another way. With one of the two, the other is what is left of the path.
+    pub fn with_names(&self, app: Option<&str>, stream: Option<&str>) -> Result<Self, UrlError> {
+        let path = format!("{}/{}", self.app_with_query(), self.stream_with_query());
+        let names = Names::named(&path, app, stream)?;
+        Ok(Self { warning: self.warning.clone(), ..names.at(self.clone()) })
     }
 
     /// The host name or address, without the brackets of IPv6.
@@ -123,7 +144,8 @@ impl RtmpUrl {
             _ => format!("{}{}/{}", self.scheme(), self.authority(), tc_url.trim_start_matches('/')),
         };
         let base = absolute.split('?').next().unwrap_or_default().trim_end_matches('/');
-        let there: Self = format!("{base}/stream").parse().map_err(|error: UrlError| error.as_str())?;
+        let there: Self =
+            format!("{base}/stream playpath=stream").parse().map_err(|error: UrlError| error.as_str())?;
         if there.host != self.host {
             return Err("it names another host");
         }
@@ -148,12 +170,12 @@ impl RtmpUrl {
             secrets.extend([user.expose(), password.expose()].map(Cow::Borrowed));
             secrets.push(utf8_percent_encode(user.expose(), IN_QUERY).into());
         }
-        if let Some(query) = &self.query {
+        for query in [&self.query, &self.app_query].into_iter().flatten() {
             secrets.push(query.expose().into());
             let values = query.expose().split('&').filter_map(|pair| pair.split_once('='));
             secrets.extend(values.map(|(_, value)| Cow::Borrowed(value)));
         }
-        match self.stream.split_once(':') {
+        match split_secret(&self.stream) {
             Some((_, secret)) => secrets.push(secret.into()),
             None if self.stream.len() >= KEY_LENGTH => secrets.push(self.stream.as_str().into()),
             None => {}
@@ -167,7 +189,10 @@ impl RtmpUrl {
 
     /// `host[:port]`, with brackets around IPv6, the port only where it is not the default.
     fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host.replacen('%', "%25", 1)),
+            false => self.host.clone(),
+        };
         if self.port == default_port(self.tls) { host } else { format!("{host}:{}", self.port) }
     }
 }
@@ -179,11 +204,12 @@ pub(crate) fn parse_tc_url(text: &str) -> Result<String, &'static str> {
         return Err(UrlError::Space.as_str());
     }
     let (base, query) = text.split_once('?').unwrap_or((text, ""));
-    let url: RtmpUrl = match format!("{}/stream?{query}", base.trim_end_matches('/')).parse() {
-        Ok(url) => url,
-        Err(UrlError::MissingApp | UrlError::MissingStream) => return Err("the app is missing"),
-        Err(error) => return Err(error.as_str()),
-    };
+    let url: RtmpUrl =
+        match format!("{}/stream?{query} playpath=stream?{query}", base.trim_end_matches('/')).parse() {
+            Ok(url) => url,
+            Err(UrlError::MissingApp | UrlError::MissingStream) => return Err("the app is missing"),
+            Err(error) => return Err(error.as_str()),
+        };
     if url.credentials.is_some() {
         return Err("it names a user");
     }
@@ -203,17 +229,39 @@ const KEY_SHOWN: usize = 4;
 /// Shorter texts are not taken out of a server's words: that would make them unreadable and hide nothing.
 const SHORTEST_SECRET: usize = 3;
 
+fn with_query<'a>(name: &'a str, query: Option<&Secret>) -> Cow<'a, str> {
+    match query {
+        Some(query) => Cow::Owned(format!("{name}?{}", query.expose())),
+        None => Cow::Borrowed(name),
+    }
+}
+
+/// Name and secret of `[TYPE:]NAME:SECRET`.
+fn split_secret(stream: &str) -> Option<(&str, &str)> {
+    let kind = stream.len() - without_file_type(stream).len();
+    let colon = kind + stream.get(kind..)?.find(':')?;
+    Some((stream.get(..colon)?, stream.get(colon + 1..)?))
+}
+
+/// The first characters of a name that may be a key, in as many bytes as may be shown.
+fn start_of(stream: &str) -> &str {
+    let end = (0..=KEY_SHOWN).rev().find(|&end| stream.is_char_boundary(end)).unwrap_or(0);
+    &stream[..end]
+}
+
 /// Credentials, secret, query and names that look like keys are masked.
 impl fmt::Display for RtmpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let credentials = if self.credentials.is_some() { "***@" } else { "" };
-        let (stream, secret) = match (self.stream.split_once(':'), self.stream.get(..KEY_SHOWN)) {
-            (Some((stream, _)), _) => (stream, ":***"),
-            (None, Some(start)) if self.stream.len() >= KEY_LENGTH => (start, "***"),
-            _ => (self.stream.as_str(), ""),
+        let (stream, secret) = match split_secret(&self.stream) {
+            Some((stream, _)) => (stream, ":***"),
+            None if self.stream.len() >= KEY_LENGTH => (start_of(&self.stream), "***"),
+            None => (self.stream.as_str(), ""),
         };
-        let query = if self.query.is_some() { "?***" } else { "" };
-        write!(f, "{}{credentials}{}/{}/{stream}{secret}{query}", self.scheme(), self.authority(), self.app)
+        let masked = |query: &Option<Secret>| if query.is_some() { "?***" } else { "" };
+        let (app_query, query) = (masked(&self.app_query), masked(&self.query));
+        let (scheme, authority, app) = (self.scheme(), self.authority(), &self.app);
+        write!(f, "{scheme}{credentials}{authority}/{app}{app_query}/{stream}{secret}{query}")
     }
 }
 
@@ -245,25 +293,32 @@ impl FromStr for RtmpUrl {
             return Err(UrlError::TooLong);
         }
         let text = unquote(text.trim());
-        let (url, warning) = split_librtmp_options(text)?;
+        let (url, options) = split_librtmp_options(text)?;
         if url.chars().any(char::is_control) {
             return Err(UrlError::ControlCharacter);
         }
         let (tls, rest) = split_scheme(url)?;
-        let (authority, path) = rest.split_once('/').ok_or(UrlError::MissingApp)?;
+        let (authority, path) = match rest.split_once('/') {
+            Some(split) => split,
+            None if options.app.is_some() => (rest, ""),
+            None => return Err(UrlError::MissingApp),
+        };
         let (credentials, host) = split_credentials(authority)?;
         let (host, port) = split_port(host)?;
-        let (app, stream, query) = split_path(path)?;
-        Ok(Self {
+        let names = Names::named(path, options.app, options.playpath)?;
+        let (host, port) = (check_host(&host)?, port.unwrap_or(default_port(tls)));
+        let place = Self {
             tls,
             credentials,
-            host: check_host(host)?,
-            port: port.unwrap_or(default_port(tls)),
-            app: app.to_owned(),
-            stream: stream.to_owned(),
-            query: query.map(Secret::new),
-            warning,
-        })
+            host,
+            port,
+            app: String::new(),
+            app_query: None,
+            stream: String::new(),
+            query: None,
+            warning: options.warning(),
+        };
+        Ok(names.at(place))
     }
 }
 
@@ -275,12 +330,34 @@ fn unquote(text: &str) -> &str {
         .map_or(text, str::trim)
 }
 
+/// Options of librtmp behind a URL.
+#[derive(Default)]
+struct LibrtmpOptions<'a> {
+    app: Option<&'a str>,
+    playpath: Option<&'a str>,
+    ignored: Vec<String>,
+}
+
+impl LibrtmpOptions<'_> {
+    fn warning(self) -> Option<UrlWarning> {
+        (!self.ignored.is_empty()).then_some(UrlWarning::LibrtmpOptions(self.ignored))
+    }
+}
+
 /// Splits ` live=1 timeout=5` off, the way librtmp takes options; other spaces are an error.
-fn split_librtmp_options(text: &str) -> Result<(&str, Option<UrlWarning>), UrlError> {
-    let Some((url, options)) = text.split_once(char::is_whitespace) else { return Ok((text, None)) };
-    let name = |option: &str| Some(option.split_once('=')?.0.to_owned()).filter(|name| is_option_name(name));
-    let names = options.split_whitespace().map(name).collect::<Option<Vec<_>>>().ok_or(UrlError::Space)?;
-    Ok((url, Some(UrlWarning::LibrtmpOptions(names))))
+fn split_librtmp_options(text: &str) -> Result<(&str, LibrtmpOptions<'_>), UrlError> {
+    let mut options = LibrtmpOptions::default();
+    let Some((url, rest)) = text.split_once(char::is_whitespace) else { return Ok((text, options)) };
+    for option in rest.split_whitespace() {
+        let (name, value) =
+            option.split_once('=').filter(|(name, _)| is_option_name(name)).ok_or(UrlError::Space)?;
+        match name.to_ascii_lowercase().as_str() {
+            "app" => options.app = Some(value),
+            "playpath" => options.playpath = Some(value),
+            _ => options.ignored.push(name.to_owned()),
+        }
+    }
+    Ok((url, options))
 }
 
 fn is_option_name(name: &str) -> bool {
@@ -311,11 +388,11 @@ fn percent_decode(text: &str) -> Result<Secret, UrlError> {
     Ok(Secret::new(decoded))
 }
 
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
+fn split_port(authority: &str) -> Result<(String, Option<u16>), UrlError> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']').ok_or(UrlError::Host)?;
-            host.parse::<Ipv6Addr>().map_err(|_| UrlError::Host)?;
+            check_ipv6(host)?;
             let port = after.strip_prefix(':');
             if port.is_none() && !after.is_empty() {
                 return Err(UrlError::Host);
@@ -324,30 +401,106 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
         }
         None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
     };
+    let host = host.replacen("%25", "%", usize::from(authority.starts_with('[')));
     let parse = |port: &str| port.parse().ok().filter(|&port: &u16| port != 0).ok_or(UrlError::Port);
     Ok((host, port.filter(|port| !port.is_empty()).map(parse).transpose()?))
 }
 
+/// An address of IPv6, with the zone of one that is good on one link only: `fe80::1%25eth0` (RFC 6874), or with the
+/// percent sign alone, as people write it.
+fn check_ipv6(host: &str) -> Result<(), UrlError> {
+    let (address, zone) = host.split_once('%').map_or((host, None), |(host, zone)| (host, Some(zone)));
+    let zone = zone.map(|zone| zone.strip_prefix("25").filter(|rest| !rest.is_empty()).unwrap_or(zone));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let good_zone = zone.is_none_or(|zone| (1..=32).contains(&zone.len()) && zone.chars().all(allowed));
+    address.parse::<Ipv6Addr>().ok().filter(|_| good_zone).map(drop).ok_or(UrlError::Host)
+}
+
 fn check_host(host: &str) -> Result<String, UrlError> {
     let allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    // Checked with its brackets.
+    if let Some((address, zone)) = host.split_once('%').filter(|(address, _)| address.contains(':')) {
+        return Ok(format!("{}%{zone}", address.to_ascii_lowercase()));
+    }
     if host.is_empty() || host.len() > 255 || !host.chars().all(allowed) {
         return Err(UrlError::Host);
     }
     Ok(host.to_ascii_lowercase())
 }
 
-/// App, stream name and query. The query is split off first: its values may hold slashes.
-fn split_path(path: &str) -> Result<(&str, &str, Option<&str>), UrlError> {
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+/// App and stream name, each with its query.
+struct Names<'a> {
+    app: &'a str,
+    stream: &'a str,
+}
+
+impl<'a> Names<'a> {
+    /// Those that are given, and of the path what is not.
+    fn named(path: &'a str, app: Option<&'a str>, stream: Option<&'a str>) -> Result<Self, UrlError> {
+        let names = match (app, stream) {
+            (Some(app), Some(stream)) => Self { app, stream },
+            (Some(app), None) => Self { app, stream: stream_of(path, app)? },
+            (None, Some(stream)) => Self { app: app_of(path, stream), stream },
+            (None, None) => Self::split(path)?,
+        };
+        match (names.app.split('?').next(), names.stream.split('?').next()) {
+            (None | Some(""), _) => Err(UrlError::MissingApp),
+            (_, None | Some("")) => Err(UrlError::MissingStream),
+            _ => Ok(names),
+        }
+    }
+
+    /// As ffmpeg splits a path. But a slash in the query of the stream does not split: there it is part of a value.
+    fn split(path: &'a str) -> Result<Self, UrlError> {
+        let path = path.trim_start_matches('/');
+        let query = path.find('?').unwrap_or(path.len());
+        let Some(slash) = path.find('/') else {
+            return Err(if path.is_empty() { UrlError::MissingApp } else { UrlError::MissingStream });
+        };
+        // An app with a query of its own, or Akamai's way to name a stream in the query.
+        if let Some(stream) = path.get(query..).and_then(|query| query.split_once("slist=")) {
+            return Ok(Self { app: path, stream: stream.1.split('&').next().unwrap_or_default() });
+        }
+        let slash_after = |from: usize| path.get(from..query)?.find('/').map(|at| from + at);
+        let end = match slash_after(slash + 1) {
+            _ if query < slash => slash,
+            Some(second) if !path.starts_with("ondemand/") && !path[slash..second].contains(':') => second,
+            _ => slash,
+        };
+        let (app, stream) = path.split_at(end);
+        Ok(Self { app: app.trim_end_matches('/'), stream: stream.trim_start_matches('/') })
+    }
+
+    /// These names at the place of `url`.
+    fn at(&self, url: RtmpUrl) -> RtmpUrl {
+        let split = |name: &str| {
+            let (name, query) = name.split_once('?').unwrap_or((name, ""));
+            (name.to_owned(), Some(query).filter(|query| !query.is_empty()).map(Secret::new))
+        };
+        let ((app, app_query), (stream, query)) = (split(self.app), split(self.stream));
+        RtmpUrl { app, app_query, stream, query, ..url }
+    }
+}
+
+/// The stream of a path whose app is known: what follows it, else a single part, else as ffmpeg splits.
+fn stream_of<'a>(path: &'a str, app: &str) -> Result<&'a str, UrlError> {
     let path = path.trim_start_matches('/');
-    if path.is_empty() {
-        return Err(UrlError::MissingApp);
+    let rest = path.strip_prefix(app.trim_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+    match rest {
+        Some(rest) => Ok(rest),
+        None if path.split('?').next().is_some_and(|path| !path.contains('/')) => Ok(path),
+        None => Ok(Names::split(path)?.stream),
     }
-    let (app, stream) = path.rsplit_once('/').ok_or(UrlError::MissingStream)?;
-    if stream.is_empty() {
-        return Err(UrlError::MissingStream);
+}
+
+/// The app of a path whose stream is known: what goes before it, else the whole path.
+fn app_of<'a>(path: &'a str, stream: &str) -> &'a str {
+    let path = path.trim_matches('/');
+    match path.strip_suffix(stream) {
+        Some("") => "",
+        Some(app) if app.ends_with('/') => app.trim_end_matches('/'),
+        _ => path,
     }
-    Ok((app.trim_end_matches('/'), stream, query.filter(|query| !query.is_empty())))
 }
 
 /// Why a text is not an RTMP URL. The message holds nothing of the text, which may have secrets.
@@ -386,7 +539,7 @@ impl UrlError {
             Self::Credentials => "user or password is not valid percent-encoded UTF-8",
             Self::MissingApp => "app and stream name are missing; expected rtmp://host/app/stream",
             Self::MissingStream => {
-                "the stream name is missing behind the app; expected rtmp://host/app/stream"
+                "the stream name is missing behind the app; expected rtmp://host/app/stream, or app=APP playpath=STREAM behind the URL"
             }
             Self::Space => "the URL has a space in it",
             Self::ControlCharacter => "the URL has a control character in it",
@@ -466,8 +619,13 @@ mod tests {
             ),
             // pedroSG94/RootEncoder#1652: two-part app, query without keys
             ("rtmp://rtmp-auto.millicast.com:1935/v2/pub/name?a1b2=", "v2/pub", "name?a1b2="),
-            // arut/nginx-rtmp-module#1426: three-part app
-            ("rtmp://10.0.0.1:1935/test/my_application/path/name", "test/my_application/path", "name"),
+            // arut/nginx-rtmp-module#1426: four parts, as ffmpeg splits them, and as one may mean them
+            ("rtmp://10.0.0.1:1935/test/my_application/path/name", "test/my_application", "path/name"),
+            (
+                "rtmp://10.0.0.1:1935/test/my_application/path/name playpath=name",
+                "test/my_application/path",
+                "name",
+            ),
             // nothing is decoded, normalised or cut on the way to the server
             ("rtmp://h/live/a%20b..#c?d={\"e\"}&f='g'", "live", "a%20b..#c?d={\"e\"}&f='g'"),
             ("rtmp://h//live//a", "live", "a"),
@@ -476,6 +634,65 @@ mod tests {
         for (text, app, stream) in table {
             let url = url(text);
             assert_eq!((url.app(), &*url.stream_with_query()), (app, stream), "{text}");
+        }
+    }
+
+    #[test]
+    fn app_and_stream_are_split_as_ffmpeg_splits_them() {
+        for (path, app, stream) in [
+            ("live?vhost=x/name", "live?vhost=x", "name"),
+            ("live?vhost=x/dir/name?key=1", "live?vhost=x", "dir/name?key=1"),
+            ("vod/flv:dir/a", "vod", "flv:dir/a"),
+            ("vod/inst/mp4:dir/a.mp4", "vod/inst", "mp4:dir/a.mp4"),
+            ("app/instance/name", "app/instance", "name"),
+            ("app/instance/dir/name?a=b/c", "app/instance", "dir/name?a=b/c"),
+            ("ondemand/dir/name", "ondemand", "dir/name"),
+            ("a/b?slist=c&d=e", "a/b?slist=c&d=e", "c"),
+        ] {
+            let url = url(&format!("rtmp://h/{path}"));
+            assert_eq!((&*url.app_with_query(), &*url.stream_with_query()), (app, stream), "{path}");
+            assert_eq!(url.tc_url(), format!("rtmp://h/{app}"));
+        }
+        let masked = url("rtmp://h/live?key=hunter2/flv:dir/a").to_string();
+        assert_eq!(masked, "rtmp://h/live?***/flv:dir/a");
+        assert_eq!(url("rtmp://h/live/mp4:a:hunter2").to_string(), "rtmp://h/live/mp4:a:***");
+        assert_eq!(url("rtmp://h/live/é直播直播直播").to_string(), "rtmp://h/live/é***");
+    }
+
+    #[test]
+    fn app_and_stream_can_be_given_apart() {
+        for (text, app, stream) in [
+            ("rtmp://h/a/b/c/d app=a/b/c", "a/b/c", "d"),
+            ("rtmp://h/a/b/c/d app=a", "a", "b/c/d"),
+            ("rtmp://h/a/b/c/d playpath=c/d", "a/b", "c/d"),
+            ("rtmp://h/a playpath=b?key=1", "a", "b?key=1"),
+            ("rtmp://h app=a playpath=b", "a", "b"),
+            ("rtmp://h/b app=a/x?vhost=v", "a/x?vhost=v", "b"),
+            ("rtmp://h/x/y app=a playpath=b", "a", "b"),
+        ] {
+            let one = url(text);
+            assert_eq!((&*one.app_with_query(), &*one.stream_with_query()), (app, stream), "{text}");
+            assert!(one.warning().is_none());
+            let (plain, _) = text.split_once(' ').unwrap();
+            let option = |name| text.split(' ').find_map(|option: &str| option.strip_prefix(name));
+            if let Ok(plain) = plain.parse::<RtmpUrl>() {
+                assert_eq!(plain.with_names(option("app="), option("playpath=")).unwrap(), one, "{text}");
+            }
+        }
+        assert_eq!(error("rtmp://h/a app=b app="), UrlError::MissingApp);
+        assert_eq!(error("rtmp://h/a playpath=?x"), UrlError::MissingStream);
+    }
+
+    #[test]
+    fn an_ipv6_zone_is_part_of_the_host() {
+        for text in ["rtmp://[fe80::1%25eth0]:1936/a/b", "rtmp://[FE80::1%eth0]:1936/a/b"] {
+            let url = url(text);
+            assert_eq!((url.host(), url.port()), ("fe80::1%eth0", 1936));
+            assert_eq!(url.tc_url(), "rtmp://[fe80::1%25eth0]:1936/a");
+            assert_eq!(url.to_string().parse::<RtmpUrl>().unwrap(), url);
+        }
+        for bad in ["[fe80::1%]", "[fe80::1%25e/h]", "[::1%a@b]", "h%25eth0"] {
+            assert_eq!(error(&format!("rtmp://{bad}/a/b")), UrlError::Host, "{bad}");
         }
     }
 
@@ -552,6 +769,7 @@ mod tests {
             ("rtmp://host/live", "rtmp://host/live"),
             ("RTMPS://Host:443/live/", "rtmps://host/live"),
             ("rtmp://[::1]:1936/a/b?key=marker/1", "rtmp://[::1]:1936/a/b?key=marker/1"),
+            ("rtmp://host/a/b/c", "rtmp://host/a/b/c"),
             ("rtmp://host/live?", "rtmp://host/live"),
         ] {
             assert_eq!(parse_tc_url(text).as_deref(), Ok(tc_url));

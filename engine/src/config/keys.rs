@@ -2,7 +2,7 @@
 //! structs, and values that exclude each other.
 
 use super::{OnRefusal, PushConfig, PushTuning, RetryTimes, TlsConfig, parsed};
-use crate::key::StreamKey;
+use crate::key::{Secret, StreamKey};
 use crate::proto::chunk::MAX_CHUNK_SIZE;
 use crate::proto::client::{StopCommands, is_own_field};
 use crate::url::RtmpUrl;
@@ -18,6 +18,8 @@ pub(super) struct PushKeys {
     stream: StreamKey,
     #[serde(deserialize_with = "parsed")]
     url: RtmpUrl,
+    remote_app: Option<String>,
+    remote_stream: Option<Secret>,
     #[serde(default)]
     on_refusal: OnRefusal,
     retry: Option<RetryTimes>,
@@ -48,7 +50,14 @@ impl From<PushKeys> for PushConfig {
             chunk_size: keys.chunk_size,
             connect: keys.connect,
         };
-        Self { stream: keys.stream, url: keys.url, on_refusal: keys.on_refusal, tuning }
+        Self {
+            stream: keys.stream,
+            url: keys.url,
+            remote_app: keys.remote_app,
+            remote_stream: keys.remote_stream,
+            on_refusal: keys.on_refusal,
+            tuning,
+        }
     }
 }
 
@@ -230,6 +239,19 @@ mod tests {
             let error = pull(key).unwrap_err().to_string();
             assert!(error.contains("line 4") && error.contains(words), "{key}: {error}");
         }
+    }
+
+    #[test]
+    fn app_and_stream_of_a_push_and_a_pull_can_be_given_apart_from_the_url() {
+        let keys = "remote_app = \"a/b/c?vhost=v\"\nremote_stream = \"d?key=1\"\n";
+        let push = push(keys).unwrap();
+        let pull =
+            Config::from_toml(&format!("{}{keys}", PUSH.replace("push", "pull"))).unwrap().pull[0].clone();
+        for url in [push.target().unwrap(), pull.source().unwrap()] {
+            assert_eq!((&*url.app_with_query(), &*url.stream_with_query()), ("a/b/c?vhost=v", "d?key=1"));
+        }
+        assert!(!serde_json::to_string(&push).unwrap().contains("key=1"));
+        assert!(super::super::PushConfig { remote_app: Some("?".into()), ..push }.check().is_err());
     }
 
     #[test]

@@ -247,6 +247,8 @@ pub(super) async fn connect(
     host: &str,
     config: Arc<ClientConfig>,
 ) -> Result<Conn> {
+    // The zone of an address of IPv6 is known to this machine only.
+    let host = host.split('%').next().unwrap_or_default();
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Error::new(ErrorKind::Tls, "the host is not a name that a certificate can carry"))?;
     match TlsConnector::from(config).connect(name, stream).await {

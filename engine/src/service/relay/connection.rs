@@ -61,7 +61,7 @@ async fn connect<'a>(
         let conn = relay.dial(url).await?;
         relay.enter(RelayState::Handshaking);
         let options = ClientOptions {
-            app: auth.extend(url.app()),
+            app: auth.extend(&url.app_with_query()),
             tc_url: auth.extend(&url.tc_url()),
             stream: url.stream_with_query().into_owned(),
             role,

@@ -66,14 +66,17 @@ impl Relays {
     }
 
     /// Pushes a local stream whenever it is live.
-    pub(crate) fn push(&self, config: PushConfig) -> RelayId {
+    pub(crate) fn push(&self, mut config: PushConfig) -> RelayId {
+        // Names that cannot be were refused when the configuration was checked.
+        config.url = config.target().unwrap_or(config.url);
         let relay = self.relay(RelayDirection::Push, &config.stream, &config.url);
         relay.set_tuning(config.tuning.clone());
         self.add(relay, RelayConfig::Push(config))
     }
 
     /// Pulls a remote stream, always or while somebody watches.
-    pub(crate) fn pull(&self, config: PullConfig) -> RelayId {
+    pub(crate) fn pull(&self, mut config: PullConfig) -> RelayId {
+        config.url = config.source().unwrap_or(config.url);
         let relay = self.relay(RelayDirection::Pull, &config.stream, &config.url);
         relay.set_tuning(config.tuning());
         self.add(relay, RelayConfig::Pull(config))
