@@ -6,6 +6,8 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::expect_used)]
 #![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "tests compute on their own numbers"))]
 
+mod amf3;
+
 use bytes::{BufMut, BytesMut};
 pub use rml_amf0::Amf0Value;
 use std::collections::HashMap;
@@ -33,6 +35,7 @@ mod marker {
     pub(super) const UNSUPPORTED: u8 = 13;
     pub(super) const XML: u8 = 15;
     pub(super) const TYPED_OBJECT: u8 = 16;
+    pub(super) const AMF3: u8 = 17;
 }
 
 /// Why AMF0 data was refused.
@@ -62,8 +65,8 @@ impl std::error::Error for Amf0Error {}
 ///
 /// Dates become numbers (milliseconds since 1970), long strings and XML become strings, typed objects become
 /// objects, references become null and unsupported values undefined. ECMA arrays are objects; their end marker
-/// may be missing at the end of the data. Bytes that are not UTF-8 are replaced. AMF3 values (marker 0x11) are
-/// refused.
+/// may be missing at the end of the data. Bytes that are not UTF-8 are replaced. A value in AMF3 (marker 0x11) is stepped
+/// over and becomes undefined.
 pub fn decode_all(bytes: &[u8]) -> Result<Vec<Amf0Value>, Amf0Error> {
     let mut decoder = Decoder::new(bytes);
     let mut values = Vec::new();
@@ -80,7 +83,28 @@ pub fn decode_one(bytes: &[u8]) -> Result<(Amf0Value, usize), Amf0Error> {
     Ok((value, decoder.offset()))
 }
 
+/// Decodes the values of a message up to the first that cannot be: of an object or array that breaks off, what came before.
+/// The error is why the rest is left out.
+///
+/// For commands: what they need comes first, and nobody is to be turned away for what follows it.
+pub fn decode_readable(bytes: &[u8]) -> (Vec<Amf0Value>, Option<Amf0Error>) {
+    let mut decoder = Decoder::new(bytes);
+    decoder.keeps_part = true;
+    let mut values = Vec::new();
+    while !decoder.rest.is_empty() && decoder.broken.is_none() {
+        match decoder.value(0) {
+            Ok(value) => values.push(value),
+            Err(error) => return (values, Some(error)),
+        }
+    }
+    (values, decoder.broken)
+}
+
 struct Decoder<'a> {
+    /// Whether containers that break off are kept as far as they go.
+    keeps_part: bool,
+    /// Where one did.
+    broken: Option<Amf0Error>,
     whole: usize,
     rest: &'a [u8],
     values_left: usize,
@@ -97,7 +121,7 @@ enum End {
 
 impl<'a> Decoder<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Self { whole: bytes.len(), rest: bytes, values_left: MAX_VALUES }
+        Self { keeps_part: false, broken: None, whole: bytes.len(), rest: bytes, values_left: MAX_VALUES }
     }
 
     fn offset(&self) -> usize {
@@ -123,6 +147,14 @@ impl<'a> Decoder<'a> {
                     return Err(Amf0Error::Budget(at));
                 }
                 self.container(marker, at, depth.saturating_add(1))
+            }
+            marker::AMF3 => {
+                let rest = amf3::skip(self.rest, &mut self.values_left);
+                self.rest = rest.ok_or(match self.values_left {
+                    0 => Amf0Error::Budget(at),
+                    _ => Amf0Error::Truncated(at),
+                })?;
+                Ok(Amf0Value::Undefined)
             }
             _ => Err(Amf0Error::Marker(at, marker)),
         }
@@ -152,8 +184,12 @@ impl<'a> Decoder<'a> {
                 self.rest = rest;
                 break;
             }
-            let name = self.short_string(at)?;
-            properties.insert(name, self.value(depth)?);
+            let property = self.short_string(at).and_then(|name| Ok((name, self.value(depth)?)));
+            let Some((name, value)) = self.or_broken(property)? else { break };
+            properties.insert(name, value);
+            if self.broken.is_some() {
+                break;
+            }
         }
         Ok(Amf0Value::Object(properties))
     }
@@ -162,9 +198,26 @@ impl<'a> Decoder<'a> {
         let count = u32::from_be_bytes(self.take(at)?);
         let mut values = Vec::new();
         for _ in 0..count {
-            values.push(self.value(depth)?);
+            let value = self.value(depth);
+            let Some(value) = self.or_broken(value)? else { break };
+            values.push(value);
+            if self.broken.is_some() {
+                break;
+            }
         }
         Ok(Amf0Value::StrictArray(values))
+    }
+
+    /// What is in a container, or none where it breaks off there and is kept so.
+    fn or_broken<T>(&mut self, inner: Result<T, Amf0Error>) -> Result<Option<T>, Amf0Error> {
+        match inner {
+            Ok(inner) => Ok(Some(inner)),
+            Err(error) if self.keeps_part => {
+                self.broken.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn date(&mut self, at: usize) -> Result<Amf0Value, Amf0Error> {
@@ -362,6 +415,29 @@ mod tests {
     }
 
     #[test]
+    fn values_in_amf3_are_stepped_over_and_what_follows_is_read() {
+        for (what, value) in amf3::tests::SAMPLES {
+            let bytes = [&encoded(&[text("x")])[..], &[marker::AMF3], value, &encoded(&[text("y")])].concat();
+            let expected = vec![text("x"), Amf0Value::Undefined, text("y")];
+            assert_eq!(decode_all(&bytes), Ok(expected), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_before_a_broken_value_is_kept_also_in_objects() {
+        let whole = encoded(&[text("connect"), Amf0Value::Number(1.0)]);
+        let object = [&[marker::OBJECT, 0, 3][..], b"app", &encoded(&[text("live")]), &[0, 1], b"x"].concat();
+        let expected =
+            vec![text("connect"), Amf0Value::Number(1.0), super::tests::object(&[("app", text("live"))])];
+        for broken in [&[0xEE][..], &[2, 0, 9], &[marker::AMF3, 0x0a], &[marker::STRICT_ARRAY, 0, 0]] {
+            let (values, error) = decode_readable(&[&whole[..], &object, broken].concat());
+            assert!(error.is_some());
+            assert_eq!(values, expected, "{broken:?}");
+        }
+        assert_eq!(decode_readable(&whole), (expected[..2].to_vec(), None));
+    }
+
+    #[test]
     fn f07_every_cut_is_an_error_or_ends_between_two_values() {
         let bytes = encoded(&sample());
         let mut ends = vec![0];
@@ -397,7 +473,7 @@ mod tests {
 
     #[test]
     fn f07_unknown_markers_are_named() {
-        for marker in [4, 9, 14, 17, 18, 255] {
+        for marker in [4, 9, 14, 18, 255] {
             assert_eq!(decode_all(&[5, marker]), Err(Amf0Error::Marker(1, marker)));
         }
     }

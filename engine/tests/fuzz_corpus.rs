@@ -184,6 +184,12 @@ fn amf0_seeds() -> Seeds {
         ("lying-length", b"\x0c\xff\xff\xff\xffx".to_vec()),
         ("many-values", vec![5; 4097]),
         ("amf3", b"\x02\0\x01x\x11\x0a\x0b\x01\x01".to_vec()),
+        (
+            "amf3-class-twice",
+            b"\x11\x09\x05\x01\x0a\x23\x07Cls\x03a\x03b\x01\x04\x01\x0a\x01\x02\x03\x05".to_vec(),
+        ),
+        ("amf3-vectors", b"\x11\x0d\x05\0\0\0\0\x01\0\0\0\x02\x11\x11\x03\0\x06\x03k\x04\x01\x05".to_vec()),
+        ("amf3-deep", [&b"\x11"[..], &b"\x09\x03\x01".repeat(40)].concat()),
     ]
 }
 

@@ -107,7 +107,8 @@ pub enum Decoded {
 /// Decodes a message by its type; an error only for malformed commands and aggregates.
 ///
 /// A command without values, or whose first value is not a string, is ignored; a missing transaction id or
-/// command object is filled in. A command body over 64 KiB is a budget error.
+/// command object is filled in, and so is what follows a value that cannot be read: the command is malformed only where that
+/// is the first one, or where the object is beyond the budget. A command body over 64 KiB is a budget error.
 pub fn decode(message: Message) -> Result<Decoded, Amf0Error> {
     Ok(match message.type_id {
         1..=6 => decode_control(message.type_id, &message.payload).map_or(Decoded::Ignored, Decoded::Control),
@@ -168,7 +169,13 @@ fn decode_command(payload: &[u8]) -> Result<Decoded, Amf0Error> {
     if payload.len() > MAX_COMMAND {
         return Err(Amf0Error::Budget(MAX_COMMAND));
     }
-    let mut values = amf0::decode_all(payload)?.into_iter();
+    let (values, error) = amf0::decode_readable(payload);
+    // Name, transaction and object are what every command needs; nobody nests them deep but to do harm.
+    let is_hostile = matches!(error, Some(Amf0Error::Budget(_))) && values.len() <= 3;
+    if let Some(error) = error.filter(|_| is_hostile || values.is_empty()) {
+        return Err(error);
+    }
+    let mut values = values.into_iter();
     let Some(Amf0Value::Utf8String(name)) = values.next() else { return Ok(Decoded::Ignored) };
     let transaction = values.next().and_then(Amf0Value::get_number).unwrap_or(0.0);
     let object = values.next().unwrap_or(Amf0Value::Null);
@@ -369,6 +376,60 @@ mod tests {
         let with_zero = [&[0], &body[..]].concat();
         for (type_id, body) in [(20, &body[..]), (17, &body[..]), (17, &with_zero[..])] {
             assert_eq!(decode(message(type_id, body)), Ok(Decoded::Command(command.clone())));
+        }
+    }
+
+    use proptest::prelude::*;
+
+    /// A value of any type that there is in AMF0 and AMF3, whole, cut, too deep, or no value at all.
+    fn anything() -> impl Strategy<Value = Vec<u8>> {
+        let bytes = |len| proptest::collection::vec(any::<u8>(), len);
+        let whole = prop_oneof![
+            Just(amf(&[Amf0Value::Null, text("x"), Amf0Value::Object([("k".into(), text("v"))].into())])),
+            Just(b"\x11\x0a\x0b\x01\x03k\x06\x03v\x01".to_vec()),
+            Just(b"\x0b\x42\x76\x8f\x0f\x32\x60\0\0\0\x3c".to_vec()),
+            Just([b"\x0a\0\0\0\x01".repeat(40), vec![5]].concat()),
+            Just(vec![5; 5000]),
+            Just(b"\x04\x0e\x0f\xff\xff\xff\xff".to_vec()),
+        ];
+        let cut = (whole.clone(), any::<proptest::sample::Index>())
+            .prop_map(|(value, at)| value[..at.index(value.len())].to_vec());
+        let marked = (0u8..=20, bytes(0..40)).prop_map(|(marker, bytes)| [&[marker][..], &bytes].concat());
+        prop_oneof![whole, cut, marked, bytes(0..40)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn nothing_that_follows_what_a_command_needs_changes_it(values in proptest::collection::vec(anything(), 0..3)) {
+            let connect = Amf0Value::Object([("app".to_owned(), text("live"))].into());
+            for (name, object, argument) in
+                [("connect", connect, Amf0Value::Null), ("publish", Amf0Value::Null, text("demo?key=1"))]
+            {
+                let needed = amf(&[text(name), Amf0Value::Number(5.0), object.clone(), argument.clone()]);
+                let body = [&needed[..], &values.concat()].concat();
+                let Ok(Decoded::Command(command)) = decode(message(20, &body)) else { panic!("{body:?}") };
+                prop_assert_eq!((command.name.as_str(), command.transaction), (name, 5.0));
+                prop_assert_eq!((&command.object, command.arguments.first()), (&object, Some(&argument)));
+            }
+        }
+
+        #[test]
+        fn nothing_that_follows_the_app_in_the_object_of_connect_takes_it_away(value in anything()) {
+            let head = amf(&[text("connect"), Amf0Value::Number(1.0)]);
+            let object = [&[3, 0, 3][..], b"app", &amf(&[text("live")]), &[0, 1], b"x", &value].concat();
+            let body = [&head[..], &object].concat();
+            let command = match decode(message(20, &body)) {
+                Ok(Decoded::Command(command)) => command,
+                Err(Amf0Error::Budget(_)) => return Ok(()),
+                other => panic!("{body:?}: {other:?}"),
+            };
+            // A second "app" is a word of the peer's own.
+            if !object[8..].windows(3).any(|bytes| bytes == b"app") {
+                let Amf0Value::Object(properties) = &command.object else { panic!("{command:?}") };
+                prop_assert_eq!(properties.get("app"), Some(&text("live")));
+            }
         }
     }
 
