@@ -53,7 +53,7 @@ pub struct Limits {
     /// Smallest chunk size a peer may announce; tiny chunks cost CPU per byte
     /// (test `f05_chunk_sizes_below_128_and_with_the_top_bit_are_refused`).
     pub min_chunk_size: usize,
-    /// Message streams (`createStream`) of one connection (test `f17_the_ninth_stream_closes_the_connection`).
+    /// Message streams (`createStream`) of one connection (test `f17_the_ninth_stream_is_refused_and_the_others_live`).
     pub max_message_streams: usize,
     /// Bytes of frames that a stream's ring holds (test `the_ring_is_bounded_by_bytes_frames_and_age`).
     pub ring_bytes: usize,

@@ -319,7 +319,10 @@ impl CheckedServer {
 
     fn reject(&mut self) {
         self.session.reject(&REJECTION);
-        self.over |= self.pending.take().is_some();
+        if self.pending.take().is_some() {
+            self.over = self.session.is_closing();
+            assert!(self.over || !self.live.is_empty(), "nothing is left to live for");
+        }
     }
 
     fn end(&mut self, stream_id: u32) {

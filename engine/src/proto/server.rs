@@ -33,6 +33,11 @@ const MAX_CONNECT: usize = 16 * 1024;
 const PUBLISHER_TURN: u32 = 64;
 const TURN: u32 = 16;
 
+/// Refused requests that a connection survives on which something goes on: one that asks for more guesses names or keys.
+const MAX_REFUSED: usize = 8;
+
+const UNKNOWN: &str = "unknown command";
+
 /// How far a connection has come; each phase has its own deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -155,9 +160,12 @@ pub struct Rejection {
 /// ```
 ///
 /// All other commands leave the state as it is. Encoders' quirks that are followed: `publish` and `play` on
-/// message stream 0 or 1 without `createStream`, `publish` without `FCPublish`, without a type or with one in
+/// any message stream without `createStream`, media on message stream 0 instead of that of the one publish, `publish` without `FCPublish`, without a type or with one in
 /// capitals, `closeStream` with and without an argument, `publish(false)` and `play(false)` for it (Flash),
 /// commands in AMF3 envelopes, everything unknown.
+///
+/// A request that is refused costs only itself while something else goes on on the connection. Errors after which nothing on
+/// the connection can be trusted are said to the peer before it closes.
 pub struct ServerSession {
     link: Link,
     state: State,
@@ -166,6 +174,8 @@ pub struct ServerSession {
     granted: bool,
     /// Whether a publish was granted: its messages may be long and many.
     has_published: bool,
+    /// Requests refused without closing.
+    refused: usize,
     /// Whether the peer follows reconnect requests.
     reconnects: bool,
     /// Told to peers that are engines like this one, once.
@@ -208,6 +218,7 @@ impl ServerSession {
             max_streams: limits.max_message_streams,
             granted: false,
             has_published: false,
+            refused: 0,
             reconnects: false,
             engine_id: None,
             deferred: None,
@@ -235,7 +246,8 @@ impl ServerSession {
             return Ok(Some(*event));
         }
         let outcome = self.advance();
-        if outcome.is_err() {
+        if let Err(error) = &outcome {
+            self.say(error);
             self.state = State::Closing;
         }
         if self.is_closing() {
@@ -284,11 +296,17 @@ impl ServerSession {
         }
     }
 
-    /// Refuses the pending request with a status the peer can show; the session is closing then. Does nothing
-    /// where none is pending.
+    /// Refuses the pending request with a status the peer can show. Where nothing else is published or played, or the peer
+    /// has been refused often, the session is closing then. Does nothing where none is pending.
     pub fn reject(&mut self, rejection: &Rejection) {
         let info = information(Level::Error, rejection.code, &rejection.description);
-        match self.take_request(State::Closing) {
+        let in_use = self.streams.iter().any(|(_, stream)| !matches!(stream, Stream::Idle));
+        let next = match in_use && self.refused < MAX_REFUSED {
+            true => State::Connected,
+            false => State::Closing,
+        };
+        self.refused = self.refused.saturating_add(1);
+        match self.take_request(next) {
             Some(Request::Connect(reply)) => {
                 let info = vec![Amf0Value::Object(info)];
                 self.link.send_command(&command("_error", reply.transaction, info));
@@ -357,6 +375,14 @@ impl ServerSession {
         true
     }
 
+    /// Tells the peer why the connection ends. Before the handshake is over nobody would understand.
+    fn say(&mut self, error: &ProtocolError) {
+        if !matches!(self.state, State::Handshake | State::Closing) {
+            let info = information(Level::Error, "NetConnection.Connect.Failed", &error.detail);
+            self.link.send_command(&command("onStatus", 0.0, vec![Amf0Value::Object(info)]));
+        }
+    }
+
     fn advance(&mut self) -> Result<Option<ServerEvent>, ProtocolError> {
         while !matches!(self.state, State::Judging(_) | State::Closing) {
             let Some(incoming) = self.link.next()? else { break };
@@ -398,7 +424,7 @@ impl ServerSession {
                 Err(self.link.error(ProtocolErrorKind::State, "no connect before publish or play"))
             }
             _ => {
-                self.answer_error(&command);
+                self.answer_error(&command, UNKNOWN);
                 Ok(None)
             }
         }
@@ -406,10 +432,10 @@ impl ServerSession {
 
     fn on_command(&mut self, stream_id: u32, command: Command) -> Result<Option<ServerEvent>, ProtocolError> {
         match command.name.as_str() {
-            "connect" => return Err(self.link.error(ProtocolErrorKind::State, "second connect")),
-            "createStream" => self.on_create_stream(&command)?,
-            "publish" => return self.on_publish(stream_id, &command),
-            "play" => return self.on_play(stream_id, &command),
+            "connect" => self.answer_error(&command, "connected already"),
+            "createStream" => self.on_create_stream(&command),
+            "publish" => return Ok(self.on_publish(stream_id, &command)),
+            "play" => return Ok(self.on_play(stream_id, &command)),
             "closeStream" => return Ok(self.end(named_stream(stream_id, &command))),
             "deleteStream" => {
                 let id = named_stream(stream_id, &command);
@@ -440,7 +466,7 @@ impl ServerSession {
                 let info = information(Level::Error, "NetStream.Play.Failed", "play2 is not supported");
                 self.send_status(stream_id, info);
             }
-            _ => self.answer_error(command),
+            _ => self.answer_error(command, UNKNOWN),
         }
     }
 
@@ -484,69 +510,67 @@ impl ServerSession {
         });
     }
 
-    fn on_create_stream(&mut self, command: &Command) -> Result<(), ProtocolError> {
-        self.check_stream_count()?;
-        let Some(id) = (1..=u32::MAX).find(|id| !self.streams.contains(*id)) else { return Ok(()) };
+    fn on_create_stream(&mut self, command: &Command) {
+        if self.streams.len() >= self.max_streams {
+            return self.answer_error(command, &self.too_many_streams());
+        }
+        let Some(id) = (1..=u32::MAX).find(|id| !self.streams.contains(*id)) else { return };
         self.streams.insert(id, Stream::Idle);
         let reply = session::command("_result", command.transaction, vec![Amf0Value::Number(f64::from(id))]);
         self.link.send_command(&reply);
-        Ok(())
     }
 
-    fn check_stream_count(&self) -> Result<(), ProtocolError> {
-        if self.streams.len() >= self.max_streams {
-            return Err(self.link.error(ProtocolErrorKind::Limit, "too many message streams"));
-        }
-        Ok(())
+    fn too_many_streams(&self) -> String {
+        format!("too many message streams: {} at most on one connection", self.max_streams)
     }
 
-    /// Makes sure that a stream exists to publish or play on. Some devices do so on 0 or 1 without
-    /// `createStream`.
-    fn open(&mut self, stream_id: u32) -> Result<(), ProtocolError> {
-        if self.streams.contains(stream_id) {
-            return Ok(());
+    /// Makes sure that a stream exists to publish or play on: some devices do so without `createStream`. Where there are too
+    /// many, says so with `code` and is false.
+    fn open(&mut self, stream_id: u32, code: &str) -> bool {
+        if !self.streams.contains(stream_id) {
+            if self.streams.len() >= self.max_streams {
+                let info = information(Level::Error, code, &self.too_many_streams());
+                self.send_status(stream_id, info);
+                return false;
+            }
+            self.streams.insert(stream_id, Stream::Idle);
         }
-        if stream_id > 1 {
-            return Err(self.link.error(ProtocolErrorKind::State, "message stream was not created"));
-        }
-        self.check_stream_count()?;
-        self.streams.insert(stream_id, Stream::Idle);
-        Ok(())
+        true
     }
 
-    fn on_publish(
-        &mut self,
-        stream_id: u32,
-        command: &Command,
-    ) -> Result<Option<ServerEvent>, ProtocolError> {
+    fn on_publish(&mut self, stream_id: u32, command: &Command) -> Option<ServerEvent> {
         if is_false(command.arguments.first()) {
-            return Ok(self.end(stream_id));
+            return self.end(stream_id);
         }
         let name = as_text(command.arguments.first()).unwrap_or_default().to_owned();
         if matches!(self.streams.get(stream_id), Some(Stream::Publishing { name: running, .. }) if *running == name)
         {
             // Asked for again: it has it, and its players lose nothing.
             self.send_status(stream_id, publish_started());
-            return Ok(None);
+            return None;
         }
         // The type (live, record, append) makes no difference: all is live, and recording is ours to decide.
-        self.open(stream_id)?;
+        if !self.open(stream_id, "NetStream.Publish.BadName") {
+            return None;
+        }
         let event = ServerEvent::Publish(Publish { stream_id, name: name.clone() });
-        Ok(self.judge(stream_id, Request::Publish { stream_id, name }, event))
+        self.judge(stream_id, Request::Publish { stream_id, name }, event)
     }
 
-    fn on_play(&mut self, stream_id: u32, command: &Command) -> Result<Option<ServerEvent>, ProtocolError> {
+    fn on_play(&mut self, stream_id: u32, command: &Command) -> Option<ServerEvent> {
         if is_false(command.arguments.first()) {
-            return Ok(self.end(stream_id));
+            return self.end(stream_id);
         }
-        self.open(stream_id)?;
+        if !self.open(stream_id, "NetStream.Play.Failed") {
+            return None;
+        }
         let event = ServerEvent::Play(Play {
             stream_id,
             name: as_text(command.arguments.first()).unwrap_or_default().to_owned(),
             start: start_seconds(as_number(command.arguments.get(1))),
         });
         let reset = is_reset(command.arguments.get(3));
-        Ok(self.judge(stream_id, Request::Play { stream_id, reset }, event))
+        self.judge(stream_id, Request::Play { stream_id, reset }, event)
     }
 
     /// Waits for a verdict on a request. What went on on the stream ends first.
@@ -623,11 +647,23 @@ impl ServerSession {
         Some(ServerEvent::Receive { stream_id, kind, wanted: is_true(command.arguments.first()) })
     }
 
-    /// Media counts only on a stream whose publish has been accepted.
+    /// Media counts only on a stream whose publish has been accepted. Cameras send it on message stream 0, or on one that
+    /// there is not, though they publish on another: where that is the only one, it is what they mean.
     fn on_media(&mut self, media: MediaMessage) -> Option<ServerEvent> {
         let MediaMessage { stream_id, kind, timestamp, payload } = media;
+        let stream_id = match self.streams.get(stream_id) {
+            None => self.only_publish()?,
+            Some(Stream::Idle) if stream_id == 0 => self.only_publish()?,
+            Some(_) => stream_id,
+        };
         let Some(Stream::Publishing { clock, .. }) = self.streams.get_mut(stream_id) else { return None };
         Some(ServerEvent::Media { stream_id, kind, timestamp: clock.unwrap(timestamp), payload })
+    }
+
+    fn only_publish(&self) -> Option<u32> {
+        let is_publish = |(_, stream): &&(u32, Stream)| matches!(stream, Stream::Publishing { .. });
+        let mut publishes = self.streams.iter().filter(is_publish);
+        publishes.next().filter(|_| publishes.next().is_none()).map(|(id, _)| *id)
     }
 
     /// Takes the request that waits for its verdict and goes on to `next`.
@@ -648,12 +684,12 @@ impl ServerSession {
         }
     }
 
-    /// Answers an unknown command with `_error`. Answers of the peer are never answered.
-    fn answer_error(&mut self, request: &Command) {
+    /// Answers a command that is unknown or out of place with `_error`. Answers of the peer are never answered.
+    fn answer_error(&mut self, request: &Command, why: &str) {
         if request.transaction == 0.0 || matches!(request.name.as_str(), "_result" | "_error") {
             return;
         }
-        let info = information(Level::Error, "NetConnection.Call.Failed", "unknown command");
+        let info = information(Level::Error, "NetConnection.Call.Failed", why);
         self.link.send_command(&command("_error", request.transaction, vec![Amf0Value::Object(info)]));
     }
 

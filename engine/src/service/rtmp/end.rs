@@ -30,6 +30,8 @@ enum Farewell {
     Cut,
     /// What waits is sent first.
     Flush,
+    /// The peer breaks the rules: it is told so, but is not waited for.
+    Tell,
 }
 
 impl End {
@@ -46,7 +48,7 @@ impl From<ProtocolError> for End {
     fn from(error: ProtocolError) -> Self {
         match error.kind {
             ProtocolErrorKind::Handshake => Self::cut(error.detail),
-            _ => Self::cut(format!("protocol error: {error}")),
+            _ => Self { reason: format!("protocol error: {error}"), farewell: Farewell::Tell },
         }
     }
 }
@@ -177,6 +179,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let limits = self.limits();
         let time = match self.client.core().draining.is_cancelled() {
             true => ms(self.client.core().config.engine.drain_timeout_ms) * 3 / 4,
+            false if end.farewell == Farewell::Tell => LINGER.min(ms(limits.write_timeout_ms)),
             false => ms(limits.write_timeout_ms),
         };
         let flushed = timeout(time, self.output.flush(&mut self.reader)).await;

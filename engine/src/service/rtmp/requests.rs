@@ -138,7 +138,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.refuse(request, key, status_code(action, refusal), refusal)
     }
 
-    /// Tells the peer why its request is refused; the connection ends after that.
+    /// Tells the peer why its request is refused; the connection ends after that, unless something else goes on on it.
     fn refuse(
         &mut self,
         request: &'static str,
@@ -152,7 +152,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             None => format!("{request} refused: {refusal}"),
         };
         self.client.tell_refused(request, stream, refusal);
-        Err(End::flush(end))
+        if self.rtmp.is_closing() { Err(End::flush(end)) } else { Ok(()) }
     }
 
     pub(super) fn on_media(

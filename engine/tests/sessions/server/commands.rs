@@ -44,21 +44,6 @@ fn stream_ids_of_hostile_kinds_are_ignored() {
 }
 
 #[test]
-fn publish_on_a_stream_that_was_not_created_is_a_state_error_except_for_0_and_1() {
-    for stream_id in [0, 1] {
-        let mut server = Server::connected();
-        let events = server.feed_stream_command(stream_id, &command("publish", 2.0, &[text("cam")]));
-        assert_eq!(events, [publish(stream_id, "cam")]);
-        server.session.accept();
-        let frame = server.writer.message(6, 8, stream_id, 0, b"\xaf\x01");
-        assert_eq!(server.feed(&frame).len(), 1);
-    }
-    let mut server = Server::connected();
-    let bytes = server.writer.stream_command(2, &command("publish", 2.0, &[text("cam")]));
-    assert_eq!(server.feed_error(&bytes).kind, ProtocolErrorKind::State);
-}
-
-#[test]
 fn f10_flash_order_and_unknown_things_do_not_disturb_a_publisher() {
     let mut server = Server::publishing();
     server.feed_command(&command("releaseStream", 9.0, &[text("cam")]));

@@ -3,6 +3,7 @@
 use crate::peer::{Server, command, connect, number, object, status, text};
 use streamengine::amf0::Amf0Value;
 use streamengine::proto::ProtocolErrorKind;
+use streamengine::proto::message::Command;
 use streamengine::proto::server::{Rejection, ServerEvent};
 
 #[test]
@@ -114,10 +115,13 @@ fn refused_connect_is_an_error_with_a_description_and_closes() {
 }
 
 #[test]
-fn second_connect_is_a_state_error() {
-    let mut server = Server::connected();
-    let again = server.writer.command(&connect([]));
-    assert_eq!(server.feed_error(&again).kind, ProtocolErrorKind::State);
+fn a_second_connect_is_answered_and_changes_nothing() {
+    let mut server = Server::publishing();
+    assert_eq!(server.feed_command(&Command { transaction: 7.0, ..connect([]) }), []);
+    let answer = &server.sent()[0];
+    assert_eq!((answer.command().name.as_str(), answer.command().transaction), ("_error", 7.0));
+    let video = server.writer.message(6, 9, 1, 40, b"\x17\x01frame");
+    assert_eq!(server.feed(&video).len(), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Control messages, reconnect requests and limits.
 
-use crate::peer::{Sent, Server, command, connect, number};
+use crate::peer::{Sent, Server, command, connect, number, text};
 use streamengine::Limits;
 use streamengine::proto::ProtocolErrorKind;
 use streamengine::proto::message::{Command, Control, Decoded};
@@ -105,17 +105,36 @@ fn reconnect_is_requested_only_from_a_peer_that_announced_it() {
 }
 
 #[test]
-fn f17_the_ninth_stream_closes_the_connection() {
+fn f17_the_ninth_stream_is_refused_and_the_others_live() {
     let mut server = Server::connected();
     for transaction in 1..=8 {
         let create = command("createStream", f64::from(transaction), &[]);
         assert_eq!(server.feed_command(&create), []);
         assert_eq!(server.sent()[0].command().arguments, [number(f64::from(transaction))]);
     }
-    let ninth = server.writer.command(&command("createStream", 9.0, &[]));
-    assert_eq!(server.feed_error(&ninth).kind, ProtocolErrorKind::Limit);
-    assert!(server.session.is_closing());
-    assert!(server.session.output().is_empty());
+    assert_eq!(server.feed_command(&command("createStream", 9.0, &[])), []);
+    let answer = &server.sent()[0];
+    assert_eq!((answer.command().name.as_str(), answer.command().transaction), ("_error", 9.0));
+    assert!(answer.field("description").contains("8 at most"), "{answer:?}");
+    assert!(!server.session.is_closing());
+    // Nor can one be published or played on an id beyond.
+    for (name, code) in [("publish", "NetStream.Publish.BadName"), ("play", "NetStream.Play.Failed")] {
+        assert_eq!(server.feed_stream_command(77, &command(name, 0.0, &[text("a")])), []);
+        assert_eq!(server.sent()[0].code(), code);
+    }
+    server.feed_command(&command("deleteStream", 0.0, &[number(8.0)]));
+    server.feed_command(&command("createStream", 10.0, &[]));
+    assert_eq!(server.sent()[0].command().arguments, [number(8.0)]);
+}
+
+#[test]
+fn the_reason_for_closing_is_said_to_the_peer() {
+    let mut server = Server::connected();
+    let bytes = server.writer.message(2, 1, 0, 0, &64_u32.to_be_bytes());
+    assert_eq!(server.feed_error(&bytes).kind, ProtocolErrorKind::Chunk);
+    let said = &server.sent()[0];
+    assert_eq!((said.code(), said.field("level")), ("NetConnection.Connect.Failed".into(), "error".into()));
+    assert!(said.field("description").contains("chunk size 64; at least 128"), "{said:?}");
 }
 
 #[test]

@@ -199,3 +199,48 @@ fn a_repeated_publish_of_the_running_name_is_answered_and_changes_nothing() {
     let frame = server.writer.message(6, 9, 1, 40, b"\x17\x01x");
     assert_eq!(server.feed(&frame), [media(FrameKind::Video, 40, b"\x17\x01x")]);
 }
+
+#[test]
+fn a_publish_on_an_id_that_was_not_created_is_taken_and_so_is_its_media_on_message_stream_0() {
+    for id in [0, 1, 5, 70_000] {
+        let mut server = Server::connected();
+        let events = server.feed_stream_command(id, &command("publish", 3.0, &[text("cam")]));
+        assert_eq!(events, [publish(id, "cam")]);
+        server.session.accept();
+        for other in [id, 0, 9] {
+            let video = server.writer.message(6, 9, other, 40, b"\x17\x01frame");
+            let events = server.feed(&video);
+            assert!(
+                matches!(&events[..], [ServerEvent::Media { stream_id, .. }] if *stream_id == id),
+                "{id} by {other}: {events:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn media_on_message_stream_0_is_nobodys_where_two_streams_are_published_or_the_one_has_ended() {
+    let mut server = Server::publishing();
+    server.feed_stream_command(2, &command("publish", 3.0, &[text("other")]));
+    server.session.accept();
+    let video = server.writer.message(6, 9, 0, 40, b"\x17\x01frame");
+    assert_eq!(server.feed(&video), []);
+    server.session.end_publish(1, &rejection());
+    let late = server.writer.message(6, 9, 1, 80, b"\x17\x01frame");
+    assert_eq!(server.feed(&late), [], "what was ended is not mixed into the other");
+}
+
+#[test]
+fn a_refused_request_costs_only_itself_while_something_else_goes_on_but_not_for_ever() {
+    let mut server = Server::publishing();
+    for _ in 0..8 {
+        server.feed_stream_command(2, &command("play", 3.0, &[text("nothing")]));
+        server.session.reject(&rejection());
+        assert_eq!(server.sent()[0].field("level"), "error");
+        let video = server.writer.message(6, 9, 1, 40, b"\x17\x01frame");
+        assert_eq!(server.feed(&video).len(), 1);
+    }
+    server.feed_stream_command(2, &command("play", 3.0, &[text("nothing")]));
+    server.session.reject(&rejection());
+    assert!(server.session.is_closing(), "one that asks on and on guesses");
+}
