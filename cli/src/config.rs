@@ -1,9 +1,8 @@
 //! The configuration from file, environment and options; and `check-config`.
 
-use crate::Failure;
 use crate::args::ServeArgs;
+use crate::{Failure, output};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use streamengine::{AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig};
@@ -78,9 +77,7 @@ fn read(path: &Path) -> Result<ConfigSource, Failure> {
 /// `check-config`: what a file means in short, or what is wrong with it.
 pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     let config = read(path)?.build().map_err(|error| error.context(path.display()))?;
-    let mut out = std::io::stdout().lock();
-    write!(out, "{}", describe(&config))
-        .map_err(|error| Failure::running(format!("write to stdout: {error}")))
+    output::print_result(&describe(&config))
 }
 
 fn describe(config: &Config) -> String {

@@ -4,7 +4,6 @@ use crate::args::DemoArgs;
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
 use crate::{Failure, config, rates};
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use streamengine::media::looping::{Clip, Repeat};
@@ -35,7 +34,7 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
     let events = [(first.to_print, Origin::Server(1)), (second.to_print, Origin::Server(2))];
     let lines = output::announce(args.json, &ready, events);
     if !args.json {
-        welcome(&urls);
+        console.say(welcome(&urls));
     }
 
     let over = async {
@@ -93,11 +92,11 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     }
 }
 
-fn welcome(urls: &[RtmpUrl; 2]) {
+fn welcome(urls: &[RtmpUrl; 2]) -> String {
     let host = host_of(&urls[0]);
     // As texts, which can be padded.
     let [original, copy] = urls.each_ref().map(ToString::to_string);
-    let text = format!(
+    format!(
         "Two servers are running:
   {original:<39} the bundled clip, looped
   {copy:<39} the same, relayed to a second server
@@ -110,10 +109,8 @@ Publish a stream of your own (OBS: Server rtmp://{host}/live, Stream Key mine):
 
 Ctrl-C ends the demo.
 
-",
-    );
-    // Who has closed stdout does not want to read this.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+"
+    )
 }
 
 fn host_of(url: &RtmpUrl) -> String {

@@ -26,8 +26,9 @@ impl Stop {
         std::thread::spawn(move || {
             runtime.block_on(async {
                 let name = signals.next().await.1;
-                tracing::info!("{name}: ending in good order; once more ends at once");
+                // First what is asked for, then the word about it.
                 token.cancel();
+                tracing::info!("{name}: ending in good order; once more ends at once");
                 std::process::exit(128 + signals.next().await.0);
             });
         });

@@ -5,6 +5,7 @@ mod args;
 mod config;
 mod demo;
 mod host;
+mod lines;
 mod output;
 mod probe;
 mod rates;
@@ -13,25 +14,33 @@ mod serve;
 
 use args::{Cli, Command};
 use clap::Parser;
+use std::io::Write;
 use std::process::ExitCode;
 use streamengine::{Error, ErrorKind};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = output::Console::start(&cli.log).and_then(|console| match cli.command {
-        Command::Serve(args) => serve::run(args, &console),
-        Command::Loop(args) => relay::run_loop(args, &console),
-        Command::Relay(args) => relay::run_relay(args, &console),
-        Command::Demo(args) => demo::run(args, &console),
+    let console = match output::Console::start(&cli.log) {
+        Ok(console) => console,
+        Err(failure) => {
+            // Nothing runs yet that could be held up, and who cannot be told has the exit status.
+            let _ = writeln!(std::io::stderr(), "{}", failure.line());
+            return ExitCode::from(failure.status);
+        }
+    };
+    let failed = run(cli.command, &console).err();
+    console.end(failed.as_ref().map(|failure| failure.line() + "\n"));
+    failed.map_or(ExitCode::SUCCESS, |failure| ExitCode::from(failure.status))
+}
+
+fn run(command: Command, console: &output::Console) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve::run(args, console),
+        Command::Loop(args) => relay::run_loop(args, console),
+        Command::Relay(args) => relay::run_relay(args, console),
+        Command::Demo(args) => demo::run(args, console),
         Command::Probe(args) => probe::run(args),
         Command::CheckConfig(args) => config::check(&args.file),
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("streamengine: {}", failure.text);
-            ExitCode::from(failure.status)
-        }
     }
 }
 
@@ -51,6 +60,11 @@ impl Failure {
     /// It was started rightly and failed.
     fn running(text: impl Into<String>) -> Self {
         Self { status: 1, text: text.into() }
+    }
+
+    /// The last line on stderr.
+    fn line(&self) -> String {
+        format!("streamengine: {}", self.text)
     }
 }
 

@@ -1,23 +1,25 @@
-//! What the user and scripts see: logs and live lines on stderr, events on stdout.
+//! What the user and scripts see: logs and live lines on stderr, events on stdout. No work waits for who reads them.
 
 use crate::Failure;
 use crate::args::LogArgs;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::lines::{FLUSH_TIMEOUT, Lines, WholeLines};
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use streamengine::{Engine, EventReceiver, Protocol, Received, RelayDirection, RelayStatus, RtmpUrl};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-
-/// How long the end of a command waits for a slow reader of its events.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+use tracing_subscriber::fmt::format;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// The terminal or log file behind stderr.
 pub(crate) struct Console {
-    live: Option<MultiProgress>,
+    lines: Lines,
+    is_live: bool,
 }
 
 impl Console {
@@ -25,47 +27,89 @@ impl Console {
     pub(crate) fn start(args: &LogArgs) -> Result<Self, Failure> {
         let filter = EnvFilter::try_new(&args.log)
             .map_err(|error| Failure::usage(format!("--log {}: {error}", args.log)))?;
-        let terminal = std::io::stderr().is_terminal() && !args.log_json;
-        let live = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        let log =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogWriter { live: live.clone() });
+        let is_live = std::io::stderr().is_terminal() && !args.log_json;
+        let live = is_live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let told = if args.log_json { missing_in_json } else { missing_in_words };
+        let lines = Lines::start(std::io::stderr(), told, live);
+        // A failure to write is counted by who writes; tracing would tell of it on stderr again.
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .log_internal_errors(false)
+            .with_writer(LogWriter(lines.clone()));
         match args.log_json {
             true => log.json().init(),
-            false => log.with_ansi(terminal).with_target(false).init(),
+            false => log.with_ansi(is_live).with_target(false).init(),
         }
-        Ok(Self { live })
+        tell_panics(lines.clone());
+        Ok(Self { lines, is_live })
     }
 
     /// Lines to redraw in place; `None` where there is no terminal.
     pub(crate) fn live_lines(&self) -> Option<LiveLines> {
-        self.live.clone().map(|live| LiveLines { live, bars: Vec::new() })
+        self.is_live.then(|| LiveLines(self.lines.clone()))
+    }
+
+    /// Says something to people, after the log so far.
+    pub(crate) fn say(&self, text: String) {
+        self.lines.put(text);
+    }
+
+    /// Writes the last line, if there is one, and waits a moment for who reads.
+    pub(crate) fn end(self, last: Option<String>) {
+        self.lines.end(last);
     }
 }
 
-/// Writes log lines above the live ones.
-struct LogWriter {
-    live: Option<MultiProgress>,
+/// A panic is told like a line of the log: the usual hook writes to stderr where it happens, which may be an engine's
+/// thread.
+fn tell_panics(lines: Lines) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let trace = Backtrace::capture();
+        let trace = match trace.status() {
+            BacktraceStatus::Captured => format!("{trace}\n"),
+            _ => String::new(),
+        };
+        lines.put(format!("a bug in streamengine: {panic}\n{trace}"));
+    }));
 }
+
+fn now() -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = SystemTime.format_time(&mut format::Writer::new(&mut text));
+    text
+}
+
+const MISSING: &str = "lines of the log are missing here: stderr did not take them";
+
+fn missing_in_words(count: u64) -> String {
+    format!("{}  WARN {count} {MISSING}\n", now())
+}
+
+fn missing_in_json(count: u64) -> String {
+    let fields = serde_json::json!({ "message": format!("{count} {MISSING}"), "lines": count });
+    let line = serde_json::json!({
+        "timestamp": now(), "level": "WARN", "fields": fields, "target": "streamengine"
+    });
+    format!("{line}\n")
+}
+
+/// Puts the lines of the log into the queue.
+struct LogWriter(Lines);
 
 impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LogLine<'a>;
 
     fn make_writer(&'a self) -> LogLine<'a> {
-        LogLine { live: self.live.as_ref() }
+        LogLine(&self.0)
     }
 }
 
-struct LogLine<'a> {
-    live: Option<&'a MultiProgress>,
-}
+struct LogLine<'a>(&'a Lines);
 
 impl Write for LogLine<'_> {
     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        let write = || std::io::stderr().write_all(text);
-        match self.live {
-            Some(live) => live.suspend(write)?,
-            None => write()?,
-        }
+        self.0.put(text);
         Ok(text.len())
     }
 
@@ -75,32 +119,18 @@ impl Write for LogLine<'_> {
 }
 
 /// Lines at the foot of the terminal that are redrawn in place; gone when dropped.
-pub(crate) struct LiveLines {
-    live: MultiProgress,
-    bars: Vec<ProgressBar>,
-}
+pub(crate) struct LiveLines(Lines);
 
 impl LiveLines {
     /// Replaces all lines.
-    pub(crate) fn show(&mut self, lines: &[String]) {
-        while self.bars.len() < lines.len() {
-            let style = ProgressStyle::with_template("{wide_msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            self.bars.push(self.live.add(ProgressBar::new_spinner().with_style(style)));
-        }
-        for surplus in self.bars.drain(lines.len()..) {
-            surplus.finish_and_clear();
-            self.live.remove(&surplus);
-        }
-        for (bar, line) in self.bars.iter().zip(lines) {
-            bar.set_message(line.clone());
-        }
+    pub(crate) fn show(&mut self, lines: Vec<String>) {
+        self.0.foot(lines);
     }
 }
 
 impl Drop for LiveLines {
     fn drop(&mut self) {
-        self.show(&[]);
+        self.show(Vec::new());
     }
 }
 
@@ -152,10 +182,7 @@ pub(crate) fn announce(
     ready: &Ready,
     events: impl IntoIterator<Item = (EventReceiver, Origin)>,
 ) -> Option<EventLines> {
-    json.then(|| {
-        print(ready);
-        EventLines::follow(events)
-    })
+    json.then(|| EventLines::follow(json_line(ready), events.into_iter().collect()))
 }
 
 /// Which of a command's servers an event comes from.
@@ -174,17 +201,21 @@ pub(crate) struct EventLines {
 }
 
 impl EventLines {
-    fn follow(events: impl IntoIterator<Item = (EventReceiver, Origin)>) -> Self {
-        let (printing, printed) = mpsc::channel();
-        for (mut events, origin) in events {
-            let printing = printing.clone();
-            std::thread::spawn(move || {
-                while let Some(received) = events.blocking_next() {
-                    print_received(received, origin);
-                }
-                drop(printing);
-            });
-        }
+    fn follow(first: String, events: Vec<(EventReceiver, Origin)>) -> Self {
+        let (printing, printed) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let out = Arc::new(Mutex::new(EventWriter::new()));
+            lock(&out).write(&first);
+            for (mut events, origin) in events {
+                let (printing, out) = (printing.clone(), out.clone());
+                std::thread::spawn(move || {
+                    while let Some(received) = events.blocking_next() {
+                        lock(&out).write_received(received, origin);
+                    }
+                    drop(printing);
+                });
+            }
+        });
         Self { printed }
     }
 
@@ -196,6 +227,10 @@ impl EventLines {
     }
 }
 
+fn lock(out: &Mutex<EventWriter>) -> std::sync::MutexGuard<'_, EventWriter> {
+    out.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// An event as it is printed.
 #[derive(Serialize)]
 struct Line<T> {
@@ -205,30 +240,78 @@ struct Line<T> {
     server: Option<u8>,
 }
 
-/// The reader of stdout did not keep up.
+/// The reader of stdout did not keep up, or could not be written to.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "lost")]
 struct Lost {
     count: u64,
 }
 
-fn print_received(received: Received, origin: Origin) {
-    let server = match origin {
-        Origin::Only => None,
-        Origin::Server(number) => Some(number),
-    };
-    match received {
-        Received::Event(event) => print(&Line { event, server }),
-        Received::Lagged(count) => print(&Line { event: Lost { count }, server }),
+/// Writes lines to stdout. A reader that has gone away, or a disk that is full, does not end the server.
+struct EventWriter {
+    /// `None` where the process was started without stdout.
+    out: Option<WholeLines<File>>,
+    lost: u64,
+}
+
+impl EventWriter {
+    fn new() -> Self {
+        Self { out: raw_stdout().ok().map(WholeLines::new), lost: 0 }
+    }
+
+    fn write(&mut self, line: &str) {
+        let lost = if self.lost > 0 { json_line(&Lost { count: self.lost }) } else { String::new() };
+        let Some(out) = &mut self.out else { return };
+        match out.write(lost.as_bytes()) {
+            Ok(()) => self.lost = 0,
+            Err(_) => return self.lost += 1,
+        }
+        if out.write(line.as_bytes()).is_err() {
+            self.lost += 1;
+        }
+    }
+
+    fn write_received(&mut self, received: Received, origin: Origin) {
+        let server = match origin {
+            Origin::Only => None,
+            Origin::Server(number) => Some(number),
+        };
+        self.write(&match received {
+            Received::Event(event) => json_line(&Line { event, server }),
+            Received::Lagged(count) => json_line(&Line { event: Lost { count }, server }),
+        });
     }
 }
 
-/// Prints one line. A reader that has gone away does not end the server.
-pub(crate) fn print(value: &impl Serialize) {
-    let line = match serde_json::to_string(value) {
+/// Stdout without the buffer that Rust puts before it, which would send what has failed once more.
+fn raw_stdout() -> std::io::Result<File> {
+    #[cfg(unix)]
+    let own = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned();
+    #[cfg(windows)]
+    let own = std::os::windows::io::AsHandle::as_handle(&std::io::stdout()).try_clone_to_owned();
+    own.map(File::from)
+}
+
+/// A value as a line; empty, and an error in the log, where it has no JSON form.
+fn json_line(value: &impl Serialize) -> String {
+    match serde_json::to_string(value) {
         Ok(line) => line + "\n",
-        Err(error) => return tracing::error!("an event cannot be told as JSON: {error}"),
-    };
+        Err(error) => {
+            tracing::error!("an event cannot be told as JSON: {error}");
+            String::new()
+        }
+    }
+}
+
+/// Prints a command's result on stdout.
+pub(crate) fn print_result(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::running(format!("write to stdout: {error}")))
+}
+
+/// [`print_result`] of one JSON object on a line.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print_result(&json_line(value))
 }

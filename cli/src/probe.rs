@@ -4,7 +4,6 @@ use crate::args::{ProbeArgs, is_url};
 use crate::host::{self, Started};
 use crate::{Failure, config, output, relay};
 use serde::Serialize;
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 use streamengine::media::flv_file::FlvReader;
@@ -43,11 +42,9 @@ struct Told<'a> {
 
 fn tell(name: &str, report: &ProbeReport, json: bool) -> Result<(), Failure> {
     match json {
-        true => output::print(&Told { target: name, report }),
-        false => writeln!(std::io::stdout(), "{name}\n{report}")
-            .map_err(|error| Failure::running(format!("write to stdout: {error}")))?,
+        true => output::print_json(&Told { target: name, report }),
+        false => output::print_result(&format!("{name}\n{report}\n")),
     }
-    Ok(())
 }
 
 fn probe_file(path: &Path) -> Result<ProbeReport, Failure> {

@@ -27,7 +27,7 @@ pub(crate) async fn show(engines: &[Engine], console: &Console, period: Duration
 
 fn tell(rows: &[Row], live: Option<&mut LiveLines>) {
     match live {
-        Some(lines) => lines.show(&rows.iter().map(Row::line).collect::<Vec<_>>()),
+        Some(lines) => lines.show(rows.iter().map(Row::line).collect()),
         None => rows.iter().for_each(Row::log),
     }
 }

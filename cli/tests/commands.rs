@@ -1,6 +1,7 @@
 //! The command line's promises to people and scripts: help, the ready line, events, exit status, secrets.
 #![cfg(unix)]
 
+mod console;
 mod process;
 
 use process::{Process, run, run_with};

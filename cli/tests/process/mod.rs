@@ -54,24 +54,26 @@ impl Process {
     }
 
     pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut child = command(args)
-            .envs(env.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_telling(args, env, Stdio::piped())
+    }
+
+    /// Starts it with another stderr; [`Self::stderr`] has only what went through a pipe.
+    pub(crate) fn start_telling(args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Self {
+        let mut child =
+            command(args).envs(env.iter().copied()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
             stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)).ok();
         });
-        let mut errors = child.stderr.take().unwrap();
-        let stderr = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            errors.read_to_end(&mut text).unwrap();
-            String::from_utf8(text).unwrap()
+        let stderr = child.stderr.take().map(|mut errors| {
+            std::thread::spawn(move || {
+                let mut text = Vec::new();
+                errors.read_to_end(&mut text).unwrap();
+                String::from_utf8(text).unwrap()
+            })
         });
-        Self { child, lines, stderr: Some(stderr) }
+        Self { child, lines, stderr }
     }
 
     /// The next line of stdout as JSON.
@@ -121,7 +123,7 @@ impl Process {
 
     /// Everything that it wrote to stderr; waits for its end.
     pub(crate) fn stderr(&mut self) -> String {
-        self.stderr.take().unwrap().join().unwrap()
+        self.stderr.take().map_or_else(String::new, |reading| reading.join().unwrap())
     }
 }
 
