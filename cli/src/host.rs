@@ -3,11 +3,13 @@
 use crate::Failure;
 use crate::output::EventLines;
 use std::future::Future;
+#[cfg(unix)]
+use std::io::IsTerminal;
 use streamengine::{Config, Engine, Error, ErrorKind, EventReceiver, ListenerInfo};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Asked for by Ctrl-C or SIGTERM. A second signal ends the process at once.
+/// Asked for by Ctrl-C or SIGTERM, or by the terminal that goes away. A second signal ends the process at once.
 #[derive(Clone)]
 pub(crate) struct Stop {
     asked: CancellationToken,
@@ -45,22 +47,47 @@ impl Stop {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    /// Which of stdin, stdout and stderr were terminals at the start.
+    terminals: [bool; 3],
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            terminals: terminals(),
+        })
     }
 
-    /// The next signal's number and name.
+    /// The number and name of the next signal that asks for the end.
     async fn next(&mut self) -> (i32, &'static str) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (2, "interrupted"),
-            _ = self.terminate.recv() => (15, "asked to terminate"),
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.hangup.recv() => {}
+                _ = self.interrupt.recv() => return (2, "interrupted"),
+                _ = self.terminate.recv() => return (15, "asked to terminate"),
+            }
+            // A window that was closed ends what ran in it. Service managers and scripts mean something else by SIGHUP.
+            if self.terminals != terminals() {
+                return (1, "the terminal is gone");
+            }
+            tracing::warn!(
+                "SIGHUP is ignored: settings are read at the start only; certificates are read again by themselves \
+                 when their files change"
+            );
         }
     }
+}
+
+#[cfg(unix)]
+fn terminals() -> [bool; 3] {
+    [std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()]
 }
 
 #[cfg(not(unix))]

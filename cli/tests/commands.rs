@@ -181,6 +181,19 @@ fn both_signals_drain_with_status_0_within_5_s() {
 }
 
 #[test]
+fn sighup_ends_nothing_and_is_told_of() {
+    let (mut process, port) = serve(&[]);
+    process.signal("HUP");
+    process.signal("HUP");
+    std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    process.until("session-opened");
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+    let log = process.stderr();
+    assert!(log.contains("SIGHUP is ignored") && log.contains("certificates are read again"), "{log}");
+}
+
+#[test]
 fn an_address_in_use_is_status_1_and_names_the_way_out() {
     let taken = TcpListener::bind(ANY).unwrap();
     let address = taken.local_addr().unwrap().to_string();
