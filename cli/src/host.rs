@@ -1,7 +1,7 @@
 //! Runs an engine for a command: signals, the ready line, draining, and an orderly end.
 
-use crate::Failure;
 use crate::output::EventLines;
+use crate::{Failure, descriptors};
 use std::future::Future;
 #[cfg(unix)]
 use std::io::IsTerminal;
@@ -117,6 +117,7 @@ pub(crate) struct Started {
 impl Started {
     /// Starts an engine.
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        descriptors::warn_if_too_few(&config);
         let builder = Engine::builder().config(config);
         let (events, to_print) = (builder.events(), builder.events());
         let engine = builder.start()?;

@@ -4,6 +4,7 @@
 mod args;
 mod config;
 mod demo;
+mod descriptors;
 mod host;
 mod lines;
 mod output;
@@ -20,6 +21,7 @@ use streamengine::{Error, ErrorKind};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    descriptors::raise_limit();
     let console = match output::Console::start(&cli.log) {
         Ok(console) => console,
         Err(failure) => {

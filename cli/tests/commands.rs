@@ -193,6 +193,31 @@ fn sighup_ends_nothing_and_is_told_of() {
     assert!(log.contains("SIGHUP is ignored") && log.contains("certificates are read again"), "{log}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_takes_as_many_open_files_as_it_may_and_says_where_they_are_too_few() {
+    let start = |soft: u32, hard: u32| {
+        let limits =
+            format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" serve --rtmp {ANY} --json");
+        Process::start_by(&["sh", "-c", &limits])
+    };
+    let mut process = start(256, 512);
+    process.event();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("512"), "{files}");
+    process.signal("TERM");
+    process.wait();
+    let log = process.stderr();
+    for part in ["512 open files", "about 448 connections", "10000", "LimitNOFILE=10064"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    let (mut enough, _) = serve(&["--set", "limits.max_connections=10"]);
+    enough.signal("TERM");
+    enough.wait();
+    assert!(!enough.stderr().contains("open files"));
+}
+
 #[test]
 fn an_address_in_use_is_status_1_and_names_the_way_out() {
     let taken = TcpListener::bind(ANY).unwrap();

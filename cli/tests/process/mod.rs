@@ -59,8 +59,24 @@ impl Process {
 
     /// Starts it with another stderr; [`Self::stderr`] has only what went through a pipe.
     pub(crate) fn start_telling(args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Self {
-        let mut child =
-            command(args).envs(env.iter().copied()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut command = command(args);
+        command.envs(env.iter().copied()).stderr(stderr);
+        Self::spawn(command)
+    }
+
+    /// Starts it by another program, which gets the binary's path as its last argument.
+    pub(crate) fn start_by(program: &[&str]) -> Self {
+        let binary = command(&[]);
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(binary.get_program()).stdin(Stdio::null()).stderr(Stdio::piped());
+        for (name, _) in binary.get_envs() {
+            command.env_remove(name);
+        }
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -101,6 +117,10 @@ impl Process {
     pub(crate) fn port(ready: &serde_json::Value, index: usize) -> u16 {
         let address: std::net::SocketAddr = ready["rtmp"][index].as_str().unwrap().parse().unwrap();
         address.port()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
