@@ -49,6 +49,7 @@ const RELAY_HELP: &str = "\
 Examples:
   streamengine relay rtmp://camera.lan/live/cam rtmp://live.example.com/app/KEY
   streamengine relay rtmp://in.example/live/x rtmp://a.example/live/x rtmps://b.example/app/KEY
+  streamengine relay rtmp://in.example/live/x rtmps://own.example/live/x --ca cert.pem
   streamengine relay rtmp://camera.lan/live/cam rtmp://live.example.com/app/KEY --max-retries 5 --connect-timeout 3000
 
 Neither end need be up when it starts: what cannot be reached is tried again for ever. What is refused before it was \
@@ -214,6 +215,19 @@ pub(crate) struct TuningArgs {
     /// Send one more text field in the connect command, such as pageUrl=https://example.com/ or flashVer=...; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = connect_field)]
     pub(crate) connect: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+}
+
+// Which certificates of rtmps:// servers are taken.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TrustArgs {
+    /// Trust the certificates in this file (PEM) besides the system's, for rtmps:// servers
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Take any certificate of rtmps:// servers: whoever is on the way can read and change the stream
+    #[arg(long)]
+    pub(crate) insecure: bool,
 }
 
 #[derive(Debug, Args)]
@@ -240,6 +254,8 @@ pub(crate) struct ProbeArgs {
     /// How long to watch a URL, from its first frame
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// Print the result as one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,11 +1,13 @@
 //! The configuration from file, environment and options; and `check-config`.
 
-use crate::args::ServeArgs;
+use crate::args::{ServeArgs, TrustArgs};
 use crate::{Failure, output};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use streamengine::{AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig};
+use streamengine::{
+    AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig, TlsConfig,
+};
 
 /// The configuration of `serve`: the file, then the environment, then `--set`, then the other options.
 pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
@@ -27,11 +29,15 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
 }
 
 /// The configuration of commands that have their jobs from the command line: of the environment, what says how
-/// to do them (TLS, limits, threads), not what to do.
-pub(crate) fn for_jobs() -> streamengine::Result<Config> {
+/// to do them (TLS, limits, threads), not what to do; `trust` wins.
+pub(crate) fn for_jobs(trust: &TrustArgs) -> streamengine::Result<Config> {
     let mut source = ConfigSource::default();
     source.apply_env(environment())?;
-    let given = source.build()?;
+    let mut given = source.build()?;
+    if trust.ca.is_some() || trust.insecure {
+        given.tls = TlsConfig::default().danger_accept_invalid_certs(trust.insecure);
+        given.tls.ca.clone_from(&trust.ca);
+    }
     let config = Config::default().tls(given.tls).limits(given.limits);
     Ok(config.engine(given.engine).publish(given.publish))
 }

@@ -1,6 +1,6 @@
 //! `demo`: the classic two-server set-up in one process, with a bundled clip.
 
-use crate::args::DemoArgs;
+use crate::args::{DemoArgs, TrustArgs};
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
 use crate::{Failure, config, rates};
@@ -71,7 +71,7 @@ fn start(asked: Option<SocketAddr>, port: u16) -> Result<Started, Failure> {
 }
 
 fn start_on(address: SocketAddr) -> Result<Started, Error> {
-    let mut config = config::for_jobs()?;
+    let mut config = config::for_jobs(&TrustArgs::default())?;
     config.rtmp.listen = vec![address];
     Started::new(config)
 }

@@ -10,8 +10,11 @@ use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use streamengine::{Engine, EventReceiver, Protocol, Received, RelayDirection, RelayStatus, RtmpUrl};
+use streamengine::{
+    Engine, ErrorKind, EventReceiver, Protocol, Received, RelayDirection, RelayState, RelayStatus, RtmpUrl,
+};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -25,8 +28,7 @@ pub(crate) struct Console {
 impl Console {
     /// Starts logging. Live lines are shown where stderr is a terminal and the log is for people.
     pub(crate) fn start(args: &LogArgs) -> Result<Self, Failure> {
-        let filter = EnvFilter::try_new(&args.log)
-            .map_err(|error| Failure::usage(format!("--log {}: {error}", args.log)))?;
+        let filter = filter(&args.log).map_err(|why| Failure::usage(format!("--log {}: {why}", args.log)))?;
         let is_live = std::io::stderr().is_terminal() && !args.log_json;
         let live = is_live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
         let told = if args.log_json { missing_in_json } else { missing_in_words };
@@ -57,6 +59,56 @@ impl Console {
     /// Writes the last line, if there is one, and waits a moment for who reads.
     pub(crate) fn end(self, last: Option<String>) {
         self.lines.end(last);
+    }
+}
+
+/// What is logged where nothing is said.
+const DEFAULT_LEVEL: &str = "info";
+
+/// What `--log` may name besides levels: the crates that write to the log.
+const LOG_TARGETS: [&str; 4] = ["streamengine", "rustls", "tokio", "mio"];
+
+/// Reads `--log`. The filter's own parser takes any word for the name of a crate: `warning` would silence everything.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let possible = || {
+        let targets = LOG_TARGETS.join(", ");
+        format!(
+            "possible are error, warn, info, debug, trace and off, and with commas between them also \
+             TARGET=LEVEL, such as info,streamengine=debug; targets are {targets} and the modules in them"
+        )
+    };
+    // An empty variable of the environment is one that says nothing.
+    let mut directives: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if directives.is_empty() {
+        directives.push(DEFAULT_LEVEL);
+    }
+    for directive in &directives {
+        let (target, level) = match directive.split_once('=') {
+            // Spans and their fields are the parser's affair.
+            _ if directive.contains('[') => continue,
+            Some((target, level)) => (Some(target), level),
+            None => (None, *directive),
+        };
+        if level.parse::<LevelFilter>().is_err() {
+            return Err(format!("there is no level {level:?}{}; {}", nearest_level(level), possible()));
+        }
+        let is_known = |target: &str| LOG_TARGETS.contains(&target.split("::").next().unwrap_or_default());
+        if let Some(target) = target.filter(|target| !is_known(target)) {
+            return Err(format!("nothing called {target:?} writes to the log; {}", possible()));
+        }
+    }
+    EnvFilter::try_new(directives.join(",")).map_err(|error| format!("{error}; {}", possible()))
+}
+
+/// A hint for the names that other programs have for levels.
+fn nearest_level(level: &str) -> &'static str {
+    match level.to_ascii_lowercase().as_str() {
+        "warning" | "warnings" => " (did you mean warn?)",
+        "err" | "errors" | "critical" | "fatal" => " (did you mean error?)",
+        "information" | "notice" | "normal" => " (did you mean info?)",
+        "verbose" | "dbg" => " (did you mean debug?)",
+        "none" | "quiet" | "silent" => " (did you mean off?)",
+        _ => "",
     }
 }
 
@@ -142,9 +194,29 @@ pub(crate) fn relay_name(relay: &RelayStatus) -> String {
     }
 }
 
-/// Why a relay has been given up.
+/// Why a relay has been given up, or has not got through so far, and what to do about it.
 pub(crate) fn why(relay: &RelayStatus) -> String {
-    format!("{}: {}", relay_name(relay), relay.last_error.as_deref().unwrap_or("given up"))
+    let Some(error) = relay.last_error.as_deref() else {
+        return format!("{}: {}", relay_name(relay), state_in_words(relay.state));
+    };
+    let is_certificate = relay.last_error_kind == Some(ErrorKind::Tls) && error.contains("certificate");
+    let way_out = if is_certificate { "; --ca FILE trusts it, --insecure takes any" } else { "" };
+    format!("{}: {error}{way_out}", relay_name(relay))
+}
+
+/// Where a relay stands, for people.
+pub(crate) fn state_in_words(state: RelayState) -> &'static str {
+    match state {
+        RelayState::Idle => "waiting for the stream",
+        RelayState::Resolving => "looking the host up",
+        RelayState::Connecting | RelayState::Handshaking => "connecting",
+        RelayState::Publishing => "sending",
+        RelayState::Playing => "receiving",
+        RelayState::Stalled => "stalled",
+        RelayState::BackingOff => "waiting to try again",
+        RelayState::Failed => "given up",
+        other => other.as_str(),
+    }
 }
 
 /// The first line for scripts.
@@ -314,4 +386,27 @@ pub(crate) fn print_result(text: &str) -> Result<(), Failure> {
 /// [`print_result`] of one JSON object on a line.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_result(&json_line(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_of_levels_and_our_crates_is_taken() {
+        for text in
+            ["info", "WARN", "off", "info,streamengine=debug", "streamengine::service=trace, rustls=off"]
+        {
+            filter(text).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_filter_that_would_silence_by_mistake_is_an_error_that_lists_what_is_possible() {
+        for text in ["warning", "inof", "streamengine", "streamengine=loud", "stremengine=debug", "=="] {
+            let error = filter(text).err().unwrap_or_else(|| panic!("{text} was taken"));
+            assert!(error.contains("error, warn, info, debug, trace and off"), "{text}: {error}");
+        }
+        assert!(filter("warning").err().unwrap().contains("did you mean warn?"));
+    }
 }

@@ -1,6 +1,6 @@
 //! `probe`: what is in a stream or file.
 
-use crate::args::{ProbeArgs, is_url};
+use crate::args::{ProbeArgs, TrustArgs, is_url};
 use crate::host::{self, Started};
 use crate::{Failure, config, output, relay};
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: ProbeArgs) -> Result<(), Failure> {
     let (name, report) = match is_url(&args.target) {
         true => {
             let url = relay::parse_url(&args.target)?;
-            (url.to_string(), probe_url(url, Duration::from_secs(args.seconds.into()))?)
+            (url.to_string(), probe_url(url, Duration::from_secs(args.seconds.into()), &args.trust)?)
         }
         false => (args.target.clone(), probe_file(Path::new(&args.target))?),
     };
@@ -59,9 +59,9 @@ fn probe_file(path: &Path) -> Result<ProbeReport, Failure> {
     Ok(probe.report())
 }
 
-fn probe_url(url: RtmpUrl, length: Duration) -> Result<ProbeReport, Failure> {
+fn probe_url(url: RtmpUrl, length: Duration, trust: &TrustArgs) -> Result<ProbeReport, Failure> {
     let stream = relay::private_name("probe")?;
-    let Started { engine, events, .. } = Started::new(config::for_jobs()?)?;
+    let Started { engine, events, .. } = Started::new(config::for_jobs(trust)?)?;
     let subscriber = engine.subscribe(&stream)?;
     let pull = PullConfig::new(url, stream).on_refusal(OnRefusal::Fail);
     let report = host::block_on(watch(&engine, pull, subscriber, events, length))?;

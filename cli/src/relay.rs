@@ -36,7 +36,7 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
     let file = FileConfig::new(stream.clone(), paths).loops(args.loops);
 
     let stop = Stop::on_signals()?;
-    let mut config = config::for_jobs()?;
+    let mut config = config::for_jobs(&args.tuning.trust)?;
     config.rtmp.listen.clone_from(&args.rtmp);
     let rule = config.publish_rule();
     let Started { engine, events, to_print } = Started::new(config).map_err(host::with_way_out)?;
@@ -51,7 +51,10 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
         work(&engine, events, &stop, console, |engine| loop_verdict(engine, serves)).and_then(|ended| {
             match ended {
                 Ended::Done => host::block_on(delivered(&engine))?,
-                Ended::Asked => Ok(()),
+                Ended::Asked => {
+                    tell_unreached(&engine);
+                    Ok(())
+                }
             }
         });
     let finished = host::finish([engine], lines);
@@ -64,7 +67,7 @@ pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failur
     let targets = args.to.iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
     let stream = private_name("relay")?;
     let stop = Stop::on_signals()?;
-    let Started { engine, events, to_print } = Started::new(config::for_jobs()?)?;
+    let Started { engine, events, to_print } = Started::new(config::for_jobs(&args.tuning.trust)?)?;
     push_all(&engine, &stream, targets, on_refusal(args.retry), &args.tuning)?;
     let pull = PullConfig::new(from, stream)
         .on_refusal(on_refusal(args.retry))
@@ -73,7 +76,7 @@ pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failur
         .connect(args.tuning.connect.iter().cloned().collect());
     engine.add_pull(pull)?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
-    let outcome = work(&engine, events, &stop, console, relay_verdict).map(drop);
+    let outcome = work(&engine, events, &stop, console, relay_verdict).map(|_| tell_unreached(&engine));
     let finished = host::finish([engine], lines);
     outcome.and(finished.map_err(Failure::from))
 }
@@ -177,6 +180,12 @@ fn tell_late_starts(engine: &Engine) {
     }
 }
 
+/// Who ends a command that has not got through wants to know why it has not.
+fn tell_unreached(engine: &Engine) {
+    let unreached = |relay: &&RelayStatus| relay.last_error.is_some() && !relay.state.is_established();
+    engine.relays().iter().filter(unreached).for_each(|relay| tracing::warn!("{}", why(relay)));
+}
+
 fn is_over(relay: &RelayStatus) -> bool {
     relay.state == RelayState::Failed || (relay.state == RelayState::Idle && relay.frames > 0)
 }
@@ -184,9 +193,7 @@ fn is_over(relay: &RelayStatus) -> bool {
 /// What a target has not got, in words.
 fn missed(relay: &RelayStatus) -> Option<String> {
     match relay {
-        _ if !is_over(relay) => {
-            Some(format!("{}: not delivered in time ({})", relay_name(relay), relay.state))
-        }
+        _ if !is_over(relay) => Some(format!("{}; the stream has not been delivered", why(relay))),
         _ if relay.state == RelayState::Failed => Some(why(relay)),
         _ if relay.retries > 0 => {
             Some(format!("{}: a part was not delivered: {} attempts", relay_name(relay), relay.attempts))

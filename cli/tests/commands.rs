@@ -122,6 +122,8 @@ fn a_wrong_command_line_is_status_2() {
         &["relay", "rtmp://h/a/b", "rtmp://h/c/d", "--connect", "pageUrl"],
         &["relay", "rtmp://h/a/b", "rtmp://h/c/d", "--connect", "app=x"],
         &["serve", "--log", "=="],
+        &["serve", "--log", "warning"],
+        &["serve", "--log", "stremengine=debug"],
         &["loop", "rtmp://127.0.0.1/live/x"],
         &["loop", "clip.flv"],
         &["loop", "clip.flv", "--local", "live/x"],
@@ -341,7 +343,53 @@ fn a_loop_whose_target_is_away_at_the_end_has_status_1() {
     let closed = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
     let ended = run(&["loop", &short_clip(&directory), &format!("rtmp://{closed}/live/x"), "--loops", "1"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.lines().last().unwrap().contains(&closed.to_string()), "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(last.contains(&closed.to_string()) && last.contains("refused"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_server_with_an_unknown_certificate_is_named_with_the_way_out_which_works() {
+    let directory = TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let cert = file(&directory, "cert.pem", made.cert.pem());
+    let key = file(&directory, "key.pem", made.signing_key.serialize_pem());
+    let server = Process::start(&["serve", "--rtmps", ANY, "--cert", &cert, "--key", &key, "--json"]);
+    let ready = server.event();
+    let (_, port) = ready["rtmps"][0].as_str().unwrap().rsplit_once(':').unwrap();
+    let url = format!("rtmps://localhost:{port}/live/x");
+    let clip = short_clip(&directory);
+    let play_once = |trust: &[&str]| run(&[&["loop", &clip, &url, "--loops", "1"], trust].concat());
+
+    let stranger = play_once(&[]);
+    assert_eq!(stranger.code, Some(1));
+    let probed = run(&["probe", &url]);
+    let relayed = run(&["relay", &url, "rtmp://127.0.0.1:1/live/x", "--max-retries", "0"]);
+    for ended in [&stranger, &probed, &relayed] {
+        assert_eq!(ended.code, Some(1));
+        let last = ended.stderr.lines().last().unwrap();
+        for part in ["certificate", "localhost", "--ca FILE", "--insecure"] {
+            assert!(last.contains(part), "{part}: {}", ended.stderr);
+        }
+    }
+    for trust in [&["--ca", cert.as_str()][..], &["--insecure"]] {
+        let ended = play_once(trust);
+        assert_eq!(ended.code, Some(0), "{trust:?}: {}", ended.stderr);
+    }
+    let both = run(&["probe", &url, "--ca", &cert, "--insecure"]);
+    assert_eq!(both.code, Some(2));
+}
+
+#[test]
+fn who_ends_a_command_that_has_not_got_through_is_told_why_it_has_not() {
+    let closed = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+    let url = format!("rtmp://{closed}/live/x");
+    let mut process = Process::start(&["relay", &url, "rtmp://127.0.0.1:1/live/y", "--json"]);
+    while process.until("relay-state")["state"] != "backing-off" {}
+    process.signal("INT");
+    assert_eq!(process.wait().code(), Some(0));
+    let log = process.stderr();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains(&url) && last.contains("refused"), "{log}");
 }
 
 #[test]
