@@ -1,5 +1,6 @@
 //! The configuration: everything an engine can be told, one schema for TOML, JSON, environment, C and Rust.
 
+mod bounds;
 mod keys;
 mod source;
 
@@ -332,7 +333,8 @@ impl PushTuning {
     pub(crate) fn check(&self) -> Result<()> {
         keys::check_chunk_size(self.chunk_size.map(i64::from))
             .and_then(|()| keys::check_connect(&self.connect))
-            .map_err(|text| Error::new(ErrorKind::InvalidArgument, text))
+            .map_err(|text| Error::new(ErrorKind::InvalidArgument, text))?;
+        bounds::check("", self)
     }
 }
 
@@ -405,6 +407,7 @@ impl PullConfig {
         self.tuning()
             .check()
             .and_then(|()| self.source().map(drop))
+            .and_then(|()| bounds::check("", self))
             .map_err(|error| error.context(format_args!("pull {} from {}", self.stream, self.url)))
     }
 
@@ -564,7 +567,8 @@ impl Config {
             app.policy().check().or_else(|text| fail(&format!("{section}.{text}")))?;
         }
         self.push.iter().try_for_each(PushConfig::check)?;
-        self.pull.iter().try_for_each(PullConfig::check)
+        self.pull.iter().try_for_each(PullConfig::check)?;
+        bounds::check("", self)
     }
 }
 
@@ -659,7 +663,8 @@ impl PublisherConfig {
     pub(crate) fn check(&self) -> Result<()> {
         self.policy()
             .check()
-            .map_err(|text| Error::new(ErrorKind::InvalidArgument, format!("publisher: {text}")))
+            .map_err(|text| Error::new(ErrorKind::InvalidArgument, format!("publisher: {text}")))?;
+        bounds::check("publisher", self)
     }
 }
 
@@ -699,6 +704,40 @@ mod tests {
             let error = Config::from_toml(text).unwrap_err().to_string();
             assert!(error.contains(line), "{error}");
             assert!(!error.contains("4711") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_speak_of_keys_and_values_and_never_of_types_of_the_code() {
+        let push = |keys: &str| format!("[[push]]\nstream = \"live/a\"\n{keys}");
+        for (text, words) in [
+            (
+                "[limits]\nmax_connections = \"many\"",
+                "line 2: max_connections: expected a whole number of 0 or more",
+            ),
+            ("[limits]\nmax_connections = -1", "found -1"),
+            ("[limits]\nmax_connections = 1.5", "found a number with a fraction"),
+            ("[limits]\nmax_lags = 5000000000", "from 0 to 4294967295, found 5000000000"),
+            ("limits = 5", "expected a table of keys"),
+            ("apps = 5", "expected a table of keys"),
+            ("push = 5", "expected a list"),
+            ("[publish]\nopen = \"yes\"", "expected true or false, found a text"),
+            ("[default_app]\ntakeover = \"replase\"", "`replase` is not possible; expected one of `reject`"),
+            ("[default_app]\ntakeover = \"replase\"", "did you mean `replace`?"),
+            ("[default_app]\ntakeover = 3", "expected a text"),
+            (&push(""), "the key `url` is missing"),
+            (&push("url = 5"), "expected a text, found a whole number"),
+            (&push("url = \"rtmp://h/a/b\"\nretry = 5"), "expected a table of keys"),
+            (&push("url = \"rtmp://h/a/b\"\nchunk_size = \"x\""), "expected a whole number, found a text"),
+            (&push("url = \"rtmp://h/a/b\"\nnope = 1"), "unknown key `nope`"),
+        ] {
+            let error = Config::from_toml(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+            for word in
+                ["usize", "u32", "i64", "struct", "invalid type", "variant", "field", "sequence", "boolean"]
+            {
+                assert!(!error.contains(word), "{text}: {error}");
+            }
         }
     }
 

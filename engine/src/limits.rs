@@ -115,7 +115,7 @@ impl Default for Limits {
 }
 
 /// The longest time that is waited for: a hundred years. A larger one would overflow the clock.
-const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+pub(crate) const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 
 /// A time of the configuration in milliseconds as a [`Duration`].
 pub(crate) const fn ms(value: u64) -> Duration {

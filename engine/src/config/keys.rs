@@ -197,7 +197,7 @@ mod tests {
             ("connect = { tcurl = \"rtmp://h\" }", "connect.tcurl"),
             ("connect = { streamengineHops = \"\" }", "connect.streamengineHops"),
             ("connect = { \"\" = \"\" }", "empty"),
-            ("connect = { swfUrl = 1 }", "expected a string"),
+            ("connect = { swfUrl = 1 }", "expected a text"),
         ] {
             let error = push(key).unwrap_err().to_string();
             assert!(error.contains("line 4") && error.contains(words), "{key}: {error}");
@@ -233,7 +233,7 @@ mod tests {
         assert!(tuning.tls.unwrap().ca.is_some() && tuning.connect["swfUrl"] == "x");
         for (key, words) in [
             ("connect = { app = \"x\" }", "connect.app"),
-            ("chunk_size = 1", "unknown field `chunk_size`"),
+            ("chunk_size = 1", "unknown key `chunk_size`"),
             ("max_retrys = 1", "did you mean `max_retries`?"),
         ] {
             let error = pull(key).unwrap_err().to_string();

@@ -358,31 +358,96 @@ fn value_of_json(value: serde_json::Value) -> Option<toml::Value> {
     })
 }
 
-/// The parser's error with its line, and with the nearest known key where one is unknown. The line itself is not
+/// The parser's error with its line and key, and with the nearest known key where one is unknown. The line itself is not
 /// quoted: it may hold a secret.
 fn invalid(text: Option<&str>, error: &toml::de::Error) -> Error {
-    let before = text.zip(error.span()).and_then(|(text, span)| text.get(..span.start));
-    let line = before.map(|before| before.matches('\n').count() + 1);
-    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    let place = text.zip(error.span()).and_then(|(text, span)| place(text, span.start)).unwrap_or_default();
     Error::new(ErrorKind::InvalidArgument, format!("configuration: {place}{}", in_words(error)))
 }
 
-/// The parser's error, with the nearest known key where one is unknown. Names that are only still understood are not
-/// offered.
+/// `line 4: max_connections: `, the key only where the line begins with one whose value is at fault.
+fn place(text: &str, at: usize) -> Option<String> {
+    let before = text.get(..at)?;
+    let line = before.matches('\n').count() + 1;
+    let key = before.rsplit('\n').next()?.split_once('=').map(|(key, _)| key.trim());
+    let is_key =
+        |key: &&str| key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '"'));
+    let key = key.filter(is_key).map(|key| format!("{key}: ")).unwrap_or_default();
+    Some(format!("line {line}: {key}"))
+}
+
+/// The parser's error in the words of who writes configurations, with the nearest known name where one is unknown. Names
+/// that are only still understood are not offered.
 fn in_words(error: &toml::de::Error) -> String {
     let mut message = error.message().trim_end().to_owned();
     for (old, _) in RENAMED_KEYS {
         let name = old.rsplit('.').next().unwrap_or(old);
         message = message.replace(&format!(", `{name}`"), "");
     }
-    let nearest = nearest_key(&message);
+    let nearest = nearest_name(&message);
     let nearest = nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-    format!("{message}{nearest}")
+    format!("{}{nearest}", without_types(&message))
 }
 
-/// Reads serde's "unknown field `x`, expected one of `a`, `b`" and picks the nearest.
-fn nearest_key(message: &str) -> Option<String> {
-    let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+/// What serde says, without the names of Rust's types. What was found in place of something else is told by its kind
+/// only: it may be a secret.
+fn without_types(message: &str) -> String {
+    let split = |prefix: &str| message.strip_prefix(prefix)?.split_once(", expected ");
+    if let Some(rest) = message.strip_prefix("unknown field ") {
+        return format!("unknown key {rest}");
+    }
+    if let Some((found, known)) = split("unknown variant ") {
+        return format!("{found} is not possible; expected {known}");
+    }
+    if let Some((found, expected)) = split("invalid type: ") {
+        return format!("expected {}, found {}", expected_in_words(expected), kind_in_words(found));
+    }
+    if let Some((found, expected)) = split("invalid value: integer ") {
+        return format!("expected {}, found {}", expected_in_words(expected), found.trim_matches('`'));
+    }
+    // The reader of TOML itself, about a value with a few possible names.
+    if message == "wanted string or table" {
+        return "expected a text".to_owned();
+    }
+    if let Some(name) = message.strip_prefix("missing field ") {
+        return format!("the key {name} is missing");
+    }
+    if let Some(name) = message.strip_prefix("duplicate field ") {
+        return format!("duplicate key {name}");
+    }
+    message.to_owned()
+}
+
+fn expected_in_words(expected: &str) -> &str {
+    match expected {
+        "usize" | "u64" => "a whole number of 0 or more",
+        "u32" => "a whole number from 0 to 4294967295",
+        "i64" => "a whole number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "a table of keys",
+        _ if expected.starts_with("struct ") => "a table of keys",
+        "a string" | "string only" | "path string" => "a text",
+        other => other,
+    }
+}
+
+fn kind_in_words(found: &str) -> &'static str {
+    match found.split([' ', '`']).next() {
+        Some("integer") => "a whole number",
+        Some("floating") => "a number with a fraction",
+        Some("boolean") => "true or false",
+        Some("string") => "a text",
+        Some("sequence") => "a list",
+        Some("map") => "a table",
+        _ => "something else",
+    }
+}
+
+/// Reads serde's "unknown field `x`, expected one of `a`, `b`" and picks the nearest; of variants as well.
+fn nearest_name(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field ").or_else(|| message.strip_prefix("unknown variant "))?;
+    let mut names = rest.split('`').skip(1).step_by(2);
     let unknown = names.next()?;
     names
         .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
