@@ -1,11 +1,12 @@
-//! The loop guard: ids of the engines that a relayed stream has passed, carried in `connect` and its reply.
+//! The loop guard: the streams of engines that a relayed stream has been, carried in `connect`; the reply has the id of the
+//! engine.
 //!
 //! RTMP has no such thing, so this is a property of our own that other software ignores: a text of ids with commas.
 
 /// The property's key.
 pub(crate) const KEY: &str = "streamengineHops";
 
-/// Engines that a stream may have passed, the last one included.
+/// Streams of engines that a stream may have been, the last one included.
 pub(crate) const MAX: usize = 8;
 
 /// Longest id.
@@ -14,6 +15,15 @@ const MAX_ID: usize = 64;
 /// An id for an engine.
 pub(crate) fn new_id() -> String {
     format!("{:032x}", rand::random::<u128>())
+}
+
+/// A stream of an engine as others are told of it. The name is hashed (FNV-1a, the same in all versions), as it may be a
+/// key.
+pub(crate) fn of_stream(engine: &str, stream: &str) -> String {
+    let hash = stream.bytes().fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    format!("{engine}-{hash:016x}")
 }
 
 /// The ids of a list, oldest first. What cannot be an id is left out, and no more than [`MAX`] and one are read, which
@@ -37,9 +47,17 @@ mod tests {
 
     #[test]
     fn ids_come_back_as_they_were_sent() {
-        let hops: Vec<_> = (0..MAX).map(|_| new_id()).collect();
+        let hops: Vec<_> = (0..MAX).map(|_| of_stream(&new_id(), "live/a")).collect();
         assert_eq!(parse(&join(&hops)), hops);
         assert!(parse(&join(&[])).is_empty());
+    }
+
+    #[test]
+    fn streams_of_one_engine_are_told_apart_and_their_names_not_told() {
+        assert_eq!(of_stream("e", "live/a"), of_stream("e", "live/a"));
+        assert_ne!(of_stream("e", "live/a"), of_stream("e", "live/b"));
+        assert_ne!(of_stream("e", "live/a"), of_stream("f", "live/a"));
+        assert!(!of_stream("e", "live/a").contains("live"));
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl Hub {
         infos
     }
 
-    /// The engine ids that a stream has passed; empty where it has no publisher.
+    /// The streams of engines that a stream has been; empty where it has no publisher.
     pub(crate) fn hops(&self, key: &StreamKey) -> Vec<String> {
         self.find(key).map_or_else(Vec::new, |stream| stream.hops())
     }

@@ -39,7 +39,7 @@ pub struct ClientOptions {
     pub stream: String,
     /// Publish or play.
     pub role: ClientRole,
-    /// Engine ids the stream has passed, our own last; sent in `connect` for the loop guard.
+    /// Streams of engines that the stream has been, our own last; sent in `connect` for the loop guard.
     pub hops: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ pub enum ClientEvent {
     Connected {
         /// The server's properties and information object, merged.
         properties: HashMap<String, Amf0Value>,
-        /// The engines that the server says the stream has passed, itself included; empty from other software.
+        /// The ids of engines that the server says the stream passes, its own; empty from other software.
         hops: Vec<String>,
     },
     /// `publish` was accepted: media may be written on this message stream.

@@ -110,7 +110,7 @@ pub struct Connect {
     pub object: HashMap<String, Amf0Value>,
     /// The arguments after it (user, password of some encoders).
     pub arguments: Vec<Amf0Value>,
-    /// Engine ids that the connection's stream has passed, oldest first (our own `connect` extension).
+    /// Streams of engines that the connection's stream has been, oldest first (our own `connect` extension).
     pub hops: Vec<String>,
 }
 

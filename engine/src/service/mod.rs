@@ -14,12 +14,13 @@ use crate::hops;
 use crate::hub::Hub;
 use crate::key::StreamKey;
 use crate::sessions::Sessions;
+use std::collections::{HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// What every service of one engine shares.
 pub(crate) struct Core {
-    /// Names this engine in `connect` objects: the loop guard refuses streams that have passed it before.
+    /// Names this engine in `connect` objects, for the loop guard.
     pub(crate) id: String,
     pub(crate) config: Config,
     pub(crate) hub: Hub,
@@ -48,6 +49,35 @@ impl Core {
             draining,
             tasks,
         }
+    }
+
+    /// A stream of this engine as the loop guard names it.
+    pub(crate) fn hop(&self, key: &StreamKey) -> String {
+        hops::of_stream(&self.id, key.as_str())
+    }
+
+    /// What a stream that has passed `hops` comes from: these, and what streams of this engine among them come from.
+    /// What comes back under another name is no loop, until it comes back to itself.
+    pub(crate) fn upstream(&self, hops: Vec<String>) -> HashSet<String> {
+        let (mut upstream, mut unseen) = (HashSet::new(), hops);
+        // Made for those only that have been here.
+        let mut own: Option<HashMap<String, StreamKey>> = None;
+        while let Some(hop) = unseen.pop() {
+            if hop.starts_with(&self.id) {
+                let streams =
+                    || self.hub.streams().into_iter().map(|stream| (self.hop(&stream.key), stream.key));
+                let own = own.get_or_insert_with(|| streams().collect());
+                let from = own.get(&hop).map(|key| self.hub.hops(key)).unwrap_or_default();
+                unseen.extend(from.into_iter().filter(|hop| !upstream.contains(hop)));
+            }
+            upstream.insert(hop);
+        }
+        upstream
+    }
+
+    /// Whether a stream that has passed `hops` must not become `key`, as it comes from there.
+    pub(crate) fn is_loop(&self, key: &StreamKey, hops: &[String]) -> bool {
+        !hops.is_empty() && self.upstream(hops.to_vec()).contains(&self.hop(key))
     }
 
     /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.

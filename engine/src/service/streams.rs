@@ -70,7 +70,7 @@ pub(crate) struct Client {
     door: Door,
     protocol: Protocol,
     claims: Claims,
-    /// Engines that its stream has passed.
+    /// Streams of engines that its stream has been.
     hops: Vec<String>,
 }
 
@@ -107,13 +107,10 @@ impl Client {
         &self.session
     }
 
-    /// Notes what the peer says of itself; refuses streams that have passed this engine already, or too many.
+    /// Notes what the peer says of itself; refuses streams that have passed too many engines.
     pub(crate) fn introduce(&mut self, claims: Claims, hops: Vec<String>) -> Result<(), Refusal> {
         if let Some(agent) = claims.get(Claims::AGENT) {
             self.session.set_agent(agent);
-        }
-        if hops.contains(&self.core.id) {
-            return Err(Refusal::Loop("relay loop: the stream has already passed this server".to_owned()));
         }
         if hops.len() > hops::MAX {
             let text = format!("relay loop: the stream has passed more than {} servers", hops::MAX);
@@ -140,6 +137,11 @@ impl Client {
 
     /// Takes the right to publish that has been granted.
     pub(crate) fn publish(&self, key: &StreamKey, grant: Grant) -> Result<ConnectionPublisher, Refusal> {
+        if self.core.is_loop(key, &self.hops) {
+            let text =
+                format!("relay loop: the stream comes from {key} of this server; give it another name");
+            return Err(Refusal::Loop(text));
+        }
         let source = self.peer.to_string();
         let request = publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
         let published = Published::take(&self.core, key, request, Some(self.id()))?;
@@ -151,8 +153,12 @@ impl Client {
     /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for.
     pub(crate) fn play(&self, key: &StreamKey, latency_ms: Option<u64>) -> Result<Admitted, Refusal> {
         let (app, hub) = (self.app(key)?, &self.core.hub);
-        if hub.hops(key).iter().any(|passed| self.hops.contains(passed)) {
-            let text = "relay loop: the stream comes from the server that asks for it";
+        let comes_from_it = || {
+            let upstream = self.core.upstream(vec![self.core.hop(key)]);
+            self.hops.iter().any(|hop| upstream.contains(hop))
+        };
+        if !self.hops.is_empty() && comes_from_it() {
+            let text = "relay loop: the stream comes from the one that it is asked for";
             return Err(Refusal::Loop(text.to_owned()));
         }
         let wait = ms(app.wait_for_publisher_ms);

@@ -31,7 +31,7 @@ pub(super) struct Established<'a> {
     pub(super) stream_id: u32,
     /// The chunk size that was announced, where it is not the usual one.
     pub(super) chunk_size: Option<u32>,
-    /// The engines that the server says the stream has passed, itself included; empty from other software.
+    /// The ids of engines that the server says the stream passes, its own; empty from other software.
     pub(super) hops: Vec<String>,
 }
 

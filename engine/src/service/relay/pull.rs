@@ -6,7 +6,9 @@ use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use super::watchdog::Watchdog;
 use crate::ErrorKind;
 use crate::config::{PublisherConfig, PullConfig, PullWhen};
+use crate::hops;
 use crate::hub::EndReason;
+use crate::key::StreamName;
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::proto::client::{ClientEvent, ClientRole};
@@ -55,12 +57,12 @@ async fn pull_once(
     stop: &CancellationToken,
 ) -> Result<Ended, AttemptError> {
     add(&relay.counters.attempts, 1);
-    let establish = establish(relay, url, ClientRole::Play, vec![relay.core.id.clone()]);
+    let establish = establish(relay, url, ClientRole::Play, vec![relay.core.hop(&relay.stream)]);
     let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Ended::Stopped) };
     let Established { mut connection, hops, .. } = established?;
-    if hops.contains(&relay.core.id) {
-        let text = "relay loop: the server is this engine, or gets the stream from it";
-        return Err(AttemptError::held_back(ErrorKind::Limit, text));
+    let hops = hops_of(url, &hops);
+    if relay.core.is_loop(&relay.stream, &hops) {
+        return Err(loops(relay));
     }
     relay.enter(RelayState::Playing);
     tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay pull plays");
@@ -76,6 +78,19 @@ async fn pull_once(
         connection.close().await;
     }
     result
+}
+
+/// The stream at `url` on each of these engines.
+fn hops_of(url: &RtmpUrl, engines: &[String]) -> Vec<String> {
+    let name = StreamName::parse(url.app(), &url.stream_with_query());
+    let name = name.map_or_else(|_| format!("{}/{}", url.app(), url.stream()), |name| name.key.to_string());
+    engines.iter().map(|engine| hops::of_stream(engine, &name)).collect()
+}
+
+fn loops(relay: &Relay) -> AttemptError {
+    let text =
+        format!("relay loop: the stream comes from {} of this engine; give it another name", relay.stream);
+    AttemptError::held_back(ErrorKind::Limit, text)
 }
 
 /// Takes frames in until the stream, the connection or the relay ends.
@@ -156,7 +171,7 @@ fn check_silence(relay: &Relay, local: &Local<'_>, limit: Duration) -> Result<()
 /// The local stream. Its name is taken with the first media message: servers grant streams that nobody publishes.
 struct Local<'a> {
     relay: &'a Relay,
-    /// Engines that the stream has passed upstream.
+    /// The streams that it has been upstream.
     hops: Vec<String>,
     publisher: Option<Published>,
     /// When media first came on this connection, and when it last did.
@@ -181,6 +196,9 @@ impl Local<'_> {
     }
 
     fn take_name(&self) -> Result<Published, AttemptError> {
+        if self.relay.core.is_loop(&self.relay.stream, &self.hops) {
+            return Err(loops(self.relay));
+        }
         let source = format!("relay {} from {}", self.relay.id, self.relay.url);
         let rules = PublisherConfig::default();
         Published::by_engine(&self.relay.core, &self.relay.stream, &source, &self.hops, &rules)

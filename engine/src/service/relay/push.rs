@@ -111,12 +111,15 @@ fn outgoing(relay: &Relay, framing: RtmpFraming, subscriber: Subscriber) -> Resu
     Ok(Delivery::new(0, Framing::Rtmp(framing), clock, subscriber, shard))
 }
 
-/// The engines that the stream has passed, this one last; an error where they are too many.
+/// The streams that the stream has been, this one last; an error where they are too many.
 fn onward_hops(relay: &Relay) -> Result<Vec<String>, AttemptError> {
     let mut hops = relay.core.hub.hops(&relay.stream);
-    hops.push(relay.core.id.clone());
+    hops.push(relay.core.hop(&relay.stream));
     if hops.len() > hops::MAX {
-        let text = format!("the stream has passed {} engines already: probably a relay loop", hops::MAX);
+        let text = format!(
+            "the stream has passed {} engines already: probably a relay loop; let it take a shorter way",
+            hops::MAX
+        );
         return Err(AttemptError::held_back(ErrorKind::Limit, text));
     }
     Ok(hops)

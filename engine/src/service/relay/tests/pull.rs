@@ -64,7 +64,7 @@ async fn a_pulled_stream_arrives_under_its_local_name_byte_for_byte() {
     let id = pull(&node, &door, PullWhen::Always, 0);
     let mut remote = door.greet().await;
     let connect = remote.connect().await;
-    assert_eq!((connect.app.as_str(), connect.hops), ("up", vec![node.core.id.clone()]));
+    assert_eq!((connect.app.as_str(), connect.hops), ("up", vec![node.core.hop(&key("live/s"))]));
     remote.session.accept();
     let Some(ServerEvent::Play(play)) = remote.event().await else { panic!("no play") };
     assert_eq!(play.name, "stream?token=1");
@@ -211,12 +211,28 @@ async fn a_taken_local_name_makes_the_pull_wait_and_leaves_its_publisher_alone()
 }
 
 #[tokio::test]
-async fn f32_a_pull_from_the_same_engine_is_refused_at_connect() {
+async fn f32_a_pull_of_a_stream_into_itself_is_refused_at_connect() {
     let mut node = Node::new(|_| ());
-    let config = PullConfig::new(url(&format!("rtmp://{}/live/a", node.serve())), key("live/b"));
+    let config = PullConfig::new(url(&format!("rtmp://{}/live/a", node.serve())), key("live/a"));
     let id = node.relays.pull(config);
     let status = node.state(id, RelayState::BackingOff).await;
     assert!(status.last_error.unwrap().contains("relay loop"));
+}
+
+#[tokio::test]
+async fn f32_an_engine_may_pull_its_own_stream_under_another_name_but_not_round_in_circles() {
+    let mut node = Node::new(|_| ());
+    let address = node.serve();
+    let of = |stream: &str| url(&format!("rtmp://{address}/live/{stream}"));
+    let publishing = node.keep_publishing("live/a", 100);
+    let copy = node.relays.pull(PullConfig::new(of("a"), key("live/s")));
+    node.state(copy, RelayState::Playing).await;
+    next_frames(&mut watch(&node, None)).await.unwrap();
+    let back = node.relays.pull(PullConfig::new(of("s"), key("live/a")));
+    let status = node.state(back, RelayState::BackingOff).await;
+    assert!(status.last_error.unwrap().contains("relay loop"), "{:?}", node.status(back));
+    assert_eq!(node.status(copy).attempts, 1);
+    publishing.abort();
 }
 
 #[tokio::test]
@@ -236,14 +252,16 @@ async fn f32_two_engines_that_pull_from_each_other_do_not_go_round_in_circles() 
 }
 
 #[tokio::test]
-async fn f32_a_pushed_stream_is_not_pulled_back() {
+async fn f32_a_pushed_stream_is_not_pulled_back_into_itself_but_may_be_under_another_name() {
     let (mut a, b) = (Node::new(|_| ()), Node::new(|_| ()));
     let at_b = format!("rtmp://{}/live/s", b.serve());
     let publishing = a.keep_publishing("live/s", 100);
     let onward = a.push_to("live/s", &at_b);
     a.state(onward, RelayState::Publishing).await;
     next_frames(&mut watch(&b, None)).await.unwrap();
-    let back = a.relays.pull(PullConfig::new(url(&at_b), key("live/copy")));
+    let copy = a.relays.pull(PullConfig::new(url(&at_b), key("live/copy")));
+    a.state(copy, RelayState::Playing).await;
+    let back = a.relays.pull(PullConfig::new(url(&at_b), key("live/s")));
     let status = a.state(back, RelayState::BackingOff).await;
     assert!(status.last_error.unwrap().contains("relay loop"), "{:?}", a.status(back));
     publishing.abort();

@@ -25,7 +25,7 @@ async fn a_push_waits_for_the_stream_and_starts_with_headers_and_the_newest_keyf
     let mut remote = door.greet().await;
     let connect = remote.connect().await;
     assert_eq!(connect.app, "remote/app");
-    assert_eq!(connect.hops, [node.core.id.clone()]);
+    assert_eq!(connect.hops, [node.core.hop(&key("live/s"))]);
     remote.session.accept();
     let Some(ServerEvent::Publish(publish)) = remote.event().await else { panic!("no publish") };
     assert_eq!(publish.name, "name?token=1", "the query is for the target");
@@ -355,14 +355,19 @@ async fn black_hole() -> (std::net::SocketAddr, (tokio::net::TcpListener, Vec<Tc
 }
 
 #[tokio::test]
-async fn f32_a_push_into_the_same_engine_is_refused_at_connect() {
+async fn f32_a_push_of_a_stream_into_itself_is_refused_also_by_way_of_another_name() {
     let mut node = Node::new(|_| ());
     let address = node.serve();
     let publishing = node.keep_publishing("live/a", 100);
-    let id = node.push_to("live/a", &format!("rtmp://{address}/live/b"));
-    let status = node.state(id, RelayState::BackingOff).await;
-    assert!(status.last_error.unwrap().contains("relay loop"));
-    assert!(node.core.hub.stream(&key("live/b")).is_none());
+    let at = |stream: &str| format!("rtmp://{address}/live/{stream}");
+    let copy = node.push_to("live/a", &at("b"));
+    node.state(copy, RelayState::Publishing).await;
+    for (from, to) in [("live/a", "a"), ("live/b", "a"), ("live/b", "b")] {
+        let id = node.push_to(from, &at(to));
+        let status = node.state(id, RelayState::BackingOff).await;
+        assert!(status.last_error.unwrap().contains("relay loop"), "{from} to {to}");
+    }
+    assert_eq!(node.status(copy).attempts, 1, "another name is no loop");
     publishing.abort();
 }
 
@@ -683,5 +688,5 @@ async fn a_target_may_be_told_more_in_connect_but_not_where_it_is_nor_what_guard
     let is_ours = |name| connect.object[name] != Amf0Value::Utf8String("x".to_owned());
     assert!(!is_ours("flashVer") && !is_ours("swfUrl"));
     assert!(is_ours("tcUrl") && is_ours("capabilities"));
-    assert_eq!((connect.app.as_str(), connect.hops), ("a", vec![node.core.id.clone()]));
+    assert_eq!((connect.app.as_str(), connect.hops), ("a", vec![node.core.hop(&key("live/s"))]));
 }
