@@ -209,9 +209,10 @@ impl PublishRule {
             (Action::Play, _) => Ok(Grant::default()),
             (Action::Publish, Self::Open) => by("open"),
             (Action::Publish, Self::Loopback) if is_loopback(request.peer) => by("loopback"),
-            (Action::Publish, Self::Loopback) => {
-                Err("publishing is allowed from the server's own machine only")
-            }
+            (Action::Publish, Self::Loopback) => Err(
+                "publishing is allowed from the server's own machine only (--publish-key or --open, publish.key or \
+                 publish.open change that)",
+            ),
             (Action::Publish, Self::Key(key)) if request.name.has_key(key) => by("publish-key"),
             (Action::Publish, Self::Key(_)) => {
                 Err("wrong or missing publish key; use STREAM?key=KEY or STREAM:KEY")

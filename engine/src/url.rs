@@ -533,7 +533,9 @@ impl UrlError {
     fn as_str(self) -> &'static str {
         match self {
             Self::MissingScheme => "the scheme is missing; expected rtmp://host/app/stream",
-            Self::Scheme => "the scheme is not supported; use rtmp or rtmps",
+            Self::Scheme => {
+                "the scheme is not supported, rtmp and rtmps are; ffmpeg brings others in (ffmpeg -i URL -c copy -f flv rtmp://HOST/live/NAME)"
+            }
             Self::Host => "the host is missing or malformed (IPv6 addresses stand in brackets)",
             Self::Port => "the port is not a number from 1 to 65535",
             Self::Credentials => "user or password is not valid percent-encoded UTF-8",

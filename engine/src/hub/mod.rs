@@ -70,7 +70,9 @@ pub(crate) struct PublishRequest {
 /// Why a publisher was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PublishRefusal {
-    /// The name has a publisher and the takeover policy keeps it.
+    /// The name has a publisher and the takeover policy keeps it while it is connected.
+    Kept,
+    /// The name has a publisher that is sending.
     AlreadyPublishing,
     /// The present publisher was admitted by another right.
     OtherRights,
@@ -79,8 +81,15 @@ pub(crate) enum PublishRefusal {
 impl fmt::Display for PublishRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::AlreadyPublishing => "already publishing: the stream has a publisher that is sending",
-            Self::OtherRights => "already publishing: the stream belongs to a publisher with other rights",
+            Self::Kept => {
+                "already publishing: the app keeps its publisher until that disconnects (takeover = \"reject\")"
+            }
+            Self::AlreadyPublishing => {
+                "already publishing: the present publisher is sending; the same right takes over once it is silent for 0.5 s"
+            }
+            Self::OtherRights => {
+                "already publishing: the stream belongs to another right; use the same key, or takeover = \"replace\""
+            }
         })
     }
 }

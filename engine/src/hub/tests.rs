@@ -245,7 +245,7 @@ async fn takeover_reject_keeps_and_replace_takes() {
     let _first = hub.publish(&key(), request()).unwrap();
     advance(Duration::from_secs(60)).await;
     let reject = PublishRequest { takeover: Takeover::Reject, ..request() };
-    assert_eq!(hub.publish(&key(), reject).err(), Some(PublishRefusal::AlreadyPublishing));
+    assert_eq!(hub.publish(&key(), reject).err(), Some(PublishRefusal::Kept));
     let replace = PublishRequest { takeover: Takeover::Replace, principal: Some("b".into()), ..request() };
     assert!(hub.publish(&key(), replace).is_ok());
 }

@@ -51,7 +51,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadName(error) => error.fmt(f),
-            Self::NoSuchApp => f.write_str("there is no such app here"),
+            Self::NoSuchApp => f.write_str(
+                "there is no such app here: the server's configuration lists others ([apps.NAME])",
+            ),
             Self::Denied(text) | Self::Loop(text) => f.write_str(text),
             Self::Taken(refusal) => refusal.fmt(f),
             Self::NotPublished => EndReason::NotPublished.fmt(f),

@@ -52,7 +52,7 @@ impl Phase {
 impl CurrentPublisher {
     fn may_be_replaced(&self, newcomer: &PublishRequest, now: Instant) -> Result<(), PublishRefusal> {
         match newcomer.takeover {
-            Takeover::Reject => Err(PublishRefusal::AlreadyPublishing),
+            Takeover::Reject => Err(PublishRefusal::Kept),
             Takeover::Replace => Ok(()),
             Takeover::ReplaceIfStalled => {
                 if now.saturating_duration_since(self.last_media) < STALLED_AFTER {
