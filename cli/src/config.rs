@@ -1,13 +1,17 @@
 //! The configuration from file, environment and options; and `check-config`.
 
 use crate::args::{ServeArgs, TrustArgs};
-use crate::{Failure, output};
+use crate::{Failure, foreign, host, output};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use streamengine::{
-    AppConfig, Config, ConfigSource, FileConfig, PullConfig, PullWhen, PushConfig, TlsConfig,
+    AppConfig, Config, ConfigSource, Engine, Error, ErrorKind, FileConfig, PullConfig, PullWhen, PushConfig,
+    TlsConfig,
 };
+
+/// RTMP's port.
+pub(crate) const PORT: u16 = 1935;
 
 /// The configuration of `serve`: the file, then the environment, then `--set`, then the other options.
 pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
@@ -24,8 +28,25 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
         None => error,
     })?;
     apply_options(&mut config, args);
+    if !args.rtmps.is_empty() && (config.rtmps.cert.is_none() || config.rtmps.key.is_none()) {
+        let way_out = "--cert FILE and --key FILE (PEM), or rtmps.cert and rtmps.key in the configuration";
+        return Err(Failure::usage(format!("--rtmps needs a certificate: give {way_out}")));
+    }
     config.check()?;
     Ok(config)
+}
+
+/// What `serve` listens on where nothing is said; IPv6 may be switched off.
+pub(crate) fn default_address() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))
+}
+
+/// Whether the configuration itself can be used; an address that is taken by another program is none of its faults.
+pub(crate) fn check_all(mut config: Config) -> streamengine::Result<()> {
+    if listens_by_default(&config) {
+        config.rtmp.listen.push(default_address());
+    }
+    Engine::builder().config(config).check()
 }
 
 /// The configuration of commands that have their jobs from the command line: of the environment, what says how
@@ -80,9 +101,32 @@ fn read(path: &Path) -> Result<ConfigSource, Failure> {
     ConfigSource::from_toml(&text).map_err(|error| error.context(path.display()).into())
 }
 
+/// Why an engine has not started: status 2 where `check-config` would find the same fault, else 1.
+pub(crate) fn why_not(error: Error, config: Config) -> Failure {
+    let paths: Vec<_> = config.file.iter().flat_map(|file| file.paths.clone()).collect();
+    match check_all(config) {
+        Err(_) => no_media(error, paths.iter().map(PathBuf::as_path)),
+        Ok(()) => host::with_way_out(error),
+    }
+}
+
+/// Something that was named cannot be used; where it is a media file that is no FLV, says what it is.
+pub(crate) fn no_media<'a>(
+    error: Error,
+    paths: impl IntoIterator<Item = &'a (impl AsRef<Path> + ?Sized + 'a)>,
+) -> Failure {
+    let foreign = match error.kind() {
+        ErrorKind::Format => foreign::no_flv_file(paths.into_iter().map(AsRef::as_ref)),
+        _ => None,
+    };
+    let foreign = foreign.map(|what| format!("; {what}")).unwrap_or_default();
+    Failure::usage(format!("{error}{foreign}"))
+}
+
 /// `check-config`: what a file means in short, or what is wrong with it.
 pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     let config = read(path)?.build().map_err(|error| error.context(path.display()))?;
+    check_all(config.clone()).map_err(|error| why_not(error.context(path.display()), config.clone()))?;
     output::print_result(&describe(&config))
 }
 

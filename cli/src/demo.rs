@@ -1,6 +1,7 @@
 //! `demo`: the classic two-server set-up in one process, with a bundled clip.
 
 use crate::args::{DemoArgs, TrustArgs};
+use crate::foreign::Role;
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
 use crate::{Failure, config, rates};
@@ -80,7 +81,7 @@ fn start_on(address: SocketAddr) -> Result<Started, Error> {
 fn url(engine: &Engine, stream: &StreamKey) -> Result<RtmpUrl, Failure> {
     let listeners = engine.listeners();
     let listener = listeners.first().ok_or_else(|| Failure::running("the demo has no listener"))?;
-    crate::relay::parse_url(&format!("rtmp://{}/{stream}", reachable(listener.address)))
+    crate::relay::parse_url(&format!("rtmp://{}/{stream}", reachable(listener.address)), Role::Source)
 }
 
 /// An address to connect to for one that was bound: "any" means this machine.

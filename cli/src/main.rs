@@ -5,6 +5,7 @@ mod args;
 mod config;
 mod demo;
 mod descriptors;
+mod foreign;
 mod host;
 mod lines;
 mod output;

@@ -1,6 +1,7 @@
 //! `probe`: what is in a stream or file.
 
-use crate::args::{ProbeArgs, TrustArgs, is_url};
+use crate::args::{ProbeArgs, TrustArgs};
+use crate::foreign::{Role, is_url};
 use crate::host::{self, Started};
 use crate::{Failure, config, output, relay};
 use serde::Serialize;
@@ -20,10 +21,14 @@ const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: ProbeArgs) -> Result<(), Failure> {
     let (name, report) = match is_url(&args.target) {
         true => {
-            let url = relay::parse_url(&args.target)?;
+            let url = relay::parse_url(&args.target, Role::Probed)?;
             (url.to_string(), probe_url(url, Duration::from_secs(args.seconds.into()), &args.trust)?)
         }
-        false => (args.target.clone(), probe_file(Path::new(&args.target))?),
+        false => {
+            let path = Path::new(&args.target);
+            let report = probe_file(path).map_err(|error| config::no_media(error, [path]))?;
+            (args.target.clone(), report)
+        }
     };
     tell(&name, &report, args.json)?;
     match report.tracks.iter().any(|track| track.frames > 0) {
@@ -47,7 +52,7 @@ fn tell(name: &str, report: &ProbeReport, json: bool) -> Result<(), Failure> {
     }
 }
 
-fn probe_file(path: &Path) -> Result<ProbeReport, Failure> {
+fn probe_file(path: &Path) -> streamengine::Result<ProbeReport> {
     let mut reader = FlvReader::open(path)?;
     let mut probe = Probe::new();
     while let Some(tag) = reader.next_tag().map_err(|error| error.context(path.display()))? {
@@ -61,7 +66,9 @@ fn probe_file(path: &Path) -> Result<ProbeReport, Failure> {
 
 fn probe_url(url: RtmpUrl, length: Duration, trust: &TrustArgs) -> Result<ProbeReport, Failure> {
     let stream = relay::private_name("probe")?;
-    let Started { engine, events, .. } = Started::new(config::for_jobs(trust)?)?;
+    let config = config::for_jobs(trust)?;
+    let Started { engine, events, .. } =
+        Started::new(config.clone()).map_err(|error| config::why_not(error, config))?;
     let subscriber = engine.subscribe(&stream)?;
     let pull = PullConfig::new(url, stream).on_refusal(OnRefusal::Fail);
     let report = host::block_on(watch(&engine, pull, subscriber, events, length))?;

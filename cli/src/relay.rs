@@ -1,6 +1,7 @@
 //! `loop` and `relay`: a file or a remote stream into other servers.
 
-use crate::args::{LoopArgs, RelayArgs, TuningArgs, is_url};
+use crate::args::{LoopArgs, RelayArgs, TuningArgs};
+use crate::foreign::{self, Role, is_url};
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready, relay_name, why};
 use crate::{Failure, config, rates};
@@ -20,7 +21,9 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
 pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure> {
     let (urls, files): (Vec<_>, Vec<_>) =
         args.sources_and_targets.iter().partition(|argument| is_url(argument));
-    let targets = urls.into_iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
+    // Without a file, what is no RTMP URL was meant to be the source.
+    let role = if files.is_empty() { Role::Source } else { Role::Target };
+    let targets = urls.into_iter().map(|url| parse_url(url, role)).collect::<Result<Vec<_>, _>>()?;
     if files.is_empty() {
         return Err(Failure::usage(
             "loop: no file given; arguments that begin with rtmp:// or rtmps:// are targets",
@@ -39,12 +42,13 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
     let mut config = config::for_jobs(&args.tuning.trust)?;
     config.rtmp.listen.clone_from(&args.rtmp);
     let rule = config.publish_rule();
-    let Started { engine, events, to_print } = Started::new(config).map_err(host::with_way_out)?;
+    let Started { engine, events, to_print } =
+        Started::new(config.clone()).map_err(|error| config::why_not(error, config))?;
     if !args.rtmp.is_empty() {
         tracing::info!("{}", rule.describe());
     }
     push_all(&engine, &stream, targets, on_refusal(args.retry), &args.tuning)?;
-    engine.loop_file(file)?;
+    engine.loop_file(file.clone()).map_err(|error| config::no_media(error, &file.paths))?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let serves = if args.rtmp.is_empty() { Serves::TargetsOnly } else { Serves::PlayersToo };
     let outcome =
@@ -63,11 +67,13 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
 
 /// `relay`: fetches a stream and pushes it to targets.
 pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failure> {
-    let from = parse_url(&args.from)?;
-    let targets = args.to.iter().map(|url| parse_url(url)).collect::<Result<Vec<_>, _>>()?;
+    let from = parse_url(&args.from, Role::Source)?;
+    let targets = args.to.iter().map(|url| parse_url(url, Role::Target)).collect::<Result<Vec<_>, _>>()?;
     let stream = private_name("relay")?;
     let stop = Stop::on_signals()?;
-    let Started { engine, events, to_print } = Started::new(config::for_jobs(&args.tuning.trust)?)?;
+    let config = config::for_jobs(&args.tuning.trust)?;
+    let Started { engine, events, to_print } =
+        Started::new(config.clone()).map_err(|error| config::why_not(error, config))?;
     push_all(&engine, &stream, targets, on_refusal(args.retry), &args.tuning)?;
     let pull = PullConfig::new(from, stream)
         .on_refusal(on_refusal(args.retry))
@@ -226,8 +232,8 @@ fn on_refusal(retry: bool) -> OnRefusal {
 }
 
 /// The text itself is not repeated in the error: it may hold a password.
-pub(crate) fn parse_url(text: &str) -> Result<RtmpUrl, Failure> {
-    text.parse().map_err(|error| Failure::usage(format!("rtmp URL: {error}")))
+pub(crate) fn parse_url(text: &str, role: Role) -> Result<RtmpUrl, Failure> {
+    text.parse().map_err(|error| Failure::usage(foreign::no_rtmp_url(text, role, &error)))
 }
 
 /// The name of a stream that nobody outside sees.

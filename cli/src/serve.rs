@@ -1,15 +1,14 @@
 //! `serve`: RTMP and RTMPS listeners, and what else the configuration says.
 
 use crate::args::ServeArgs;
+use crate::config::PORT;
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
 use crate::{Failure, config, rates};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use streamengine::{Config, Engine, Error, ErrorKind};
+use streamengine::{Config, Engine, Error, ErrorKind, Protocol};
 
-/// RTMP's port.
-const PORT: u16 = 1935;
 /// How often rates are logged where there is no terminal.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
 
@@ -18,7 +17,12 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     let stop = Stop::on_signals()?;
     let config = config::for_serve(&args)?;
     let rule = config.publish_rule();
-    let Started { engine, to_print, .. } = start(config).map_err(host::with_way_out)?;
+    let Started { engine, to_print, .. } = start(&config).map_err(|error| config::why_not(error, config))?;
+    if only_rtmps(&engine) {
+        tracing::info!(
+            "plain RTMP is not served, as --rtmps or rtmps.listen is given alone; --rtmp 0.0.0.0:{PORT} adds it"
+        );
+    }
     tracing::info!("{}", rule.describe());
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let engines = [engine];
@@ -35,10 +39,15 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start(mut config: Config) -> Result<Started, Error> {
+fn only_rtmps(engine: &Engine) -> bool {
+    engine.listeners().iter().all(|listener| listener.protocol == Protocol::Rtmps)
+}
+
+fn start(config: &Config) -> Result<Started, Error> {
+    let mut config = config.clone();
     let by_default = config::listens_by_default(&config);
     if by_default {
-        config.rtmp.listen = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))];
+        config.rtmp.listen.push(config::default_address());
     }
     let started = Started::new(config)?;
     if by_default {

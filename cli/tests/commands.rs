@@ -57,9 +57,19 @@ fn the_sample_configuration_is_valid_also_with_all_its_settings_taken_up() {
         _ => line.to_owned(),
     };
     let all: Vec<String> = sample.lines().map(settings).collect();
-    for (text, part) in
-        [(sample.clone(), "this machine only"), (all.join("\n"), "live/clip plays clip.flv 3 times")]
-    {
+    // check-config opens the files that a configuration names.
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let cert = file(&directory, "cert.pem", made.cert.pem());
+    let all = all
+        .join("\n")
+        .replace("/etc/streamengine/fullchain.pem", &cert)
+        .replace("/etc/streamengine/ca.pem", &cert)
+        .replace(
+            "/etc/streamengine/privkey.pem",
+            &file(&directory, "key.pem", made.signing_key.serialize_pem()),
+        )
+        .replace("clip.flv", &short_clip(&directory));
+    for (text, part) in [(sample.clone(), "this machine only"), (all, "short.flv 3 times")] {
         let ended = run(&["check-config", &file(&directory, "sample.toml", text)]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(ended.stdout.contains(part), "{}", ended.stdout);
@@ -165,9 +175,111 @@ fn rtmps_listens_with_a_certificate_from_files() {
     let address = ready["rtmps"][0].as_str().unwrap();
     std::net::TcpStream::connect(address).unwrap();
 
+    let log = {
+        let mut process = process;
+        process.signal("TERM");
+        process.wait();
+        process.stderr()
+    };
+    assert!(log.contains("plain RTMP is not served") && log.contains("--rtmp 0.0.0.0:1935"), "{log}");
+
     let broken = run(&["serve", "--rtmps", ANY, "--cert", &key, "--key", &key]);
-    assert_eq!(broken.code, Some(1));
+    assert_eq!(broken.code, Some(2));
     assert!(broken.stderr.contains("key.pem"), "{}", broken.stderr);
+    let alone = run(&["serve", "--rtmps", ANY]).stderr;
+    assert!(alone.contains("--cert FILE and --key FILE"), "{alone}");
+}
+
+#[test]
+fn check_config_opens_what_the_file_names_and_serve_ends_with_the_same_status() {
+    let directory = TempDir::new().unwrap();
+    let clip = std::fs::read(project("examples/media/demo.flv")).unwrap();
+    let whole = file(&directory, "whole.flv", &clip);
+    let text = file(&directory, "text.pem", "no certificate");
+    let mp4 = file(&directory, "film.mp4", b"\0\0\0\x20ftypisom\0\0\0\0");
+    let listen = "[rtmp]\nlisten = [\"127.0.0.1:0\"]\n";
+    let play = |path: &str| format!("[[file]]\nstream = \"live/a\"\npaths = [\"{path}\"]\n");
+    let push = |to: &str| format!("[[push]]\nstream = \"live/a\"\nurl = \"rtmp://{to}\"\n");
+    for (settings, part) in [
+        (play("/no/such.flv"), "/no/such.flv"),
+        (play(&text), "text.pem"),
+        (play(&mp4), "an MP4 or MOV file"),
+        (format!("[rtmps]\ncert = \"{text}\"\nkey = \"{text}\"\n"), "text.pem"),
+        ("[tls]\nca = \"/no/such.pem\"\n".to_owned(), "/no/such.pem"),
+        ("[limits]\nmax_connections = 0\n".to_owned(), "limits.max_connections is 0; it can be 1 to"),
+        ("[engine]\nio_threads = 1000000\n".to_owned(), "engine.io_threads is 1000000; it can be 0 to"),
+        ("[limits]\nmax_connections = \"many\"\n".to_owned(), "expected a whole number"),
+        (format!("[apps.vod]\n{}", play(&whole)), "add [apps.live]"),
+        (play(&whole) + &play(&whole), "two entries"),
+    ] {
+        let path = file(&directory, "c.toml", format!("{listen}{settings}"));
+        for args in [&["check-config", path.as_str()][..], &["serve", "--config", &path]] {
+            let ended = run(args);
+            assert_eq!(ended.code, Some(2), "{args:?} {settings}: {}", ended.stderr);
+            assert!(ended.stderr.lines().last().unwrap().contains(part), "{part}: {}", ended.stderr);
+            assert!(!ended.stderr.contains("usize"), "{}", ended.stderr);
+        }
+    }
+    // A target that is ourselves needs a port that is known before.
+    let taken = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+    let ourselves = push(&format!("{taken}/live/a")) + &format!("[rtmp]\nlisten = [\"{taken}\"]\n");
+    let fine = push("127.0.0.1:1/live/a") + listen + &play(&whole);
+    for (settings, code) in [(ourselves, 2), (fine, 0)] {
+        let path = file(&directory, "c.toml", settings);
+        let checked = run(&["check-config", &path]);
+        assert_eq!(checked.code, Some(code), "{}", checked.stderr);
+        let mut serving = Process::start(&["serve", "--config", &path, "--json"]);
+        if code == 0 {
+            serving.event();
+            serving.signal("TERM");
+        }
+        assert_eq!(serving.wait().code(), Some(code));
+    }
+}
+
+#[test]
+fn one_servers_stream_may_be_relayed_to_another_name_of_it() {
+    let directory = TempDir::new().unwrap();
+    let (server, port) = serve(&[]);
+    let url = |stream: &str| format!("rtmp://127.0.0.1:{port}/live/{stream}");
+    let _looping = Process::start(&["loop", &short_clip(&directory), &url("a")]);
+    assert_eq!(server.until("stream-started")["stream"], "live/a");
+    let mut relaying = Process::start(&["relay", &url("a"), &url("b")]);
+    assert_eq!(server.until("stream-started")["stream"], "live/b");
+    let probed = run(&["probe", &url("b"), "--seconds", "1"]);
+    assert_eq!(probed.code, Some(0), "{}", probed.stderr);
+
+    let back = run(&["relay", &url("b"), &url("a"), "--max-retries", "0"]);
+    assert_eq!(back.code, Some(1));
+    assert!(back.stderr.lines().last().unwrap().contains("relay loop"), "{}", back.stderr);
+    relaying.signal("TERM");
+    assert_eq!(relaying.wait().code(), Some(0));
+}
+
+#[test]
+fn what_is_no_rtmp_and_no_flv_is_named_with_the_command_that_helps() {
+    let directory = TempDir::new().unwrap();
+    let mkv = file(&directory, "film.mkv", b"\x1A\x45\xDF\xA3\x01");
+    let (http, srt, rtmp) =
+        ("http://h/x?s3cret", "srt://h:9000?passphrase=s3cret", "rtmp://127.0.0.1:1/live/x");
+    for (args, parts) in [
+        (&["loop", http, rtmp][..], ["an HTTP URL", "ffmpeg -i URL"]),
+        (&["loop", &mkv, srt], ["an SRT URL", "-f mpegts URL"]),
+        (&["loop", &mkv, rtmp], ["Matroska", "film.flv"]),
+        (&["relay", "rtsp://h/s3cret", rtmp], ["an RTSP URL", "-rtsp_transport tcp -i URL"]),
+        (&["relay", rtmp, "udp://h:1?s3cret"], ["a UDP URL", "-f mpegts URL"]),
+        (&["relay", &mkv, rtmp], ["is a file", "streamengine loop FILE URL"]),
+        (&["relay", rtmp, "out.flv"], ["is a file", "-c copy out.flv"]),
+        (&["probe", http], ["an HTTP URL", "ffprobe"]),
+        (&["probe", &mkv], ["Matroska", "ffmpeg -i"]),
+    ] {
+        let ended = run(args);
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        for part in parts {
+            assert!(ended.stderr.lines().last().unwrap().contains(part), "{part}: {}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
+    }
 }
 
 #[test]
@@ -413,18 +525,22 @@ fn a_signal_ends_loop_and_relay_with_a_clean_unpublish_and_status_0() {
 }
 
 #[test]
-fn a_file_that_cannot_be_played_is_status_1_and_is_named() {
+fn a_file_that_cannot_be_played_is_status_2_and_is_named() {
     let directory = TempDir::new().unwrap();
     for (name, content) in [("empty.flv", &b""[..]), ("text.flv", b"not a video")] {
         let path = file(&directory, name, content);
         for args in [&["loop", path.as_str(), "rtmp://127.0.0.1:1/live/x"][..], &["probe", &path]] {
             let ended = run(args);
-            assert_eq!(ended.code, Some(1), "{args:?}");
+            assert_eq!(ended.code, Some(2), "{args:?}");
             assert!(ended.stderr.contains(name) && ended.stderr.contains("byte 0"), "{}", ended.stderr);
         }
     }
-    let ended = run(&["probe", "/no/such.flv"]);
-    assert!(ended.code == Some(1) && ended.stderr.contains("/no/such.flv"), "{ended:?}");
+    for args in [&["probe", "/no/such.flv"][..], &["loop", "/no/such.flv", "rtmp://127.0.0.1:1/live/x"]] {
+        let ended = run(args);
+        assert!(ended.code == Some(2) && ended.stderr.contains("/no/such.flv"), "{ended:?}");
+    }
+    let ended = run(&["probe", "rtmps://127.0.0.1:1/live/x", "--ca", "/no/such.pem"]);
+    assert!(ended.code == Some(2) && ended.stderr.contains("/no/such.pem"), "{ended:?}");
 }
 
 #[test]

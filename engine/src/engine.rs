@@ -17,6 +17,7 @@ use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
 use crate::media::looping::{Clip, Repeat};
 use crate::net::{Admission, Listener, ServerTls, TlsIdentity};
+use crate::preflight;
 use crate::service::Core;
 use crate::service::file_loop::FileJobs;
 use crate::service::relay::Relays;
@@ -85,6 +86,16 @@ impl EngineBuilder {
         self
     }
 
+    /// Finds out what [`Self::start`] would find wrong, but for addresses that cannot be listened on: values that do not
+    /// fit, certificates and media files that cannot be used, relays that bring a stream back to this engine. Reads media
+    /// files to their end; starts nothing.
+    ///
+    /// # Errors
+    /// The first that is found, with the name of the key or file.
+    pub fn check(&self) -> Result<()> {
+        preflight::check(&self.config)
+    }
+
     /// Starts the engine on threads of its own: opens the listeners, starts relays and file jobs of the
     /// configuration.
     ///
@@ -92,7 +103,7 @@ impl EngineBuilder {
     /// A configuration that does not fit together, an address in use, an unreadable certificate or file. Nothing
     /// is left running then.
     pub fn start(self) -> Result<Engine> {
-        self.config.check()?;
+        preflight::check_start(&self.config)?;
         let runtime = runtime(self.config.engine.threads())?;
         let authorizer = self.authorizer.unwrap_or_else(|| Arc::new(self.config.publish_rule()));
         let auth = AuthGate::new(authorizer, &self.config.limits);

@@ -59,6 +59,7 @@ mod manage;
 pub mod media;
 mod net;
 mod policy;
+mod preflight;
 pub mod proto;
 mod service;
 mod sessions;

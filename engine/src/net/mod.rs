@@ -16,14 +16,14 @@ mod write_queue;
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
 pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace};
 pub use tls::TlsIdentity;
-pub(crate) use tls::{DialTls, ServerTls, Verify};
+pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
 pub(crate) use write_queue::{Segments, WriteQueue};
 
 use parking_lot::Mutex;
 use socket2::SockRef;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 #[cfg(all(feature = "io-uring", target_os = "linux"))]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -43,6 +43,11 @@ const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
 
 /// First byte of a TLS record that carries a handshake.
 pub(crate) const TLS_FIRST_BYTE: u8 = 0x16;
+
+/// Whether an interface of this machine has the address: then a socket can have it too.
+pub(crate) fn is_address_of_this_machine(ip: IpAddr) -> bool {
+    ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
+}
 
 /// An open connection: plain TCP or TLS, accepted or dialled.
 #[derive(Debug)]

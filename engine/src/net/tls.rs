@@ -268,6 +268,11 @@ pub(super) fn system_roots() -> RootCertStore {
     roots
 }
 
+/// Whether the authorities that are named can be read.
+pub(crate) fn check_trust(options: &DialTls) -> Result<()> {
+    client_config(options, &RootCertStore::empty()).map(drop)
+}
+
 /// What a client needs to check a server as `options` say, `roots` being those of the system.
 pub(super) fn client_config(options: &DialTls, roots: &RootCertStore) -> Result<Arc<ClientConfig>> {
     let provider = provider();

@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["lib"],
     &["fuzzing"],
     &["engine"],
+    &["preflight"],
     &["local", "service/rtmp", "service/relay", "service/file_loop"],
     &["service/streams", "service/jobs"],
     &["service"],

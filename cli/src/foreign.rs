@@ -1,0 +1,169 @@
+//! What is no RTMP URL and no FLV file: its name in words, and the command of another program that makes one of it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use streamengine::UrlError;
+
+/// What an argument that should be an RTMP URL is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Source,
+    Target,
+    /// A stream to look at.
+    Probed,
+}
+
+/// Protocols by the scheme of their URLs: the name, what ffmpeg needs to read it and to write it.
+const PROTOCOLS: &[(&str, &str, &str, &str)] = &[
+    ("http", "an HTTP URL", "", "-f mpegts"),
+    ("https", "an HTTP URL", "", "-f mpegts"),
+    ("rtsp", "an RTSP URL", "-rtsp_transport tcp ", "-f rtsp"),
+    ("rtsps", "an RTSP URL", "-rtsp_transport tcp ", "-f rtsp"),
+    ("srt", "an SRT URL", "", "-f mpegts"),
+    ("udp", "a UDP URL", "", "-f mpegts"),
+    ("rtp", "an RTP URL", "", "-f rtp_mpegts"),
+    ("tcp", "a TCP URL", "", "-f mpegts"),
+    ("rist", "a RIST URL", "", "-f mpegts"),
+    ("mms", "an MMS URL", "", "-f mpegts"),
+    ("ftp", "an FTP URL", "", "-f mpegts"),
+    ("hls", "an HLS URL", "", "-f hls"),
+    ("rtmpt", "a URL of tunnelled RTMP", "", "-f flv"),
+    ("rtmpts", "a URL of tunnelled RTMP", "", "-f flv"),
+    ("rtmpe", "a URL of encrypted RTMP", "", "-f flv"),
+    ("rtmpte", "a URL of encrypted RTMP", "", "-f flv"),
+];
+
+/// Whether an argument is a URL, of whatever protocol, rather than a file.
+pub(crate) fn is_url(argument: &str) -> bool {
+    let scheme = argument.split_once("://").map(|(scheme, _)| scheme);
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.chars().all(is_letter))
+}
+
+/// Why an argument is no RTMP URL, with the command that helps. Nothing of a URL is repeated: it may hold a password.
+pub(crate) fn no_rtmp_url(argument: &str, role: Role, error: &UrlError) -> String {
+    let protocol = argument
+        .split_once("://")
+        .and_then(|(scheme, _)| PROTOCOLS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(scheme)));
+    if let Some((_, what, reading, writing)) = protocol {
+        return match role {
+            Role::Source => format!(
+                "this is {what}, and rtmp:// and rtmps:// are read here; ffmpeg brings it in: \
+                 ffmpeg {reading}-i URL -c copy -f flv rtmp://HOST/live/NAME"
+            ),
+            Role::Target => format!(
+                "this is {what}, and rtmp:// and rtmps:// are written here; ffmpeg takes a stream there: \
+                 ffmpeg -i rtmp://HOST/live/NAME -c copy {writing} URL"
+            ),
+            Role::Probed => format!(
+                "this is {what}, and rtmp:// and rtmps:// are read here; ffprobe tells what is in it: \
+                 ffprobe {reading}URL"
+            ),
+        };
+    }
+    match (role, is_url(argument)) {
+        (Role::Source, false) if Path::new(argument).is_file() => {
+            format!("{argument} is a file; `streamengine loop FILE URL` plays one into a server")
+        }
+        (Role::Target, false) if Path::new(argument).extension().is_some() => {
+            format!(
+                "{argument} is a file; ffmpeg records a stream into one: ffmpeg -i URL -c copy {argument}"
+            )
+        }
+        _ => format!("rtmp URL: {error}"),
+    }
+}
+
+/// What the first of these files that is no FLV file is, and how to make one of it; `None` where all are, or where they
+/// cannot be read at all.
+pub(crate) fn no_flv_file<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Option<String> {
+    paths.into_iter().find_map(|path| {
+        let what = container(&beginning(path)?)?;
+        let (name, flv) = (path.display(), path.with_extension("flv"));
+        Some(format!(
+            "{name} is {what}, and FLV files are played here; ffmpeg makes one of it: \
+             ffmpeg -i {name} -c copy {}, with -c:v libx264 -c:a aac in place of -c copy where FLV has not its codecs",
+            flv.display()
+        ))
+    })
+}
+
+/// The first bytes of a regular file.
+fn beginning(path: &Path) -> Option<Vec<u8>> {
+    path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(256).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// What a file is by its first bytes, where it is media but not FLV.
+fn container(bytes: &[u8]) -> Option<&'static str> {
+    let at = |position: usize, text: &[u8]| bytes.get(position..).is_some_and(|rest| rest.starts_with(text));
+    let is_mp4 = [&b"ftyp"[..], b"moov", b"mdat", b"free", b"wide", b"skip"].iter().any(|name| at(4, name));
+    Some(match bytes {
+        _ if is_mp4 => "an MP4 or MOV file",
+        _ if at(0, &[0x1A, 0x45, 0xDF, 0xA3]) => "a Matroska (MKV) or WebM file",
+        _ if (at(0, b"G") && at(188, b"G")) || (at(4, b"G") && at(196, b"G")) => "an MPEG-TS file",
+        _ if at(0, b"RIFF") => "an AVI or WAV file",
+        _ if at(0, b"OggS") => "an Ogg file",
+        _ if at(0, b"fLaC") => "a FLAC file",
+        _ if at(0, b"#EXTM3U") => "an HLS playlist",
+        _ if at(0, b"ID3") || matches!(bytes, [0xFF, 0xE0..=0xFF, ..]) => "an MP3 or AAC file",
+        _ if at(0, &[0, 0, 1, 0xBA]) => "an MPEG-PS file",
+        _ if at(0, &[0, 0, 0, 1]) || at(0, &[0, 0, 1]) => "a raw video file (H.264 or alike)",
+        _ if at(0, &[0x30, 0x26, 0xB2, 0x75]) => "an ASF (WMV) file",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(argument: &str, role: Role) -> String {
+        let error = argument.parse::<streamengine::RtmpUrl>().unwrap_err();
+        no_rtmp_url(argument, role, &error)
+    }
+
+    #[test]
+    fn urls_of_other_protocols_are_named_with_the_command_that_helps_and_nothing_of_theirs() {
+        for (url, what) in [
+            ("http://u:s3cret@h/live.flv?s3cret", "an HTTP URL"),
+            ("HTTPS://h/s3cret.m3u8", "an HTTP URL"),
+            ("rtsp://h/s3cret", "an RTSP URL"),
+            ("srt://h:9000?passphrase=s3cret", "an SRT URL"),
+            ("udp://@239.0.0.1:1234", "a UDP URL"),
+        ] {
+            for (role, command) in [
+                (Role::Source, "-i URL -c copy -f flv rtmp://HOST/live/NAME"),
+                (Role::Target, "ffmpeg -i rtmp://HOST/live/NAME -c copy -f "),
+                (Role::Probed, "ffprobe "),
+            ] {
+                let text = why(url, role);
+                assert!(is_url(url) && text.contains(what) && text.contains(command), "{text}");
+                assert!(!text.contains("s3cret"), "{text}");
+            }
+        }
+        assert!(why("rtmp://h", Role::Source).contains("app and stream name are missing"));
+        assert!(why("out.flv", Role::Target).contains("ffmpeg -i URL -c copy out.flv"));
+        assert!(!is_url("clip.flv") && !is_url("C:/clip.flv") && !is_url("://x"));
+    }
+
+    #[test]
+    fn media_files_of_other_kinds_are_told_by_their_first_bytes() {
+        let mut ts = [0; 200];
+        (ts[0], ts[188]) = (b'G', b'G');
+        for (bytes, what) in [
+            (&b"\0\0\0\x20ftypisom"[..], Some("an MP4 or MOV file")),
+            (b"\x1A\x45\xDF\xA3\x01", Some("a Matroska (MKV) or WebM file")),
+            (&ts, Some("an MPEG-TS file")),
+            (b"RIFF....", Some("an AVI or WAV file")),
+            (b"FLV\x01\x05", None),
+            (b"not a video", None),
+            (b"", None),
+        ] {
+            assert_eq!(container(bytes), what);
+        }
+    }
+}
