@@ -24,13 +24,15 @@
  *
  * Conventions, which hold for every function unless its comment says otherwise:
  *
- * - Threads: any thread may call anything at any time. Freeing a handle is the exception: no other thread may be
- *   inside a call with that very handle (`se_engine_next_event` and `se_subscriber_next`, which wake up, excepted).
+ * - Threads: any thread may call anything at any time, also free a handle that other threads use: their calls that
+ *   are under way are carried out, those that wait wake up with `SE_E_CLOSED`, and so do calls that come too late. What
+ *   is borrowed from a handle (`se_frame_ref_get`, `se_event_ref_get`, `se_auth_request_get`) goes with it.
  * - Blocking: a call returns at once, unless its comment says how long it may take.
  * - Results: `SE_OK` is 0, every error is negative. After an error `se_last_error()` has a text that names the
  *   object and the cause, and `se_last_status()` the code. Out-parameters are written on success only.
- * - NULL where a handle, a string or an out-parameter is required is `SE_E_INVALID_ARGUMENT`, never a crash. A
- *   handle that is neither NULL nor alive is undefined behaviour, as with `free()`; an id (`se_id`) may be anything.
+ * - NULL where a handle, a string or an out-parameter is required is `SE_E_INVALID_ARGUMENT`, never a crash. So is a
+ *   handle of another type; one that has been freed is `SE_E_CLOSED`, freeing it again does nothing. An id (`se_id`) may
+ *   be anything. Other pointers are trusted: strings, structures, what `se_string_free` gets.
  * - Strings in are NUL-terminated UTF-8 and copied before the call returns. Strings that a function returns as
  *   `char *` belong to the caller: `se_string_free`. `const char *` belong to the library.
  * - Handles are freed by the function named after them, in any order: those that were made from an engine may
@@ -44,6 +46,9 @@
  *   all else to zero. It lets programs work with newer libraries, which have longer structures.
  * - Signals: handlers of the program run on the program's threads: the engine's own threads block all signals, the
  *   callback thread, on which code of the program runs, SIGPIPE. The library touches no signal's disposition.
+ * - fork(): a child has none of the library's threads. In it handles of the parent are `SE_E_STATE`, freeing them does
+ *   nothing, and so it is with the log where the parent had one; configurations are as good as before. The child may
+ *   make an engine of its own. It shares the parent's sockets until it calls exec() or ends.
  * - The library must stay loaded: `dlclose` does not unmap it.
  */
 
@@ -1310,7 +1315,7 @@ SE_API const char *se_status_name(int32_t status);
  * @param user_data For the callback.
  * @param destroy Called when `user_data` is needed no more; may be NULL.
  * @return `SE_E_INVALID_ARGUMENT` for another level, `SE_E_EXISTS` where the program is written in Rust and collects
- * traces itself: then they go there.
+ * traces itself: then they go there; `SE_E_STATE` in a child of `fork()` whose parent had a log.
  */
 SE_API
 se_status se_log_set_callback(int32_t max_level,
@@ -1711,11 +1716,13 @@ se_status se_publisher_push_flv(struct se_publisher *publisher,
                                 size_t len);
 
 /**
- * Ends the stream, players get their end at once, and frees the publisher.
+ * Ends the stream, players get their end at once, and frees the publisher. A push of another thread that is under way is
+ * the stream's last.
  *
  * @param publisher NULL does nothing.
  */
-SE_API void se_publisher_free(struct se_publisher *publisher);
+SE_API
+void se_publisher_free(struct se_publisher *publisher);
 
 /**
  * Reads a stream in the program. It need not have a publisher yet.
@@ -1770,9 +1777,7 @@ se_status se_subscriber_next(struct se_subscriber *subscriber,
                              struct se_frame_ref **out);
 
 /**
- * Leaves the stream and frees the subscriber. Unlike other handles it may be freed while other threads use it: a blocked
- * `se_subscriber_next` wakes up with `SE_E_CLOSED`, and so do calls that come too late. With a callback it waits, up to
- * 2 s, until the callback has returned, except in that callback itself: then no further call is made.
+ * Leaves the stream and frees the subscriber. With a callback it waits, up to 2 s, until the callback has returned, except in that callback itself: then no further call is made.
  *
  * @param subscriber NULL does nothing.
  */
@@ -2045,6 +2050,11 @@ SE_API
 se_status se_session_request_reconnect(struct se_engine *engine,
                                        se_id session,
                                        const char *url);
+
+/**
+ * POSIX; the crate `libc` does not have it for every system.
+ */
+extern int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -19,7 +19,10 @@ what differs:
   that watches :meth:`Engine.fileno`. Ctrl-C interrupts all of these.
 * The callbacks that there are (frames, requests, log) run on a thread of the library. An exception that leaves one is
   given to ``sys.unraisablehook``.
-* Any thread may call anything, but do not close what another thread is just using.
+* Any thread may call anything, also close what others use: calls that are under way are carried out, those that come
+  too late raise :class:`Error` with ``Status.CLOSED``.
+* In a child of ``os.fork`` what the parent has made raises :class:`Error` with ``Status.STATE``, and closing it does
+  nothing; a ``Config`` stays usable, and the child may make engines of its own.
 """
 
 from __future__ import annotations
@@ -538,9 +541,10 @@ def set_log_filter(directives: str) -> None:
 # --- handles --------------------------------------------------------------------------------------------------------
 
 class _Handle:
-    """A pointer of the library with the function that frees it.
+    """A handle of the library with the function that frees it.
 
-    Freeing may wait for a callback of this very program, so it is done without any lock of this module.
+    Freeing may wait for a callback of this very program, so it is done without any lock of this module. Threads that are
+    about to use it meanwhile are told by the library: a handle that has been freed is an error there, never memory.
     """
 
     _free: str = ""

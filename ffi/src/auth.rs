@@ -8,6 +8,7 @@ use crate::handle::{self, Handle, Versioned};
 use crate::host::Host;
 use crate::status::{Outcome, guard, guard_or, se_status};
 use crate::text;
+use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 use streamengine::{Action, AuthRequest, Claims, Grant, Ticket};
@@ -98,8 +99,7 @@ pub unsafe extern "C" fn se_engine_set_auth_callback(
 ) -> se_status {
     let callback = Callback::new(callback, user_data, destroy);
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle.
-        let host = unsafe { engine::host(engine) }?;
+        let host = engine::host(engine)?;
         ask(&host, callback.present())
     })
 }
@@ -115,8 +115,8 @@ pub unsafe extern "C" fn se_auth_request_get(
     inout: *mut se_auth_info,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle.
-        let info = unsafe { handle::borrow(request) }?.info();
+        let request = handle::borrow(request)?;
+        let info = request.info();
         // SAFETY: the header demands NULL or a structure of the size that it says.
         unsafe { handle::fill(inout, &info) }
     })
@@ -135,8 +135,7 @@ pub unsafe extern "C" fn se_auth_request_reply(
     text: *const c_char,
 ) {
     guard_or((), || {
-        // SAFETY: the header demands NULL or a live handle that nobody else uses.
-        let Some(request) = (unsafe { handle::take(request) }) else { return Ok(()) };
+        let Some(request) = handle::take(request)? else { return Ok(()) };
         // SAFETY: the header demands NULL or NUL-terminated text.
         let text = unsafe { text::optional(text, "text") }?.map(str::to_owned);
         request.answer(allow != 0, text);
@@ -149,7 +148,8 @@ type AuthFn = unsafe extern "C" fn(*mut se_auth_request, *mut c_void) -> i32;
 
 /// A request on its way from an I/O thread to the callback, and from there to the answer.
 pub(crate) struct Waiting {
-    ticket: Ticket,
+    /// Taken by the answer.
+    ticket: Mutex<Option<Ticket>>,
     texts: Texts,
     action: Action,
     tls: bool,
@@ -178,7 +178,12 @@ impl Waiting {
             tc_url: claim(Claims::URL),
             page_url: claim(Claims::PAGE),
         };
-        Self { ticket, texts, action: request.action, tls: request.protocol.is_tls() }
+        Self {
+            ticket: Mutex::new(Some(ticket)),
+            texts,
+            action: request.action,
+            tls: request.protocol.is_tls(),
+        }
     }
 
     fn info(&self) -> se_auth_info {
@@ -201,10 +206,11 @@ impl Waiting {
         }
     }
 
-    fn answer(self, allow: bool, text: Option<String>) {
+    fn answer(&self, allow: bool, text: Option<String>) {
+        let Some(ticket) = self.ticket.lock().take() else { return };
         match allow {
-            true => self.ticket.accept(Grant { principal: text, ..Grant::default() }),
-            false => self.ticket.reject(text.unwrap_or_else(|| REFUSED.to_owned())),
+            true => ticket.accept(Grant { principal: text, ..Grant::default() }),
+            false => ticket.reject(text.unwrap_or_else(|| REFUSED.to_owned())),
         }
     }
 }
@@ -231,8 +237,8 @@ fn call(callback: &Callback<AuthFn>, request: &AuthRequest, ticket: Ticket) {
         // It is the program's now, or already answered.
         return;
     }
-    // SAFETY: not deferred, so by the header the program does not use it any more.
-    if let Some(request) = unsafe { handle::take(handle) } {
+    // One that the program has answered all the same is gone.
+    if let Ok(Some(request)) = handle::take(handle) {
         request.answer(verdict == se_auth_verdict::SE_AUTH_ALLOW as i32, None);
     }
 }

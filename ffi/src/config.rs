@@ -34,6 +34,7 @@ pub struct se_config {
 impl Handle for se_config {
     type Behind = Mutex<Settings>;
     const NAME: &'static str = "config";
+    const SURVIVES_FORK: bool = true;
 }
 
 /// An empty configuration: everything is at its default.
@@ -42,7 +43,7 @@ impl Handle for se_config {
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn se_config_new() -> *mut se_config {
-    guard_or(std::ptr::null_mut(), || Ok(handle::give(Mutex::default())))
+    guard_or(std::ptr::null_mut(), || Ok(handle::give::<se_config>(Mutex::default())))
 }
 
 /// Frees a configuration.
@@ -50,8 +51,7 @@ pub extern "C" fn se_config_new() -> *mut se_config {
 /// @param config NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_config_free(config: *mut se_config) {
-    // SAFETY: the header demands NULL or a live handle that nobody else uses.
-    guard_or((), || unsafe { handle::free(config) });
+    guard_or((), || handle::free(config));
 }
 
 /// Sets one value.
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn se_config_load_json(config: *mut se_config, json: *cons
 pub unsafe extern "C" fn se_config_dump_json(config: *const se_config) -> *mut c_char {
     guard_or(std::ptr::null_mut(), || {
         // SAFETY: the header demands NULL or a live handle.
-        let config = unsafe { handle::borrow(config) }?;
+        let config = handle::borrow(config)?;
         let json = config.lock().to_json()?;
         text::give_json(&json)
     })
@@ -187,27 +187,19 @@ fn is_option(name: &str) -> bool {
 }
 
 /// The configuration of an engine; the defaults for NULL.
-///
-/// # Safety
-/// `config` is NULL or a live handle.
-pub(crate) unsafe fn engine_config(config: *const se_config) -> Outcome<Config> {
+pub(crate) fn engine_config(config: *const se_config) -> Outcome<Config> {
     if config.is_null() {
         return Ok(Config::default());
     }
-    // SAFETY: by the contract.
-    unsafe { handle::borrow(config) }?.lock().engine()
+    handle::borrow(config)?.lock().engine()
 }
 
 /// The options of an object; none for NULL.
-///
-/// # Safety
-/// As [`engine_config`].
-pub(crate) unsafe fn options(config: *const se_config) -> Outcome<OptionSource> {
+pub(crate) fn options(config: *const se_config) -> Outcome<OptionSource> {
     if config.is_null() {
         return Ok(OptionSource::default());
     }
-    // SAFETY: by the contract.
-    unsafe { handle::borrow(config) }?.lock().options()
+    handle::borrow(config)?.lock().options()
 }
 
 #[cfg(test)]

@@ -14,26 +14,18 @@ pub struct se_engine {
 }
 
 impl Handle for se_engine {
-    type Behind = Arc<Host>;
+    type Behind = Host;
     const NAME: &'static str = "engine";
 }
 
 /// The engine behind a handle, where it runs.
-///
-/// # Safety
-/// `engine` is NULL or a live handle.
-pub(crate) unsafe fn running(engine: *const se_engine) -> Outcome<Engine> {
-    // SAFETY: by the contract.
-    unsafe { handle::borrow(engine) }?.engine()
+pub(crate) fn running(engine: *const se_engine) -> Outcome<Engine> {
+    host(engine)?.engine()
 }
 
 /// What is behind a handle, to be kept.
-///
-/// # Safety
-/// `engine` is NULL or a live handle.
-pub(crate) unsafe fn host(engine: *const se_engine) -> Outcome<Arc<Host>> {
-    // SAFETY: by the contract.
-    unsafe { handle::borrow(engine) }.cloned()
+pub(crate) fn host(engine: *const se_engine) -> Outcome<Arc<Host>> {
+    handle::borrow(engine)
 }
 
 /// Makes an engine that is not started: no thread and no socket yet.
@@ -45,9 +37,10 @@ pub(crate) unsafe fn host(engine: *const se_engine) -> Outcome<Arc<Host>> {
 #[must_use]
 pub unsafe extern "C" fn se_engine_new(config: *const se_config, out: *mut *mut se_engine) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle, and NULL or a place to write to.
-        let (config, out) = unsafe { (config::engine_config(config)?, handle::out(out, "out")?) };
-        out.write(handle::give(Arc::new(Host::new(config)?)));
+        let config = config::engine_config(config)?;
+        // SAFETY: the header demands NULL or a place to write to.
+        let out = unsafe { handle::out(out, "out") }?;
+        out.write(handle::give(Host::new(config)?));
         Ok(())
     })
 }
@@ -61,8 +54,7 @@ pub unsafe extern "C" fn se_engine_new(config: *const se_config, out: *mut *mut 
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn se_engine_start(engine: *mut se_engine) -> se_status {
-    // SAFETY: the header demands NULL or a live handle.
-    guard(|| unsafe { host(engine) }?.start())
+    guard(|| host(engine)?.start())
 }
 
 /// Stops the engine in good order: no new connections, publishers and players are told, relays unpublish; what has been
@@ -76,8 +68,7 @@ pub unsafe extern "C" fn se_engine_start(engine: *mut se_engine) -> se_status {
 /// is stopped all the same.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_engine_stop(engine: *mut se_engine, drain_ms: u32) -> se_status {
-    // SAFETY: the header demands NULL or a live handle.
-    guard(|| unsafe { host(engine) }?.stop(Duration::from_millis(drain_ms.into())))
+    guard(|| host(engine)?.stop(Duration::from_millis(drain_ms.into())))
 }
 
 /// Stops the engine at once, waits until its threads have ended, and frees it. A blocked `se_engine_next_event` wakes up
@@ -95,20 +86,17 @@ pub unsafe extern "C" fn se_engine_free(engine: *mut se_engine) {
         if engine.is_null() {
             return Ok(());
         }
-        // SAFETY: the header demands NULL or a live handle.
-        let host = unsafe { host(engine) }?;
+        let host = host(engine)?;
         if host.dispatcher.is_current() {
             let text =
                 "se_engine_free: called in a callback of the same engine, which it would wait for; not freed";
             tracing::error!("{text}");
             return Err(Failure::new(se_status::SE_E_DEADLOCK, text));
         }
-        if host.close() {
-            // SAFETY: the header demands that nobody uses the handle any more, and no callback runs that could.
-            drop(unsafe { handle::take(engine) });
-        } else {
-            // A callback still runs and may use the handle: it is better left than gone.
-            tracing::error!("se_engine_free: a callback has not returned in time; its handle is not freed");
+        // Of two threads that free it, one does.
+        handle::free(engine)?;
+        if !host.close() {
+            tracing::error!("se_engine_free: a callback has not returned in time; it ends by itself");
         }
         Ok(())
     });

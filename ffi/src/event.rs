@@ -107,8 +107,7 @@ pub unsafe extern "C" fn se_engine_set_event_callback(
 ) -> se_status {
     let callback = Callback::new(callback, user_data, destroy);
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle.
-        let host = unsafe { engine::host(engine) }?;
+        let host = engine::host(engine)?;
         match callback.present() {
             Some(callback) => deliver(&host, callback),
             None => {
@@ -138,9 +137,8 @@ pub unsafe extern "C" fn se_engine_next_event(
     out: *mut *mut se_event_ref,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle, and NULL or a place to write to.
-        let (host, out) = unsafe { (engine::host(engine)?, handle::out(out, "out")?) };
-        // The handle may be freed from here on.
+        // SAFETY: the header demands NULL or a place to write to.
+        let (host, out) = (engine::host(engine)?, unsafe { handle::out(out, "out") }?);
         let happened = host.events.next(Wait::from_ms(timeout_ms))?;
         out.write(handle::give(EventView::new(&happened)));
         Ok(())
@@ -154,8 +152,7 @@ pub unsafe extern "C" fn se_engine_next_event(
 /// @return -1 on error, and on systems that have no such descriptors (`SE_E_UNSUPPORTED`).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_engine_event_fd(engine: *mut se_engine) -> c_int {
-    // SAFETY: the header demands NULL or a live handle.
-    guard_or(-1, || unsafe { engine::host(engine) }?.events.descriptor())
+    guard_or(-1, || engine::host(engine)?.events.descriptor())
 }
 
 /// Looks at an event.
@@ -164,8 +161,7 @@ pub unsafe extern "C" fn se_engine_event_fd(engine: *mut se_engine) -> c_int {
 /// @return Valid until the event is freed; NULL on error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_event_ref_get(event: *const se_event_ref) -> *const se_event {
-    // SAFETY: the header demands NULL or a live handle.
-    guard_or(std::ptr::null(), || Ok(unsafe { handle::borrow(event) }?.as_ptr()))
+    guard_or(std::ptr::null(), || Ok(handle::borrow(event)?.as_ptr()))
 }
 
 /// Frees an event.
@@ -173,8 +169,7 @@ pub unsafe extern "C" fn se_event_ref_get(event: *const se_event_ref) -> *const 
 /// @param event NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_event_ref_free(event: *mut se_event_ref) {
-    // SAFETY: the header demands NULL or a live handle that nobody else uses.
-    guard_or((), || unsafe { handle::free(event) });
+    guard_or((), || handle::free(event));
 }
 
 /// An event in C's shape, with the texts that it points to.

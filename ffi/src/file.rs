@@ -68,9 +68,8 @@ pub unsafe extern "C" fn se_file_publish(
     out: *mut se_id,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or live handles, and NULL or NUL-terminated text.
-        let (engine, options) = unsafe { (engine::running(engine)?, config::options(options)?) };
-        // SAFETY: as above.
+        let (engine, options) = (engine::running(engine)?, config::options(options)?);
+        // SAFETY: the header demands NULL or NUL-terminated text.
         let (path, stream) = unsafe { (text::required(path, "path")?, text::parsed(stream, "stream")?) };
         let id = engine.loop_file(options.file(stream, path.into(), times(loops)?)?)?;
         // SAFETY: the header demands NULL or a place to write to.
@@ -86,8 +85,7 @@ pub unsafe extern "C" fn se_file_publish(
 /// @return `SE_E_NOT_FOUND` where there is no such job.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_file_stop(engine: *mut se_engine, file: se_id) -> se_status {
-    // SAFETY: the header demands NULL or a live handle.
-    guard(|| Ok(unsafe { engine::running(engine) }?.stop_file(FileId(file))?))
+    guard(|| Ok(engine::running(engine)?.stop_file(FileId(file))?))
 }
 
 /// State and progress of one file job.
@@ -103,8 +101,7 @@ pub unsafe extern "C" fn se_file_get_status(
     inout: *mut se_file_status,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle.
-        let found = unsafe { engine::running(engine) }?.file(FileId(file));
+        let found = engine::running(engine)?.file(FileId(file));
         let none = || Failure::new(se_status::SE_E_NOT_FOUND, format!("file job {file}: there is none"));
         let status = se_file_status::of(&found.ok_or_else(none)?);
         // SAFETY: the header demands NULL or a structure of the size that it says.
@@ -120,8 +117,7 @@ pub unsafe extern "C" fn se_file_get_status(
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn se_files_json(engine: *mut se_engine) -> *mut c_char {
-    // SAFETY: the header demands NULL or a live handle.
-    guard_or(std::ptr::null_mut(), || text::give_json(&unsafe { engine::running(engine) }?.files()))
+    guard_or(std::ptr::null_mut(), || text::give_json(&engine::running(engine)?.files()))
 }
 
 /// A number of loops as C says it: -1 = for ever.

@@ -171,8 +171,7 @@ impl Handle for se_frame_ref {
 /// @return Valid until this reference is freed; NULL on error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_frame_ref_get(frame: *const se_frame_ref) -> *const se_frame {
-    // SAFETY: the header demands NULL or a live handle.
-    guard_or(std::ptr::null(), || Ok(unsafe { handle::borrow(frame) }?.as_c()))
+    guard_or(std::ptr::null(), || Ok(handle::borrow(frame)?.as_c()))
 }
 
 /// Another reference to the same frame, without a copy of its bytes. References are freed one by one and may be used on
@@ -184,9 +183,8 @@ pub unsafe extern "C" fn se_frame_ref_get(frame: *const se_frame_ref) -> *const 
 #[must_use]
 pub unsafe extern "C" fn se_frame_ref_clone(frame: *const se_frame_ref) -> *mut se_frame_ref {
     guard_or(std::ptr::null_mut(), || {
-        // SAFETY: the header demands NULL or a live handle.
-        let shown = unsafe { handle::borrow(frame) }?;
-        Ok(handle::give(shown.clone()))
+        let shown = handle::borrow(frame)?;
+        Ok(handle::give(FrameView::clone(&shown)))
     })
 }
 
@@ -195,8 +193,7 @@ pub unsafe extern "C" fn se_frame_ref_clone(frame: *const se_frame_ref) -> *mut 
 /// @param frame NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_frame_ref_free(frame: *mut se_frame_ref) {
-    // SAFETY: the header demands NULL or a live handle that nobody else uses.
-    guard_or((), || unsafe { handle::free(frame) });
+    guard_or((), || handle::free(frame));
 }
 
 /// A frame in the form for C, with the bytes that it points to. Cloning it copies none of them.

@@ -1,49 +1,217 @@
-//! Handles: opaque C types, each with the Rust type behind it, so that none can be made or freed as another.
+//! Handles: opaque C types, each with the Rust type behind it.
+//!
+//! The pointer that C has is no address but a number that is given only once. So a handle that has been freed, that is
+//! freed twice or by two threads, or that is another's type is found nowhere, and the call says so. A call that is under way
+//! holds what is behind its handle by count: freeing takes it away from under nobody.
 
-use crate::status::{Failure, Outcome};
+use crate::status::{Failure, Outcome, se_status};
+use parking_lot::RwLock;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// A C type that stands for a Rust type behind a pointer.
+/// A C type that stands for a Rust type behind a number.
 ///
-/// [`give`] makes the pointer, [`borrow`] looks through it, [`take`] ends it. These three are the only places where a
-/// handle that came from C is trusted: that it is NULL or alive, as the header demands.
+/// [`give`] makes the handle, [`borrow`] looks through it, [`take`] ends it.
 pub(crate) trait Handle: Sized {
-    /// What is behind the pointer.
-    type Behind: Send + Sync;
+    /// What is behind the handle.
+    type Behind: Any + Send + Sync;
     /// What messages call it: `engine`.
     const NAME: &'static str;
+    /// Whether it is as good in a child of `fork` as in the process that made it: it needs no thread.
+    const SURVIVES_FORK: bool = false;
 }
 
-/// Moves a value behind a pointer that the C side owns.
+/// Gives C a handle for a value.
 pub(crate) fn give<H: Handle>(value: H::Behind) -> *mut H {
-    Box::into_raw(Box::new(value)).cast()
+    let number = NEXT.fetch_add(STEP, Ordering::Relaxed);
+    let entry = Entry { name: H::NAME, behind: Arc::new(value) };
+    Table::current().shard(number).write().insert(number, entry);
+    std::ptr::without_provenance_mut(number)
 }
 
-/// Looks at the value behind a handle.
-///
-/// # Safety
-/// `handle` is NULL or was made by [`give`] for the same `H`, and is not freed while the result lives.
-pub(crate) unsafe fn borrow<'a, H: Handle>(handle: *const H) -> Outcome<&'a H::Behind> {
-    // SAFETY: by the contract it is NULL or points to a live `H::Behind` that `give` has boxed.
-    unsafe { handle.cast::<H::Behind>().as_ref() }.ok_or_else(|| null(H::NAME))
+/// What is behind a handle.
+pub(crate) fn borrow<H: Handle>(handle: *const H) -> Outcome<Arc<H::Behind>> {
+    let number = handle.addr();
+    let found = match is_of_the_parent(number) {
+        false => Table::current().shard(number).read().get(&number).cloned(),
+        true => Table::of_the_parent::<H>()
+            .and_then(|table| table.shard(number).try_read().and_then(|live| live.get(&number).cloned())),
+    };
+    found.ok_or_else(|| missing::<H>(number))?.behind::<H>()
 }
 
-/// Takes the value back from behind a handle, which is gone then; `None` for NULL.
-///
-/// # Safety
-/// `handle` is NULL or was made by [`give`] for the same `H`, and nobody uses it any more.
-pub(crate) unsafe fn take<H: Handle>(handle: *mut H) -> Option<H::Behind> {
-    // SAFETY: by the contract it is the one pointer that `give` got from its box.
-    (!handle.is_null()).then(|| *unsafe { Box::from_raw(handle.cast::<H::Behind>()) })
+/// Takes what is behind a handle, which is gone then; `None` for NULL. Calls that are under way in other threads go on
+/// with it.
+pub(crate) fn take<H: Handle>(handle: *mut H) -> Outcome<Option<Arc<H::Behind>>> {
+    if handle.is_null() {
+        return Ok(None);
+    }
+    // Nothing of another type is taken.
+    borrow(handle)?;
+    let number = handle.addr();
+    let taken = match is_of_the_parent(number) {
+        false => remove(&mut Table::current().shard(number).write(), number),
+        true => Table::of_the_parent::<H>()
+            .and_then(|table| remove(&mut *table.shard(number).try_write()?, number)),
+    };
+    taken.ok_or_else(|| missing::<H>(number))?.behind::<H>().map(Some)
 }
 
 /// Ends a handle; NULL does nothing.
-///
-/// # Safety
-/// As [`take`].
-pub(crate) unsafe fn free<H: Handle>(handle: *mut H) -> Outcome {
-    // SAFETY: handed on.
-    drop(unsafe { take(handle) });
-    Ok(())
+pub(crate) fn free<H: Handle>(handle: *mut H) -> Outcome {
+    take(handle).map(drop)
+}
+
+/// Numbers are this far apart, so that the pointers look like others: aligned, and never NULL.
+const STEP: usize = 16;
+
+/// The number of the next handle.
+static NEXT: AtomicUsize = AtomicUsize::new(STEP);
+
+/// In a child of `fork`: the first number of its own.
+static FIRST_OWN: AtomicUsize = AtomicUsize::new(0);
+
+/// See [`forks`].
+static FORKS: AtomicUsize = AtomicUsize::new(0);
+
+/// Parts of the table with a lock each, so that threads that take and free frames seldom meet.
+const SHARDS: usize = 16;
+
+type Shard = BTreeMap<usize, Entry>;
+
+/// A live handle.
+#[derive(Clone)]
+struct Entry {
+    name: &'static str,
+    behind: Arc<dyn Any + Send + Sync>,
+}
+
+impl Entry {
+    fn behind<H: Handle>(self) -> Outcome<Arc<H::Behind>> {
+        let Self { name, behind } = self;
+        behind
+            .downcast()
+            .map_err(|_| Failure::argument(format!("{}: this handle is of another type: {name}", H::NAME)))
+    }
+}
+
+/// Every live handle that this process has made.
+struct Table {
+    shards: [RwLock<Shard>; SHARDS],
+    /// Of a child of `fork`: what its parent had. Its locks may be held by threads that the child does not have.
+    parents: *const Table,
+}
+
+// SAFETY: `parents` is NULL or points to a table that is never freed.
+unsafe impl Sync for Table {}
+
+/// The table of this process; NULL before the first handle.
+static TABLE: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
+/// What was in `TABLE` before a fork.
+static PARENTS: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
+
+impl Table {
+    fn current() -> &'static Self {
+        // SAFETY: it is NULL or has been leaked.
+        unsafe { TABLE.load(Ordering::Acquire).as_ref() }.unwrap_or_else(|| Self::make())
+    }
+
+    #[cold]
+    fn make() -> &'static Self {
+        watch_forks();
+        let parents = PARENTS.load(Ordering::Acquire);
+        let made = Box::into_raw(Box::new(Self { shards: Default::default(), parents }));
+        let before = std::ptr::null_mut();
+        match TABLE.compare_exchange(before, made, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: it is never freed.
+            Ok(_) => unsafe { &*made },
+            Err(theirs) => {
+                // SAFETY: nobody else has seen the one; the other is never freed.
+                unsafe {
+                    drop(Box::from_raw(made));
+                    &*theirs
+                }
+            }
+        }
+    }
+
+    /// Where a child of `fork` finds its parent's handles of a type that survives.
+    fn of_the_parent<H: Handle>() -> Option<&'static Self> {
+        // SAFETY: it is NULL or a table that is never freed.
+        H::SURVIVES_FORK.then(|| unsafe { Self::current().parents.as_ref() }).flatten()
+    }
+
+    fn shard(&self, number: usize) -> &RwLock<Shard> {
+        &self.shards[number / STEP % SHARDS]
+    }
+}
+
+fn remove(live: &mut Shard, number: usize) -> Option<Entry> {
+    let taken = live.remove(&number);
+    if live.is_empty() {
+        // An empty map may keep its memory; nothing is to be left when the last one goes.
+        *live = Shard::new();
+    }
+    taken
+}
+
+fn is_of_the_parent(number: usize) -> bool {
+    number != 0 && number < FIRST_OWN.load(Ordering::Relaxed)
+}
+
+/// How many times `fork` has been called on the way to this process since forks are watched.
+pub(crate) fn forks() -> usize {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// What calls say in a child of `fork` about what has stayed with its parent.
+pub(crate) fn of_the_parent(name: &str) -> Failure {
+    let text = format!("{name}: it belongs to the process before fork(); the child has none of its threads");
+    Failure::new(se_status::SE_E_STATE, text)
+}
+
+fn missing<H: Handle>(number: usize) -> Failure {
+    match number {
+        0 => null(H::NAME),
+        _ if is_of_the_parent(number) => of_the_parent(H::NAME),
+        _ if number % STEP == 0 && number < NEXT.load(Ordering::Relaxed) => {
+            Failure::new(se_status::SE_E_CLOSED, format!("{}: it has been freed", H::NAME))
+        }
+        _ => Failure::argument(format!("{}: this is no handle", H::NAME)),
+    }
+}
+
+/// Has a child of `fork` know that it is one. Not by the number of the process, which costs a system call each time.
+pub(crate) fn watch_forks() {
+    #[cfg(unix)]
+    {
+        static WATCHED: std::sync::Once = std::sync::Once::new();
+        // SAFETY: the function may be called in a child of any process: it touches atomics only.
+        WATCHED.call_once(|| _ = unsafe { pthread_atfork(None, None, Some(in_child)) });
+    }
+}
+
+/// In the child: what there was belongs to the parent.
+#[cfg(unix)]
+extern "C" fn in_child() {
+    let table = TABLE.swap(std::ptr::null_mut(), Ordering::AcqRel);
+    if !table.is_null() {
+        PARENTS.store(table, Ordering::Release);
+    }
+    FIRST_OWN.store(NEXT.load(Ordering::Relaxed), Ordering::Relaxed);
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(unix)]
+unsafe extern "C" {
+    /// POSIX; the crate `libc` does not have it for every system.
+    fn pthread_atfork(
+        prepare: Option<extern "C" fn()>,
+        parent: Option<extern "C" fn()>,
+        child: Option<extern "C" fn()>,
+    ) -> std::ffi::c_int;
 }
 
 /// Checks that an out-parameter is there.
@@ -106,6 +274,53 @@ pub(crate) fn null(name: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Thing;
+
+    impl Handle for Thing {
+        type Behind = u8;
+        const NAME: &'static str = "thing";
+    }
+
+    struct Other;
+
+    impl Handle for Other {
+        type Behind = String;
+        const NAME: &'static str = "other";
+    }
+
+    #[test]
+    fn a_handle_that_is_gone_is_refused_also_when_others_came_after_it() {
+        let first = give::<Thing>(1);
+        assert_eq!(*borrow(first).unwrap(), 1);
+        let held = take(first).unwrap().unwrap();
+        let second = give::<Thing>(2);
+        assert_eq!(borrow(first).unwrap_err().status, se_status::SE_E_CLOSED);
+        assert_eq!(take(first).unwrap_err().message, "thing: it has been freed");
+        assert_eq!((*held, *borrow(second).unwrap()), (1, 2));
+        let null = std::ptr::null_mut::<Thing>();
+        assert_eq!(borrow(null).unwrap_err().status, se_status::SE_E_INVALID_ARGUMENT);
+        assert!(take(null).unwrap().is_none());
+        free(second).unwrap();
+    }
+
+    #[test]
+    fn a_handle_of_another_type_is_refused_and_stays() {
+        let thing = give::<Thing>(1);
+        let failure = take(thing.cast::<Other>()).unwrap_err();
+        assert_eq!(failure.status, se_status::SE_E_INVALID_ARGUMENT);
+        assert_eq!(failure.message, "other: this handle is of another type: thing");
+        assert_eq!(*borrow(thing).unwrap(), 1);
+        free(thing).unwrap();
+    }
+
+    #[test]
+    fn what_never_was_a_handle_is_refused() {
+        for number in [1, 8, 17, usize::MAX, usize::MAX & !15] {
+            let failure = free(std::ptr::without_provenance_mut::<Thing>(number)).unwrap_err();
+            assert_eq!(failure.message, "thing: this is no handle", "{number}");
+        }
+    }
 
     #[repr(C)]
     #[derive(Clone, Copy)]

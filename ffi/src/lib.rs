@@ -44,7 +44,6 @@ mod dispatcher;
 mod handle;
 mod host;
 mod queue;
-mod registry;
 mod text;
 
 pub use auth::*;

@@ -27,8 +27,9 @@ pub unsafe extern "C" fn se_listen_rtmp(
     out_port: *mut u16,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle, and NULL or NUL-terminated text.
-        let (engine, address) = unsafe { (engine::running(engine)?, text::required(address, "address")?) };
+        let engine = engine::running(engine)?;
+        // SAFETY: the header demands NULL or NUL-terminated text.
+        let address = unsafe { text::required(address, "address") }?;
         let listener = engine.listen_rtmp(parse("rtmp", address)?)?;
         // SAFETY: the header demands NULL or a place to write to.
         unsafe { tell(&listener, out, out_port) };
@@ -57,8 +58,9 @@ pub unsafe extern "C" fn se_listen_rtmps(
     out_port: *mut u16,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle, and NULL or NUL-terminated text.
-        let (engine, address) = unsafe { (engine::running(engine)?, text::required(address, "address")?) };
+        let engine = engine::running(engine)?;
+        // SAFETY: the header demands NULL or NUL-terminated text.
+        let address = unsafe { text::required(address, "address") }?;
         // SAFETY: as above.
         let (cert, key) = unsafe { (text::required(cert, "cert")?, text::required(key, "key")?) };
         let identity = TlsIdentity::text_or_path(cert, key);
@@ -87,10 +89,9 @@ pub unsafe extern "C" fn se_listener_reload_tls(
     key: *const c_char,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle, and NULL or NUL-terminated text.
+        // SAFETY: the header demands NULL or NUL-terminated text.
         let (cert, key) = unsafe { (text::optional(cert, "cert")?, text::optional(key, "key")?) };
-        // SAFETY: as above.
-        let engine = unsafe { engine::running(engine) }?;
+        let engine = engine::running(engine)?;
         let identity = match (cert, key) {
             (Some(cert), Some(key)) => Some(TlsIdentity::text_or_path(cert, key)),
             (None, None) => None,
@@ -109,8 +110,7 @@ pub unsafe extern "C" fn se_listener_reload_tls(
 /// @return `SE_E_NOT_FOUND` where there is no such listener.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_listener_close(engine: *mut se_engine, listener: se_id) -> se_status {
-    // SAFETY: the header demands NULL or a live handle.
-    guard(|| Ok(unsafe { engine::running(engine) }?.close_listener(ListenerId(listener))?))
+    guard(|| Ok(engine::running(engine)?.close_listener(ListenerId(listener))?))
 }
 
 fn parse(protocol: &str, address: &str) -> Outcome<SocketAddr> {

@@ -3,6 +3,7 @@
 use crate::c_string::c_string;
 use crate::callback::{Callback, se_destroy_fn};
 use crate::dispatcher::block_sigpipe;
+use crate::handle;
 use crate::queue::EventQueue;
 use crate::status::{Failure, Outcome, guard, se_status};
 use crate::text;
@@ -12,6 +13,7 @@ use std::collections::VecDeque;
 use std::ffi::{c_char, c_void};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
@@ -70,7 +72,7 @@ pub type se_log_fn = Option<unsafe extern "C" fn(record: *const se_log_record, u
 /// @param user_data For the callback.
 /// @param destroy Called when `user_data` is needed no more; may be NULL.
 /// @return `SE_E_INVALID_ARGUMENT` for another level, `SE_E_EXISTS` where the program is written in Rust and collects
-/// traces itself: then they go there.
+/// traces itself: then they go there; `SE_E_STATE` in a child of `fork()` whose parent had a log.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_log_set_callback(
     max_level: i32,
@@ -97,6 +99,9 @@ pub unsafe extern "C" fn se_log_set_filter(directives: *const c_char) -> se_stat
         // SAFETY: the header demands NULL or NUL-terminated text.
         let directives = unsafe { text::required(directives, "directives") }?;
         let targets = targets_of(directives)?;
+        if is_of_the_parent() {
+            return Err(handle::of_the_parent("log"));
+        }
         let mut log = LOG.lock();
         log.targets = Some(targets);
         log.apply();
@@ -128,6 +133,8 @@ type LogFn = unsafe extern "C" fn(*const se_log_record, *mut c_void);
 
 /// The log of the process.
 static LOG: Mutex<Log> = Mutex::new(Log { targets: None, writer: None, reload: None });
+/// In which process it was installed: one more than its count of forks; 0 before.
+static INSTALLED: AtomicUsize = AtomicUsize::new(0);
 /// Where lines go at present: read by every thread that has something to say.
 static WRITER: RwLock<Option<Arc<Writer>>> = RwLock::new(None);
 
@@ -158,6 +165,8 @@ impl Log {
             Failure::new(se_status::SE_E_EXISTS, "log: this program collects traces itself; they go there")
         })?;
         self.reload = Some(reload);
+        handle::watch_forks();
+        INSTALLED.store(handle::forks() + 1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -171,8 +180,16 @@ impl Log {
     }
 }
 
+/// Whether the log is that of the process before `fork`: its thread is not in this one, and its locks may be held for ever.
+fn is_of_the_parent() -> bool {
+    ![0, handle::forks() + 1].contains(&INSTALLED.load(Ordering::Relaxed))
+}
+
 /// Puts a callback, or none, in the place of the one before.
 fn deliver(targets: Targets, callback: Option<Callback<LogFn>>) -> Outcome {
+    if is_of_the_parent() {
+        return Err(handle::of_the_parent("log"));
+    }
     let mut log = LOG.lock();
     let writer = match callback {
         Some(callback) => {
@@ -244,6 +261,9 @@ struct Collector;
 
 impl<S: Subscriber> Layer<S> for Collector {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        if is_of_the_parent() {
+            return;
+        }
         let mut text = Text::default();
         event.record(&mut text);
         let metadata = event.metadata();

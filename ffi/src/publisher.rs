@@ -56,7 +56,7 @@ pub unsafe extern "C" fn se_publisher_open(
                 handle::out(out, "out")?,
             )
         };
-        out.write(handle::give(Publishing::open(&engine, key, &options.publisher()?)?));
+        out.write(handle::give::<se_publisher>(Publishing::open(&engine, key, &options.publisher()?)?));
         Ok(())
     })
 }
@@ -206,18 +206,13 @@ pub unsafe extern "C" fn se_publisher_push_flv(
     })
 }
 
-/// Ends the stream, players get their end at once, and frees the publisher.
+/// Ends the stream, players get their end at once, and frees the publisher. A push of another thread that is under way is
+/// the stream's last.
 ///
 /// @param publisher NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_publisher_free(publisher: *mut se_publisher) {
-    guard_or((), || {
-        // SAFETY: the header demands NULL or a live handle that nobody else uses.
-        if let Some(publishing) = unsafe { handle::take(publisher) } {
-            publishing.publisher.finish();
-        }
-        Ok(())
-    });
+    guard_or((), || handle::free(publisher));
 }
 
 /// Bytes from which on a lent payload is kept rather than copied: below, a copy costs less than keeping account.
@@ -242,12 +237,32 @@ impl AsRef<[u8]> for Lent {
 
 /// Behind `se_publisher`.
 pub(crate) struct Publishing {
-    publisher: Publisher,
+    publisher: Finished,
     /// Locked during a whole call, so that what comes of one stays together.
     state: Mutex<State>,
     tag_clock: TagClock,
     /// Time of the newest frame in milliseconds.
     now: AtomicI64,
+}
+
+/// A publisher whose end is its stream's, not a loss.
+struct Finished(Option<Publisher>);
+
+impl std::ops::Deref for Finished {
+    type Target = Publisher;
+
+    #[inline]
+    fn deref(&self) -> &Publisher {
+        self.0.as_ref().expect("only dropping takes it")
+    }
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        if let Some(publisher) = self.0.take() {
+            publisher.finish();
+        }
+    }
 }
 
 /// What has to be remembered between calls.
@@ -282,7 +297,7 @@ impl Publishing {
     fn open(engine: &Engine, key: StreamKey, config: &PublisherConfig) -> Outcome<Self> {
         let state = State { muxer: Muxer::new(), declared: Vec::new(), flv: FlvStream::new(MAX_TAG_PAYLOAD) };
         Ok(Self {
-            publisher: engine.publish_with(&key, config)?,
+            publisher: Finished(Some(engine.publish_with(&key, config)?)),
             state: Mutex::new(state),
             tag_clock: TagClock { last: AtomicI64::new(TagClock::NEVER) },
             now: AtomicI64::new(0),

@@ -100,9 +100,8 @@ pub unsafe extern "C" fn se_relay_add_push(
     out: *mut se_id,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or live handles, and NULL or NUL-terminated text.
-        let (engine, options) = unsafe { (engine::running(engine)?, config::options(options)?) };
-        // SAFETY: as above.
+        let (engine, options) = (engine::running(engine)?, config::options(options)?);
+        // SAFETY: the header demands NULL or NUL-terminated text.
         let (stream, url) = unsafe { (text::parsed(stream, "stream")?, text::parsed(url, "url")?) };
         let id = engine.add_push(options.push(stream, url)?)?;
         // SAFETY: the header demands NULL or a place to write to.
@@ -128,9 +127,8 @@ pub unsafe extern "C" fn se_relay_add_pull(
     out: *mut se_id,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or live handles, and NULL or NUL-terminated text.
-        let (engine, options) = unsafe { (engine::running(engine)?, config::options(options)?) };
-        // SAFETY: as above.
+        let (engine, options) = (engine::running(engine)?, config::options(options)?);
+        // SAFETY: the header demands NULL or NUL-terminated text.
         let (url, stream) = unsafe { (text::parsed(url, "url")?, text::parsed(stream, "stream")?) };
         let id = engine.add_pull(options.pull(url, stream)?)?;
         // SAFETY: the header demands NULL or a place to write to.
@@ -146,8 +144,7 @@ pub unsafe extern "C" fn se_relay_add_pull(
 /// @return `SE_E_NOT_FOUND` where there is no such relay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_relay_remove(engine: *mut se_engine, relay: se_id) -> se_status {
-    // SAFETY: the header demands NULL or a live handle.
-    guard(|| Ok(unsafe { engine::running(engine) }?.remove_relay(RelayId(relay))?))
+    guard(|| Ok(engine::running(engine)?.remove_relay(RelayId(relay))?))
 }
 
 /// Makes a relay try again at once, also one that has failed for good.
@@ -157,8 +154,7 @@ pub unsafe extern "C" fn se_relay_remove(engine: *mut se_engine, relay: se_id) -
 /// @return `SE_E_NOT_FOUND` where there is no such relay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_relay_restart(engine: *mut se_engine, relay: se_id) -> se_status {
-    // SAFETY: the header demands NULL or a live handle.
-    guard(|| Ok(unsafe { engine::running(engine) }?.restart_relay(RelayId(relay))?))
+    guard(|| Ok(engine::running(engine)?.restart_relay(RelayId(relay))?))
 }
 
 /// State and counters of one relay.
@@ -174,8 +170,7 @@ pub unsafe extern "C" fn se_relay_get_status(
     inout: *mut se_relay_status,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle.
-        let found = unsafe { engine::running(engine) }?.relay(RelayId(relay));
+        let found = engine::running(engine)?.relay(RelayId(relay));
         let none = || Failure::new(se_status::SE_E_NOT_FOUND, format!("relay {relay}: there is none"));
         let status = se_relay_status::of(&found.ok_or_else(none)?);
         // SAFETY: the header demands NULL or a structure of the size that it says.
@@ -192,8 +187,7 @@ pub unsafe extern "C" fn se_relay_get_status(
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn se_relays_json(engine: *mut se_engine) -> *mut c_char {
-    // SAFETY: the header demands NULL or a live handle.
-    guard_or(std::ptr::null_mut(), || text::give_json(&unsafe { engine::running(engine) }?.relays()))
+    guard_or(std::ptr::null_mut(), || text::give_json(&engine::running(engine)?.relays()))
 }
 
 // SAFETY: `repr(C)`, begins with its size, and has only numbers.

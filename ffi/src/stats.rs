@@ -121,8 +121,7 @@ pub unsafe extern "C" fn se_engine_get_stats(
     inout: *mut se_engine_stats,
 ) -> se_status {
     guard(|| {
-        // SAFETY: the header demands NULL or a live handle.
-        let host = unsafe { engine::host(engine) }?;
+        let host = engine::host(engine)?;
         let stats = se_engine_stats::of(&host.engine()?.stats(), host.events.lost_in_all());
         // SAFETY: the header demands NULL or a structure of the size that it says.
         unsafe { handle::fill(inout, &stats) }
@@ -162,8 +161,7 @@ pub unsafe extern "C" fn se_stream_get_stats(
 #[must_use]
 pub unsafe extern "C" fn se_stats_json(engine: *mut se_engine, flags: u32) -> *mut c_char {
     guard_or(std::ptr::null_mut(), || {
-        // SAFETY: the header demands NULL or a live handle.
-        let engine = unsafe { engine::running(engine) }?;
+        let engine = engine::running(engine)?;
         text::give_json(&Report::new(&engine, if flags == 0 { u32::MAX } else { flags }))
     })
 }
@@ -176,8 +174,7 @@ pub unsafe extern "C" fn se_stats_json(engine: *mut se_engine, flags: u32) -> *m
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn se_streams_json(engine: *mut se_engine) -> *mut c_char {
-    // SAFETY: the header demands NULL or a live handle.
-    guard_or(std::ptr::null_mut(), || text::give_json(&unsafe { engine::running(engine) }?.streams()))
+    guard_or(std::ptr::null_mut(), || text::give_json(&engine::running(engine)?.streams()))
 }
 
 /// All sessions (connections), or those of one stream: a JSON array of objects with `id`, `peer`, `tls`, `role`

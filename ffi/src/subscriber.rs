@@ -7,7 +7,6 @@ use crate::frame::{FrameView, se_frame, se_frame_ref};
 use crate::handle::{self, Handle};
 use crate::host::Host;
 use crate::queue::Wait;
-use crate::registry::Registry;
 use crate::status::{Failure, Outcome, guard, guard_or, remember, se_status};
 use crate::text;
 use async_executor::Task;
@@ -36,9 +35,6 @@ impl Handle for se_subscriber {
     type Behind = Reading;
     const NAME: &'static str = "subscriber";
 }
-
-/// Every subscriber: they are freed while other threads read.
-static SUBSCRIBERS: Registry<se_subscriber> = Registry::new();
 
 /// Called on the callback thread with one frame, which is valid until the callback returns, and once with NULL at the end
 /// of the stream: then `se_last_error` says why it ended.
@@ -78,7 +74,7 @@ pub unsafe extern "C" fn se_subscriber_open(
                 handle::out(out, "out")?,
             )
         };
-        out.write(SUBSCRIBERS.give(Reading::open(host, &key, &options.subscriber()?)?));
+        out.write(handle::give(Reading::open(host, &key, &options.subscriber()?)?));
         Ok(())
     })
 }
@@ -101,7 +97,7 @@ pub unsafe extern "C" fn se_subscriber_set_callback(
 ) -> se_status {
     let callback = Callback::new(callback, user_data, destroy);
     guard(|| {
-        let reading = SUBSCRIBERS.find(subscriber)?;
+        let reading = handle::borrow(subscriber)?;
         reading.deliver_to(callback.present().ok_or_else(|| handle::null("callback"))?)
     })
 }
@@ -125,21 +121,19 @@ pub unsafe extern "C" fn se_subscriber_next(
     guard(|| {
         // SAFETY: the header demands NULL or a place to write to.
         let out = unsafe { handle::out(out, "out") }?;
-        let shown = SUBSCRIBERS.find(subscriber)?.next(Wait::from_ms(timeout_ms))?;
+        let shown = handle::borrow(subscriber)?.next(Wait::from_ms(timeout_ms))?;
         out.write(handle::give(shown));
         Ok(())
     })
 }
 
-/// Leaves the stream and frees the subscriber. Unlike other handles it may be freed while other threads use it: a blocked
-/// `se_subscriber_next` wakes up with `SE_E_CLOSED`, and so do calls that come too late. With a callback it waits, up to
-/// 2 s, until the callback has returned, except in that callback itself: then no further call is made.
+/// Leaves the stream and frees the subscriber. With a callback it waits, up to 2 s, until the callback has returned, except in that callback itself: then no further call is made.
 ///
 /// @param subscriber NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_subscriber_free(subscriber: *mut se_subscriber) {
     guard_or((), || {
-        if let Some(reading) = SUBSCRIBERS.take(subscriber)? {
+        if let Some(reading) = handle::take(subscriber)? {
             reading.close();
         }
         Ok(())
@@ -324,6 +318,17 @@ struct Delivering {
 }
 
 impl Delivering {
+    /// Calls the callback with a frame, and a reference to it for as long; false where there are to be no more calls.
+    fn show(&self, shown: FrameView) -> bool {
+        let reference = handle::give::<se_frame_ref>(shown);
+        // It is there, and is held, whatever the callback does to the reference.
+        let Ok(shown) = handle::borrow(reference) else { return false };
+        let goes_on = self.call(shown.as_c(), reference);
+        // One that the callback has freed is gone.
+        let _ = handle::free(reference);
+        goes_on
+    }
+
     /// Calls the callback; false where there are to be no more calls.
     fn call(&self, frame: *const se_frame, reference: *const se_frame_ref) -> bool {
         let callback = self.delivery.callback.lock();
@@ -348,11 +353,9 @@ async fn deliver(reader: Arc<Mutex<Option<Reader>>>, delivering: Delivering) {
     let Some(mut reader) = reader.lock().take() else { return };
     let mut calls = 0;
     while let Some(shown) = reader.next().await {
-        // A reference is a pointer to what is shown, also where it is borrowed.
-        if !delivering.call(shown.as_c(), (&raw const shown).cast()) {
+        if !delivering.show(shown) {
             return;
         }
-        drop(shown);
         calls += 1;
         if calls % CALLS_IN_A_ROW == 0 {
             future::yield_now().await;

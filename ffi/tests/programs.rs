@@ -46,6 +46,100 @@ fn every_function_refuses_null_and_garbage_ids() {
     assert!(output.trim_end().ends_with("done"), "{output}");
 }
 
+#[test]
+fn every_function_refuses_handles_that_are_freed_or_of_another_type() {
+    let source = support::work_dir().join("strangers.c");
+    std::fs::write(&source, strangers_program()).unwrap();
+    let Some(program) = support::compile_c(&source, "strangers", &[]) else { return };
+    let output = support::run(&mut Command::new(program));
+    assert!(output.trim_end().ends_with("done"), "{output}");
+}
+
+#[test]
+fn a_handle_is_freed_a_thousand_times_under_the_calls_of_other_threads() {
+    run_c("freed");
+}
+
+#[test]
+fn a_forked_child_gets_errors_and_does_not_hang() {
+    run_c("forked");
+}
+
+/// Each function with a handle that is freed, and with a live one of another type, which stays alive.
+fn strangers_program() -> String {
+    let mut body = String::new();
+    let handles = ["engine", "publisher", "subscriber", "frame_ref", "event_ref", "config"];
+    for function in support::functions() {
+        let of = |handle: &&&str| {
+            function
+                .parameters
+                .first()
+                .is_some_and(|kind| kind.trim_start_matches("const ") == format!("struct se_{handle} *"))
+        };
+        let Some(own) = handles.iter().find(of) else { continue };
+        let other = handles.iter().find(|handle| *handle != own).unwrap();
+        for (first, code) in [
+            (format!("(void *)live_{other}"), "SE_E_INVALID_ARGUMENT"),
+            (format!("freed_{own}"), "SE_E_CLOSED"),
+        ] {
+            let rest = function.parameters.iter().skip(1).map(|kind| match kind.as_str() {
+                kind if kind.contains('*') || kind.ends_with("_fn") => ", NULL",
+                _ => ", 0",
+            });
+            let call = format!("{}({first}{})", function.name, rest.collect::<String>());
+            // Some look at another argument first, and refuse that.
+            let _ = writeln!(
+                body,
+                "  forget(); {}{call}; refused(\"{call}\", {code});",
+                if function.returns == "void" { "" } else { "(void)!" }
+            );
+        }
+    }
+    format!(
+        r#"#include "{check}"
+static int failures;
+static void forget(void) {{ se_status status = se_log_set_callback(99, NULL, NULL, NULL); CHECK(status == SE_E_INVALID_ARGUMENT); }}
+static void refused(const char *call, se_status code) {{
+  if (SAYS("se_log_level") || (se_last_status() != code && se_last_status() != SE_E_INVALID_ARGUMENT)) {{
+    failures++;
+    printf("%s: %s\n", call, se_last_error());
+  }}
+}}
+struct all {{ se_engine *engine; se_publisher *publisher; se_subscriber *subscriber; se_frame_ref *frame_ref; se_event_ref *event_ref; se_config *config; }};
+static void make(struct all *all) {{
+  static const uint8_t keyframe[] = {{0x17, 1, 0, 0, 0, 1}};
+  all->engine = started(NULL, NULL);
+  all->config = se_config_new();
+  OK(se_publisher_open(all->engine, "live/a", NULL, &all->publisher));
+  OK(se_subscriber_open(all->engine, "live/a", NULL, &all->subscriber));
+  OK(se_publisher_push_flv_tag(all->publisher, 9, 0, keyframe, sizeof keyframe));
+  OK(se_subscriber_next(all->subscriber, -1, &all->frame_ref));
+  all->event_ref = await(all->engine, SE_EVENT_STREAM_STARTED);
+}}
+static void end(struct all *all) {{
+  se_frame_ref_free(all->frame_ref); se_event_ref_free(all->event_ref); se_config_free(all->config);
+  se_subscriber_free(all->subscriber); se_publisher_free(all->publisher); se_engine_free(all->engine);
+}}
+int main(void) {{
+  struct all live, freed;
+  make(&live); make(&freed); end(&freed);
+{names}
+{body}
+  forget(); end(&live);
+  CHECK(SAYS("se_log_level")); /* all of them were alive */
+  puts(failures ? "failed" : "done");
+  return failures;
+}}
+"#,
+        check = support::root().join("ffi/tests/c/check.h").display(),
+        names = handles
+            .iter()
+            .flat_map(|handle| ["live", "freed"]
+                .map(|which| format!("#define {which}_{handle} {which}.{handle}\n")))
+            .collect::<String>(),
+    )
+}
+
 /// These take NULL for a callback that is to be no more.
 const SUCCEED: &[&str] =
     &["se_log_set_callback", "se_engine_set_event_callback", "se_engine_set_auth_callback"];

@@ -342,6 +342,105 @@ class Requests(unittest.TestCase):
         self.assertEqual(wait_for(lambda: codes), [Status.DEADLOCK])
 
 
+class Closing(unittest.TestCase):
+    """What one thread closes, others are using."""
+
+    ROUNDS = 1000
+    # In a program of its own: what fails here ends the interpreter.
+    PROGRAM = """
+        import sys, threading
+        from streamengine import *
+        KEYFRAME = bytes((0x17, 1, 0, 0, 0, 1))
+        allowed = {Status.CLOSED, Status.STATE, Status.NOT_FOUND}
+        def until_closed(call, calls, wrong):
+            try:
+                while True:
+                    call()
+                    calls.release()
+            except Error as error:
+                calls.release()
+                if error.code not in allowed or not str(error):
+                    wrong.append(error)
+        def started():
+            engine = Engine({"engine": {"io_threads": 1}})
+            engine.start()
+            return engine
+        def of_publisher(engine):
+            publisher = engine.publish("live/p")
+            return publisher, lambda: publisher.push_flv_tag(9, 0, KEYFRAME)
+        def of_subscriber(engine):
+            subscriber = engine.subscribe("live/s")
+            return subscriber, lambda: subscriber.next(timeout=0)
+        def of_waiting_subscriber(engine):
+            subscriber = engine.subscribe("live/w")
+            return subscriber, lambda: subscriber.next(timeout=0.001)
+        def of_frame(engine):
+            with engine.subscribe("live/f") as subscriber, engine.publish("live/f") as publisher:
+                publisher.push_flv_tag(9, 0, KEYFRAME)
+                frame = subscriber.next()
+            return frame, lambda: bytes(frame.flv_body)
+        def of_config(engine):
+            config = Config()
+            return config, lambda: config.set("limits.ring_ms", 5000)
+        def of_engine(engine):
+            own = started()
+            return own, lambda: (own.stats(), own.streams(), own.next_event())
+        kinds = [of_publisher, of_subscriber, of_waiting_subscriber, of_frame, of_config, of_engine]
+        engine, wrong = started(), []
+        for number in range(int(sys.argv[1])):
+            handle, call = kinds[number % len(kinds)](engine)
+            calls = threading.Semaphore(0)
+            threads = [threading.Thread(target=until_closed, args=(call, calls, wrong)) for _ in range(3)]
+            for thread in threads: thread.start()
+            for _ in threads: calls.acquire()
+            # By two at once.
+            closing = threading.Thread(target=handle.close)
+            closing.start()
+            handle.close()
+            for thread in (*threads, closing): thread.join()
+        engine.close()
+        print("wrong", wrong)
+    """
+
+    def test_under_the_calls_of_other_threads(self):
+        process = run(self.PROGRAM, str(self.ROUNDS))
+        out, err = process.communicate(timeout=300)
+        self.assertEqual((process.returncode, out, err), (0, "wrong []\n", ""))
+
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork")
+    def test_in_a_forked_child(self):
+        process = run("""
+            import os, signal, sys, warnings
+            warnings.simplefilter("ignore", DeprecationWarning)  # that the process has threads is the point
+            from streamengine import *
+            config = Config({"limits": {"ring_ms": 5000}})
+            engine = Engine(config)
+            engine.start()
+            engine.publish_file(sys.argv[1], "live/a")
+            subscriber = engine.subscribe("live/a")
+            subscriber.next()
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                for call in (engine.stats, engine.next_event, engine.start, subscriber.next, lambda: engine.stop(60)):
+                    try:
+                        call()
+                        os._exit(1)
+                    except Error as error:
+                        if error.code != Status.STATE or "fork" not in str(error):
+                            os._exit(2)
+                with Engine(config) as own:
+                    own.listen_rtmp("127.0.0.1:0")
+                subscriber.close()
+                sys.exit(0)  # the rest is closed by the interpreter
+            pid, status = os.waitpid(child, 0)
+            subscriber.next()
+            print(status)
+        """, CLIP)
+        out, err = process.communicate(timeout=120)
+        self.assertEqual((process.returncode, out, err), (0, "0\n", ""))
+
+
 class Interpreters(unittest.TestCase):
     """Programs that end in all the ways that programs end."""
 
