@@ -4,6 +4,7 @@
     auth.py [ADDRESS [KEY]]                  publish to rtmp://ADDRESS/live/NAME?key=KEY
 """
 
+import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs
@@ -11,17 +12,22 @@ from urllib.parse import parse_qs
 from streamengine import AuthAction, AuthRequest, Engine, Error
 
 
+def say(line: str) -> None:
+    """Prints on any thread: text and line end in one piece, which `print` alone writes apart."""
+    print(line + "\n", end="", flush=True)
+
+
 def answer(request: AuthRequest, key: str) -> None:
     """Stands for something that takes its time."""
     right = key in parse_qs(request.info.query).get("key", [])
-    print("granted" if right else "refused", "to", request.info.stream, "from", request.info.peer, flush=True)
+    say(f"{'granted' if right else 'refused'} to {request.info.stream} from {request.info.peer}")
     if right:
         request.allow("holder of the key")
     else:
         request.deny("ask the owner for a key")
 
 
-def main(address: str = "127.0.0.1:1935", key: str = "secret") -> None:
+def main(address: str, key: str) -> None:
     with ThreadPoolExecutor(max_workers=1) as desk:
 
         def on_request(request: AuthRequest) -> None:
@@ -34,16 +40,19 @@ def main(address: str = "127.0.0.1:1935", key: str = "secret") -> None:
         with Engine() as engine:
             engine.set_auth(on_request)
             listener = engine.listen_rtmp(address)
-            print("serving at port", listener.port, flush=True)
+            say(f"serving at port {listener.port}")
             try:
                 for event in engine.events():
-                    print(event.json, flush=True)
+                    say(event.json)
             except KeyboardInterrupt:
                 pass
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("address", metavar="ADDRESS", nargs="?", default="127.0.0.1:1935", help="port 0 takes any free one")
+    parser.add_argument("key", metavar="KEY", nargs="?", default="secret", help="what publishers have to know")
     try:
-        main(*sys.argv[1:])
+        main(**vars(parser.parse_args()))
     except Error as error:
         sys.exit(f"{error.code.name}: {error}")

@@ -4,6 +4,7 @@
     loop.py FILE.flv URL URL [LOOPS]         default: until Ctrl-C
 """
 
+import argparse
 import sys
 
 from streamengine import Engine, Error, EventType, FileState, Status
@@ -27,12 +28,12 @@ def watch(engine: Engine, file: int, relays: list) -> None:
             print(f"{event.peer}: {event.message}", flush=True)
 
 
-def main(path: str, first: str, second: str, loops: int = -1) -> None:
+def main(file: str, first: str, second: str, loops: int) -> None:
     with Engine() as engine:
         relays = [engine.add_push("live/loop", url) for url in (first, second)]
-        file = engine.publish_file(path, "live/loop", loops)
+        job = engine.publish_file(file, "live/loop", loops)
         try:
-            watch(engine, file, relays)
+            watch(engine, job, relays)
         except KeyboardInterrupt:
             pass
         for relay in relays:
@@ -41,7 +42,12 @@ def main(path: str, first: str, second: str, loops: int = -1) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("file", metavar="FILE.flv")
+    parser.add_argument("first", metavar="URL", help="one server")
+    parser.add_argument("second", metavar="URL", help="the other")
+    parser.add_argument("loops", metavar="LOOPS", nargs="?", type=int, default=-1, help="default: until Ctrl-C")
     try:
-        main(*sys.argv[1:4], *map(int, sys.argv[4:]))
+        main(**vars(parser.parse_args()))
     except Error as error:
         sys.exit(f"{error.code.name}: {error}")

@@ -8,6 +8,7 @@ SOURCE is a file of H.264 in Annex B form, or `-` for standard input. A whole sc
     ffmpeg -f x11grab -i :0 -r 25 -c:v libx264 -tune zerolatency -f h264 - | publish.py - rtmp://HOST/live/screen 25
 """
 
+import argparse
 import os
 import re
 import sys
@@ -58,7 +59,7 @@ def publish(engine: Engine, fd: int, rate: int) -> int:
     return count
 
 
-def main(source: str, url: str, rate: int = 25) -> None:
+def main(source: str, url: str, rate: int) -> None:
     fd = 0 if source == "-" else os.open(source, os.O_RDONLY)
     with Engine() as engine:
         # The engine connects as soon as the stream is live, and again whenever the connection is lost.
@@ -73,8 +74,12 @@ def main(source: str, url: str, rate: int = 25) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("source", metavar="SOURCE", help="a file of H.264 in Annex B form; - is standard input")
+    parser.add_argument("url", metavar="URL", help="where to: rtmp://HOST/APP/NAME")
+    parser.add_argument("rate", metavar="PICTURES-PER-SECOND", nargs="?", type=int, default=25)
     try:
-        main(*sys.argv[1:3], *map(int, sys.argv[3:]))
+        main(**vars(parser.parse_args()))
     except Error as error:
         sys.exit(f"{error.code.name}: {error}")
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@
     record.py URL FILE.flv
 """
 
+import argparse
 import struct
 import sys
 from typing import BinaryIO
@@ -46,16 +47,19 @@ def record(engine: Engine, url: str, file: BinaryIO) -> int:
     return tags
 
 
-def main(url: str, path: str) -> None:
-    with Engine() as engine, open(path, "wb") as file:
-        file.write(b"FLV\1\5\0\0\0\11\0\0\0\0")
-        tags = record(engine, url, file)
+def main(url: str, file: str) -> None:
+    with Engine() as engine, open(file, "wb") as output:
+        output.write(b"FLV\1\5\0\0\0\11\0\0\0\0")
+        tags = record(engine, url, output)
         print(f"recorded {tags} tags")
     sys.exit(0 if tags else 1)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("url", metavar="URL", help="what to fetch: rtmp://HOST/APP/NAME")
+    parser.add_argument("file", metavar="FILE.flv", help="where to write it")
     try:
-        main(*sys.argv[1:])
+        main(**vars(parser.parse_args()))
     except Error as error:
         sys.exit(f"{error.code.name}: {error}")

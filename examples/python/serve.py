@@ -6,6 +6,7 @@
 Publish with `ffmpeg -re -i FILE -c copy -f flv rtmp://127.0.0.1/live/demo`, play with `ffplay` on the same URL.
 """
 
+import argparse
 import asyncio
 import contextlib
 import signal
@@ -35,7 +36,9 @@ async def main(address: str) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("address", metavar="ADDRESS", nargs="?", default="127.0.0.1:1935", help="port 0 takes any free one")
     try:
-        asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:1935"))
+        asyncio.run(main(**vars(parser.parse_args())))
     except Error as error:
         sys.exit(f"{error.code.name}: {error}")

@@ -378,15 +378,34 @@ _FUNCTIONS: Dict[str, Any] = {
 }
 
 
+def _candidates() -> Iterator[str]:
+    """Where the library may be. A file that is asked for is the only one."""
+    asked = os.environ.get("STREAMENGINE_LIBRARY")
+    if asked:
+        yield asked
+        return
+    for name in ("libstreamengine.so.0", "libstreamengine.dylib"):
+        beside = Path(__file__).with_name(name)
+        if beside.is_file():
+            yield str(beside)
+    yield ctypes.util.find_library("streamengine") or "libstreamengine.so.0"
+
+
 def _load() -> ctypes.CDLL:
-    beside = [Path(__file__).with_name(name) for name in ("libstreamengine.so.0", "libstreamengine.dylib")]
-    candidates = [os.environ.get("STREAMENGINE_LIBRARY"), *(str(path) for path in beside if path.is_file()),
-                  ctypes.util.find_library("streamengine"), "libstreamengine.so.0"]
-    library = ctypes.CDLL(next(candidate for candidate in candidates if candidate))
-    for name, (result, parameters) in _FUNCTIONS.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, parameters
-    return library
+    failures = []
+    for candidate in _candidates():
+        try:
+            library = ctypes.CDLL(candidate)
+            for name, (result, parameters) in _FUNCTIONS.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, parameters
+            return library
+        except (OSError, AttributeError) as error:  # no such file; a library of another version
+            failures.append(f"{candidate}: {error}")
+    asked = os.environ.get("STREAMENGINE_LIBRARY")
+    places = (f"$STREAMENGINE_LIBRARY ({asked or 'not set'}), beside {__file__} (libstreamengine.so.0), and where the "
+              f"system looks (ldconfig -p, $LD_LIBRARY_PATH: {os.environ.get('LD_LIBRARY_PATH') or 'not set'})")
+    raise ImportError("libstreamengine cannot be loaded. Places: " + places + ". Said: " + "; ".join(failures))
 
 
 _lib = _load()

@@ -14,7 +14,10 @@ use streamengine::{Engine, StreamKey};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let file: PathBuf = arguments.next().ok_or("usage: publish FILE.flv [ADDRESS]")?.into();
+    let Some(file) = arguments.next().map(PathBuf::from) else {
+        eprintln!("usage: publish FILE.flv [ADDRESS]");
+        std::process::exit(2);
+    };
     let address: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:1935".to_owned()).parse()?;
 
     let engine = Engine::builder().listen_rtmp(address).start()?;

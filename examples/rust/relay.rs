@@ -9,7 +9,10 @@ use streamengine::{Engine, Event, PullConfig, PushConfig, Received, RtmpUrl, Str
 
 fn main() -> Result<(), Box<dyn Error>> {
     let urls = std::env::args().skip(1).map(|url| url.parse()).collect::<Result<Vec<RtmpUrl>, _>>()?;
-    let [from, targets @ ..] = &urls[..] else { return Err("usage: relay FROM-URL TO-URL...".into()) };
+    let [from, targets @ ..] = &urls[..] else {
+        eprintln!("usage: relay FROM-URL TO-URL...");
+        std::process::exit(2);
+    };
 
     // No listener: the engine works as a client only.
     let engine = Engine::builder().start()?;

@@ -10,7 +10,11 @@ use streamengine::{Engine, PullConfig, RtmpUrl, StreamKey};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let url: RtmpUrl = arguments.next().ok_or("usage: subscribe URL [FRAMES]")?.parse()?;
+    let Some(url) = arguments.next() else {
+        eprintln!("usage: subscribe URL [FRAMES]");
+        std::process::exit(2);
+    };
+    let url: RtmpUrl = url.parse()?;
     let frames: usize = arguments.next().unwrap_or_else(|| "100".to_owned()).parse()?;
 
     let engine = Engine::builder().start()?;

@@ -293,6 +293,53 @@ fn auth_decides_on_a_thread_of_its_own() {
 }
 
 #[test]
+fn auth_prints_whole_lines_whichever_thread_prints() {
+    const STRANGERS: usize = 24;
+    in_every_language("auth", |program| {
+        let process = program.run(&["127.0.0.1:0", "right"]);
+        let server = served(&process.out);
+        std::thread::scope(|scope| {
+            for number in 0..STRANGERS {
+                scope.spawn(move || {
+                    let mut stranger = RawPeer::connect(server, "live").unwrap();
+                    assert_eq!(stranger.publish(&format!("s{number}?key=wrong")).unwrap().level, "error");
+                });
+            }
+        });
+        for number in 0..STRANGERS {
+            let start = format!("refused to live/s{number} from 127.0.0.1:");
+            let whole = |line: &str| line.strip_prefix(&start)?.parse::<u16>().ok();
+            process.out.find_after(0, LONG, whole).unwrap_or_else(|| panic!("{start}\n{}", process.log()));
+        }
+        process.signal(Signal::INT);
+        process.succeed(LONG);
+        for line in process.out.all() {
+            let is_event = line.starts_with("{\"") && line.ends_with('}') && !line.contains("}{");
+            assert!(is_event || line.starts_with("refused to ") || line.starts_with("serving at "), "{line}");
+        }
+    });
+}
+
+#[test]
+fn programs_without_their_arguments_print_usage() {
+    for (name, arguments) in [
+        ("publish", &[] as &[&str]),
+        ("publish", &["-"]),
+        ("record", &[]),
+        ("record", &["rtmp://h/a/b"]),
+        ("loop", &[]),
+    ] {
+        in_every_language(name, |program| {
+            let process = program.run(arguments);
+            assert_eq!(process.wait(LONG), 2, "{}", process.log());
+            let line = process.err.find("usage: ", PATIENCE).expect("usage");
+            assert!(line.contains(name), "{line}");
+            assert!(!process.log().contains("Traceback"), "{}", process.log());
+        });
+    }
+}
+
+#[test]
 fn a_taken_port_is_told_with_code_and_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

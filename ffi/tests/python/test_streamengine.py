@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import ctypes.util
 import gc
 import os
 import re
@@ -121,6 +122,36 @@ class Pythons(unittest.TestCase):
             with tempfile.TemporaryDirectory() as folder:
                 command = [sys.executable, "-W", "error", "-m", "py_compile", shutil.copy(source, folder)]
                 self.assertEqual(subprocess.run(command, stderr=subprocess.PIPE).stderr, b"")
+
+
+class Missing(unittest.TestCase):
+    """A library that is not there is an error that names the places."""
+
+    def importing(self, library):
+        with tempfile.TemporaryDirectory() as folder:
+            alone = shutil.copy(streamengine.__file__, folder)
+            environment = {name: value for name, value in os.environ.items()
+                           if name not in ("STREAMENGINE_LIBRARY", "LD_LIBRARY_PATH")}
+            environment["PYTHONPATH"] = folder
+            if library:
+                environment["STREAMENGINE_LIBRARY"] = library
+            out, err = run("import streamengine", env=environment).communicate(timeout=60)
+            self.assertIn("ImportError: libstreamengine cannot be loaded", err, out)
+            self.assertIn(alone, err)
+            self.assertIn("ldconfig", err)
+            self.assertIn("LD_LIBRARY_PATH", err)
+            return err
+
+    @unittest.skipIf(ctypes.util.find_library("streamengine"), "it is installed in this system")
+    def test_everywhere(self):
+        self.assertIn("libstreamengine.so.0: ", self.importing(None))
+
+    def test_where_it_was_asked_for(self):
+        self.assertIn("/no/such/library.so: ", self.importing("/no/such/library.so"))
+
+    def test_of_another_kind(self):
+        other = ctypes.util.find_library("m") or "libm.so.6"
+        self.assertIn("se_version_number", self.importing(other))
 
 
 class Frames(unittest.TestCase):
