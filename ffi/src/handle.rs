@@ -176,7 +176,7 @@ fn missing<H: Handle>(number: usize) -> Failure {
     match number {
         0 => null(H::NAME),
         _ if is_of_the_parent(number) => of_the_parent(H::NAME),
-        _ if number % STEP == 0 && number < NEXT.load(Ordering::Relaxed) => {
+        _ if number.is_multiple_of(STEP) && number < NEXT.load(Ordering::Relaxed) => {
             Failure::new(se_status::SE_E_CLOSED, format!("{}: it has been freed", H::NAME))
         }
         _ => Failure::argument(format!("{}: this is no handle", H::NAME)),
