@@ -212,6 +212,61 @@ fn a_live_encoder_with_sound() {
     assert!((first(FrameKind::Video) - first(FrameKind::Audio)).abs() < 200, "both tracks start together");
 }
 
+/// A target that accepts connections and never answers.
+fn silent_target() -> std::net::TcpListener {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// The URL of a target that is down: nobody listens there any more.
+fn target_that_is_down() -> String {
+    let address = silent_target().local_addr().unwrap();
+    format!("rtmp://{address}/live/x")
+}
+
+/// Longest from Ctrl-C to the end: `drain-timeout` is 2 s, the rest is for a busy machine.
+const END: Duration = Duration::from_secs(12);
+
+/// Runs a line with FILE, DOWN and SILENT in it until a target's state is told, and then ends it by Ctrl-C.
+fn ends_by_ctrl_c(line: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = clip(directory.path(), 60_000);
+    let silent = silent_target();
+    let silent_url = format!("rtmp://{}/live/x", silent.local_addr().unwrap());
+    let line = line.replace("FILE", file.to_str().unwrap()).replace("SILENT", &silent_url);
+    let mut launch = Launch::start(&format!("-e {}", line.replace("DOWN", &target_that_is_down())));
+    let (mut text, mut is_told, mut is_playing) = (String::new(), false, false);
+    while !(is_told && is_playing) {
+        text.clear();
+        assert!(launch.output.read_line(&mut text).unwrap() > 0, "gst-launch-1.0 has ended");
+        is_told |= text.contains("rtmprelaysink-target,");
+        is_playing |= text.contains("Setting pipeline to PLAYING");
+    }
+    let interrupted = Instant::now();
+    let process = nix::unistd::Pid::from_raw(launch.child.id().cast_signed());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGINT).unwrap();
+    launch.wait();
+    assert!(interrupted.elapsed() < END, "{:?}: {line}", interrupted.elapsed());
+}
+
+#[test]
+fn ctrl_c_ends_a_line_whose_targets_are_down() {
+    for line in [
+        // Of the documents: it waits for somebody who receives it.
+        "filesrc location=FILE ! flvdemux : rtmprelaysink serve=false wait-for-connection=true targets='<DOWN,SILENT>'",
+        "filesrc location=FILE ! rtmprelaysink port=0 wait-for-connection=true location=DOWN",
+        "filesrc location=FILE ! flvdemux name=d d.video ! queue ! rtmprelaysink name=s port=0 wait-for-connection=true \
+         location=DOWN d.audio ! queue ! s.",
+        "flvloopsrc location=FILE ! rtmprelaysink serve=false wait-for-connection=true location=SILENT",
+        // These go on without.
+        "filesrc location=FILE ! flvdemux : rtmprelaysink port=0 targets='<DOWN,SILENT>'",
+        "videotestsrc is-live=true ! video/x-raw,format=I420,framerate=30/1 ! x264enc tune=zerolatency ! \
+         rtmprelaysink serve=false location=SILENT",
+    ] {
+        let _limit = support::start("ctrl_c_ends_a_line_whose_targets_are_down");
+        ends_by_ctrl_c(line);
+    }
+}
+
 #[test]
 fn rtmp2src_plays_the_simplest_line() {
     let _limit = support::start("rtmp2src_plays_the_simplest_line");

@@ -23,6 +23,8 @@ struct State {
     targets: usize,
     /// The stream waits while nobody receives it.
     waits: bool,
+    /// The pipeline has been asked to end: nothing waits any more.
+    is_ending: bool,
 }
 
 /// Counters for statistics.
@@ -94,10 +96,17 @@ impl Audience {
         self.changed.notify_all();
     }
 
+    /// Whether the pipeline has been asked to end. Its sources can say so only when they get their data off.
+    pub(super) fn set_ending(&self, is_ending: bool) {
+        self.state.lock().is_ending = is_ending;
+        self.changed.notify_all();
+    }
+
     /// Waits while the stream is to wait, unless it is over; look at [`Self::wake`].
     pub(super) fn wait(&self, is_over: impl Fn() -> bool) {
         let mut state = self.state.lock();
-        while state.waits && state.players.is_empty() && state.targets == 0 && !is_over() {
+        while state.waits && !state.is_ending && state.players.is_empty() && state.targets == 0 && !is_over()
+        {
             self.changed.wait(&mut state);
         }
     }
@@ -128,6 +137,20 @@ mod tests {
         audience.left(SessionId(1), 10);
         assert!(grant(5) && audience.grant(Some(SessionId(6)), 0));
         assert_eq!((audience.totals().players, audience.totals().bytes_to_gone), (1, 10));
+    }
+
+    #[test]
+    fn nothing_waits_in_a_pipeline_that_is_to_end_until_it_starts_anew() {
+        let audience = Arc::new(Audience::default());
+        audience.set_waits(true);
+        let waiting = thread::spawn({
+            let audience = audience.clone();
+            move || audience.wait(|| false)
+        });
+        audience.set_ending(true);
+        waiting.join().unwrap();
+        audience.reset();
+        assert!(!audience.state.lock().is_ending);
     }
 
     #[test]

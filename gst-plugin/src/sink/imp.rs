@@ -79,7 +79,9 @@ impl ObjectImpl for RtmpRelaySink {
         self.parent_constructed();
         let element = self.obj();
         element.set_suppressed_flags(gst::ElementFlags::SOURCE | gst::ElementFlags::SINK);
-        element.set_element_flags(gst::ElementFlags::SINK);
+        // An end that the application asks for (Ctrl-C with `gst-launch-1.0 -e`) is told to sources only, and they may just be
+        // waiting for this sink. It is none, but has to hear of it: see `send_event`.
+        element.set_element_flags(gst::ElementFlags::SINK | gst::ElementFlags::SOURCE);
         if let Err(error) = self.add_always_pad() {
             gst::error!(CAT, imp = self, "no pad: {error}");
         }
@@ -99,6 +101,15 @@ impl ElementImpl for RtmpRelaySink {
             )
         });
         Some(&*METADATA)
+    }
+
+    fn send_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Eos {
+            // It comes by the pads too, behind the data.
+            self.audience.set_ending(true);
+            return true;
+        }
+        self.parent_send_event(event)
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
