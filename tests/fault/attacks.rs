@@ -113,7 +113,7 @@ fn w4_a_process_that_was_stopped_for_longer_than_any_deadline_cuts_nobody() {
         .limit("publisher_timeout_ms", 2_000)
         .limit("write_timeout_ms", 2_000)
         .start();
-    let mut source = Source::publish(engine.rtmp, "live/base", Shape::bits_per_second(4_000_000));
+    let source = Source::publish(engine.rtmp, "live/base", Shape::bits_per_second(4_000_000));
     let watcher = Watcher::play(engine.rtmp, "live/base");
     let copy = Watcher::play(target.rtmp, "copy/a");
     watcher.wait_frames(25);
