@@ -31,8 +31,15 @@ pub struct Limits {
     /// Connections at once; more are not accepted until one ends
     /// (test `connections_over_the_limit_wait_until_one_ends`).
     pub max_connections: usize,
-    /// Of these, connections that have not been granted `publish` or `play`; more are closed at once
-    /// (test `f14_all_addresses_together_may_hold_so_many_pending_connections`).
+    /// Of these, connections of one address, or of one /64 of IPv6, whatever they do; more are closed at once. What comes
+    /// through a proxy on the way counts as the proxy's
+    /// (test `w6_one_address_may_hold_so_many_connections_whatever_they_do`).
+    pub max_connections_per_address: usize,
+    /// Of `max_connections`, places that players do not get, a tenth at most: so that publishers find one
+    /// (test `w6_players_leave_places_to_publishers`).
+    pub publisher_places: usize,
+    /// Of these, connections that have not been granted `publish` or `play`; for one more, the oldest is closed
+    /// (test `f14_all_addresses_together_may_hold_so_many_pending_connections_and_the_oldest_gives_way`).
     #[serde(alias = "max_ungranted")]
     pub max_pending: usize,
     /// Pending connections of one address, or of one /64 of IPv6; more are closed at once
@@ -80,7 +87,7 @@ setters! {
         ping_interval_ms, ring_ms,
     }
     usize {
-        max_connections, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
+        max_connections, max_connections_per_address, publisher_places, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
         max_chunk_streams, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
     }
     u32 { max_lags }
@@ -96,6 +103,8 @@ impl Default for Limits {
             auth_timeout_ms: 3_000,
             ping_interval_ms: 20_000,
             max_connections: 10_000,
+            max_connections_per_address: 4_000,
+            publisher_places: 100,
             max_pending: 1_000,
             max_pending_per_address: 64,
             max_message_pending: 64 * 1024,
@@ -111,6 +120,13 @@ impl Default for Limits {
             player_batch: 128 * 1024,
             max_lags: 3,
         }
+    }
+}
+
+impl Limits {
+    /// Connections that there may be for a player to be let in.
+    pub(crate) fn player_places(&self) -> usize {
+        self.max_connections - self.publisher_places.min(self.max_connections / 10)
     }
 }
 

@@ -116,6 +116,10 @@ impl Sessions {
         Session { id, entry, shared: self.shared.clone() }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.shared.entries.lock().len()
+    }
+
     pub(crate) fn list(&self) -> Vec<SessionInfo> {
         // Copied, because looking at a connection's output may take its lock.
         let entries: Vec<_> =

@@ -17,6 +17,8 @@ const FOR_EVER: u64 = u64::MAX;
 const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("engine.io_threads", 0..=1_024),
     ("limits.max_connections", 1..=10_000_000),
+    ("limits.max_connections_per_address", 1..=10_000_000),
+    ("limits.publisher_places", 0..=10_000_000),
     ("limits.max_pending", 1..=10_000_000),
     ("limits.max_pending_per_address", 1..=10_000_000),
     ("limits.max_message_pending", 1..=LONGEST_MESSAGE),
@@ -114,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_limit_of_zero_is_refused() {
-        for key in numbers().iter().filter(|key| key.starts_with("limits.")) {
+        let is_limit = |key: &&String| key.starts_with("limits.") && *key != "limits.publisher_places";
+        for key in numbers().iter().filter(is_limit) {
             let error = with(key, 0).expect_err(key).to_string();
             assert!(error.contains(&format!("{key} is 0; it can be 1 to ")), "{error}");
         }

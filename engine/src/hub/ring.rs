@@ -36,6 +36,8 @@ pub(crate) struct Backlog {
 /// Frames by sequence number, the oldest evicted by bytes, count and age.
 pub(super) struct Ring {
     entries: VecDeque<Entry>,
+    /// The different configurations that entries keep, each with the number of those; they count as bytes held.
+    kept: VecDeque<(JoinHeaders, usize)>,
     first: u64,
     bytes: usize,
     /// Bytes of all rings of the engine.
@@ -56,6 +58,7 @@ impl Ring {
     pub(super) fn new(limits: &Limits, total: Arc<AtomicUsize>) -> Self {
         Self {
             entries: VecDeque::new(),
+            kept: VecDeque::new(),
             first: 0,
             bytes: 0,
             total,
@@ -97,9 +100,10 @@ impl Ring {
         if frame.kind == FrameKind::Video {
             self.after_video = self.head() + 1;
         }
-        let cost = cost(&frame);
-        self.bytes += cost;
-        self.total.fetch_add(cost, Ordering::Relaxed);
+        self.charge(cost(&frame));
+        if keyframe || recovery {
+            self.keep(join_headers);
+        }
         let offset = self.offset;
         self.offset += frame.payload.len() as u64;
         let join_headers = (keyframe || recovery).then(|| join_headers.clone());
@@ -119,14 +123,47 @@ impl Ring {
     /// Drops the oldest frame; false when the ring is empty.
     pub(super) fn evict_oldest(&mut self) -> bool {
         let Some(entry) = self.entries.pop_front() else { return false };
-        let cost = cost(&entry.frame);
-        self.bytes -= cost;
-        self.total.fetch_sub(cost, Ordering::Relaxed);
+        self.refund(cost(&entry.frame));
+        if entry.join_headers.is_some() {
+            self.let_go();
+        }
         self.first += 1;
         let is_held = |sequence: &u64| *sequence >= self.first;
         self.newest_keyframe = self.newest_keyframe.filter(is_held);
         self.newest_recovery = self.newest_recovery.filter(is_held);
         true
+    }
+
+    fn charge(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn refund(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.total.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// One more entry keeps this configuration.
+    fn keep(&mut self, join_headers: &JoinHeaders) {
+        match self.kept.back_mut() {
+            Some((newest, entries)) if Arc::ptr_eq(newest, join_headers) => *entries += 1,
+            _ => {
+                self.charge(cost_of_all(join_headers));
+                self.kept.push_back((join_headers.clone(), 1));
+            }
+        }
+    }
+
+    /// The oldest entry that keeps a configuration is gone.
+    fn let_go(&mut self) {
+        let Some((oldest, entries)) = self.kept.front_mut() else { return };
+        *entries -= 1;
+        if *entries == 0 {
+            let cost = cost_of_all(oldest);
+            self.kept.pop_front();
+            self.refund(cost);
+        }
     }
 
     fn entry(&self, sequence: u64) -> Option<&Entry> {
@@ -185,4 +222,8 @@ impl Drop for Ring {
 
 fn cost(frame: &Frame) -> usize {
     frame.payload.len() + FRAME_OVERHEAD
+}
+
+fn cost_of_all(frames: &[Frame]) -> usize {
+    frames.iter().map(cost).sum()
 }

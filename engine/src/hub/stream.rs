@@ -176,13 +176,16 @@ impl Stream {
         self.state.lock().ring.bytes()
     }
 
-    /// Drops the older half of the ring; false where there was nothing to drop.
+    /// Drops the older half of the ring, of one frame that too; false where there was nothing to drop.
     pub(super) fn shrink(&self) -> bool {
         let mut state = self.state.lock();
         let target = state.ring.bytes() / 2;
         let mut shrunk = false;
-        while state.ring.bytes() > target && state.ring.len() > 1 {
-            shrunk |= state.ring.evict_oldest();
+        while state.ring.bytes() > target {
+            if !state.ring.evict_oldest() {
+                break;
+            }
+            shrunk = true;
         }
         shrunk
     }

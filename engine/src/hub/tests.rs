@@ -163,6 +163,42 @@ async fn all_rings_together_are_bounded_and_the_largest_gives_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn w8_many_streams_of_one_large_frame_each_are_bounded_too() {
+    let hub = hub(|limits| limits.ring_bytes_total = 100_000);
+    let publishers: Vec<_> = (0..50)
+        .map(|n| hub.publish(&StreamKey::new("live", &format!("s{n}")).unwrap(), request()).unwrap())
+        .collect();
+    for publisher in &publishers {
+        publisher.push(testing::keyframe(0, 8_000)).unwrap();
+        assert!(hub.shared.ring_bytes.load(Ordering::Relaxed) <= 100_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w8_configuration_that_keyframes_keep_counts_once_for_each_that_is_different() {
+    let hub = hub(|limits| limits.ring_bytes = 100_000);
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.push(header_of(0, 20_000)).unwrap();
+    for i in 0..10 {
+        publisher.push(keyframe(i * 40)).unwrap();
+    }
+    let held = hub.stream(&key()).unwrap().ring_bytes;
+    assert!(
+        (50_000..60_000).contains(&held),
+        "the header in its place, once for all keyframes, and these: {held}"
+    );
+    for i in 0..100 {
+        publisher.push(header_of(i, 20_000 + i as usize)).unwrap();
+        publisher.push(keyframe(1_000 + i * 40)).unwrap();
+    }
+    let info = hub.stream(&key()).unwrap();
+    assert!(info.ring_bytes <= 100_000 && info.ring_frames < 6, "{info:?}");
+    drop(publisher);
+    hub.end_all(&EndReason::Shutdown);
+    assert_eq!(hub.shared.ring_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn f19_a_slow_subscriber_jumps_to_the_newest_keyframe_and_is_closed_at_the_third_lag() {
     let hub = hub(|limits| limits.ring_frames = 10);
     let publisher = hub.publish(&key(), request()).unwrap();

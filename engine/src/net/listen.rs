@@ -5,18 +5,20 @@ use crate::limits::ms;
 use crate::{Error, Limits, Result};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: i32 = 4096;
@@ -35,7 +37,8 @@ pub(crate) struct Admission {
     write_timeout: Duration,
     max_pending: usize,
     max_pending_per_address: usize,
-    pending: Mutex<Counts>,
+    max_per_address: usize,
+    counts: Mutex<Counts>,
     rejected: AtomicU64,
     log: LogLimit,
     pending_log: LogLimit,
@@ -43,17 +46,42 @@ pub(crate) struct Admission {
 
 #[derive(Debug, Default)]
 struct Counts {
-    total: usize,
-    by_address: HashMap<IpAddr, usize>,
+    /// Pending connections in the order in which they came, with what tells them to give way.
+    pending: BTreeMap<u64, CancellationToken>,
+    next: u64,
+    by_address: HashMap<IpAddr, OfAddress>,
+}
+
+/// Connections of one address.
+#[derive(Debug, Default, Clone, Copy)]
+struct OfAddress {
+    all: usize,
+    pending: usize,
+}
+
+impl Counts {
+    /// Tells the oldest pending connection to give way; false where there is none.
+    fn reclaim(&mut self) -> bool {
+        self.pending.pop_first().map(|(_, gives_way)| gives_way.cancel()).is_some()
+    }
+
+    fn leave(&mut self, address: IpAddr, left: impl FnOnce(&mut OfAddress)) {
+        if let Some(count) = self.by_address.get_mut(&address) {
+            left(count);
+            if count.all == 0 && count.pending == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
 }
 
 /// Why a connection is turned away at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rejected {
-    /// [`Limits::max_pending`] connections wait for a grant.
-    Full,
-    /// [`Limits::max_pending_per_address`] of this address do.
-    FullForAddress,
+    /// [`Limits::max_pending_per_address`] connections of this address wait for a grant.
+    Pending,
+    /// There are [`Limits::max_connections_per_address`] of this address.
+    All,
 }
 
 impl Admission {
@@ -63,38 +91,47 @@ impl Admission {
             write_timeout: ms(limits.write_timeout_ms),
             max_pending: limits.max_pending,
             max_pending_per_address: limits.max_pending_per_address,
-            pending: Mutex::default(),
+            max_per_address: limits.max_connections_per_address,
+            counts: Mutex::default(),
             rejected: AtomicU64::new(0),
             log: LogLimit::new(1, LOG_PERIOD),
             pending_log: LogLimit::new(PENDING_LINES, Duration::from_secs(1)),
         })
     }
 
-    /// A place among the pending connections for a connection from `peer`.
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<PendingPlace, Rejected> {
+    /// Places for a connection from `peer`: among all, and among those that are pending. Where too many of these are, the
+    /// oldest gives way: who is served is so within moments, and who only holds a place has had it for longest.
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<(AddressPlace, PendingPlace), Rejected> {
         let address = counted_as(peer);
-        let mut counts = self.pending.lock();
-        if counts.total >= self.max_pending {
-            return Err(Rejected::Full);
+        let mut counts = self.counts.lock();
+        let of_address = counts.by_address.get(&address).copied().unwrap_or_default();
+        if of_address.pending >= self.max_pending_per_address {
+            return Err(Rejected::Pending);
         }
-        let of_address = counts.by_address.get(&address).copied().unwrap_or(0);
-        if of_address >= self.max_pending_per_address {
-            return Err(Rejected::FullForAddress);
+        if of_address.all >= self.max_per_address {
+            return Err(Rejected::All);
         }
-        counts.total += 1;
-        counts.by_address.insert(address, of_address + 1);
-        Ok(PendingPlace { admission: Arc::clone(self), address })
+        if counts.pending.len() >= self.max_pending {
+            counts.reclaim();
+        }
+        let (id, gives_way) = (counts.next, CancellationToken::new());
+        counts.next += 1;
+        counts.pending.insert(id, gives_way.clone());
+        let more = OfAddress { all: of_address.all + 1, pending: of_address.pending + 1 };
+        counts.by_address.insert(address, more);
+        let evicted = Box::pin(gives_way.cancelled_owned());
+        let place = AddressPlace { admission: Arc::clone(self), address };
+        Ok((place, PendingPlace { admission: Arc::clone(self), address, id, evicted }))
     }
 
-    fn leave(&self, address: IpAddr) {
-        let mut counts = self.pending.lock();
-        counts.total = counts.total.saturating_sub(1);
-        if let Some(count) = counts.by_address.get_mut(&address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.by_address.remove(&address);
-            }
+    /// A place for one more connection. Where all are taken, the oldest pending one gives way.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let connections = || Arc::clone(&self.connections);
+        if let Ok(permit) = connections().try_acquire_owned() {
+            return Some(permit);
         }
+        self.counts.lock().reclaim();
+        connections().acquire_owned().await.ok()
     }
 
     /// Connections closed right after accept because of the limits.
@@ -106,10 +143,8 @@ impl Admission {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let Some(more) = self.log.allow() else { return };
         let reason = match why {
-            Rejected::Full => "too many connections have not published or played yet",
-            Rejected::FullForAddress => {
-                "too many connections of its address have not published or played yet"
-            }
+            Rejected::Pending => "too many connections of its address have not published or played yet",
+            Rejected::All => "too many connections of its address",
         };
         tracing::warn!(%peer, more, "connection closed: {reason}");
     }
@@ -128,6 +163,22 @@ fn counted_as(peer: IpAddr) -> IpAddr {
 pub(crate) struct PendingPlace {
     admission: Arc<Admission>,
     address: IpAddr,
+    id: u64,
+    /// Ready when others need the place.
+    evicted: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// A place among the connections of an address.
+#[derive(Debug)]
+pub(crate) struct AddressPlace {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        self.admission.counts.lock().leave(self.address, |count| count.all = count.all.saturating_sub(1));
+    }
 }
 
 impl PendingPlace {
@@ -136,11 +187,18 @@ impl PendingPlace {
     pub(crate) fn may_log(&self) -> Option<u64> {
         self.admission.pending_log.allow()
     }
+
+    /// Ready when the connection has to give way to a newer one.
+    pub(crate) fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.evicted.as_mut().poll(cx)
+    }
 }
 
 impl Drop for PendingPlace {
     fn drop(&mut self) {
-        self.admission.leave(self.address);
+        let mut counts = self.admission.counts.lock();
+        counts.pending.remove(&self.id);
+        counts.leave(self.address, |count| count.pending = count.pending.saturating_sub(1));
     }
 }
 
@@ -156,8 +214,11 @@ pub(crate) struct Accepted {
     /// To be dropped when the connection is granted `publish` or `play`.
     pub(crate) pending: PendingPlace,
     /// To be kept as long as the connection.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Permit,
 }
+
+/// The places of a connection, whatever it does.
+pub(crate) type Permit = (OwnedSemaphorePermit, AddressPlace);
 
 /// A bound listening socket.
 #[derive(Debug)]
@@ -251,17 +312,15 @@ impl Acceptor {
                 tokio::time::sleep_until(until).await;
             }
             // The permit comes first: without one, connections wait in the kernel's backlog and cost us nothing.
-            let Ok(permit) = Arc::clone(&self.admission.connections).acquire_owned().await else {
-                return std::future::pending().await;
-            };
+            let Some(permit) = self.admission.permit().await else { return std::future::pending().await };
             match self.listener.socket.accept().await {
                 Ok((stream, peer)) => {
                     self.pause = None;
                     match self.admission.admit(peer.ip()) {
-                        Ok(pending) => {
+                        Ok((place, pending)) => {
                             tune(&stream, self.admission.write_timeout);
                             let since = Instant::now();
-                            return Accepted { stream, peer, since, pending, permit };
+                            return Accepted { stream, peer, since, pending, permit: (permit, place) };
                         }
                         Err(why) => self.admission.note_rejected(peer, why),
                     }
@@ -297,7 +356,7 @@ mod tests {
 
     /// Connections without a granted `publish` or `play`.
     fn pending(admission: &Admission) -> usize {
-        admission.pending.lock().total
+        admission.counts.lock().pending.len()
     }
 
     fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
@@ -363,21 +422,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn f14_all_addresses_together_may_hold_so_many_pending_connections() {
+    async fn f14_all_addresses_together_may_hold_so_many_pending_connections_and_the_oldest_gives_way() {
         let admission = Admission::new(&limits(|l| l.max_pending = 2));
         let ip = |last| IpAddr::from([192, 0, 2, last]);
-        let _first = admission.admit(ip(1)).unwrap();
-        let second = admission.admit(ip(2)).unwrap();
-        assert_eq!(admission.admit(ip(3)).unwrap_err(), Rejected::Full);
+        let mut first = admission.admit(ip(1)).unwrap();
+        let mut second = admission.admit(ip(2)).unwrap();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(first.1.poll_evicted(&mut cx).is_pending());
+        let _third = admission.admit(ip(3)).unwrap();
+        assert!(first.1.poll_evicted(&mut cx).is_ready() && second.1.poll_evicted(&mut cx).is_pending());
+        assert_eq!(pending(&admission), 2);
+        // A grant makes room: nobody has to give way.
+        drop(second.1);
+        let _fourth = admission.admit(ip(4)).unwrap();
+        assert_eq!(pending(&admission), 2);
+        drop(first);
+        assert_eq!(pending(&admission), 2, "who gave way is not counted out twice");
+    }
+
+    #[tokio::test]
+    async fn w6_one_address_may_hold_so_many_connections_whatever_they_do() {
+        let admission = Admission::new(&limits(|l| l.max_connections_per_address = 2));
+        let ip = |last| IpAddr::from([192, 0, 2, last]);
+        let (first, pending) = admission.admit(ip(1)).unwrap();
+        drop(pending);
+        let second = admission.admit(ip(1)).unwrap();
+        assert_eq!(admission.admit(ip(1)).map(drop), Err(Rejected::All));
+        assert!(admission.admit(ip(2)).is_ok());
+        drop(first);
+        assert!(admission.admit(ip(1)).is_ok());
         drop(second);
-        assert!(admission.admit(ip(3)).is_ok());
+        assert!(admission.counts.lock().by_address.is_empty());
+    }
+
+    #[tokio::test]
+    async fn w6_where_all_places_are_taken_the_oldest_pending_connection_gives_way() {
+        let (address, _admission, mut accepted, _stop) = accept_all(limits(|l| l.max_connections = 2));
+        let _players =
+            (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+        let (granted, mut idle) = (accepted.recv().await.unwrap(), accepted.recv().await.unwrap());
+        drop(granted.pending);
+        let _newcomer = TcpStream::connect(address).await.unwrap();
+        std::future::poll_fn(|cx| idle.pending.poll_evicted(cx)).await;
+        drop(idle);
+        accepted.recv().await.expect("the newcomer has its place");
     }
 
     #[test]
     fn f14_an_ipv6_host_cannot_pass_as_many_addresses() {
         let admission = Admission::new(&limits(|l| l.max_pending_per_address = 1));
         let _one = admission.admit("2001:db8::1".parse().unwrap()).unwrap();
-        assert_eq!(admission.admit("2001:db8::2".parse().unwrap()).unwrap_err(), Rejected::FullForAddress);
+        assert_eq!(admission.admit("2001:db8::2".parse().unwrap()).map(drop), Err(Rejected::Pending));
         assert!(admission.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
         let _mapped = admission.admit("::ffff:192.0.2.1".parse().unwrap()).unwrap();
         assert!(admission.admit("192.0.2.1".parse().unwrap()).is_err());
@@ -386,7 +481,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn f14_strangers_cannot_fill_the_log() {
         let admission = Admission::new(&Limits::default());
-        let pending = admission.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
+        let (_place, pending) = admission.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
         let lines = |tries: usize| (0..tries).filter_map(|_| pending.may_log()).collect::<Vec<_>>();
         assert_eq!(lines(1_000), [0; 10], "lines about ends in a second");
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -45,6 +45,8 @@ pub(crate) enum Refusal {
     Taken(PublishRefusal),
     /// Nobody publishes it, and nobody waits for that.
     NotPublished,
+    /// There are as many connections as players may have.
+    Full,
 }
 
 impl fmt::Display for Refusal {
@@ -57,6 +59,7 @@ impl fmt::Display for Refusal {
             Self::Denied(text) | Self::Loop(text) => f.write_str(text),
             Self::Taken(refusal) => refusal.fmt(f),
             Self::NotPublished => EndReason::NotPublished.fmt(f),
+            Self::Full => f.write_str("the server is full: it has as many players as it may have"),
         }
     }
 }
@@ -155,6 +158,9 @@ impl Client {
     /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for.
     pub(crate) fn play(&self, key: &StreamKey, latency_ms: Option<u64>) -> Result<Admitted, Refusal> {
         let (app, hub) = (self.app(key)?, &self.core.hub);
+        if self.core.sessions.count() > self.core.config.limits.player_places() {
+            return Err(Refusal::Full);
+        }
         let comes_from_it = || {
             let upstream = self.core.upstream(vec![self.core.hop(key)]);
             self.hops.iter().any(|hop| upstream.contains(hop))

@@ -17,7 +17,6 @@ mod tests;
 
 use super::Core;
 use super::streams::{Client, ConnectionPublisher, Refusal};
-use crate::Limits;
 use crate::auth::{Door, Grant};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
@@ -28,6 +27,7 @@ use crate::net::{
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::{Order, Session};
 use crate::status::Protocol;
+use crate::{Error, ErrorKind, Limits};
 use end::End;
 use requests::WaitingRequest;
 use std::future::{Future, poll_fn};
@@ -42,6 +42,9 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// Size of one read from anybody but a publisher: what has been read may have to wait for a verdict.
 const SMALL_READ: usize = 4 * 1024;
+
+/// Why somebody is ended who has not published or played yet.
+const GAVE_WAY: &str = "gave way to newer connections: nothing published or played yet";
 
 /// Who has come, when and how.
 struct Arrival {
@@ -83,7 +86,14 @@ async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
     let _permit = permit;
     let deadline = since + ms(core.config.limits.handshake_timeout_ms);
     // Boxed: the handshake would otherwise enlarge the task for all its life.
-    let conn = match tokio::time::timeout_at(deadline, Box::pin(tls.accept(stream, peer))).await {
+    let mut pending = pending;
+    let handshake = Box::pin(async {
+        tokio::select! {
+            accepted = tls.accept(stream, peer) => accepted,
+            () = poll_fn(|cx| pending.poll_evicted(cx)) => Err(Error::new(ErrorKind::Limit, GAVE_WAY)),
+        }
+    });
+    let conn = match tokio::time::timeout_at(deadline, handshake).await {
         Ok(Ok(conn)) => conn,
         Ok(Err(error)) => return log_tls_failure(&pending, peer, &error.to_string()),
         Err(_) => return log_tls_failure(&pending, peer, "TLS handshake took too long"),
@@ -189,6 +199,8 @@ enum Wake {
     Order(Order),
     /// The engine drains.
     Draining,
+    /// Others need its place.
+    Evicted,
     /// A deadline may have passed.
     Deadline,
     ReadFailed(io::Error),
@@ -256,7 +268,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>, can_read: bool) -> Poll<Wake> {
-        let Self { client, draining, timer, wake_flag, waiting, publishes, .. } = self;
+        let Self { client, draining, timer, wake_flag, waiting, publishes, pending, .. } = self;
         if let Some(mut raised) = wake_flag.poll(cx)
             && let Poll::Ready(wake) = poll_seldom(
                 &mut raised,
@@ -265,6 +277,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 timer,
                 waiting.as_mut(),
                 publishes,
+                pending.as_mut(),
             )
         {
             // The others have not been polled.
@@ -326,6 +339,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 Ok(())
             }
             Wake::Draining => Err(self.on_draining()),
+            Wake::Evicted => Err(End::cut(GAVE_WAY)),
             Wake::Deadline => self.on_timer(),
             Wake::ReadFailed(error) => Err(End::cut(end::io_words(&error))),
             Wake::WriteFailed(error) => {
@@ -535,6 +549,7 @@ fn poll_seldom(
     timer: &mut DeadlineTimer,
     waiting: Option<&mut WaitingRequest>,
     publishes: &mut [Publish],
+    pending: Option<&mut PendingPlace>,
 ) -> Poll<Wake> {
     if let Poll::Ready(order) = session.poll_order(cx) {
         return Poll::Ready(Wake::Order(order));
@@ -544,6 +559,9 @@ fn poll_seldom(
     }
     if timer.poll(cx).is_ready() {
         return Poll::Ready(Wake::Deadline);
+    }
+    if pending.is_some_and(|pending| pending.poll_evicted(cx).is_ready()) {
+        return Poll::Ready(Wake::Evicted);
     }
     if let Some(waiting) = waiting
         && let Poll::Ready(verdict) = waiting.verdict.as_mut().poll(cx)

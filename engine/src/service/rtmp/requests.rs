@@ -205,7 +205,7 @@ fn status_code(action: Action, refusal: &Refusal) -> &'static str {
     match (action, refusal) {
         (Action::Publish, Refusal::Denied(_)) => "NetStream.Publish.Denied",
         (Action::Publish, _) => "NetStream.Publish.BadName",
-        (Action::Play, Refusal::Denied(_) | Refusal::Loop(_)) => "NetStream.Play.Failed",
+        (Action::Play, Refusal::Denied(_) | Refusal::Loop(_) | Refusal::Full) => "NetStream.Play.Failed",
         (Action::Play, _) => "NetStream.Play.StreamNotFound",
     }
 }

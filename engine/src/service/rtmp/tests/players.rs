@@ -230,3 +230,24 @@ async fn the_answer_to_a_ping_tells_how_far_away_a_player_is() {
     let _ = timeout(Duration::from_secs(1), answer).await;
     assert!(rtt().is_some_and(|rtt| rtt < Duration::from_secs(1)), "{:?}", rtt());
 }
+
+#[tokio::test(start_paused = true)]
+async fn w6_players_leave_places_to_publishers() {
+    let core = core(|config| {
+        config.limits.max_connections = 10;
+        config.limits.publisher_places = 1;
+    });
+    let mut publisher = Peer::publisher(&core, "live/a").await;
+    publisher.keyframe(0, 100).await;
+    let mut players = Vec::new();
+    for _ in 0..8 {
+        players.push(Peer::player(&core, "live/a").await);
+    }
+    let (code, text) = Peer::new(&core, ClientRole::Play, "live/a").rejected().await;
+    assert_eq!(
+        (code.as_str(), text.contains("the server is full")),
+        ("NetStream.Play.Failed", true),
+        "{text}"
+    );
+    Peer::publisher(&core, "live/b").await;
+}
