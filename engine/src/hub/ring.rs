@@ -124,13 +124,13 @@ impl Ring {
     pub(super) fn evict_oldest(&mut self) -> bool {
         let Some(entry) = self.entries.pop_front() else { return false };
         self.refund(cost(&entry.frame));
+        self.first += 1;
         if entry.join_headers.is_some() {
             self.let_go();
+            let is_held = |sequence: &u64| *sequence >= self.first;
+            self.newest_keyframe = self.newest_keyframe.filter(is_held);
+            self.newest_recovery = self.newest_recovery.filter(is_held);
         }
-        self.first += 1;
-        let is_held = |sequence: &u64| *sequence >= self.first;
-        self.newest_keyframe = self.newest_keyframe.filter(is_held);
-        self.newest_recovery = self.newest_recovery.filter(is_held);
         true
     }
 

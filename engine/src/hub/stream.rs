@@ -19,17 +19,12 @@ use rights::{Ended, Phase};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Pieces of configuration kept for joining subscribers, and their bytes; a stream with more still passes, but
 /// its joiners miss the surplus. Bounds what one publisher can pin beside its ring.
 const MAX_CONFIG_FRAMES: usize = 64;
 const MAX_CONFIG_BYTES: usize = 1024 * 1024;
-
-/// A track without a frame for so long is gone: who joins does not get its configuration, for players wait for the frames
-/// of what is announced to them.
-const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// What has happened since the stream began.
 #[derive(Default)]
@@ -235,14 +230,14 @@ impl State {
         if left_out {
             return Ok(());
         }
-        if !frame.is_config() && self.timeline.silence(frame.kind, frame.flags.track, now) > GONE_AFTER {
-            self.repeat_config(&frame, now);
-        }
         frame.timestamp = match frame.is_config() {
             true if frame.is_metadata() => 0,
             true => self.timeline.place_config(frame.kind, frame.timestamp),
             false => self.timeline.place(frame.kind, frame.flags.track, frame.timestamp, now),
         };
+        if self.timeline.take_return() {
+            self.repeat_config(&frame, now);
+        }
         self.ring.push(frame, &self.join_headers, now);
         Ok(())
     }
@@ -261,17 +256,14 @@ impl State {
     fn repeat_config(&mut self, frame: &Frame, now: Instant) {
         let is_its = |config: &&Frame| config.kind == frame.kind && config.flags.track == frame.flags.track;
         let config: Vec<_> = self.join_headers.iter().filter(is_its).cloned().collect();
-        for frame in config {
-            let timestamp = self.timeline.place_config(frame.kind, frame.timestamp);
-            self.ring.push(Frame { timestamp, ..frame }, &self.join_headers, now);
+        for config in config {
+            self.ring.push(Frame { timestamp: frame.timestamp, ..config }, &self.join_headers, now);
         }
     }
 
     /// Whether the frame is configuration of a track that has had no frames for long, while others go on.
     pub(super) fn is_of_gone_track(&self, config: &Frame) -> bool {
-        let newest = self.counters.last_media.unwrap_or_else(Instant::now);
-        let (kind, track) = (config.kind, config.flags.track);
-        kind != FrameKind::Data && self.timeline.silence(kind, track, newest) > GONE_AFTER
+        config.kind != FrameKind::Data && self.timeline.is_gone(config.kind, config.flags.track)
     }
 }
 
@@ -293,19 +285,21 @@ fn remember_config(join_headers: &mut JoinHeaders, frame: &Frame) {
 }
 
 /// The codec as far as the first bytes of a payload tell it. Cheap: it is asked for every frame.
+#[inline]
 fn codec_mark(frame: &Frame) -> u64 {
     let first = frame.payload.first().copied().unwrap_or_default();
-    let (mark, is_enhanced) = match frame.kind {
-        FrameKind::Video => (first & 0x8f, first & 0x80 != 0),
-        _ => (first & 0xf0, first >> 4 == 9),
-    };
-    let fourcc =
-        frame.payload.get(1..5).filter(|_| is_enhanced).and_then(|code| <[u8; 4]>::try_from(code).ok());
-    match fourcc {
-        // The low bits of the first byte are the packet type, not the codec.
-        Some(code) => u64::from(u32::from_be_bytes(code)) << 8 | 0x80,
-        None => u64::from(mark),
+    match (frame.kind, first) {
+        (FrameKind::Video, 0..0x80) => u64::from(first & 0x0f),
+        (FrameKind::Audio, ..0x90 | 0xa0..) => u64::from(first >> 4),
+        _ => fourcc_mark(&frame.payload),
     }
+}
+
+/// Of Enhanced RTMP, the four bytes where most payloads have the FourCC.
+#[cold]
+fn fourcc_mark(payload: &[u8]) -> u64 {
+    let code = payload.get(1..5).and_then(|code| <[u8; 4]>::try_from(code).ok());
+    u64::from(u32::from_be_bytes(code.unwrap_or_default())) << 8
 }
 
 /// Drops decoder configuration of a codec that the frame's track no longer has.

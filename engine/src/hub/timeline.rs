@@ -18,6 +18,10 @@ const DEFAULT_FRAME_MS: i64 = 33;
 /// Longest distance that is taken for the usual one.
 const MAX_FRAME_MS: i64 = 200;
 
+/// A track without a frame for so long is gone: who joins does not get its configuration, for players wait for the frames
+/// of what is announced to them.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+
 /// What has a time of its own: a kind, and in Enhanced RTMP the number of a track.
 type TrackId = (FrameKind, u8);
 
@@ -34,9 +38,11 @@ pub(super) struct Timeline {
     /// The longest step forward that frames have been seen to take: further ones are no surprise.
     widest: i64,
     splicing: bool,
+    /// See [`Self::take_return`].
+    has_returned: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Track {
     id: TrackId,
     /// Time of its newest frame, and of the one before that.
@@ -92,8 +98,19 @@ impl Timeline {
             self.offset = self.next().saturating_sub(timestamp);
         }
         let (id, placed) = ((kind, track), timestamp.saturating_add(self.offset));
-        let fit = match self.tracks.iter().find(|track| track.id == id) {
-            Some(track) => self.fit(track, placed, now),
+        let fit = match self.tracks.iter_mut().find(|track| track.id == id) {
+            // What nearly every frame is.
+            Some(track)
+                if self.odd.is_none() && (0..=JUMP_MS).contains(&placed.saturating_sub(track.last)) =>
+            {
+                track.step_to(placed, now);
+                return placed;
+            }
+            Some(track) => {
+                self.has_returned = now.saturating_duration_since(track.at) > GONE_AFTER;
+                let track = *track;
+                self.fit(&track, placed, now)
+            }
             None => self.first_fit(placed),
         };
         match fit {
@@ -117,10 +134,17 @@ impl Timeline {
         }
     }
 
-    /// How long ago the newest frame of a track came; zero where it has had none.
-    pub(super) fn silence(&self, kind: FrameKind, track: u8, now: Instant) -> Duration {
+    /// Whether the track of the frame that was placed last had been gone.
+    #[inline]
+    pub(super) fn take_return(&mut self) -> bool {
+        std::mem::take(&mut self.has_returned)
+    }
+
+    /// Whether a track that has had frames has none any more, while others go on.
+    pub(super) fn is_gone(&self, kind: FrameKind, track: u8) -> bool {
+        let newest = self.tracks.iter().map(|track| track.at).max();
         let its = self.tracks.iter().find(|other| other.id == (kind, track));
-        its.map_or(Duration::ZERO, |track| now.saturating_duration_since(track.at))
+        its.zip(newest).is_some_and(|(its, newest)| newest.saturating_duration_since(its.at) > GONE_AFTER)
     }
 
     /// The newest time of any track; of data where there is no other.
