@@ -791,7 +791,7 @@ typedef struct se_log_record {
    */
   const char *target;
   /**
-   * The line, with its values behind it: `file plays job=3 stream=live/clip`. Without secrets, and on one line.
+   * The line, with its values behind it: `file plays stream=live/clip file=clip.flv`. Without secrets, and on one line.
    */
   const char *message;
 } se_log_record;

@@ -54,7 +54,7 @@ pub struct se_log_record {
     pub time_us: u64,
     /// The part of the library that speaks: `rtmp`, `relay`, `net` ...
     pub target: *const c_char,
-    /// The line, with its values behind it: `file plays job=3 stream=live/clip`. Without secrets, and on one line.
+    /// The line, with its values behind it: `file plays stream=live/clip file=clip.flv`. Without secrets, and on one line.
     pub message: *const c_char,
 }
 

@@ -302,7 +302,7 @@ fn the_engines_log_is_in_gstreamers() {
         .expect("gst-launch-1.0 of gstreamer1.0-tools");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
-        text.contains("WARN") && text.contains(" streamengine ") && text.contains("relay broken"),
+        text.contains("WARN") && text.contains(" streamengine ") && text.contains("push interrupted"),
         "{text}"
     );
 }

@@ -84,6 +84,11 @@ pub(crate) enum Rejected {
     All,
 }
 
+/// How many lines alike were left out before this one, for a log that says so only where there are some.
+pub(crate) fn left_out(count: u64) -> Option<u64> {
+    (count > 0).then_some(count)
+}
+
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
@@ -146,7 +151,7 @@ impl Admission {
             Rejected::Pending => "too many connections of its address have not published or played yet",
             Rejected::All => "too many connections of its address",
         };
-        tracing::warn!(%peer, more, "connection closed: {reason}");
+        tracing::warn!(%peer, left_out = left_out(more), "connection closed: {reason}");
     }
 }
 
@@ -340,7 +345,7 @@ impl Acceptor {
         let length = self.pause.map_or(BACK_OFF.0, |(_, last)| last.saturating_mul(2).min(BACK_OFF.1));
         self.pause = Some((Instant::now() + length, length));
         if let Some(more) = self.admission.log.allow() {
-            tracing::warn!(listener = %self.listener.local, more, "cannot accept connections for now: {error}");
+            tracing::warn!(listener = %self.listener.local, left_out = left_out(more), "cannot accept connections for now: {error}");
         }
     }
 }

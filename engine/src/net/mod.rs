@@ -14,7 +14,7 @@ pub(crate) mod uring;
 mod write_queue;
 
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
-pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace};
+pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace, left_out};
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
 pub(crate) use write_queue::{Segments, WriteQueue};

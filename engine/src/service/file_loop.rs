@@ -68,7 +68,7 @@ impl FileJobs {
             error: None,
         };
         let id = status.id;
-        tracing::info!(job = %id, %stream, file = status.file, "file plays");
+        tracing::info!(%stream, file = status.file, "file plays");
         core.events.emit(Event::FileState(status.clone()));
         let job = Arc::new(FileJob { core: core.clone(), status: Mutex::new(status) });
         self.jobs.add(id, job.clone(), |stop| job.guard(clips, publisher, stop));
@@ -152,6 +152,8 @@ impl FileJob {
         let (state, error) = match stop.run_until_cancelled(self.play(clips, &publisher)).await {
             None => (FileState::Stopped, None),
             Some(Ok(())) => (FileState::Finished, None),
+            // Who drains takes the stream away first.
+            Some(Err(_)) if self.core.draining.is_cancelled() => (FileState::Stopped, None),
             Some(Err(error)) => (FileState::Failed, Some(error.to_string())),
         };
         publisher.finish("unpublished");
@@ -166,10 +168,10 @@ impl FileJob {
             status.error = error;
             status.clone()
         };
-        let (job, stream) = (status.id, &status.stream);
+        let stream = &status.stream;
         match &status.error {
-            Some(error) => tracing::error!(%job, %stream, "file job failed: {error}"),
-            None => tracing::info!(%job, %stream, "file job {state}"),
+            Some(error) => tracing::error!(%stream, "file failed: {error}"),
+            None => tracing::info!(%stream, "file {state}"),
         }
         self.core.events.emit(Event::FileState(status));
     }

@@ -154,7 +154,7 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
         "publish",
         "wrong or missing publish key",
         "connection closed: ",
-        "relay broken: refused: ",
+        "interrupted: refused: ",
         "\"event\":\"refused\"",
         "\"event\":\"relay-state\"",
         "\"last_error\":\"",

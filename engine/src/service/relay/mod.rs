@@ -156,7 +156,7 @@ fn moved(relay: &Relay, url: &RtmpUrl, tc_url: Option<&str>) -> Option<RtmpUrl> 
     match url.moved_to(tc_url) {
         Ok(to) => Some(to),
         Err(why) => {
-            tracing::warn!(relay = relay.id.0, %url, "reconnect request ignored: {why}");
+            tracing::warn!(stream = %relay.stream, %url, "reconnect request ignored: {why}");
             None
         }
     }

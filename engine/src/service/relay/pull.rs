@@ -64,8 +64,8 @@ async fn pull_once(
     if relay.core.is_loop(&relay.stream, &hops) {
         return Err(loops(relay));
     }
+    tracing::info!(stream = %relay.stream, %url, "pull has begun");
     relay.enter(RelayState::Playing);
-    tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay pull plays");
     let mut local = Local { relay, hops, publisher: None, first: None, newest: Instant::now() };
     let result = receive(relay, url, &mut connection, &mut local, audience, stop).await;
     if let Some(first) = local.first {

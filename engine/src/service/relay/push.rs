@@ -83,8 +83,8 @@ async fn push_once(
     }
     // First, so that a relay that publishes also shows what it has yet to send.
     connection.send(outgoing(relay, RtmpFraming::server(stream_id, chunk_size), subscriber)?);
+    tracing::info!(stream = %relay.stream, %url, "push has begun");
     relay.enter(RelayState::Publishing);
-    tracing::info!(relay = relay.id.0, stream = %relay.stream, %url, "relay push publishes");
     let result = feed(relay, url, &mut connection, stop).await;
     retry.granted(granted.elapsed());
     if result.is_ok() {

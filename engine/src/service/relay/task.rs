@@ -153,10 +153,10 @@ impl Relay {
     pub(super) fn note(&self, error: &AttemptError) {
         let news = (error.kind, error.text.clone());
         let is_new = self.condition.lock().last_error.replace(news.clone()) != Some(news);
-        let (id, stream, url) = (self.id.0, &self.stream, &self.url);
+        let (what, stream, url) = (self.direction, &self.stream, &self.url);
         match is_new {
-            true => tracing::warn!(relay = id, %stream, %url, "relay broken: {}", error.text),
-            false => tracing::debug!(relay = id, %stream, %url, "relay still broken: {}", error.text),
+            true => tracing::warn!(%stream, %url, "{what} interrupted: {}", error.text),
+            false => tracing::debug!(%stream, %url, "{what} still interrupted: {}", error.text),
         }
     }
 

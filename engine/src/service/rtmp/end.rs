@@ -4,7 +4,7 @@ use super::Connection;
 use crate::egress::Delivery;
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::net::Sink;
+use crate::net::{Sink, left_out};
 use crate::proto::server::{Phase, Rejection};
 use crate::proto::{ProtocolError, ProtocolErrorKind};
 use smallvec::SmallVec;
@@ -195,7 +195,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.client.close(reason, |session, peer| match &pending {
             Some(place) => {
                 if let Some(more) = place.may_log() {
-                    tracing::warn!(%session, %peer, more, "connection closed: {reason}");
+                    tracing::warn!(%session, %peer, left_out = left_out(more), "connection closed: {reason}");
                 }
             }
             None if is_granted => tracing::info!(%session, %peer, "connection closed: {reason}"),

@@ -22,7 +22,7 @@ use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{
-    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, poll_yield, read,
+    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, left_out, poll_yield, read,
 };
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::{Order, Session};
@@ -107,7 +107,7 @@ async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
 
 fn log_tls_failure(pending: &PendingPlace, peer: SocketAddr, error: &str) {
     if let Some(more) = pending.may_log() {
-        tracing::warn!(%peer, more, "connection closed: {error}");
+        tracing::warn!(%peer, left_out = left_out(more), "connection closed: {error}");
     }
 }
 
