@@ -21,6 +21,11 @@ Examples:
 
 Publish with   ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/NAME
 Play with      ffplay rtmp://HOST/live/NAME
+The start tells the addresses of this machine in place of HOST.
+
+A second publisher of a name is refused (\"already publishing\") while the first one sends. Once that has been silent for \
+0.5 s, who has the same right (key, or this machine) takes over, and players stay; --set default_app.takeover=replace \
+lets anyone with a right take over at once, reject nobody while the first is connected.
 
 Settings are taken from the file, then from the environment (STREAMENGINE_LIMITS__MAX_CONNECTIONS=5000 sets \
 limits.max_connections), then from --set, then from the other options; the last one wins.
@@ -84,19 +89,16 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// What to log on stderr: error, warn, info, debug, trace, or filters such as info,streamengine=debug
-    #[arg(
-        long,
-        global = true,
-        display_order = 900,
-        value_name = "LEVEL",
-        env = "STREAMENGINE_LOG",
-        default_value = "info"
-    )]
-    pub(crate) log: String,
+    /// What to log on stderr: error, warn, info, debug, trace, off, or filters such as info,streamengine=debug
+    /// [default: info, with --quiet warn]
+    #[arg(long, global = true, display_order = 900, value_name = "LEVEL", env = "STREAMENGINE_LOG")]
+    pub(crate) log: Option<String>,
     /// Log as JSON, one object per line
     #[arg(long, global = true, display_order = 901)]
     pub(crate) log_json: bool,
+    /// Tell of trouble only: no addresses to open, no live rates
+    #[arg(long, short, global = true, display_order = 902)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]

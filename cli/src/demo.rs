@@ -8,12 +8,14 @@ use crate::{Failure, config, rates};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use streamengine::media::looping::{Clip, Repeat};
-use streamengine::{Engine, Error, ErrorKind, PushConfig, RtmpUrl, StreamKey, StreamState};
+use streamengine::{Engine, Error, ErrorKind, EventReceiver, PushConfig, RtmpUrl, StreamKey, StreamState};
 
 static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");
 
 const FIRST_PORT: u16 = 1935;
 const SECOND_PORT: u16 = 1936;
+/// How long the welcome waits for the second server.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often rates are logged where there is no terminal.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
@@ -34,9 +36,6 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
     ready.streams = urls.to_vec();
     let events = [(first.to_print, Origin::Server(1)), (second.to_print, Origin::Server(2))];
     let lines = output::announce(args.json, &ready, events);
-    if !args.json {
-        console.say(welcome(&urls));
-    }
 
     let over = async {
         match args.duration {
@@ -45,10 +44,17 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
         }
     };
     let outcome = host::block_on(async {
+        let shown = async {
+            started(&engines[0], first.events).await;
+            if !args.json {
+                console.say(welcome(&urls));
+            }
+            rates::show(&engines, console, LOG_PERIOD).await;
+        };
         tokio::select! {
             () = stop.asked() => Ok(()),
             () = over => check(&engines, &copy),
-            () = rates::show(&engines, console, LOG_PERIOD) => Ok(()),
+            () = shown => Ok(()),
         }
     })?;
     let finished = host::finish(engines, lines);
@@ -93,14 +99,23 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Waits until the second server has the stream, so that what the log tells of the start is told before the welcome.
+async fn started(engine: &Engine, mut events: EventReceiver) {
+    let is_through = || engine.relays().iter().all(|relay| relay.state.is_established());
+    let through = async { while !is_through() && events.next().await.is_some() {} };
+    // Where it does not come through, the welcome must not wait.
+    let _ = tokio::time::timeout(START_TIMEOUT, through).await;
+}
+
 fn welcome(urls: &[RtmpUrl; 2]) -> String {
     let host = host_of(&urls[0]);
-    // As texts, which can be padded.
     let [original, copy] = urls.each_ref().map(ToString::to_string);
+    let width = original.len().max(copy.len());
     format!(
-        "Two servers are running:
-  {original:<39} the bundled clip, looped
-  {copy:<39} the same, relayed to a second server
+        "
+Two servers are running:
+  {original:<width$}  the bundled clip, looped
+  {copy:<width$}  the same, relayed to a second server
 
 Open one in VLC (Media > Open Network Stream), or:
   ffplay {original}

@@ -1,6 +1,7 @@
 //! streamengine: the stand-alone server, relay and file looper. A thin host of the library's public API.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod args;
 mod config;
 mod demo;

@@ -23,13 +23,18 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 pub(crate) struct Console {
     lines: Lines,
     is_live: bool,
+    is_quiet: bool,
 }
 
 impl Console {
-    /// Starts logging. Live lines are shown where stderr is a terminal and the log is for people.
+    /// Starts logging. Live lines are shown where stderr is a terminal that can redraw them and the log is for people.
     pub(crate) fn start(args: &LogArgs) -> Result<Self, Failure> {
-        let filter = filter(&args.log).map_err(|why| Failure::usage(format!("--log {}: {why}", args.log)))?;
-        let is_live = std::io::stderr().is_terminal() && !args.log_json;
+        let level = args.log.as_deref().unwrap_or(if args.quiet { "warn" } else { DEFAULT_LEVEL });
+        let filter = filter(level).map_err(|why| Failure::usage(format!("--log {level}: {why}")))?;
+        let is_terminal = std::io::stderr().is_terminal() && !is_set_to("TERM", "dumb");
+        let is_live = is_terminal && !args.log_json && !args.quiet;
+        // https://no-color.org: whatever it is set to, unless that is nothing.
+        let has_colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let live = is_live.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
         let told = if args.log_json { missing_in_json } else { missing_in_words };
         let lines = Lines::start(std::io::stderr(), told, live);
@@ -40,10 +45,10 @@ impl Console {
             .with_writer(LogWriter(lines.clone()));
         match args.log_json {
             true => log.json().init(),
-            false => log.with_ansi(is_live).with_target(false).init(),
+            false => log.with_ansi(has_colours).with_target(false).init(),
         }
         tell_panics(lines.clone());
-        Ok(Self { lines, is_live })
+        Ok(Self { lines, is_live, is_quiet: args.quiet })
     }
 
     /// Lines to redraw in place; `None` where there is no terminal.
@@ -51,9 +56,11 @@ impl Console {
         self.is_live.then(|| LiveLines(self.lines.clone()))
     }
 
-    /// Says something to people, after the log so far.
+    /// Says something to people, after the log so far; not with `--quiet`.
     pub(crate) fn say(&self, text: String) {
-        self.lines.put(text);
+        if !self.is_quiet {
+            self.lines.put(text);
+        }
     }
 
     /// Writes the last line, if there is one, and waits a moment for who reads.
@@ -110,6 +117,10 @@ fn nearest_level(level: &str) -> &'static str {
         "none" | "quiet" | "silent" => " (did you mean off?)",
         _ => "",
     }
+}
+
+fn is_set_to(variable: &str, value: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|set| set == value)
 }
 
 /// A panic is told like a line of the log: the usual hook writes to stderr where it happens, which may be an engine's
@@ -207,13 +218,12 @@ pub(crate) fn why(relay: &RelayStatus) -> String {
 /// Where a relay stands, for people.
 pub(crate) fn state_in_words(state: RelayState) -> &'static str {
     match state {
-        RelayState::Idle => "waiting for the stream",
-        RelayState::Resolving => "looking the host up",
-        RelayState::Connecting | RelayState::Handshaking => "connecting",
+        RelayState::Idle => "waiting",
+        RelayState::Resolving | RelayState::Connecting | RelayState::Handshaking => "connecting",
         RelayState::Publishing => "sending",
         RelayState::Playing => "receiving",
         RelayState::Stalled => "stalled",
-        RelayState::BackingOff => "waiting to try again",
+        RelayState::BackingOff => "retrying",
         RelayState::Failed => "given up",
         other => other.as_str(),
     }

@@ -4,7 +4,8 @@ use crate::output::{self, Console, LiveLines};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use streamengine::{
-    Engine, RelayStatus, SessionId, SessionInfo, SessionRole, StreamInfo, StreamKey, StreamState,
+    Engine, RelayDirection, RelayState, RelayStatus, SessionId, SessionInfo, SessionRole, StreamInfo,
+    StreamKey, StreamState,
 };
 
 /// How often the lines on a terminal are renewed.
@@ -27,9 +28,27 @@ pub(crate) async fn show(engines: &[Engine], console: &Console, period: Duration
 
 fn tell(rows: &[Row], live: Option<&mut LiveLines>) {
     match live {
-        Some(lines) => lines.show(rows.iter().map(Row::line).collect()),
+        Some(lines) => lines.show(table(rows)),
         None => rows.iter().for_each(Row::log),
     }
+}
+
+/// Longest name of a stream that has a column of its own.
+const NAME_WIDTH: usize = 30;
+
+/// The rows under a head, in columns; nothing where there is nothing to tell.
+fn table(rows: &[Row]) -> Vec<String> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let longest = rows.iter().map(|row| row.name().len()).max().unwrap_or_default();
+    let width = longest.clamp("stream".len(), NAME_WIDTH);
+    let head = format!(
+        "{:<width$}  {:<10} {:>8} {:>9} {:>10} {:>5}  players",
+        "stream", "state", "time", "in kbit/s", "out kbit/s", "fps"
+    );
+    // A line apart from the log above it.
+    [String::new(), head].into_iter().chain(rows.iter().flat_map(|row| row.lines(width))).collect()
 }
 
 /// What one line tells.
@@ -46,7 +65,9 @@ enum Row {
     },
     Relay {
         name: String,
-        state: &'static str,
+        direction: RelayDirection,
+        url: String,
+        state: RelayState,
         since: Duration,
         kbits: u64,
         retries: u64,
@@ -55,18 +76,40 @@ enum Row {
 }
 
 impl Row {
-    fn line(&self) -> String {
+    /// What stands in the first column. A push stands under its stream.
+    fn name(&self) -> &str {
         match self {
-            Self::Stream { stream, state, uptime, kbits_in, fps, players, kbits_out } => format!(
-                "{:<18} {:<4} {}  {fps:>4.1} fps  in {kbits_in}, out {kbits_out} kbit/s  {players} players",
-                stream.as_str(),
+            Self::Stream { stream, .. } => stream.as_str(),
+            Self::Relay { direction: RelayDirection::Push, .. } => "  push",
+            Self::Relay { direction: RelayDirection::Pull, .. } => "  pull",
+        }
+    }
+
+    /// The row in columns, and on a line of its own what is wrong: it may be long.
+    fn lines(&self, width: usize) -> Vec<String> {
+        let name = self.name();
+        match self {
+            Self::Stream { state, uptime, kbits_in, fps, players, kbits_out, .. } => vec![format!(
+                "{name:<width$}  {:<10} {:>8} {kbits_in:>9} {kbits_out:>10} {fps:>5.1}  {players}",
                 state.as_str(),
                 clock(*uptime),
-            ),
-            Self::Relay { name, state, since, kbits, retries, error } => {
-                let error = error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
-                let retries = if *retries > 0 { format!("  {retries} retries") } else { String::new() };
-                format!("  {state} {}  {kbits} kbit/s  {name}{retries}{error}", clock(*since))
+            )],
+            Self::Relay { direction, url, state, since, kbits, retries, error, .. } => {
+                let (received, sent, way) = match direction {
+                    RelayDirection::Push => (String::new(), kbits.to_string(), "to"),
+                    RelayDirection::Pull => (kbits.to_string(), String::new(), "from"),
+                };
+                let line = format!(
+                    "{name:<width$}  {:<10} {:>8} {received:>9} {sent:>10}  {way} {url}",
+                    output::state_in_words(*state),
+                    clock(*since),
+                );
+                let trouble = error.iter().map(|error| match retries {
+                    0 => format!("    {error}"),
+                    1 => format!("    {error} (1 retry)"),
+                    _ => format!("    {error} ({retries} retries)"),
+                });
+                std::iter::once(line).chain(trouble).collect()
             }
         }
     }
@@ -78,7 +121,7 @@ impl Row {
                 tracing::info!(%stream, state = state.as_str(), kbits_in, fps, players, kbits_out, "rates");
             }
             Self::Relay { name, state, kbits, retries, error, .. } => {
-                let error = error.as_deref();
+                let (state, error) = (output::state_in_words(*state), error.as_deref());
                 tracing::info!(relay = name, state, kbits, retries, error, "rates");
             }
         }
@@ -118,12 +161,14 @@ impl Meter {
         self.read_at = now;
         let (sessions, relays) = (engine.sessions(), engine.relays());
         let mut rows = Vec::new();
-        for stream in engine.streams() {
-            rows.push(self.stream(&stream, &sessions));
+        let streams = engine.streams();
+        for stream in &streams {
+            rows.push(self.stream(stream, &sessions));
+            let of_it = relays.iter().filter(|relay| relay.stream == stream.key);
+            rows.extend(of_it.map(|relay| self.relay(relay)));
         }
-        for relay in &relays {
-            rows.push(self.relay(relay));
-        }
+        let has_stream = |relay: &&RelayStatus| streams.iter().any(|stream| stream.key == relay.stream);
+        rows.extend(relays.iter().filter(|relay| !has_stream(relay)).map(|relay| self.relay(relay)));
         // What was not read this time is gone, and forgotten.
         self.last = std::mem::take(&mut self.next);
         rows
@@ -155,7 +200,9 @@ impl Meter {
         let moved = self.growth(Counter::Relay(relay.id.to_string()), bytes);
         Row::Relay {
             name: output::relay_name(relay),
-            state: relay.state.as_str(),
+            direction: relay.direction,
+            url: relay.url.to_string(),
+            state: relay.state,
             since: relay.since,
             kbits: self.kbits(moved),
             retries: relay.retries,
@@ -199,32 +246,45 @@ mod tests {
     }
 
     #[test]
-    fn lines_fit_a_terminal_of_80_columns_and_tell_what_is_wrong() {
-        let stream = Row::Stream {
-            stream: "live/demo-copy".parse().unwrap(),
+    fn lines_are_columns_that_fit_a_terminal_of_80_with_a_push_under_its_stream() {
+        let stream = |name: &str, kbits_in, fps, players, kbits_out| Row::Stream {
+            stream: name.parse().unwrap(),
             state: StreamState::Live,
             uptime: Duration::from_secs(3_600),
-            kbits_in: 6_000,
-            fps: 60.0,
-            players: 12,
-            kbits_out: 72_000,
+            kbits_in,
+            fps,
+            players,
+            kbits_out,
         };
-        assert_eq!(
-            stream.line(),
-            "live/demo-copy     live 1:00:00  60.0 fps  in 6000, out 72000 kbit/s  12 players"
-        );
-        let relay = Row::Relay {
+        let push = |state, retries, error: Option<&str>| Row::Relay {
             name: "push to rtmp://h/live/x".to_owned(),
-            state: "backing-off",
+            direction: RelayDirection::Push,
+            url: "rtmp://h/live/x".to_owned(),
+            state,
             since: Duration::from_secs(2),
-            kbits: 0,
-            retries: 3,
-            error: Some("connection refused".to_owned()),
+            kbits: 349,
+            retries,
+            error: error.map(str::to_owned),
         };
+        let rows = [
+            stream("live/demo", 6_000, 60.0, 12, 720_000),
+            push(RelayState::Publishing, 0, None),
+            push(RelayState::BackingOff, 3, Some("connection refused")),
+            stream("live/demo-copy", 349, 25.04, 0, 0),
+        ];
+        let lines = table(&rows);
         assert_eq!(
-            relay.line(),
-            "  backing-off 0:00:02  0 kbit/s  push to rtmp://h/live/x  3 retries: connection refused"
+            lines[1..],
+            [
+                "stream          state          time in kbit/s out kbit/s   fps  players",
+                "live/demo       live        1:00:00      6000     720000  60.0  12",
+                "  push          sending     0:00:02                  349  to rtmp://h/live/x",
+                "  push          retrying    0:00:02                  349  to rtmp://h/live/x",
+                "    connection refused (3 retries)",
+                "live/demo-copy  live        1:00:00       349          0  25.0  0",
+            ]
         );
+        assert!(table(&[]).is_empty());
     }
 
     #[test]

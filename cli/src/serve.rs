@@ -4,7 +4,7 @@ use crate::args::ServeArgs;
 use crate::config::PORT;
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
-use crate::{Failure, config, rates};
+use crate::{Failure, addresses, config, rates};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use streamengine::{Config, Engine, Error, ErrorKind, Protocol};
@@ -17,6 +17,7 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     let stop = Stop::on_signals()?;
     let config = config::for_serve(&args)?;
     let rule = config.publish_rule();
+    let app = config.apps.keys().next().map_or_else(|| "live".to_owned(), String::clone);
     let Started { engine, to_print, .. } = start(&config).map_err(|error| config::why_not(error, config))?;
     if only_rtmps(&engine) {
         tracing::info!(
@@ -25,6 +26,9 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     }
     tracing::info!("{}", rule.describe());
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
+    if !args.json {
+        console.say(addresses::welcome(&engine.listeners(), &rule, &app));
+    }
     let engines = [engine];
     host::block_on(async {
         tokio::select! {

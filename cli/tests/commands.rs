@@ -365,6 +365,34 @@ fn the_start_tells_who_may_publish() {
 }
 
 #[test]
+fn the_start_tells_where_to_publish_and_play_and_quiet_nothing_at_all() {
+    let told = |args: &[&str]| {
+        let address = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
+        let mut process = Process::start(&[&["serve", "--rtmp", &address.to_string()], args].concat());
+        let start = Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(20), "it does not listen");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0), "{args:?}");
+        process.stderr()
+    };
+    for (args, url) in [
+        (&[][..], "/live/NAME\n            from this machine only"),
+        (&["--publish-key", "s3cret"], "/live/NAME?key=KEY\n"),
+        (&["--set", "apps.show.takeover=reject"], "/show/NAME\n"),
+    ] {
+        let log = told(args);
+        let welcome = &log[log.find("Publish to  rtmp://127.0.0.1:").expect(&log)..];
+        assert!(welcome.contains(url) && welcome.contains("Play from   rtmp://127.0.0.1:"), "{log}");
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+    let quiet = told(&["--quiet"]);
+    assert!(!quiet.contains("INFO") && !quiet.contains("Publish to"), "{quiet}");
+}
+
+#[test]
 fn options_win_over_environment_and_that_over_the_file() {
     let directory = TempDir::new().unwrap();
     let config = file(&directory, "c.toml", "[rtmp]\nlisten = [\"203.0.113.1:1\"]\n[publish]\nkey = \"k\"\n");

@@ -50,6 +50,48 @@ fn a_full_disk_behind_stderr_ends_nothing() {
     works_and_ends(File::options().write(true).open("/dev/full").unwrap().into());
 }
 
+#[test]
+fn a_terminal_gets_what_it_can_show_and_what_its_user_wants_to_see() {
+    let plain = on_a_terminal(&[("TERM", "dumb")], &[]);
+    assert!(!plain.contains('\u{1b}') && plain.contains("Ctrl-C ends the demo."), "{plain:?}");
+    let without_colours = on_a_terminal(&[("TERM", "xterm"), ("NO_COLOR", "1")], &[]);
+    assert!(
+        without_colours.contains("out kbit/s") && !without_colours.contains(GREEN),
+        "{without_colours:?}"
+    );
+    let coloured = on_a_terminal(&[("TERM", "xterm"), ("NO_COLOR", "")], &[]);
+    assert!(coloured.contains("out kbit/s") && coloured.contains(GREEN), "{coloured:?}");
+    let quiet = on_a_terminal(&[("TERM", "xterm")], &["--quiet"]);
+    assert!(!quiet.contains("out kbit/s") && !quiet.contains("Ctrl-C"), "{quiet:?}");
+
+    // The log of the start, the welcome, the live lines; nothing of these is left at the end.
+    let welcome = coloured.find("Two servers").unwrap();
+    let (before, after) = coloured.split_at(welcome);
+    assert!(before.contains("push has begun"), "{coloured:?}");
+    assert!(after.contains("out kbit/s") && !after.contains("push has begun"), "{coloured:?}");
+    let (_, cleared) = coloured.rsplit_once("out kbit/s").unwrap();
+    assert!(cleared.contains("unpublish"), "{cleared:?}");
+}
+
+/// The colour of `INFO`.
+const GREEN: &str = "\u{1b}[32m";
+
+/// What the demo of three seconds writes to a terminal.
+fn on_a_terminal(env: &[(&str, &str)], args: &[&str]) -> String {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let args = [&["demo", "--rtmp", ANY, "--rtmp2", ANY, "--duration", "3"], args].concat();
+    let mut process = Process::start_telling(&args, env, terminal.slave.into());
+    let mut screen = File::from(terminal.master);
+    let mut seen = Vec::new();
+    let mut part = [0; 4096];
+    // It ends with an error when nobody has the other side any more.
+    while let Ok(length @ 1..) = screen.read(&mut part) {
+        seen.extend_from_slice(&part[..length]);
+    }
+    assert_eq!(process.wait().code(), Some(0));
+    String::from_utf8(seen).unwrap()
+}
+
 /// A server that logs all there is to `stderr`.
 fn serve(stderr: Stdio) -> (Process, u16) {
     let args = ["serve", "--rtmp", ANY, "--json", "--log", "trace"];
