@@ -3,6 +3,7 @@
 use crate::args::{ServeArgs, TrustArgs};
 use crate::{Failure, foreign, host, output};
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use streamengine::{
@@ -10,6 +11,8 @@ use streamengine::{
     TlsConfig,
 };
 
+/// What is longer is no configuration: a device, or a file of another kind.
+const LONGEST_FILE: u64 = 16 * 1024 * 1024;
 /// RTMP's port.
 pub(crate) const PORT: u16 = 1935;
 
@@ -31,6 +34,11 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
     if !args.rtmps.is_empty() && (config.rtmps.cert.is_none() || config.rtmps.key.is_none()) {
         let way_out = "--cert FILE and --key FILE (PEM), or rtmps.cert and rtmps.key in the configuration";
         return Err(Failure::usage(format!("--rtmps needs a certificate: give {way_out}")));
+    }
+    if args.cert.is_some() && config.rtmps.listen.is_empty() {
+        return Err(Failure::usage(
+            "--cert and --key are for RTMPS, and nothing listens for it: give --rtmps ADDR:PORT",
+        ));
     }
     config.check()?;
     Ok(config)
@@ -96,8 +104,14 @@ fn apply_options(config: &mut Config, args: &ServeArgs) {
 }
 
 fn read(path: &Path) -> Result<ConfigSource, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("configuration {}: {error}", path.display())))?;
+    let wrong =
+        |why: &dyn std::fmt::Display| Failure::usage(format!("configuration {}: {why}", path.display()));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| wrong(&error))?;
+    file.take(LONGEST_FILE + 1).read_to_string(&mut text).map_err(|error| wrong(&error))?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(wrong(&"longer than 16 MiB, so it cannot be one"));
+    }
     ConfigSource::from_toml(&text).map_err(|error| error.context(path.display()).into())
 }
 

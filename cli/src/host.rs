@@ -37,6 +37,25 @@ impl Stop {
         Ok(Self { asked })
     }
 
+    /// The outcome of work that may take long, such as reading through a film; `None` where the end is asked for before.
+    /// The work then goes on until the process ends, which does not wait for it.
+    pub(crate) fn or<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        let (done, outcome) = tokio::sync::oneshot::channel();
+        // Nobody wants the outcome any more where it cannot be sent.
+        std::thread::spawn(move || drop(done.send(work())));
+        block_on(async {
+            tokio::select! {
+                () = self.asked() => Ok(None),
+                outcome = outcome => outcome.map(Some).map_err(|_| {
+                    Error::new(ErrorKind::Internal, "a bug in streamengine has ended the start")
+                }),
+            }
+        })?
+    }
+
     /// Waits until the end is asked for.
     pub(crate) async fn asked(&self) {
         self.asked.cancelled().await;

@@ -48,7 +48,9 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
         tracing::info!("{}", rule.describe());
     }
     push_all(&engine, &stream, targets, on_refusal(args.retry), &args.tuning)?;
-    engine.loop_file(file.clone()).map_err(|error| config::no_media(error, &file.paths))?;
+    let (own, files) = (engine.clone(), file.paths.clone());
+    let Some(plays) = stop.or(move || own.loop_file(file))? else { return Ok(()) };
+    plays.map_err(|error| config::no_media(error, &files))?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     let serves = if args.rtmp.is_empty() { Serves::TargetsOnly } else { Serves::PlayersToo };
     let outcome =

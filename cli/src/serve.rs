@@ -14,11 +14,14 @@ const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// Serves until it is asked to end.
 pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
-    let stop = Stop::on_signals()?;
+    // Before signals are taken, so that they end a read of the configuration that stands still.
     let config = config::for_serve(&args)?;
+    let stop = Stop::on_signals()?;
     let rule = config.publish_rule();
     let app = config.apps.keys().next().map_or_else(|| "live".to_owned(), String::clone);
-    let Started { engine, to_print, .. } = start(&config).map_err(|error| config::why_not(error, config))?;
+    let own = config.clone();
+    let Some(started) = stop.or(move || start(own))? else { return Ok(()) };
+    let Started { engine, to_print, .. } = started.map_err(|error| config::why_not(error, config))?;
     if only_rtmps(&engine) {
         tracing::info!(
             "plain RTMP is not served, as --rtmps or rtmps.listen is given alone; --rtmp 0.0.0.0:{PORT} adds it"
@@ -47,8 +50,7 @@ fn only_rtmps(engine: &Engine) -> bool {
     engine.listeners().iter().all(|listener| listener.protocol == Protocol::Rtmps)
 }
 
-fn start(config: &Config) -> Result<Started, Error> {
-    let mut config = config.clone();
+fn start(mut config: Config) -> Result<Started, Error> {
     let by_default = config::listens_by_default(&config);
     if by_default {
         config.rtmp.listen.push(config::default_address());

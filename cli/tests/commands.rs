@@ -127,6 +127,8 @@ fn a_wrong_command_line_is_status_2() {
         &["serve", "--rtmp", "nowhere"],
         &["serve", "--rtmps", ANY],
         &["serve", "--rtmps", ANY, "--cert", "c.pem"],
+        &["serve", "--cert", "c.pem", "--key", "k.pem"],
+        &["serve", "--config", "/dev/zero"],
         &["serve", "--set", "limits"],
         &["relay", "rtmp://h/a/b", "rtmp://h/c/d", "--chunk-size", "0"],
         &["relay", "rtmp://h/a/b", "rtmp://h/c/d", "--connect", "pageUrl"],
