@@ -44,12 +44,12 @@ fn probe_tells_the_tracks_of_the_shared_clips() {
 }
 
 #[test]
-fn probe_ends_with_1_and_names_what_is_not_there() {
+fn probe_ends_with_1_or_for_a_file_with_2_and_names_what_is_not_there() {
     let engine = Engine::serve().config("[default_app]\nwait_for_publisher_ms = 0\n").start();
     let nothing = engine.url("live/nothing");
-    for target in [nothing.as_str(), "/no/such/file.flv"] {
+    for (target, status) in [(nothing.as_str(), 1), ("/no/such/file.flv", 2)] {
         let process = streamengine(["probe", target, "--json"]);
-        assert_eq!(process.wait(PATIENCE), 1, "{}", process.log());
+        assert_eq!(process.wait(PATIENCE), status, "{}", process.log());
         let said = process.err.all().join("\n");
         let named = said.contains(target) || said.contains(&engine.rtmp.to_string());
         assert!(named, "{target} is not named: {said}");
