@@ -9,7 +9,7 @@ const EXIT_STATUS: &str = "\
 Exit status:
   0  done, or ended by Ctrl-C / SIGTERM in good order (a second one ends at once)
   1  failed while running; the last line on stderr names what failed and why
-  2  the command line or the configuration is wrong, or names a file that is missing or cannot be used";
+  2  the command line or the configuration is wrong, or a file that it names";
 
 const SERVE_HELP: &str = "\
 Examples:

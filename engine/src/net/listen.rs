@@ -148,8 +148,10 @@ impl Admission {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let Some(more) = self.log.allow() else { return };
         let reason = match why {
-            Rejected::Pending => "too many connections of its address have not published or played yet",
-            Rejected::All => "too many connections of its address",
+            Rejected::Pending => {
+                "too many connections of its address have not published or played yet (limits.max_pending_per_address)"
+            }
+            Rejected::All => "too many connections of its address (limits.max_connections_per_address)",
         };
         tracing::warn!(%peer, left_out = left_out(more), "connection closed: {reason}");
     }
