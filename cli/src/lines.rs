@@ -2,10 +2,11 @@
 //! whole.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::io::{Error, ErrorKind, Result, Write};
+use std::io::{Error, ErrorKind, IsTerminal, Result, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Lines that wait to be written; those that come while there are so many are counted, and told of later.
@@ -17,6 +18,8 @@ const RETRY: Duration = Duration::from_millis(10);
 
 enum Message {
     Text(Vec<u8>),
+    /// For people, on stdout.
+    Say(String),
     /// What the foot of the terminal shows from now on.
     Foot(Vec<String>),
     /// Everything before it has been tried when the sender is dropped.
@@ -41,7 +44,7 @@ impl Lines {
         let (queue, messages) = mpsc::sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let foot = terminal.map(|terminal| Foot { terminal, bars: Vec::new() });
-        let writer = Writer { out: WholeLines::new(out), lost: lost.clone(), told, foot };
+        let writer = Writer { out: WholeLines::new(out), lost: lost.clone(), told, foot, said: None };
         std::thread::spawn(move || writer.run(messages));
         Self { queue, lost }
     }
@@ -51,6 +54,11 @@ impl Lines {
         if self.queue.try_send(Message::Text(text.into())).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Has a text for people written to stdout when its turn comes. Who does not read that holds up no line of the log.
+    pub(crate) fn say(&self, text: String) {
+        let _ = self.queue.try_send(Message::Say(text));
     }
 
     /// Replaces the lines at the foot of the terminal. Where the queue is full the next ones do.
@@ -86,6 +94,8 @@ struct Writer<W, T> {
     lost: Arc<AtomicU64>,
     told: T,
     foot: Option<Foot>,
+    /// What is being said on a thread of its own.
+    said: Option<JoinHandle<()>>,
 }
 
 impl<W: Write, T: Fn(u64) -> String> Writer<W, T> {
@@ -93,13 +103,26 @@ impl<W: Write, T: Fn(u64) -> String> Writer<W, T> {
         for message in messages {
             match message {
                 Message::Text(text) => self.write(&text),
+                Message::Say(text) => self.say(text),
                 Message::Foot(lines) => self.show(&lines),
                 Message::End(done) => {
                     self.show(&[]);
                     self.tell_lost();
+                    // For no longer than who has asked for the end waits.
+                    let _ = self.said.take().map(JoinHandle::join);
                     drop(done);
                 }
             }
+        }
+    }
+
+    /// Where stdout is the terminal with the lines at its foot, the text has to go above these.
+    fn say(&mut self, text: String) {
+        // Who has closed stdout does not want to read this.
+        let write = move || drop(std::io::stdout().write_all(text.as_bytes()));
+        match &self.foot {
+            Some(foot) if std::io::stdout().is_terminal() => foot.terminal.suspend(write),
+            _ => self.said = Some(std::thread::spawn(write)),
         }
     }
 

@@ -56,10 +56,10 @@ impl Console {
         self.is_live.then(|| LiveLines(self.lines.clone()))
     }
 
-    /// Says something to people, after the log so far; not with `--quiet`.
+    /// Says something to people on stdout, after the log so far; not with `--quiet`.
     pub(crate) fn say(&self, text: String) {
         if !self.is_quiet {
-            self.lines.put(text);
+            self.lines.say(text);
         }
     }
 

@@ -80,7 +80,7 @@ const GREEN: &str = "\u{1b}[32m";
 fn on_a_terminal(env: &[(&str, &str)], args: &[&str]) -> String {
     let terminal = nix::pty::openpty(None, None).unwrap();
     let args = [&["demo", "--rtmp", ANY, "--rtmp2", ANY, "--duration", "3"], args].concat();
-    let mut process = Process::start_telling(&args, env, terminal.slave.into());
+    let mut process = Process::start_on(&args, env, terminal.slave);
     let mut screen = File::from(terminal.master);
     let mut seen = Vec::new();
     let mut part = [0; 4096];

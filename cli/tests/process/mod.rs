@@ -60,7 +60,14 @@ impl Process {
     /// Starts it with another stderr; [`Self::stderr`] has only what went through a pipe.
     pub(crate) fn start_telling(args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Self {
         let mut command = command(args);
-        command.envs(env.iter().copied()).stderr(stderr);
+        command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(stderr);
+        Self::spawn(command)
+    }
+
+    /// Starts it with the same stdout and stderr.
+    pub(crate) fn start_on(args: &[&str], env: &[(&str, &str)], both: std::os::fd::OwnedFd) -> Self {
+        let mut command = command(args);
+        command.envs(env.iter().copied()).stdout(both.try_clone().unwrap()).stderr(both);
         Self::spawn(command)
     }
 
@@ -68,7 +75,8 @@ impl Process {
     pub(crate) fn start_by(program: &[&str]) -> Self {
         let binary = command(&[]);
         let mut command = Command::new(program[0]);
-        command.args(&program[1..]).arg(binary.get_program()).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args(&program[1..]).arg(binary.get_program()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in binary.get_envs() {
             command.env_remove(name);
         }
@@ -76,12 +84,13 @@ impl Process {
     }
 
     fn spawn(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)).ok();
-        });
+        if let Some(stdout) = child.stdout.take().map(BufReader::new) {
+            std::thread::spawn(move || {
+                stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)).ok();
+            });
+        }
         let stderr = child.stderr.take().map(|mut errors| {
             std::thread::spawn(move || {
                 let mut text = Vec::new();
@@ -139,6 +148,11 @@ impl Process {
             assert!(start.elapsed() < PATIENCE, "the process did not end in time");
             std::thread::park_timeout(Duration::from_millis(10));
         }
+    }
+
+    /// The lines of stdout that have not been taken; waits for its end.
+    pub(crate) fn rest(&self) -> String {
+        self.lines.iter().map(|line| line + "\n").collect()
     }
 
     /// Everything that it wrote to stderr; waits for its end.
