@@ -113,6 +113,13 @@ pub struct AppConfig {
     /// How long a player of a stream that has video but no keyframe waits for one; then it gets what there is, and its
     /// decoder may make a picture of it.
     pub keyframe_wait_ms: u64,
+    /// How long a publisher may give no sign, neither media nor the answer to a ping, in milliseconds, where that is not
+    /// [`Limits::publisher_timeout_ms`]. ffmpeg answers pings only while it sends, so a still picture by it needs
+    /// more than the time between two of its frames.
+    pub publisher_timeout_ms: Option<u64>,
+    /// How long a publisher may send no media, in milliseconds, though it answers pings: a still picture may be one frame in
+    /// minutes. Without it, for ever.
+    pub max_media_gap_ms: Option<u64>,
     /// Where players start: `keyframe` or `live-edge`.
     pub start: StartAt,
     /// When frames are written to players: `with-video`, `immediate` or `merge`.
@@ -140,7 +147,7 @@ setters! {
     Takeover { takeover } StartAt { start } FlushKind { flush }
     bool { resume_after_end }
     u64 { resume_window_ms, wait_for_publisher_ms, keyframe_wait_ms, merge_ms, min_latency_ms, max_latency_ms };
-    u64 { max_start_bytes, max_queue_ms, max_queue_bytes } usize { ring_bytes }
+    u64 { publisher_timeout_ms, max_media_gap_ms, max_start_bytes, max_queue_ms, max_queue_bytes } usize { ring_bytes }
 }
 
 /// When frames are written to players. Most of what a player costs is the number of writes.
@@ -181,6 +188,11 @@ impl AppConfig {
         }
     }
 
+    /// How long a publisher may give no sign.
+    pub(crate) fn publisher_timeout(&self, limits: &Limits) -> std::time::Duration {
+        ms(self.publisher_timeout_ms.unwrap_or(limits.publisher_timeout_ms))
+    }
+
     /// The flush policy of a player that asks for `latency_ms` in its URL, or for nothing.
     pub(crate) fn flush_for(&self, latency_ms: Option<u64>) -> Flush {
         let allowed = self.min_latency_ms..=self.max_latency_ms;
@@ -205,6 +217,8 @@ impl Default for AppConfig {
             resume_after_end: false,
             wait_for_publisher_ms: 10_000,
             keyframe_wait_ms: 3_000,
+            publisher_timeout_ms: None,
+            max_media_gap_ms: None,
             start: StartAt::default(),
             flush: FlushKind::default(),
             merge_ms: 100,

@@ -17,7 +17,9 @@ pub struct Limits {
     /// Time from the handshake to a granted `publish` or `play`; stops idle connections
     /// (test `f13_silence_is_closed_10_seconds_after_handshake_connect_and_publish`).
     pub command_timeout_ms: u64,
-    /// Longest silence of a publisher, counted in media messages; frees names of dead encoders
+    /// Longest silence of a publisher: no media message and no answer to a ping, which is sent after half of it; frees names
+    /// of dead encoders. Apps may have another
+    /// ([`AppConfig::publisher_timeout_ms`](crate::AppConfig::publisher_timeout_ms))
     /// (test `f13_silence_is_closed_10_seconds_after_handshake_connect_and_publish`).
     pub publisher_timeout_ms: u64,
     /// Longest time a peer takes no byte while there are bytes to send; ends stuck players

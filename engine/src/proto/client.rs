@@ -262,6 +262,16 @@ impl ClientSession {
         }
     }
 
+    /// How many pings the server has answered.
+    pub fn pongs(&self) -> u64 {
+        self.link.pongs
+    }
+
+    /// How many messages have come that are no media: commands, control messages, and such as nobody knows.
+    pub fn chatter(&self) -> u64 {
+        self.link.chatter
+    }
+
     fn advance(&mut self) -> Result<Option<ClientEvent>, ProtocolError> {
         while self.state != State::Over {
             let Some(incoming) = self.link.next()? else { break };

@@ -75,6 +75,10 @@ pub(super) struct Link {
     /// Acknowledgements that we owe: the peer's window and the total of the last one sent.
     window: u32,
     acknowledged: u64,
+    /// Answers to pings that have come.
+    pub(super) pongs: u64,
+    /// Control messages, and messages that nobody knows, that have come.
+    pub(super) chatter: u64,
     /// The highest total that the peer has acknowledged.
     peer_acknowledged: u64,
     /// Messages that may still be looked at in this turn; `None` = any number.
@@ -111,6 +115,8 @@ impl Link {
             acknowledged: 0,
             peer_acknowledged: 0,
             turn: None,
+            pongs: 0,
+            chatter: 0,
             chunk_size: CHUNK_SIZE_OUT as u32,
             chunk_size_sent: false,
         }
@@ -180,6 +186,9 @@ impl Link {
         let malformed = |error| format!("malformed command or aggregate: {error}");
         let decoded = message::decode(message)
             .map_err(|error| self.error(ProtocolErrorKind::Command, malformed(error)))?;
+        if matches!(decoded, Decoded::Control(_) | Decoded::Command(_) | Decoded::Ignored) {
+            self.chatter = self.chatter.wrapping_add(1);
+        }
         Ok(match decoded {
             Decoded::Audio(payload) => Some(media(FrameKind::Audio, payload)),
             Decoded::Video(payload) => Some(media(FrameKind::Video, payload)),
@@ -197,7 +206,10 @@ impl Link {
     fn on_control(&mut self, control: Control) -> Option<Incoming> {
         match control {
             Control::Acknowledgement(total) => return self.on_acknowledgement(total),
-            Control::PingResponse(clock) => return Some(Incoming::Pong(clock)),
+            Control::PingResponse(clock) => {
+                self.pongs = self.pongs.wrapping_add(1);
+                return Some(Incoming::Pong(clock));
+            }
             Control::StreamEof(_) => return Some(Incoming::StreamEof),
             Control::PingRequest(clock) => self.send_control(Control::PingResponse(clock)),
             Control::WindowAckSize(window) if window > 0 => self.window = window.max(MIN_WINDOW),

@@ -152,7 +152,9 @@ impl Client {
         let published = Published::take(&self.core, key, request, Some(self.id()))?;
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
-        Ok(ConnectionPublisher::new(published))
+        let (app, limits) = (self.app(key)?, &self.core.config.limits);
+        let (patience, max_gap) = (app.publisher_timeout(limits), app.max_media_gap_ms.map(ms));
+        Ok(ConnectionPublisher::new(published, patience, max_gap))
     }
 
     /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for.
@@ -389,16 +391,33 @@ pub(crate) struct ConnectionPublisher {
     lost: Pin<Box<dyn Future<Output = EndReason> + Send>>,
     /// When the last audio, video or data message came.
     last_media: Instant,
+    /// When the peer answered a ping.
+    answered: Instant,
+    /// Whether it has been pinged because of its silence.
+    asked: bool,
+    /// How long it may give no sign.
+    patience: Duration,
+    /// How long it may send no media though it answers.
+    max_gap: Option<Duration>,
 }
 
 impl ConnectionPublisher {
-    fn new(published: Published) -> Self {
-        Self { lost: Box::pin(published.ended()), published, last_media: Instant::now() }
+    fn new(published: Published, patience: Duration, max_gap: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self {
+            lost: Box::pin(published.ended()),
+            published,
+            last_media: now,
+            answered: now,
+            asked: false,
+            patience,
+            max_gap,
+        }
     }
 
     /// As [`Published::push`].
     pub(crate) fn push(&mut self, frame: Frame) -> Result<(), EndReason> {
-        self.last_media = Instant::now();
+        (self.last_media, self.asked) = (Instant::now(), false);
         self.published.push(frame)
     }
 
@@ -407,9 +426,34 @@ impl ConnectionPublisher {
         self.lost.as_mut().poll(cx)
     }
 
-    /// When it will have been silent for `patience`.
-    pub(crate) fn silent_at(&self, patience: Duration) -> Instant {
-        self.last_media + patience
+    /// When it will have been silent for too long: no media and no answer, or no media for as long as its app allows.
+    pub(crate) fn silent_at(&self) -> Instant {
+        let silent = self.last_media.max(self.answered) + self.patience;
+        self.max_gap.map_or(silent, |gap| silent.min(self.last_media + gap))
+    }
+
+    /// When it is to be pinged: after half of its time, once in each silence. A still picture is no media for long.
+    pub(crate) fn ask_at(&self) -> Option<Instant> {
+        let last_sign = self.last_media.max(self.answered);
+        (!self.asked).then(|| last_sign + self.patience / 2)
+    }
+
+    /// It is pinged because of its silence.
+    pub(crate) fn note_asked(&mut self) {
+        self.asked = true;
+    }
+
+    /// The peer has answered a ping.
+    pub(crate) fn note_answer(&mut self, now: Instant) {
+        (self.answered, self.asked) = (now, false);
+    }
+
+    /// Why it is ended when it is silent.
+    pub(crate) fn silence_words(&self) -> String {
+        match self.max_gap.filter(|gap| self.last_media + *gap < self.answered + self.patience) {
+            Some(gap) => format!("no media for {} ms, which is what the app allows", gap.as_millis()),
+            None => format!("no media for {} ms", self.patience.as_millis()),
+        }
     }
 
     /// As [`Published::finish`].

@@ -196,6 +196,16 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Asks whether the peer is still there.
+    pub(super) fn ping(&mut self) {
+        self.session.ping(0);
+    }
+
+    /// How often it has said so.
+    pub(super) fn answers(&self) -> u64 {
+        self.session.pongs()
+    }
+
     /// The next event in what has been received.
     pub(super) fn poll_event(&mut self) -> Result<Option<ClientEvent>, AttemptError> {
         let event = self.session.poll()?;

@@ -66,7 +66,9 @@ async fn pull_once(
     }
     tracing::info!(stream = %relay.stream, %url, "pull has begun");
     relay.enter(RelayState::Playing);
-    let mut local = Local { relay, hops, publisher: None, first: None, newest: Instant::now() };
+    let now = Instant::now();
+    let (answers, publisher, first) = (connection.answers(), None, None);
+    let mut local = Local { relay, hops, publisher, first, newest: now, answers, answered: now, asked: now };
     let result = receive(relay, url, &mut connection, &mut local, audience, stop).await;
     if let Some(first) = local.first {
         retry.granted(first.elapsed());
@@ -102,7 +104,9 @@ async fn receive(
     audience: &mut Audience,
     stop: &CancellationToken,
 ) -> Result<Ended, AttemptError> {
-    let silence = ms(relay.core.config.limits.publisher_timeout_ms);
+    let config = &relay.core.config;
+    let app = relay.core.app(&relay.stream).unwrap_or(&config.default_app);
+    let silence = app.publisher_timeout(&config.limits);
     let mut watchdog = Watchdog::new((silence / 20).max(Duration::from_millis(10)));
     loop {
         while let Some(event) = connection.poll_event()? {
@@ -132,7 +136,10 @@ async fn receive(
             result = connection.exchange() => result?,
             may_judge = watchdog.look() => {
                 if may_judge {
-                    check_silence(relay, local, silence)?;
+                    check_silence(relay, local, connection.answers(), silence)?;
+                }
+                if local.may_ask(silence) {
+                    connection.ping();
                 }
             }
         }
@@ -157,10 +164,19 @@ async fn take_last_frames(
     }
 }
 
-/// Shows a silent upstream in the state, and ends the connection where that lasts.
-fn check_silence(relay: &Relay, local: &Local<'_>, limit: Duration) -> Result<(), AttemptError> {
+/// Shows a silent upstream in the state, and ends the connection where that lasts and it does not answer either: of a still
+/// picture there may be one frame in minutes.
+fn check_silence(
+    relay: &Relay,
+    local: &mut Local<'_>,
+    answers: u64,
+    limit: Duration,
+) -> Result<(), AttemptError> {
+    if local.answers != answers {
+        (local.answers, local.answered) = (answers, Instant::now());
+    }
     let silence = local.newest.elapsed();
-    if silence >= limit {
+    if silence.min(local.answered.elapsed()) >= limit {
         let text = format!("the upstream has sent no media for {} ms", limit.as_millis());
         return Err(AttemptError::lost(ErrorKind::Timeout, text));
     }
@@ -177,9 +193,22 @@ struct Local<'a> {
     /// When media first came on this connection, and when it last did.
     first: Option<Instant>,
     newest: Instant,
+    /// How many pings the upstream has answered, when it last did, and when it was asked.
+    answers: u64,
+    answered: Instant,
+    asked: Instant,
 }
 
 impl Local<'_> {
+    /// Whether the upstream is to be pinged: it has been silent, and not been asked, for half of `limit`.
+    fn may_ask(&mut self, limit: Duration) -> bool {
+        let quiet = self.newest.max(self.answered).max(self.asked).elapsed() >= limit / 2;
+        if quiet {
+            self.asked = Instant::now();
+        }
+        quiet
+    }
+
     fn push(&mut self, kind: FrameKind, timestamp: i64, payload: Bytes) -> Result<(), AttemptError> {
         self.newest = Instant::now();
         self.first.get_or_insert(self.newest);

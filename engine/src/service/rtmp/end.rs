@@ -84,10 +84,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.end_if_idle(reason.to_string())
     }
 
-    /// A publisher has sent no media for too long. Its stream waits for its return.
+    /// A publisher has sent no media and answered no ping for too long. Its stream waits for its return.
     pub(super) fn on_silence(&mut self, index: usize) -> Result<(), End> {
         let published = self.publishes.swap_remove(index);
-        let reason = format!("no media for {} ms", self.limits().publisher_timeout_ms);
+        let reason = published.publisher.silence_words();
         let told = Rejection { code: "NetStream.Publish.Idle", description: reason.clone() };
         self.rtmp.end_publish(published.stream_id, &told);
         published.publisher.leave(&reason);

@@ -461,13 +461,14 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let limits = &self.client.core().config.limits;
-        let silence = ms(limits.publisher_timeout_ms);
         let ping = self.has_players().then_some(self.next_ping);
+        let ask = self.publishes.iter().filter_map(|published| published.publisher.ask_at()).min();
         let deadlines = [
             self.phase_deadline(),
             self.output.next_deadline(Patience::new(limits)),
-            self.publishes.iter().map(|published| published.publisher.silent_at(silence)).min(),
+            self.publishes.iter().map(|published| published.publisher.silent_at()).min(),
             ping,
+            ask,
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -505,8 +506,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         if let Some(index) = self.output.overdue(now) {
             return self.fill(index);
         }
-        let silence = ms(self.limits().publisher_timeout_ms);
-        let silent = |published: &Publish| published.publisher.silent_at(silence) <= now;
+        let is_quiet = |published: &Publish| published.publisher.ask_at().is_some_and(|at| at <= now);
+        if self.publishes.iter().any(is_quiet) {
+            self.ping(now);
+            self.publishes.iter_mut().for_each(|published| published.publisher.note_asked());
+        }
+        let silent = |published: &Publish| published.publisher.silent_at() <= now;
         match self.publishes.iter().position(silent) {
             Some(index) => self.on_silence(index),
             None => Ok(()),
@@ -531,6 +536,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         if let Some(at) = self.pinged.filter(|&at| self.clock(at) == clock) {
             self.pinged = None;
             self.client.session().set_rtt(at.elapsed());
+            let now = Instant::now();
+            self.publishes.iter_mut().for_each(|published| published.publisher.note_answer(now));
         }
     }
 

@@ -198,6 +198,23 @@ async fn a_silent_upstream_is_stalled_and_then_given_up() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_shows_a_still_picture_and_answers_pings_is_kept() {
+    let mut node = Node::with_limits(|limits| limits.publisher_timeout_ms = 300);
+    let door = Door::open().await;
+    let id = pull(&node, &door, PullWhen::Always, 0);
+    let mut remote = door.grant().await;
+    remote.send(frame(0, 100)).await;
+    node.state(id, RelayState::Stalled).await;
+    let start = std::time::Instant::now();
+    while start.elapsed() < Duration::from_millis(1_200) {
+        // Its session answers what it reads.
+        let _ = tokio::time::timeout(Duration::from_millis(20), remote.event()).await;
+        remote.flush().await;
+    }
+    assert_eq!((node.status(id).attempts, node.status(id).state), (1, RelayState::Stalled));
+}
+
+#[tokio::test]
 async fn a_taken_local_name_makes_the_pull_wait_and_leaves_its_publisher_alone() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
     let publisher = node.publish("live/s");

@@ -72,6 +72,51 @@ async fn f13_silence_is_closed_10_seconds_after_handshake_connect_and_publish() 
     }
 }
 
+/// A publisher that sends nothing but answers, for `time`; whether it is still there.
+async fn answers_for(peer: &mut Peer<DuplexStream>, time: Duration) -> bool {
+    let answer = async {
+        while let Some(event) = peer.next().await {
+            if matches!(event, ClientEvent::Rejected { .. }) {
+                return;
+            }
+        }
+    };
+    timeout(time, answer).await.is_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_shows_a_still_picture_and_answers_pings_lives() {
+    let core = core(|_| ());
+    let mut peer = Peer::publisher(&core, "live/a").await;
+    assert!(answers_for(&mut peer, seconds(13.0)).await, "before its first frame");
+    for n in 0..3 {
+        peer.keyframe(n * 12_000, 100).await;
+        assert!(answers_for(&mut peer, seconds(12.0)).await, "one frame each 12 s");
+    }
+    assert!(answers_for(&mut peer, seconds(3_600.0)).await, "no frame for an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_a_publisher_that_answers_may_send_no_media_is_its_apps_decision() {
+    let core = core(|config| config.default_app.max_media_gap_ms = Some(30_000));
+    let mut events = core.events.subscribe();
+    let mut peer = Peer::publisher(&core, "live/a").await;
+    assert!(answers_for(&mut peer, seconds(29.0)).await);
+    assert!(!answers_for(&mut peer, seconds(2.0)).await);
+    drop(peer);
+    let reason = closed_reason(&mut events).await;
+    assert_eq!(reason, "no media for 30000 ms, which is what the app allows");
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_a_publisher_may_give_no_sign_is_its_apps_decision() {
+    let core = core(|config| config.default_app.publisher_timeout_ms = Some(60_000));
+    let mut peer = Peer::publisher(&core, "live/a").await;
+    let start = Instant::now();
+    peer.io.read_to_end(&mut Vec::new()).await.unwrap();
+    assert!((seconds(59.5)..=seconds(60.5)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn f13_pings_and_commands_do_not_count_as_media() {
     let core = core(|_| ());
