@@ -161,6 +161,63 @@ async fn f44_bad_certificates_are_refused_with_the_cause() {
     }
 }
 
+/// A certificate that vouches for itself, as the `ca_file` of those who dial; the error in words, if any.
+async fn dial_listed(change: impl FnOnce(&mut CertificateParams)) -> Result<(), Error> {
+    let authority = Authority::new();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    authority.write(&params.self_signed(&key).unwrap().pem(), &key);
+    let listed = DialTls { ca_file: Some(authority.path("cert.pem")), verify: Verify::Full };
+    echo(&mut dial(serve(authority.server()).await.0, listed).await?, 1).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_itself_listed_is_trusted_whoever_signed_it() {
+    dial_listed(|_| ()).await.unwrap();
+    dial_listed(|params| params.is_ca = IsCa::ExplicitNoCa).await.unwrap();
+    dial_listed(|params| params.is_ca = IsCa::NoCa).await.unwrap();
+    // As `openssl req -x509 -subj /CN=localhost` makes them: without alternative names.
+    dial_listed(|params| {
+        params.subject_alt_names.clear();
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+    })
+    .await
+    .unwrap();
+    // One that an authority has signed which is not listed.
+    let authority = Authority::new();
+    authority.issue("localhost", |_| ());
+    let listed = DialTls { ca_file: Some(authority.path("cert.pem")), verify: Verify::Full };
+    echo(&mut dial(serve(authority.server()).await.0, listed).await.unwrap(), 1).await;
+}
+
+#[tokio::test]
+async fn f44_dates_name_and_purpose_of_a_listed_certificate_are_checked() {
+    let refused = async |change: &dyn Fn(&mut CertificateParams), words: &str| {
+        let error = dial_listed(change).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Tls && error.to_string().contains(words), "{words}: {error}");
+    };
+    refused(&|params| params.not_after = date_time_ymd(2021, 1, 1), "expired").await;
+    refused(&|params| params.not_before = date_time_ymd(4000, 1, 1), "not valid yet").await;
+    let elsewhere = || CertificateParams::new(["elsewhere".to_owned()]).unwrap();
+    refused(&|params| params.subject_alt_names = elsewhere().subject_alt_names, "another host name").await;
+    refused(&|params| params.subject_alt_names.clear(), "another host name").await;
+    let client_only = rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+    refused(&|params| params.extended_key_usages = vec![client_only.clone()], "not acceptable").await;
+}
+
+#[tokio::test]
+async fn f44_a_listed_certificate_is_nothing_without_its_key_and_vouches_for_no_other_host() {
+    let (listed, other) = (Authority::new(), Authority::new());
+    listed.issue_self_signed("localhost", IsCa::NoCa);
+    // The same names and signer, but another certificate.
+    other.issue_self_signed("localhost", IsCa::NoCa);
+    let trust = DialTls { ca_file: Some(listed.path("cert.pem")), verify: Verify::Full };
+    must_fail(serve(other.server()).await.0, trust, &["certificate"]).await;
+}
+
 #[tokio::test]
 async fn f44_only_the_danger_option_accepts_a_bad_certificate() {
     let authority = Authority::new();

@@ -5,9 +5,11 @@ use crate::{Error, ErrorKind, Result, Secret};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, PeerIncompatible, RootCertStore,
     ServerConfig, SignatureScheme,
@@ -21,6 +23,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use x509_parser::certificate::X509Certificate;
 
 /// Shortest time between two looks at the certificate files.
 const CHECK_PERIOD: Duration = Duration::from_secs(1);
@@ -197,10 +200,11 @@ fn server_config(identity: &TlsIdentity) -> Result<Arc<ServerConfig>> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
-    config.map(Arc::new).map_err(|e| {
+    let config = config.map_err(|e| {
         let files = format!("certificate {cert} with key {key}");
         Error::new(ErrorKind::Tls, format!("{files}: {e}"))
-    })
+    })?;
+    Ok(Arc::new(config))
 }
 
 fn read_certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>> {
@@ -285,20 +289,29 @@ pub(super) fn client_config(options: &DialTls, roots: &RootCertStore) -> Result<
             builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
         }
         Verify::Full => {
-            let roots = trusted(options.ca_file.as_deref(), roots)?;
-            builder.with_root_certificates(roots).with_no_client_auth()
+            let (roots, listed) = trusted(options.ca_file.as_deref(), roots)?;
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|e| Error::new(ErrorKind::Tls, e.to_string()))?;
+            let verifier = Arc::new(TrustListed { verifier, listed });
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
         }
     };
     Ok(Arc::new(config))
 }
 
-fn trusted(ca_file: Option<&Path>, roots: &RootCertStore) -> Result<RootCertStore> {
-    let mut roots = roots.clone();
+/// All authorities that are trusted, and the certificates of `ca_file` as they stand there.
+fn trusted(
+    ca_file: Option<&Path>,
+    roots: &RootCertStore,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>)> {
+    let (mut roots, mut listed) = (roots.clone(), Vec::new());
     if let Some(path) = ca_file {
         for certificate in read_certificates(&Pem::File(path.to_owned()), "certificate")? {
-            roots.add(certificate).map_err(|e| {
+            roots.add(certificate.clone()).map_err(|e| {
                 Error::new(ErrorKind::Format, format!("certificate authority {}: {e}", path.display()))
             })?;
+            listed.push(certificate);
         }
     }
     if roots.is_empty() {
@@ -306,7 +319,89 @@ fn trusted(ca_file: Option<&Path>, roots: &RootCertStore) -> Result<RootCertStor
             "this system has no trusted certificate authorities; install ca-certificates or name a CA file";
         return Err(Error::new(ErrorKind::Tls, help));
     }
-    Ok(roots)
+    Ok((roots, listed))
+}
+
+/// Trusts, besides what a trusted authority has signed, a server's certificate that is itself in the list, as OpenSSL and
+/// curl do: `openssl req -x509` makes certificates that vouch for themselves and are marked as an authority's, which webpki
+/// takes for no server's. Dates, purpose, host name and the handshake's signature are checked all the same.
+#[derive(Debug)]
+struct TrustListed {
+    verifier: Arc<WebPkiServerVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for TrustListed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.listed.iter().any(|listed| listed.as_ref() == end_entity.as_ref()) {
+            return check_listed(end_entity, server_name, now);
+        }
+        self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+/// Dates, purpose and host name of a certificate that is trusted as it is.
+fn check_listed(
+    certificate: &CertificateDer<'_>,
+    host: &ServerName<'_>,
+    now: UnixTime,
+) -> Result<ServerCertVerified, rustls::Error> {
+    let encoding = |_| CertificateError::BadEncoding;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let valid = parsed.validity();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now < valid.not_before.timestamp() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > valid.not_after.timestamp() {
+        return Err(CertificateError::Expired.into());
+    }
+    let purpose = parsed.extended_key_usage().map_err(encoding)?;
+    if purpose.is_some_and(|purpose| !purpose.value.any && !purpose.value.server_auth) {
+        return Err(CertificateError::InvalidPurpose.into());
+    }
+    match parsed.subject_alternative_name().map_err(encoding)? {
+        Some(_) => verify_server_name(&ParsedCertificate::try_from(certificate)?, host)?,
+        // Without names, the common name is one, as for OpenSSL: so are those that are made by hand.
+        None if has_common_name(&parsed, &host.to_str()) => {}
+        None => return Err(CertificateError::NotValidForName.into()),
+    }
+    Ok(ServerCertVerified::assertion())
+}
+
+fn has_common_name(certificate: &X509Certificate<'_>, host: &str) -> bool {
+    let mut names = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    names.any(|name| name.eq_ignore_ascii_case(host))
 }
 
 /// Accepts every certificate; handshake signatures are still checked, so that broken peers fail early.
@@ -404,7 +499,8 @@ fn certificate_words(cause: &CertificateError) -> String {
         }
         // webpki's name for a self-signed certificate that is marked as an authority, as openssl makes them.
         CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the certificate is an authority's own (self-signed)".into()
+            "the certificate is an authority's own (self-signed), and not itself in the list of trusted ones"
+                .into()
         }
         other => format!("the certificate is not acceptable: {other}"),
     }
