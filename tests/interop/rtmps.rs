@@ -33,6 +33,49 @@ fn ffmpeg_publishes_and_plays_over_tls_and_verifies_the_certificate() {
     }
 }
 
+/// librtmp gives up at the session tickets of TLS 1.3, which come before the handshake of RTMP.
+#[test]
+fn rtmpdump_plays_over_tls_from_the_start() {
+    needs!("ffmpeg", "openssl", "rtmpdump");
+    let engine = secure(&Authority::new().leaf(NAMES, Validity::Now));
+    let name = format!("live/{}", unique("tls"));
+    let player = peers::rtmpdump_play(&engine.rtmps_url(&name));
+    engine.wait("play-started", |event| event["stream"] == name.as_str());
+    peers::ffmpeg_publish(&demo_clip(), &engine.url(&name), Speed::Fast).succeed(PATIENCE);
+    assert_arrived(&Recording::read(&demo_clip()), &player.finish(), Extent::ToTheEnd);
+}
+
+#[test]
+fn rtmpsink_publishes_over_tls() {
+    needs!("openssl", "gst:rtmpsink");
+    let engine = secure(&Authority::new().leaf(NAMES, Validity::Now));
+    let name = format!("live/{}", unique("tls"));
+    let player = Recorder::play(engine.rtmp, &name);
+    peers::gst_librtmp_publish(&demo_clip(), &engine.rtmps_url(&name)).succeed(PATIENCE);
+    assert_arrived(&Recording::read(&demo_clip()), &player.finish(Duration::from_secs(15)), Extent::Whole);
+}
+
+/// The usual certificate that vouches for itself and is marked as an authority's.
+#[test]
+fn a_self_signed_certificate_that_is_listed_is_trusted_by_a_relay_as_by_curl() {
+    needs!("openssl");
+    let authority = Authority::new();
+    let leaf = authority.self_signed();
+    let target = secure(&leaf);
+    let player = Recorder::play(target.rtmp, "live/tls");
+    let url = format!("rtmps://localhost:{}/live/tls", target.rtmps.expect("RTMPS").port());
+    let mut command = std::process::Command::new(streamengine_tests::binary());
+    command.args(["loop", &demo_clip().to_string_lossy(), &url, "--json"]);
+    command.env("STREAMENGINE_TLS__CA", &leaf.cert);
+    let looper = streamengine_tests::Proc::spawn("streamengine loop", command);
+    player.wait_tags(50);
+    let ca = leaf.cert.to_string_lossy().into_owned();
+    let said = tls::s_client(target.rtmps.expect("RTMPS"), &["-CAfile", &ca, "-verify_return_error"]);
+    assert!(said.contains("Verify return code: 0"), "OpenSSL does not: {said}");
+    looper.signal(streamengine_tests::Signal::INT);
+    assert_eq!(looper.wait(PATIENCE), 0, "{}", looper.log());
+}
+
 #[test]
 fn ffmpeg_refuses_a_certificate_of_another_authority() {
     needs!("ffmpeg", "openssl");

@@ -162,6 +162,16 @@ pub fn gst_publish(file: &Path, url: &str) -> Proc {
     Proc::spawn("gst-launch rtmp2sink", gst)
 }
 
+/// GStreamer's rtmpsink (librtmp) publishes a file as it is, in real time.
+pub fn gst_librtmp_publish(file: &Path, url: &str) -> Proc {
+    let mut gst = command("gst-launch-1.0", ["-q", "filesrc"]);
+    gst.arg(format!("location={}", file.display()));
+    gst.args("! flvdemux name=d flvmux name=m streamable=true ! rtmpsink".split(' '));
+    gst.arg(format!("location={url}"));
+    gst.args("d.video ! queue ! m.video d.audio ! queue ! m.audio".split(' '));
+    Proc::spawn("gst-launch rtmpsink", gst)
+}
+
 /// Whether GStreamer has this element.
 pub fn gst_has(element: &str) -> bool {
     Command::new("gst-inspect-1.0").args(["--exists", element]).status().is_ok_and(|status| status.success())

@@ -200,10 +200,12 @@ fn server_config(identity: &TlsIdentity) -> Result<Arc<ServerConfig>> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
-    let config = config.map_err(|e| {
+    let mut config = config.map_err(|e| {
         let files = format!("certificate {cert} with key {key}");
         Error::new(ErrorKind::Tls, format!("{files}: {e}"))
     })?;
+    // librtmp (rtmpdump, rtmpsink, old players) reads nothing more behind a ticket. Who stays for hours resumes nothing.
+    config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
