@@ -184,7 +184,8 @@ impl<F: Fn(AuthRequest, Ticket) + Send + Sync + 'static> Authorize for F {
 /// The built-in rule for publishing; playing is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PublishRule {
-    /// From this machine only.
+    /// From this machine only. What a TCP proxy on this machine brings comes from this machine too, unless the proxy tells
+    /// the true addresses ([`RtmpConfig::proxy_protocol_from`](crate::RtmpConfig::proxy_protocol_from)).
     #[default]
     Loopback,
     /// From anywhere with this key: in the query (`stream?key=KEY`) or behind a colon in the name (`stream:KEY`).

@@ -12,9 +12,10 @@ use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::proto::client::StopCommands;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Limits, Result};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Everything an engine can be told.
@@ -63,9 +64,14 @@ pub struct RtmpConfig {
     /// Addresses to listen on, `HOST:PORT`; port 0 takes any free one. A list, or one text with commas.
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
+    /// Load balancers in front of these listeners, by address (`10.0.0.7`) or network (`10.0.0.0/8`): each connection from
+    /// them has to begin with a header of the PROXY protocol, version 1 or 2, and the address in it is the peer's for
+    /// authorisation, limits, logs and events. From others no such header is taken. A list, or one text with commas.
+    #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
-setters!(RtmpConfig: Vec<SocketAddr> { listen });
+setters!(RtmpConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from });
 
 /// RTMP over TLS.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -75,13 +81,18 @@ pub struct RtmpsConfig {
     /// Addresses to listen on, `HOST:PORT`; port 0 takes any free one. A list, or one text with commas.
     #[serde(deserialize_with = "addresses")]
     pub listen: Vec<SocketAddr>,
+    /// Load balancers in front of these listeners, by address (`10.0.0.7`) or network (`10.0.0.0/8`): each connection from
+    /// them has to begin with a header of the PROXY protocol, version 1 or 2, and the address in it is the peer's for
+    /// authorisation, limits, logs and events. From others no such header is taken. A list, or one text with commas.
+    #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Certificate chain, PEM. Read again when the file changes.
     pub cert: Option<PathBuf>,
     /// Private key, PEM.
     pub key: Option<PathBuf>,
 }
 
-setters!(RtmpsConfig: Vec<SocketAddr> { listen }; PathBuf { cert, key });
+setters!(RtmpsConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from }; PathBuf { cert, key });
 
 /// Who may publish, where the embedding program does not decide. Default: from this machine only.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -599,18 +610,32 @@ where
 fn addresses<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Vec<SocketAddr>, D::Error> {
+    list(deserializer, "an address such as 0.0.0.0:1935 or [::]:1935", |text| text.parse().ok())
+}
+
+/// The same of addresses and networks.
+fn networks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<IpNet>, D::Error> {
+    let parse = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    list(deserializer, "an address or network such as 10.0.0.7 or 10.0.0.0/8", parse)
+}
+
+fn list<'de, D: serde::Deserializer<'de>, T>(
+    deserializer: D,
+    expected: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> std::result::Result<Vec<T>, D::Error> {
     let texts = match OneOrMore::deserialize(deserializer)? {
         OneOrMore::More(texts) => texts,
         OneOrMore::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
     };
     let parse = |text: String| {
-        text.parse().map_err(|_| {
-            serde::de::Error::custom(format_args!(
-                "{text:?} is not an address such as 0.0.0.0:1935 or [::]:1935"
-            ))
-        })
+        parse(&text).ok_or_else(|| serde::de::Error::custom(format_args!("{text:?} is not {expected}")))
     };
     texts.into_iter().filter(|text| !text.is_empty()).map(parse).collect()
+}
+
+fn as_texts<S: serde::Serializer>(networks: &[IpNet], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_seq(networks.iter().map(IpNet::to_string))
 }
 
 /// A list of paths, or one path.

@@ -16,7 +16,7 @@ use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
 use crate::media::looping::{Clip, Repeat};
-use crate::net::{Admission, Listener, ServerTls, TlsIdentity};
+use crate::net::{Admission, Listener, Proxies, ServerTls, TlsIdentity};
 use crate::preflight;
 use crate::service::Core;
 use crate::service::file_loop::FileJobs;
@@ -573,7 +573,12 @@ impl Engine {
         }
         let protocol = if tls.is_some() { Protocol::Rtmps } else { Protocol::Rtmp };
         let _entered = inner.handle.enter();
-        let listener = Listener::bind(protocol.as_str(), address)?;
+        let config = &inner.core.config;
+        let proxies = match tls {
+            Some(_) => &config.rtmps.proxy_protocol_from,
+            None => &config.rtmp.proxy_protocol_from,
+        };
+        let listener = Listener::bind(protocol.as_str(), address)?.with_proxies(Proxies::new(proxies));
         let info = ListenerInfo { id: ListenerId::new(), protocol, address: listener.local_addr() };
         let stop = inner.core.draining.child_token();
         let core = inner.core.clone();

@@ -80,6 +80,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Received};
 pub use hub::{EndReason, StreamChange, StreamWatcher};
 pub use id::{FileId, ListenerId, RelayId, SessionId};
+pub use ipnet::IpNet;
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};

@@ -1,6 +1,6 @@
 //! Listeners: binding, admission before and after accept, and a loop that never gives up.
 
-use super::{LogLimit, tune};
+use super::{LogLimit, Proxies, tune};
 use crate::limits::ms;
 use crate::{Error, Limits, Result};
 use parking_lot::Mutex;
@@ -65,7 +65,8 @@ impl Counts {
         self.pending.pop_first().map(|(_, gives_way)| gives_way.cancel()).is_some()
     }
 
-    fn leave(&mut self, address: IpAddr, left: impl FnOnce(&mut OfAddress)) {
+    fn leave(&mut self, address: Option<IpAddr>, left: impl FnOnce(&mut OfAddress)) {
+        let Some(address) = address else { return };
         if let Some(count) = self.by_address.get_mut(&address) {
             left(count);
             if count.all == 0 && count.pending == 0 {
@@ -104,17 +105,17 @@ impl Admission {
         })
     }
 
-    /// Places for a connection from `peer`: among all, and among those that are pending. Where too many of these are, the
-    /// oldest gives way: who is served is so within moments, and who only holds a place has had it for longest.
-    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<(AddressPlace, PendingPlace), Rejected> {
-        let address = counted_as(peer);
+    /// Places for a connection from `peer`: among all, and among those that are pending; with none, for one whose address a
+    /// proxy has still to tell ([`PendingPlace::belongs_to`]). Where too many are pending, the oldest gives way: who is
+    /// served is so within moments, and who only holds a place has had it for longest.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        peer: Option<IpAddr>,
+    ) -> Result<(AddressPlace, PendingPlace), Rejected> {
+        let address = peer.map(counted_as);
         let mut counts = self.counts.lock();
-        let of_address = counts.by_address.get(&address).copied().unwrap_or_default();
-        if of_address.pending >= self.max_pending_per_address {
-            return Err(Rejected::Pending);
-        }
-        if of_address.all >= self.max_per_address {
-            return Err(Rejected::All);
+        if let Some(address) = address {
+            self.count(&mut counts, address)?;
         }
         if counts.pending.len() >= self.max_pending {
             counts.reclaim();
@@ -122,11 +123,22 @@ impl Admission {
         let (id, gives_way) = (counts.next, CancellationToken::new());
         counts.next += 1;
         counts.pending.insert(id, gives_way.clone());
-        let more = OfAddress { all: of_address.all + 1, pending: of_address.pending + 1 };
-        counts.by_address.insert(address, more);
         let evicted = Box::pin(gives_way.cancelled_owned());
         let place = AddressPlace { admission: Arc::clone(self), address };
         Ok((place, PendingPlace { admission: Arc::clone(self), address, id, evicted }))
+    }
+
+    fn count(&self, counts: &mut Counts, address: IpAddr) -> Result<(), Rejected> {
+        let of_address = counts.by_address.get(&address).copied().unwrap_or_default();
+        if of_address.pending >= self.max_pending_per_address {
+            return Err(Rejected::Pending);
+        }
+        if of_address.all >= self.max_per_address {
+            return Err(Rejected::All);
+        }
+        let more = OfAddress { all: of_address.all + 1, pending: of_address.pending + 1 };
+        counts.by_address.insert(address, more);
+        Ok(())
     }
 
     /// A place for one more connection. Where all are taken, the oldest pending one gives way.
@@ -169,7 +181,8 @@ fn counted_as(peer: IpAddr) -> IpAddr {
 #[derive(Debug)]
 pub(crate) struct PendingPlace {
     admission: Arc<Admission>,
-    address: IpAddr,
+    /// None until a proxy has told it.
+    address: Option<IpAddr>,
     id: u64,
     /// Ready when others need the place.
     evicted: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -179,16 +192,29 @@ pub(crate) struct PendingPlace {
 #[derive(Debug)]
 pub(crate) struct AddressPlace {
     admission: Arc<Admission>,
-    address: IpAddr,
+    /// None until a proxy has told it.
+    address: Option<IpAddr>,
 }
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        self.admission.counts.lock().leave(self.address, |count| count.all = count.all.saturating_sub(1));
+        let mut counts = self.admission.counts.lock();
+        counts.leave(self.address, |count| count.all = count.all.saturating_sub(1));
     }
 }
 
 impl PendingPlace {
+    /// Counts the connection for the address that a proxy has told; false where that has too many, which is noted.
+    pub(crate) fn belongs_to(&mut self, peer: SocketAddr, place: &mut AddressPlace) -> bool {
+        let address = counted_as(peer.ip());
+        let counted = self.admission.count(&mut self.admission.counts.lock(), address);
+        match counted {
+            Ok(()) => (self.address, place.address) = (Some(address), Some(address)),
+            Err(why) => self.admission.note_rejected(peer, why),
+        }
+        counted.is_ok()
+    }
+
     /// `Some(lines held back since the last one)` where a line about this connection may be logged: strangers
     /// cannot fill the log.
     pub(crate) fn may_log(&self) -> Option<u64> {
@@ -214,8 +240,10 @@ impl Drop for PendingPlace {
 pub(crate) struct Accepted {
     /// The socket, its options set.
     pub(crate) stream: TcpStream,
-    /// The peer's address.
+    /// The peer's address; that of the proxy where there is one.
     pub(crate) peer: SocketAddr,
+    /// Whether a proxy brings it, which tells the peer's address first.
+    pub(crate) by_proxy: bool,
     /// When it was accepted: phase deadlines count from here.
     pub(crate) since: Instant,
     /// To be dropped when the connection is granted `publish` or `play`.
@@ -232,6 +260,7 @@ pub(crate) type Permit = (OwnedSemaphorePermit, AddressPlace);
 pub(crate) struct Listener {
     socket: TcpListener,
     local: SocketAddr,
+    proxies: Proxies,
     closed: CancellationToken,
     /// After the socket, which is dropped first.
     _closing: DropGuard,
@@ -258,7 +287,12 @@ impl Listener {
         let socket = TcpListener::from_std(socket.into())?;
         let local = socket.local_addr()?;
         let closed = CancellationToken::new();
-        Ok(Self { socket, local, _closing: closed.clone().drop_guard(), closed })
+        Ok(Self { socket, local, proxies: Proxies::default(), _closing: closed.clone().drop_guard(), closed })
+    }
+
+    /// Lets these tell other addresses than their own.
+    pub(crate) fn with_proxies(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
     }
 
     /// The address really bound.
@@ -323,11 +357,12 @@ impl Acceptor {
             match self.listener.socket.accept().await {
                 Ok((stream, peer)) => {
                     self.pause = None;
-                    match self.admission.admit(peer.ip()) {
+                    let by_proxy = self.listener.proxies.contain(peer.ip());
+                    match self.admission.admit((!by_proxy).then_some(peer.ip())) {
                         Ok((place, pending)) => {
                             tune(&stream, self.admission.write_timeout);
                             let since = Instant::now();
-                            return Accepted { stream, peer, since, pending, permit: (permit, place) };
+                            return Accepted { stream, peer, by_proxy, since, pending, permit: (permit, place) };
                         }
                         Err(why) => self.admission.note_rejected(peer, why),
                     }
@@ -432,16 +467,16 @@ mod tests {
     async fn f14_all_addresses_together_may_hold_so_many_pending_connections_and_the_oldest_gives_way() {
         let admission = Admission::new(&limits(|l| l.max_pending = 2));
         let ip = |last| IpAddr::from([192, 0, 2, last]);
-        let mut first = admission.admit(ip(1)).unwrap();
-        let mut second = admission.admit(ip(2)).unwrap();
+        let mut first = admission.admit(Some(ip(1))).unwrap();
+        let mut second = admission.admit(Some(ip(2))).unwrap();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(first.1.poll_evicted(&mut cx).is_pending());
-        let _third = admission.admit(ip(3)).unwrap();
+        let _third = admission.admit(Some(ip(3))).unwrap();
         assert!(first.1.poll_evicted(&mut cx).is_ready() && second.1.poll_evicted(&mut cx).is_pending());
         assert_eq!(pending(&admission), 2);
         // A grant makes room: nobody has to give way.
         drop(second.1);
-        let _fourth = admission.admit(ip(4)).unwrap();
+        let _fourth = admission.admit(Some(ip(4))).unwrap();
         assert_eq!(pending(&admission), 2);
         drop(first);
         assert_eq!(pending(&admission), 2, "who gave way is not counted out twice");
@@ -451,13 +486,13 @@ mod tests {
     async fn w6_one_address_may_hold_so_many_connections_whatever_they_do() {
         let admission = Admission::new(&limits(|l| l.max_connections_per_address = 2));
         let ip = |last| IpAddr::from([192, 0, 2, last]);
-        let (first, pending) = admission.admit(ip(1)).unwrap();
+        let (first, pending) = admission.admit(Some(ip(1))).unwrap();
         drop(pending);
-        let second = admission.admit(ip(1)).unwrap();
-        assert_eq!(admission.admit(ip(1)).map(drop), Err(Rejected::All));
-        assert!(admission.admit(ip(2)).is_ok());
+        let second = admission.admit(Some(ip(1))).unwrap();
+        assert_eq!(admission.admit(Some(ip(1))).map(drop), Err(Rejected::All));
+        assert!(admission.admit(Some(ip(2))).is_ok());
         drop(first);
-        assert!(admission.admit(ip(1)).is_ok());
+        assert!(admission.admit(Some(ip(1))).is_ok());
         drop(second);
         assert!(admission.counts.lock().by_address.is_empty());
     }
@@ -478,17 +513,17 @@ mod tests {
     #[test]
     fn f14_an_ipv6_host_cannot_pass_as_many_addresses() {
         let admission = Admission::new(&limits(|l| l.max_pending_per_address = 1));
-        let _one = admission.admit("2001:db8::1".parse().unwrap()).unwrap();
-        assert_eq!(admission.admit("2001:db8::2".parse().unwrap()).map(drop), Err(Rejected::Pending));
-        assert!(admission.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
-        let _mapped = admission.admit("::ffff:192.0.2.1".parse().unwrap()).unwrap();
-        assert!(admission.admit("192.0.2.1".parse().unwrap()).is_err());
+        let _one = admission.admit(Some("2001:db8::1".parse().unwrap())).unwrap();
+        assert_eq!(admission.admit(Some("2001:db8::2".parse().unwrap())).map(drop), Err(Rejected::Pending));
+        assert!(admission.admit(Some("2001:db8:0:1::1".parse().unwrap())).is_ok());
+        let _mapped = admission.admit(Some("::ffff:192.0.2.1".parse().unwrap())).unwrap();
+        assert!(admission.admit(Some("192.0.2.1".parse().unwrap())).is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn f14_strangers_cannot_fill_the_log() {
         let admission = Admission::new(&Limits::default());
-        let (_place, pending) = admission.admit(IpAddr::from([192, 0, 2, 1])).unwrap();
+        let (_place, pending) = admission.admit(Some(IpAddr::from([192, 0, 2, 1]))).unwrap();
         let lines = |tries: usize| (0..tries).filter_map(|_| pending.may_log()).collect::<Vec<_>>();
         assert_eq!(lines(1_000), [0; 10], "lines about ends in a second");
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -5,6 +5,7 @@
 
 mod dial;
 mod listen;
+mod proxy_protocol;
 pub(crate) mod read;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -15,6 +16,7 @@ mod write_queue;
 
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
 pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace, left_out};
+pub(crate) use proxy_protocol::{Proxies, read_header};
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
 pub(crate) use write_queue::{Segments, WriteQueue};

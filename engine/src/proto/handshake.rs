@@ -150,7 +150,11 @@ fn name_of_protocol(first: u8) -> Cow<'static, str> {
             "not RTMP: this looks like a TLS ClientHello (rtmps:// or https:// to a plain RTMP port)".into()
         }
         0x15 => "not RTMP: this looks like a TLS alert (the other side expects TLS)".into(),
-        b'G' | b'P' | b'H' | b'O' | b'D' | b'C' => "not RTMP: this looks like HTTP".into(),
+        b'P' => {
+            "not RTMP: this looks like HTTP, or like a PROXY header from an address that is not listed".into()
+        }
+        b'\r' => "not RTMP: this looks like a PROXY header from an address that is not listed".into(),
+        b'G' | b'H' | b'O' | b'D' | b'C' => "not RTMP: this looks like HTTP".into(),
         6 | 8 => format!("encrypted RTMP (RTMPE, version {first}) is not supported").into(),
         _ => format!("not RTMP: the first byte is {first:#04x}, version 3 is needed").into(),
     }
@@ -243,6 +247,8 @@ mod tests {
             (b"POST /fcs/ident2 HTTP/1.1\r\n", "HTTP"),
             (&[0x16, 3, 1, 2, 0], "TLS ClientHello"),
             (&[0x15, 3, 1, 0, 2], "TLS alert"),
+            (b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n", "PROXY header"),
+            (b"\r\n\r\n\0\r\nQUIT\n", "PROXY header"),
             (&[6], "RTMPE, version 6"),
             (&[8], "RTMPE, version 8"),
             (&[31], "first byte is 0x1f"),

@@ -23,6 +23,7 @@ use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{
     Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, left_out, poll_yield, read,
+    read_header,
 };
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::{Order, Session};
@@ -67,10 +68,14 @@ pub(crate) fn accept(
     accept_boxed(core, Box::new(accepted), tls)
 }
 
-async fn accept_boxed(core: Arc<Core>, accepted: Box<Accepted>, tls: Option<Arc<ServerTls>>) {
+async fn accept_boxed(core: Arc<Core>, mut accepted: Box<Accepted>, tls: Option<Arc<ServerTls>>) {
+    // Boxed: few come by a proxy, and the task keeps the room for all its life.
+    if accepted.by_proxy && !Box::pin(learn_peer(&core, &mut accepted)).await {
+        return;
+    }
     match tls {
         None => {
-            let Accepted { stream, peer, since, pending, permit } = *{ accepted };
+            let Accepted { stream, peer, since, pending, permit, .. } = *{ accepted };
             let _permit = permit;
             let (reader, writer) = stream.into_split();
             let arrival = Arrival { peer, tls: false, since, pending: Some(pending) };
@@ -81,8 +86,26 @@ async fn accept_boxed(core: Arc<Core>, accepted: Box<Accepted>, tls: Option<Arc<
     }
 }
 
+/// Learns from the proxy whose connection it is; false where the connection is to be closed. The time for that is part of the
+/// handshake's.
+async fn learn_peer(core: &Core, accepted: &mut Accepted) -> bool {
+    let deadline = accepted.since + ms(core.config.limits.handshake_timeout_ms);
+    let error = match tokio::time::timeout_at(deadline, read_header(&mut accepted.stream)).await {
+        // The proxy itself, which looks whether we live.
+        Ok(Ok(None)) => return true,
+        Ok(Ok(Some(peer))) => {
+            accepted.peer = peer;
+            return accepted.pending.belongs_to(peer, &mut accepted.permit.1);
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the PROXY header took too long".to_owned(),
+    };
+    log_early_failure(&accepted.pending, accepted.peer, &error);
+    false
+}
+
 async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
-    let Accepted { stream, peer, since, pending, permit } = accepted;
+    let Accepted { stream, peer, since, pending, permit, .. } = accepted;
     let _permit = permit;
     let deadline = since + ms(core.config.limits.handshake_timeout_ms);
     // Boxed: the handshake would otherwise enlarge the task for all its life.
@@ -95,8 +118,8 @@ async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
     });
     let conn = match tokio::time::timeout_at(deadline, handshake).await {
         Ok(Ok(conn)) => conn,
-        Ok(Err(error)) => return log_tls_failure(&pending, peer, &error.to_string()),
-        Err(_) => return log_tls_failure(&pending, peer, "TLS handshake took too long"),
+        Ok(Err(error)) => return log_early_failure(&pending, peer, &error.to_string()),
+        Err(_) => return log_early_failure(&pending, peer, "TLS handshake took too long"),
     };
     let arrival = Arrival { peer, tls: conn.is_tls(), since, pending: Some(pending) };
     match conn.into_halves() {
@@ -105,7 +128,7 @@ async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
     }
 }
 
-fn log_tls_failure(pending: &PendingPlace, peer: SocketAddr, error: &str) {
+fn log_early_failure(pending: &PendingPlace, peer: SocketAddr, error: &str) {
     if let Some(more) = pending.may_log() {
         tracing::warn!(%peer, left_out = left_out(more), "connection closed: {error}");
     }
