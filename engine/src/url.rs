@@ -135,9 +135,9 @@ impl RtmpUrl {
         self.warning.as_ref()
     }
 
-    /// This stream at the place that a reconnect request names: an absolute `tcUrl`, or one relative to ours. Only
-    /// the app and the port may change. The text of the error is safe to log.
-    pub fn moved_to(&self, tc_url: &str) -> Result<Self, &'static str> {
+    /// Whether a reconnect request that names `tc_url`, absolute or relative to ours, means the place that this URL names:
+    /// no other is dialled, and no other gets what this URL has for it. Else why not, in words that are safe to log.
+    pub fn check_move(&self, tc_url: &str) -> Result<(), &'static str> {
         let absolute = match tc_url {
             _ if tc_url.contains("://") => tc_url.to_owned(),
             _ if tc_url.starts_with("//") => format!("{}{}", self.scheme(), tc_url.trim_start_matches('/')),
@@ -146,13 +146,13 @@ impl RtmpUrl {
         let base = absolute.split('?').next().unwrap_or_default().trim_end_matches('/');
         let there: Self =
             format!("{base}/stream playpath=stream").parse().map_err(|error: UrlError| error.as_str())?;
-        if there.host != self.host {
-            return Err("it names another host");
+        match there {
+            _ if there.host != self.host => Err("it names another host"),
+            _ if self.tls && !there.tls => Err("it would give up TLS"),
+            _ if there.tls != self.tls || there.port != self.port => Err("it names another port"),
+            _ if there.app != self.app => Err("it names another app"),
+            _ => Ok(()),
         }
-        if self.tls && !there.tls {
-            return Err("it would give up TLS");
-        }
-        Ok(Self { tls: there.tls, port: there.port, app: there.app, ..self.clone() })
     }
 
     /// `text` of the server, which may quote what we sent, with every secret of this URL as `***`.
@@ -740,29 +740,29 @@ mod tests {
     }
 
     #[test]
-    fn f39_a_reconnect_request_leads_to_the_same_host_only() {
-        let here = url("rtmps://u:p@host/live/a?key=1");
-        for (to, tc_url) in [
-            ("rtmps://host:444/other", "rtmps://host:444/other"),
-            ("rtmps://HOST/v2/pub/?x=1", "rtmps://host/v2/pub"),
-            ("/other", "rtmps://host/other"),
-            ("other", "rtmps://host/other"),
-            ("//host:1/other", "rtmps://host:1/other"),
-        ] {
-            let there = here.moved_to(to).unwrap();
-            assert_eq!((there.tc_url().as_str(), &*there.stream_with_query()), (tc_url, "a?key=1"), "{to}");
-            assert_eq!(there.credentials(), here.credentials());
+    fn f39_a_reconnect_request_leads_to_the_place_of_the_url_itself_only() {
+        let here = url("rtmps://u:p@host/v2/pub/a?key=1");
+        for to in
+            ["rtmps://host/v2/pub", "rtmps://HOST:443/v2/pub/?x=1", "/v2/pub", "v2/pub", "//host/v2/pub"]
+        {
+            assert_eq!(here.check_move(to), Ok(()), "{to}");
         }
-        for to in [
-            "rtmps://other/live",
-            "rtmp://host/live",
-            "//127.0.0.1/live",
-            "http://host/live",
-            "rtmps://host",
-            "",
+        for (to, why) in [
+            ("rtmps://other/v2/pub", "another host"),
+            ("//127.0.0.1/v2/pub", "another host"),
+            ("rtmp://host:443/v2/pub", "TLS"),
+            ("rtmps://host:444/v2/pub", "another port"),
+            ("//host:1/v2/pub", "another port"),
+            ("/other", "another app"),
+            ("rtmps://host/v2", "another app"),
+            ("http://host/v2/pub", "scheme"),
+            ("rtmps://host", "missing"),
+            ("", "missing"),
         ] {
-            assert!(here.moved_to(to).is_err(), "{to}");
+            let error = here.check_move(to).unwrap_err();
+            assert!(error.contains(why), "{to}: {error}");
         }
+        assert!(url("rtmp://host:443/a/b").check_move("rtmps://host/a").is_err());
     }
 
     #[test]

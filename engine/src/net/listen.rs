@@ -362,7 +362,14 @@ impl Acceptor {
                         Ok((place, pending)) => {
                             tune(&stream, self.admission.write_timeout);
                             let since = Instant::now();
-                            return Accepted { stream, peer, by_proxy, since, pending, permit: (permit, place) };
+                            return Accepted {
+                                stream,
+                                peer,
+                                by_proxy,
+                                since,
+                                pending,
+                                permit: (permit, place),
+                            };
                         }
                         Err(why) => self.admission.note_rejected(peer, why),
                     }

@@ -11,14 +11,15 @@ use crate::sessions::Measured;
 use crate::status::RelayState;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 /// Time to say goodbye in.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -113,6 +114,39 @@ pub(super) struct Connection<'a> {
     /// ways of their own (always the same number, what came since the last time, once), so only the socket tells whether
     /// they read.
     acknowledged: u64,
+    chatter: Chatter,
+}
+
+/// Messages other than media that are read of a peer in a second: more is no conversation, and would cost our CPU for ever.
+/// Peers that acknowledge every packet of a fast stream stay below.
+const MAX_CHATTER: u64 = 10_000;
+
+/// How many messages other than media had come at the start of this second, and the rest of it, once that are too many.
+struct Chatter {
+    since: Instant,
+    before: u64,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Chatter {
+    fn new() -> Self {
+        Self { since: Instant::now(), before: 0, pause: None }
+    }
+
+    /// Ready while more may be read, of which `total` messages have come so far.
+    fn poll_ready(&mut self, cx: &mut Context<'_>, total: u64) -> Poll<()> {
+        const SECOND: Duration = Duration::from_secs(1);
+        if self.pause.is_none() && total.wrapping_sub(self.before) > MAX_CHATTER {
+            self.pause = Some(Box::pin(sleep_until(self.since + SECOND)));
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+        }
+        if self.pause.take().is_some() || self.since.elapsed() >= SECOND {
+            (self.since, self.before) = (Instant::now(), total);
+        }
+        Poll::Ready(())
+    }
 }
 
 /// What of a connection is in its relay's counters already.
@@ -140,6 +174,7 @@ impl<'a> Connection<'a> {
             has_yielded: false,
             counted: Counted::default(),
             acknowledged: 0,
+            chatter: Chatter::new(),
         }
     }
 
@@ -259,7 +294,10 @@ impl<'a> Connection<'a> {
                 self.has_more = false;
                 return Poll::Ready(Ok(()));
             }
-        } else if self.output.takes_replies() && self.poll_read(cx)?.is_ready() {
+        } else if self.output.takes_replies()
+            && self.chatter.poll_ready(cx, self.session.chatter()).is_ready()
+            && self.poll_read(cx)?.is_ready()
+        {
             return Poll::Ready(Ok(()));
         }
         self.output.poll_write(cx)

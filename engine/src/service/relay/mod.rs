@@ -150,14 +150,11 @@ async fn work(job: Arc<RelayJob>, stop: CancellationToken) {
     }
 }
 
-/// Where a server's reconnect request sends us: the same host only, as no URL that a peer chooses is dialled.
+/// Where a server's reconnect request sends us: to where we are, or nowhere, as no URL that a peer chooses is dialled.
 fn moved(relay: &Relay, url: &RtmpUrl, tc_url: Option<&str>) -> Option<RtmpUrl> {
-    let Some(tc_url) = tc_url else { return Some(url.clone()) };
-    match url.moved_to(tc_url) {
-        Ok(to) => Some(to),
-        Err(why) => {
-            tracing::warn!(stream = %relay.stream, %url, "reconnect request ignored: {why}");
-            None
-        }
+    let verdict = tc_url.map_or(Ok(()), |tc_url| url.check_move(tc_url));
+    if let Err(why) = verdict {
+        tracing::warn!(stream = %relay.stream, %url, "reconnect request ignored: {why}");
     }
+    verdict.ok().map(|()| url.clone())
 }

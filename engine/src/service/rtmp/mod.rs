@@ -22,8 +22,8 @@ use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{
-    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, left_out, poll_yield, read,
-    read_header,
+    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, left_out, poll_yield,
+    read, read_header,
 };
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::{Order, Session};

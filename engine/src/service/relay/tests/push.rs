@@ -440,24 +440,47 @@ async fn draining_unpublishes_everywhere() {
 }
 
 #[tokio::test]
-async fn a_reconnect_request_is_followed_on_the_same_host_only() {
+async fn f39_a_reconnect_request_is_followed_to_the_place_of_the_url_only() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
     let publishing = node.keep_publishing("live/s", 100);
-    let id = node.push_to("live/s", &door.url("a/b"));
+    let url = door.url("a/b");
+    let id = node.push_to("live/s", &url);
     let mut remote = door.grant().await;
-    assert!(remote.session.request_reconnect(Some("rtmp://192.0.2.1/a"), "go"), "announced in connect");
-    remote.flush().await;
+    let other = Door::open().await;
+    for elsewhere in ["rtmp://192.0.2.1/a", &other.url("a"), "/other"] {
+        assert!(remote.session.request_reconnect(Some(elsewhere), "go"), "announced in connect");
+        remote.flush().await;
+    }
     let before = remote.frame_number().await;
     while remote.frame_number().await < before + 20 {}
-    assert_eq!(node.status(id).attempts, 1, "another host is not dialled");
+    assert_eq!(node.status(id).attempts, 1, "no other place is dialled");
 
-    remote.session.request_reconnect(Some("/other"), "go");
+    remote.session.request_reconnect(url.strip_suffix("/b"), "go");
     remote.flush().await;
     while !matches!(remote.event().await, Some(ServerEvent::Unpublish { .. })) {}
     drop(remote);
     let mut remote = door.greet().await;
-    assert_eq!(remote.connect().await.app, "other");
+    assert_eq!(remote.connect().await.app, "a");
     node.state(id, RelayState::Handshaking).await;
+    publishing.abort();
+}
+
+#[tokio::test]
+async fn a_target_that_floods_us_with_control_messages_is_read_from_in_measure_and_gets_its_stream() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    let publishing = node.keep_publishing("live/s", 100);
+    let id = node.push_to("live/s", &door.url("a/b"));
+    let mut remote = door.grant().await;
+    let start = std::time::Instant::now();
+    // Messages that have no answer, so that it is not our answers that stop the reading.
+    remote.write(&[2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1].repeat(40_000)).await;
+    let all = 40_000 * 18;
+    while node.status(id).bytes_received < all {
+        remote.frame_number().await;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    assert!(seconds >= 2.0, "40,000 messages were read in {seconds:.2} s");
+    assert_eq!(node.status(id).attempts, 1);
     publishing.abort();
 }
 
