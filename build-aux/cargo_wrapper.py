@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs cargo for meson: builds a library, puts its files where ninja wants them, and tells ninja what they depend on.
+"""Runs cargo for meson: builds a library or the command, puts its files where ninja wants them, and tells ninja what they depend on.
 
 A file is copied only when its bytes have changed, so programs are not linked anew for nothing.
 """
@@ -19,7 +19,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cargo", required=True)
     parser.add_argument("--source", type=Path, required=True, help="the workspace")
     parser.add_argument("--build", type=Path, required=True, help="meson's build folder")
-    parser.add_argument("--profile", choices=["dev", "release"], required=True)
+    parser.add_argument("--profile", choices=["dev", "release", "dist"], required=True)
     parser.add_argument("--package", required=True)
     parser.add_argument("--depfile", type=Path, required=True)
     parser.add_argument("--offline", action="store_true")
@@ -34,15 +34,16 @@ def target_folder(options: argparse.Namespace) -> Path:
 
 def build(options: argparse.Namespace, target: Path) -> Path:
     # Not as an rlib too, as the manifests say for tests: then cargo does not optimise the library as a whole.
-    kinds = ["staticlib" if output.suffix == ".a" else "cdylib" for output in options.output]
-    command = [options.cargo, "rustc", "--locked", "--package", options.package, "--lib", "--profile", options.profile,
-               "--crate-type", ",".join(kinds), "--manifest-path", str(options.source / "Cargo.toml"), "--target-dir", str(target)]
+    kinds = ["staticlib" if output.suffix == ".a" else "cdylib" for output in options.output if output.suffix]
+    what = ["rustc", "--lib", "--crate-type", ",".join(kinds)] if kinds else ["build", "--bins"]
+    command = [options.cargo, *what, "--locked", "--package", options.package, "--profile", options.profile,
+               "--manifest-path", str(options.source / "Cargo.toml"), "--target-dir", str(target)]
     if options.offline:
         command += ["--offline", "--frozen"]
     code = subprocess.run(command).returncode
     if code != 0:
         sys.exit(code)
-    return target / ("debug" if options.profile == "dev" else "release")
+    return target / ("debug" if options.profile == "dev" else options.profile)
 
 
 def built_name(output: Path) -> str:

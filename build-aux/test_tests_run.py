@@ -16,7 +16,7 @@ PACKAGES = {
     "gamma": '[dependencies]\nalpha = { path = "../alpha" }\n',
     "omega": "",
     "streamengine": FEATURES,
-    "streamengine-cli": FEATURES,
+    "streamengine-cli": FEATURES + '[[bin]]\nname = "streamengine"\npath = "src/main.rs"\n',
     "streamengine-tests": "",
 }
 LIBRARY = "#[test]\nfn unit() {}\n"

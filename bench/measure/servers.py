@@ -163,18 +163,18 @@ def accepts(program, policy, folder):
 
 
 def build_engines():
-    """Builds the stand-alone server in release, with either back end; names and paths."""
+    """Builds the stand-alone server as for a release, with either back end; names and paths."""
     return [("streamengine", build_engine("streamengine")),
             ("streamengine" + URING, build_engine("streamengine" + URING, "--features", "io-uring"))]
 
 
 def build_engine(name, *options):
     """Builds one, and keeps it apart from the next, which cargo would give the same name; its path."""
-    print(f"building {name} (release)", flush=True)
-    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "streamengine-cli", *options], cwd=ROOT, check=True)
+    print(f"building {name} (profile dist)", flush=True)
+    subprocess.run(["cargo", "build", "--profile", "dist", "--quiet", "-p", "streamengine-cli", *options], cwd=ROOT, check=True)
     kept = target_folder() / "bench" / name
     kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(target_folder() / "release" / "streamengine", kept)
+    shutil.copy2(target_folder() / "dist" / "streamengine", kept)
     return str(kept)
 
 

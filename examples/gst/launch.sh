@@ -32,13 +32,13 @@ find_plugin() {
     # Not --exists: that asks for version 1.0 or later.
     if gst-inspect-1.0 rtmprelaysink >/dev/null 2>&1; then return; fi
     target=${CARGO_TARGET_DIR:-$(dirname "$0")/../../target}
-    for profile in release debug; do
+    for profile in dist release debug; do
         if [ -e "$target/$profile/libgststreamengine.so" ]; then
             export GST_PLUGIN_PATH="$target/$profile${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
             return
         fi
     done
-    fail "no plugin: cargo build --release -p gst-plugin-streamengine (docs/gstreamer.md tells more)"
+    fail "no plugin: cargo rustc --profile dist -p gst-plugin-streamengine --lib --crate-type cdylib (docs/gstreamer.md tells more)"
 }
 
 # launch WORDS...: the words of the launch line. -e turns Ctrl-C into the stream's end: files are completed, players told.

@@ -69,7 +69,7 @@ fn works(prefix: &Path) {
 fn user_command(program: &str, arguments: &[&str]) -> Command {
     let mut command = support::cargo_command(program);
     command.args(arguments).env("CARGO_TARGET_DIR", target());
-    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_DIST_OPT_LEVEL", "0");
     command
 }
 
@@ -81,7 +81,7 @@ fn target() -> PathBuf {
 fn the_recipe_without_meson_installs_what_programs_need() {
     needs!("cc", "pkg-config", "python3", "ar");
     let prefix = tempfile::tempdir().unwrap();
-    let built = target().join("release");
+    let built = target().join("dist");
     let build = recipe_with("-p libstreamengine");
     support::succeed(&mut user_command("sh", &["-euc", &build]));
     let members = support::succeed(Command::new("ar").arg("t").arg(built.join("libstreamengine.a")));
@@ -99,7 +99,7 @@ fn the_recipe_of_the_readme_makes_a_program_that_needs_no_library_at_run_time() 
     let app = folder.path().join("app");
     let source = support::root().join("ffi/tests/c/all.c");
     let recipe = recipe_of("README.md", "libstreamengine.a")
-        .replace("target/release", target().join("release").to_str().unwrap())
+        .replace("target/dist", target().join("dist").to_str().unwrap())
         .replace("app.c -o app", &format!("-std=c99 {} -o {}", source.display(), app.display()));
     support::succeed(&mut user_command("sh", &["-euc", &recipe]));
     let needed = support::succeed(Command::new("ldd").arg(&app));
@@ -121,17 +121,20 @@ fn meson_builds_tests_and_installs_what_programs_need() {
     meson(&["test", "-C", folder, "--print-errorlogs"]);
     meson(&["install", "-C", folder]);
     works(prefix.path());
+    let said = support::succeed(Command::new(prefix.path().join("bin/streamengine")).arg("--version"));
+    assert_eq!(said.trim(), concat!("streamengine ", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
 fn meson_builds_what_its_build_type_says() {
     needs!("cc", "python3", "meson", "ninja");
-    for (build_type, profile) in [("debug", "dev"), ("debugoptimized", "release"), ("release", "release")] {
+    for (build_type, profile) in [("debug", "dev"), ("debugoptimized", "release"), ("release", "dist")] {
         let build = tempfile::tempdir().unwrap();
         let folder = build.path().to_str().unwrap();
         support::succeed(&mut user_command("meson", &["setup", folder, "--buildtype", build_type]));
         let commands = support::succeed(Command::new("ninja").args(["-C", folder, "-t", "commands"]));
-        assert!(commands.contains(&format!("--profile {profile} ")), "{commands}");
+        let counted = commands.matches("--profile ").count();
+        assert!(counted > 1 && commands.matches(&format!("--profile {profile} ")).count() == counted, "{commands}");
     }
 }
 
@@ -140,7 +143,7 @@ fn meson_builds_from_the_crates_that_are_there_if_told_to_stay_offline() {
     needs!("cc", "python3", "meson", "ninja");
     let (build, nothing) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let folder = build.path().to_str().unwrap();
-    let options = ["-Dcargo_offline=true", "-Dgst_plugin=disabled", "-Dexamples=false", "-Dtests=false"];
+    let options = ["-Dcargo_offline=true", "-Dgst_plugin=disabled", "-Dcommand=false", "-Dexamples=false", "-Dtests=false"];
     support::succeed(&mut user_command("meson", &[&["setup", folder], &options[..]].concat()));
     // Where there are no crates it must not fetch any, though it could.
     let mut compile = user_command("meson", &["compile", "-C", folder]);

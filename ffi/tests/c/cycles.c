@@ -123,10 +123,14 @@ static void cycle(int number)
     CHECK(destroyed == 2);
 }
 
+/* How often memory is compared: threads that end leave their caches at odd moments, which is over at the next time; what
+   is lost in each cycle is lost every time. */
+#define TRIES 4
+
 int main(int argc, char **argv)
 {
     long descriptors, threads, left, memory, now;
-    int number, count_of = argc > 1 ? atoi(argv[1]) : 100;
+    int number, count_of = argc > 1 ? atoi(argv[1]) : 100, tries = 0;
 
     /* Before there is an engine. */
     threads = entries("/proc/self/task");
@@ -134,11 +138,13 @@ int main(int argc, char **argv)
     for (number = 0; number < count_of / 5 + 10; number++)
         cycle(number);
     descriptors = entries("/proc/self/fd");
-    memory = held();
-    for (number = 0; number < count_of; number++)
-        cycle(number);
-    printf("descriptors %ld, then %ld; threads %ld, then %ld; memory %ld KiB, then %ld KiB\n", descriptors,
-           entries("/proc/self/fd"), threads, left = threads_now(threads), memory, now = held());
+    do {
+        memory = held();
+        for (number = 0; number < count_of; number++)
+            cycle(number);
+        printf("descriptors %ld, then %ld; threads %ld, then %ld; memory %ld KiB, then %ld KiB\n", descriptors,
+               entries("/proc/self/fd"), threads, left = threads_now(threads), memory, now = held());
+    } while (now > memory + MORE_HELD && ++tries < TRIES);
     CHECK(entries("/proc/self/fd") == descriptors);
     CHECK(left == threads);
     CHECK(now <= memory + MORE_HELD);
