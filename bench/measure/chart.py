@@ -1,5 +1,6 @@
 """The picture that shows us: CPU time per Gbit against latency, as SVG that is readable on light and dark pages."""
 import math
+import re
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 860, 480
@@ -41,9 +42,27 @@ def points(results, n):
         cpu = results.median("fanout", name, n, "cpu")
         latency = results.median("fanout", name, n, "p50")
         if cpu and latency:
-            group = name.split("-")[0] if name.startswith(("floor", "nginx")) else "ours"
-            found.append((name, group, cpu, latency))
+            found.append((name, group_of(name), cpu, latency))
     return found
+
+
+def of_report(markdown):
+    """The chart of a report: what its table of the larger fan-out says, as it says it."""
+    tables = re.findall(r"^## Fan-out to (\d+) players, one core\n\n\|.*\n\|.*\n((?:\|.*\n)+)", markdown, re.MULTILINE)
+    n, rows = max(((int(count), rows) for count, rows in tables), default=(0, ""))
+    found = []
+    for row in rows.splitlines():
+        name, cpu, *_, latency = [cell.strip() for cell in row.strip("|").split("|")][:6]
+        cpu, latency = cpu.split(" ")[0].rstrip("*"), latency.split(" ")[0].rstrip("*")
+        if cpu != "-" and latency != "-":
+            found.append((name, group_of(name), float(cpu), float(latency)))
+    date = re.search(r"^Measured on ([\d-]+)", markdown, re.MULTILINE)
+    alike = "receivers alike" if "Receivers alike (" in markdown else "receivers with default acknowledgements"
+    return svg(found, n, f"2 Mbit/s, 30 fps with audio; {alike}; medians, {date[1] if date else 'undated'}")
+
+
+def group_of(name):
+    return name.split("-")[0] if name.startswith(("floor", "nginx")) else "ours"
 
 
 def svg(found, n, note):

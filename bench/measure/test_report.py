@@ -103,6 +103,14 @@ class Report(unittest.TestCase):
             self.assertIn(label, labels)
 
 
+    def test_the_chart_in_the_books_is_the_one_of_the_results(self):
+        bench = Path(report.__file__).resolve().parents[1]
+        drawn = chart.of_report((bench / "RESULTS.md").read_text())
+        self.assertEqual((bench / "fan-out.svg").read_text(), drawn)
+        self.assertEqual(drawn.count('class="label-'), drawn.count("<circle") + drawn.count('class="nginx"'))
+        self.assertGreater(drawn.count("<circle"), 5)
+
+
 class DefaultAcks(unittest.TestCase):
     """Fan-outs with the kernel's default acknowledgements never pass for those with receivers alike, or the reverse."""
 
