@@ -108,6 +108,48 @@ fn the_recipe_of_the_readme_makes_a_program_that_needs_no_library_at_run_time() 
     assert!(output.contains("all done"), "{output}");
 }
 
+/// Whether this Python can make environments of its own; else a line that says why not.
+fn has_venv(test: &str) -> bool {
+    let there = Command::new("python3").args(["-c", "import ensurepip, venv"]).output();
+    let there = there.is_ok_and(|done| done.status.success());
+    if !there {
+        eprintln!("SKIP {test}: python3 has no venv (python3-venv)");
+    }
+    there
+}
+
+#[test]
+fn the_wheel_is_all_that_a_fresh_python_needs() {
+    needs!("cc", "python3");
+    if !has_venv("the_wheel_is_all_that_a_fresh_python_needs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut make = support::cargo_command("build-aux/wheel.py");
+    make.arg("--out").arg(folder.path()).arg("--library").arg(support::shared_library());
+    let said = support::succeed(&mut make);
+    let wheel = Path::new(said.trim());
+    let name =
+        format!("streamengine-{}-py3-none-linux_{}.whl", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+    assert_eq!(wheel.file_name().unwrap().to_str(), Some(name.as_str()));
+    let environment = folder.path().join("venv");
+    support::succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment));
+    let python = environment.join("bin/python");
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "--disable-pip-version-check", "install", "--no-index", "--no-deps"]);
+    support::succeed(install.arg(wheel));
+    let program = "import streamengine\n\
+        with streamengine.Engine() as engine:\n\
+        \x20   print(engine.listen_rtmp('127.0.0.1:0').port > 0, streamengine.__file__)";
+    let mut run = Command::new(&python);
+    run.args(["-I", "-W", "error", "-c", program]).env_remove("STREAMENGINE_LIBRARY").current_dir(&folder);
+    let said = support::succeed(&mut run);
+    assert!(said.starts_with("True ") && said.contains("/venv/"), "{said}");
+    // As complete as its own list says.
+    let mut check = Command::new(&python);
+    support::succeed(check.args(["-m", "pip", "--disable-pip-version-check", "check"]));
+}
+
 #[test]
 fn meson_builds_tests_and_installs_what_programs_need() {
     needs!("cc", "pkg-config", "python3", "meson", "ninja");
