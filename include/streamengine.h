@@ -2051,11 +2051,6 @@ se_status se_session_request_reconnect(struct se_engine *engine,
                                        se_id session,
                                        const char *url);
 
-/**
- * POSIX; the crate `libc` does not have it for every system.
- */
-extern int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
-
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
