@@ -1702,13 +1702,15 @@ se_status se_publisher_push_flv_tag(struct se_publisher *publisher,
 
 /**
  * Publishes an FLV byte stream, with or without file header, in pieces of any size: whole tags are published, the rest
- * waits for the next call. Not paced: tags are published as they come.
+ * waits for the next call. Not paced: tags are published as they come. Bytes that are part of no tag are passed over, with a
+ * warning in the log: the stream goes on at the next whole tag. So are encrypted tags.
  *
  * @param publisher The publisher.
  * @param bytes The next bytes, copied.
  * @param len Bytes in `bytes`.
- * @return `SE_E_FORMAT` where this is no FLV: then all later calls fail; open another publisher. `SE_E_CLOSED` when the
- * right to publish is gone.
+ * @return `SE_E_FORMAT` where the stream begins like another format: then all later calls fail; open another publisher. Also
+ * for each 1 MiB without a tag: then all bytes were taken all the same, and tags that come later are published.
+ * `SE_E_CLOSED` when the right to publish is gone.
  */
 SE_API
 se_status se_publisher_push_flv(struct se_publisher *publisher,

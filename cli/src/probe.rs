@@ -5,8 +5,10 @@ use crate::foreign::{Role, is_url};
 use crate::host::{self, Started};
 use crate::{Failure, config, output, relay};
 use serde::Serialize;
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
+use streamengine::media::flv::LeftOut;
 use streamengine::media::flv_file::FlvReader;
 use streamengine::media::probe::{Probe, ProbeReport};
 use streamengine::{
@@ -19,49 +21,88 @@ const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Watches a stream for a while, or reads a file, and tells what is in it.
 pub(crate) fn run(args: ProbeArgs) -> Result<(), Failure> {
-    let (name, report) = match is_url(&args.target) {
+    let (name, told) = match is_url(&args.target) {
         true => {
             let url = relay::parse_url(&args.target, Role::Probed)?;
-            (url.to_string(), probe_url(url, Duration::from_secs(args.seconds.into()), &args.trust)?)
+            let report = probe_url(url.clone(), Duration::from_secs(args.seconds.into()), &args.trust)?;
+            (url.to_string(), Told { report, file: None })
         }
         false => {
             let path = Path::new(&args.target);
-            let report = probe_file(path).map_err(|error| config::no_media(error, [path]))?;
-            (args.target.clone(), report)
+            let told = probe_file(path).map_err(|error| config::no_media(error, [path]))?;
+            (args.target.clone(), told)
         }
     };
-    tell(&name, &report, args.json)?;
-    match report.tracks.iter().any(|track| track.frames > 0) {
+    tell(&name, &told, args.json)?;
+    match told.report.tracks.iter().any(|track| track.frames > 0) {
         true => Ok(()),
         false => Err(Failure::running(format!("probe {name}: no audio or video"))),
     }
 }
 
-/// The result for scripts.
+/// What was found out.
 #[derive(Serialize)]
-struct Told<'a> {
-    target: &'a str,
+struct Told {
     #[serde(flatten)]
-    report: &'a ProbeReport,
+    report: ProbeReport,
+    #[serde(flatten)]
+    file: Option<Damage>,
 }
 
-fn tell(name: &str, report: &ProbeReport, json: bool) -> Result<(), Failure> {
+/// What of a file is not played.
+#[derive(Serialize)]
+struct Damage {
+    left_out: LeftOut,
+    encrypted_tags: u64,
+    /// Offset of the half tag that it ends with.
+    truncated_at: Option<u64>,
+}
+
+/// The result for scripts.
+#[derive(Serialize)]
+struct Named<'a> {
+    target: &'a str,
+    #[serde(flatten)]
+    told: &'a Told,
+}
+
+fn tell(name: &str, told: &Told, json: bool) -> Result<(), Failure> {
     match json {
-        true => output::print_json(&Told { target: name, report }),
-        false => output::print_result(&format!("{name}\n{report}\n")),
+        true => output::print_json(&Named { target: name, told }),
+        false => {
+            let damage = told.file.as_ref().map(ToString::to_string).unwrap_or_default();
+            output::print_result(&format!("{name}\n{}{damage}\n", told.report))
+        }
     }
 }
 
-fn probe_file(path: &Path) -> streamengine::Result<ProbeReport> {
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.left_out.bytes > 0 {
+            write!(f, "\nleft out     {}, as they are no FLV tag", self.left_out)?;
+        }
+        if self.encrypted_tags > 0 {
+            write!(f, "\nleft out     {} encrypted tags", self.encrypted_tags)?;
+        }
+        match self.truncated_at {
+            Some(position) => write!(f, "\nends         in half a tag at byte {position}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn probe_file(path: &Path) -> streamengine::Result<Told> {
     let mut reader = FlvReader::open(path)?;
     let mut probe = Probe::new();
     while let Some(tag) = reader.next_tag().map_err(|error| error.context(path.display()))? {
         probe.push(&tag.frame, None);
     }
-    if let Some(position) = reader.truncated_at() {
-        tracing::warn!(file = %path.display(), position, "the file ends in half a tag");
-    }
-    Ok(probe.report())
+    let damage = Damage {
+        left_out: reader.left_out(),
+        encrypted_tags: reader.encrypted_tags(),
+        truncated_at: reader.truncated_at(),
+    };
+    Ok(Told { report: probe.report(), file: Some(damage) })
 }
 
 fn probe_url(url: RtmpUrl, length: Duration, trust: &TrustArgs) -> Result<ProbeReport, Failure> {

@@ -575,6 +575,18 @@ fn a_file_that_cannot_be_played_is_status_2_and_is_named() {
 }
 
 #[test]
+fn probe_says_how_many_bytes_at_which_position_are_no_tag() {
+    let directory = TempDir::new().unwrap();
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/media/demo.flv")).unwrap();
+    let damaged = file(&directory, "damaged.flv", &[&bytes[..13], &[0; 4096], &bytes[13..]].concat());
+    let text = run(&["probe", &damaged]).stdout;
+    assert!(text.contains("left out     4096 bytes at byte 13, as they are no FLV tag"), "{text}");
+    let told: serde_json::Value = serde_json::from_str(&run(&["probe", "--json", &damaged]).stdout).unwrap();
+    assert_eq!(told["left_out"], serde_json::json!({ "bytes": 4096, "places": 1, "position": 13 }));
+    assert_eq!(told["tracks"][0]["frames"], 250);
+}
+
+#[test]
 fn probe_tells_what_is_in_a_file_and_in_a_stream() {
     let directory = TempDir::new().unwrap();
     let clip = project("examples/media/demo.flv");

@@ -186,13 +186,15 @@ pub unsafe extern "C" fn se_publisher_push_flv_tag(
 }
 
 /// Publishes an FLV byte stream, with or without file header, in pieces of any size: whole tags are published, the rest
-/// waits for the next call. Not paced: tags are published as they come.
+/// waits for the next call. Not paced: tags are published as they come. Bytes that are part of no tag are passed over, with a
+/// warning in the log: the stream goes on at the next whole tag. So are encrypted tags.
 ///
 /// @param publisher The publisher.
 /// @param bytes The next bytes, copied.
 /// @param len Bytes in `bytes`.
-/// @return `SE_E_FORMAT` where this is no FLV: then all later calls fail; open another publisher. `SE_E_CLOSED` when the
-/// right to publish is gone.
+/// @return `SE_E_FORMAT` where the stream begins like another format: then all later calls fail; open another publisher. Also
+/// for each 1 MiB without a tag: then all bytes were taken all the same, and tags that come later are published.
+/// `SE_E_CLOSED` when the right to publish is gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_publisher_push_flv(
     publisher: *mut se_publisher,
@@ -212,7 +214,12 @@ pub unsafe extern "C" fn se_publisher_push_flv(
 /// @param publisher NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_publisher_free(publisher: *mut se_publisher) {
-    guard_or((), || handle::free(publisher));
+    guard_or((), || {
+        if let Some(publishing) = handle::take(publisher)? {
+            publishing.finish_flv();
+        }
+        Ok(())
+    });
 }
 
 /// Bytes from which on a lent payload is kept rather than copied: below, a copy costs less than keeping account.
@@ -271,6 +278,9 @@ struct State {
     /// What the muxer knows: which tracks of video, and of audio.
     declared: Vec<(FrameKind, u8)>,
     flv: FlvStream,
+    /// From so many places with bytes that are no tag on, and so many encrypted tags, it is told again.
+    tell_at: u64,
+    tell_encrypted_at: u64,
 }
 
 /// Widens the times of tags to 64 bits. Threads that push at once may see each other's time or not: what is behind
@@ -295,7 +305,13 @@ impl TagClock {
 
 impl Publishing {
     fn open(engine: &Engine, key: StreamKey, config: &PublisherConfig) -> Outcome<Self> {
-        let state = State { muxer: Muxer::new(), declared: Vec::new(), flv: FlvStream::new(MAX_TAG_PAYLOAD) };
+        let state = State {
+            muxer: Muxer::new(),
+            declared: Vec::new(),
+            flv: FlvStream::new(MAX_TAG_PAYLOAD),
+            tell_at: 1,
+            tell_encrypted_at: 1,
+        };
         Ok(Self {
             publisher: Finished(Some(engine.publish_with(&key, config)?)),
             state: Mutex::new(state),
@@ -387,10 +403,54 @@ impl Publishing {
 
     fn push_flv(&self, mut bytes: &[u8]) -> Outcome {
         let mut state = self.state.lock();
-        while let Some(frame) = state.flv.read(&mut bytes).map_err(|error| self.fail(error))? {
-            self.publish(frame)?;
+        let mut problem = None;
+        while !state.flv.is_refused() || problem.is_none() {
+            match state.flv.read(&mut bytes) {
+                Ok(Some(frame)) => self.publish(frame)?,
+                Ok(None) => break,
+                // What follows may be tags again.
+                Err(error) => problem = problem.or(Some(error)),
+            }
         }
-        Ok(())
+        self.tell_left_out(&mut state);
+        problem.map_or(Ok(()), |error| Err(self.fail(error)))
+    }
+
+    /// Publishes what was held back until more came, as no more does.
+    fn finish_flv(&self) {
+        let mut state = self.state.lock();
+        if state.flv.position() == 0 {
+            return;
+        }
+        loop {
+            match state.flv.finish() {
+                Ok(Some(frame)) => {
+                    if self.publish(frame).is_err() {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(stream = %self.publisher.key(), "{error}");
+                    break;
+                }
+            }
+        }
+        self.tell_left_out(&mut state);
+    }
+
+    /// Tells what was passed over, the first time and whenever it has doubled.
+    fn tell_left_out(&self, state: &mut State) {
+        let left_out = state.flv.left_out();
+        if left_out.places >= state.tell_at {
+            state.tell_at = left_out.places.saturating_mul(2);
+            tracing::warn!(stream = %self.publisher.key(), "left out, as they are no FLV tag: {left_out}");
+        }
+        let encrypted = state.flv.encrypted_tags();
+        if encrypted >= state.tell_encrypted_at {
+            state.tell_encrypted_at = encrypted.saturating_mul(2);
+            tracing::warn!(stream = %self.publisher.key(), tags = encrypted, "encrypted tags are left out");
+        }
     }
 
     #[inline]

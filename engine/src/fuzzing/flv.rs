@@ -31,7 +31,8 @@ pub fn flv_file(data: &[u8]) {
     loop_file(data);
 }
 
-/// The same bytes as a stream, whole and in pieces, give the file's frames.
+/// The same bytes as a stream, whole and in pieces, give the same; and the file's frames, where neither reader has left
+/// anything out.
 fn stream_like_file(data: &[u8]) {
     let frames = |piece: usize| {
         let mut stream = FlvStream::new(usize::MAX);
@@ -41,15 +42,26 @@ fn stream_like_file(data: &[u8]) {
                 frames.push(frame);
             }
         }
-        frames
+        while let Ok(Some(frame)) = stream.finish() {
+            frames.push(frame);
+        }
+        (frames, stream.left_out())
     };
     let whole = frames(data.len().max(1));
     assert_eq!(whole, frames(3));
-    let Ok(mut reader) = FlvReader::new(Cursor::new(data)) else { return };
-    for frame in whole {
-        let Ok(Some(tag)) = reader.next_tag() else { break };
-        assert_eq!(tag.frame, frame);
+    let (whole, left_out) = whole;
+    let mut file = Vec::new();
+    let Ok(mut reader) = FlvReader::new(Cursor::new(data)) else {
+        return assert!(whole.is_empty());
+    };
+    while let Ok(Some(tag)) = reader.next_tag() {
+        file.push(tag.frame);
     }
+    let is_whole = reader.left_out().bytes == 0 && reader.truncated_at().is_none();
+    if is_whole && left_out.bytes == 0 {
+        assert_eq!(file, whole);
+    }
+    assert!(reader.left_out().bytes <= reader.length() && left_out.bytes <= data.len() as u64);
 }
 
 /// A payload of arbitrary bytes, its first one choosing audio, video or data.

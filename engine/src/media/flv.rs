@@ -3,9 +3,12 @@
 //! Sources: Adobe FLV specification 10.1 annex E, and Enhanced RTMP v2 (Veovera) for what follows bit 7 of a
 //! video payload's first byte and sound format 9.
 
+mod finder;
 mod recovery;
 mod tag;
 
+pub use finder::LeftOut;
+pub(crate) use finder::{FoundTag, Problem, TagFinder};
 pub use tag::{
     FILE_HEADER_LEN, FileHeader, HeaderError, MAX_TAG_PAYLOAD, TAG_HEADER_LEN, TagContent, TagFraming,
     TagHeader, encode_tag,

@@ -1,10 +1,9 @@
 //! FLV files tag by tag, with byte positions in errors and memory bounded by what the file really holds.
 
-use super::flv::{FILE_HEADER_LEN, FileHeader, TAG_HEADER_LEN, TagContent, TagHeader};
-use super::{Frame, FrameKind};
+use super::Frame;
+use super::flv::{FileHeader, FoundTag, LeftOut, TagFinder};
 use crate::media::TimestampUnwrapper;
 use crate::{Error, ErrorKind, Result};
-use bytes::Bytes;
 use std::io::{BufRead, Seek, SeekFrom};
 
 /// One tag of a file.
@@ -17,49 +16,77 @@ pub struct FileTag {
     pub frame: Frame,
 }
 
-/// Reads an FLV file from its first tag to its last whole one.
+/// Reads the whole tags of an FLV file from the first to the last.
 ///
-/// A payload is allocated only after its length has been checked against the bytes that the file had when it
-/// was opened, so a wrong length costs nothing. Bytes added later are not read.
+/// Bytes that are part of no tag are passed over, wherever they are, and counted ([`left_out`](Self::left_out)): the
+/// file goes on at the next tag that its "previous tag size", or a row of tags behind it, confirms. So do encrypted
+/// tags ([`encrypted_tags`](Self::encrypted_tags)). File header, sizes and the end of the file may be missing or wrong.
+///
+/// Memory is that of the longest tag (16 MiB), and only where the file has so many bytes; each byte is looked at
+/// once or twice. Bytes that are added after the file was opened are not read.
 #[derive(Debug)]
 pub struct FlvReader<R> {
     input: R,
     header: FileHeader,
     length: u64,
-    position: u64,
+    finder: TagFinder,
+    /// Read on the way to the first tag of a file without header.
+    first: Option<FoundTag>,
     unwrapper: TimestampUnwrapper,
-    truncated_at: Option<u64>,
 }
 
 impl<R: BufRead + Seek> FlvReader<R> {
-    /// Reads the file header from the start of `input`.
+    /// Reads from the start of `input` to the file header, or to the first tag where there is no header.
     ///
     /// # Errors
-    /// [`ErrorKind::Format`] with the byte position if it is no FLV file, [`ErrorKind::Io`] if reading fails.
+    /// [`ErrorKind::Format`] with the byte position if there is neither a file header nor a tag in all of the input,
+    /// [`ErrorKind::Io`] if reading fails.
     pub fn new(mut input: R) -> Result<Self> {
         let length = input.seek(SeekFrom::End(0)).map_err(|cause| Error::io("seek", cause))?;
         input.rewind().map_err(|cause| Error::io("seek", cause))?;
         if length == 0 {
             return Err(malformed(0, "the file is empty"));
         }
-        let mut bytes = [0; FILE_HEADER_LEN];
-        let present = usize::try_from(length).unwrap_or(usize::MAX).min(FILE_HEADER_LEN);
-        let bytes = bytes.get_mut(..present).unwrap_or_default();
-        input.read_exact(bytes).map_err(|cause| Error::io("read at byte 0", cause))?;
-        let (header, offset) =
-            FileHeader::parse(bytes).map_err(|error| malformed(error.position(), error))?;
-        let offset = u64::from(offset);
-        if offset > length {
-            return Err(malformed(5, format_args!("data offset {offset} is beyond the file's end")));
-        }
-        let unwrapper = TimestampUnwrapper::default();
-        let mut reader = Self { input, header, length, position: offset, unwrapper, truncated_at: None };
-        reader.seek_to(offset)?;
-        reader.skip_trailer()?;
+        let header = FileHeader { audio: true, video: true };
+        let (finder, unwrapper) = (TagFinder::file(length), TimestampUnwrapper::default());
+        let mut reader = Self { input, header, length, finder, first: None, unwrapper };
+        let beginning = reader.input.fill_buf().map_err(|cause| Error::io("read at byte 0", cause))?;
+        let instead = other_format(beginning);
+        reader.recognise(instead)?;
         Ok(reader)
     }
 
-    /// What the file's header announces.
+    fn recognise(&mut self, instead: Option<&str>) -> Result<()> {
+        loop {
+            self.first = self.finder.next();
+            if let Some(header) = self.finder.header() {
+                self.header = header;
+            }
+            if self.first.is_some() || self.finder.header().is_some() {
+                return Ok(());
+            }
+            if !self.fill()? {
+                break;
+            }
+        }
+        // Encrypted tags alone make a file too.
+        if self.finder.is_recognised() { Ok(()) } else { Err(self.no_flv(instead)) }
+    }
+
+    fn no_flv(&self, instead: Option<&str>) -> Error {
+        let rest = match instead {
+            Some(format) => format!(", and holds no FLV tag; it looks like {format}"),
+            None => format!(", and there is no FLV tag in its {} bytes", self.length),
+        };
+        match self.finder.header_error() {
+            Some((position, error)) => {
+                malformed(position.saturating_add(error.position()), format_args!("{error}{rest}"))
+            }
+            None => malformed(0, format_args!("not an FLV file: it does not start with \"FLV\"{rest}")),
+        }
+    }
+
+    /// What the file's header announces; audio and video where it has none.
     pub fn header(&self) -> FileHeader {
         self.header
     }
@@ -71,126 +98,88 @@ impl<R: BufRead + Seek> FlvReader<R> {
 
     /// Offset of the next tag.
     pub fn position(&self) -> u64 {
-        self.position
+        self.first.as_ref().map_or(self.finder.position(), |tag| tag.position)
     }
 
     /// Offset of the half tag that the file ends with, once it has been reached.
     pub fn truncated_at(&self) -> Option<u64> {
-        self.truncated_at
+        self.finder.truncated_at()
+    }
+
+    /// Bytes so far that are part of no tag; those of a half tag at the end are not among them.
+    pub fn left_out(&self) -> LeftOut {
+        self.finder.left_out()
+    }
+
+    /// Tags so far that were passed over because they are encrypted.
+    pub fn encrypted_tags(&self) -> u64 {
+        self.finder.encrypted()
     }
 
     /// The next tag, or `None` at the end of the file or before a half tag
     /// ([`truncated_at`](Self::truncated_at) tells which).
     ///
     /// # Errors
-    /// [`ErrorKind::Format`] with the byte position of a tag that makes no sense, [`ErrorKind::Unsupported`] of
-    /// an encrypted one, [`ErrorKind::Io`] if reading fails.
+    /// [`ErrorKind::Io`] if reading fails.
     pub fn next_tag(&mut self) -> Result<Option<FileTag>> {
-        while let Some(header) = self.tag_header()? {
-            let position = self.position;
-            if self.kind_of(header)?.is_none() {
-                self.skip_unknown(header)?;
-                continue;
+        loop {
+            if let Some(found) = self.first.take().or_else(|| self.finder.next()) {
+                let FoundTag { position, header, payload } = found;
+                let timestamp = self.unwrapper.unwrap(header.timestamp);
+                return Ok(header.frame(timestamp, payload).map(|frame| FileTag { position, frame }));
             }
-            let payload = self.payload(header)?;
-            self.skip_trailer()?;
-            let timestamp = self.unwrapper.unwrap(header.timestamp);
-            return Ok(header.frame(timestamp, payload).map(|frame| FileTag { position, frame }));
-        }
-        Ok(None)
-    }
-
-    /// The next tag's header if all of the tag is there; the input then stands at its payload.
-    fn tag_header(&mut self) -> Result<Option<TagHeader>> {
-        let left = self.length.saturating_sub(self.position);
-        if left == 0 || self.truncated_at.is_some() {
-            return Ok(None);
-        }
-        if left < TAG_HEADER_LEN as u64 {
-            self.truncated_at = Some(self.position);
-            return Ok(None);
-        }
-        let mut bytes = [0; TAG_HEADER_LEN];
-        self.read_exact(&mut bytes)?;
-        let header = TagHeader::parse(&bytes);
-        if u64::from(header.size()) > left {
-            self.check_type(header)?;
-            self.truncated_at = Some(self.position);
-            return Ok(None);
-        }
-        Ok(Some(header))
-    }
-
-    /// Refuses what cannot be a tag's type byte, so that garbage is not taken for a half tag.
-    fn check_type(&self, header: TagHeader) -> Result<()> {
-        match self.kind_of(header)? {
-            Some(_) => Ok(()),
-            None => Err(self.unknown_type(header)),
+            if !self.fill()? {
+                return Ok(None);
+            }
         }
     }
 
-    fn kind_of(&self, header: TagHeader) -> Result<Option<FrameKind>> {
-        match header.content() {
-            TagContent::Frame(kind) => Ok(Some(kind)),
-            TagContent::Unknown => Ok(None),
-            TagContent::Encrypted => Err(encrypted(self.position)),
+    /// Reads on; false at the end.
+    fn fill(&mut self) -> Result<bool> {
+        let position = self.finder.fed();
+        let left = self.length.saturating_sub(position);
+        if left == 0 {
+            return Ok(false);
         }
-    }
-
-    fn unknown_type(&self, header: TagHeader) -> Error {
-        malformed(self.position, format_args!("unknown tag type {}", header.tag_type))
-    }
-
-    /// Passes over a tag of unknown type, if the size after it confirms that it is a tag at all.
-    fn skip_unknown(&mut self, header: TagHeader) -> Result<()> {
-        let end = self.position.saturating_add(u64::from(header.size()));
-        if self.length.saturating_sub(end) < 4 {
-            return Err(self.unknown_type(header));
+        let read = self.input.fill_buf();
+        let bytes = read.map_err(|cause| Error::io(format_args!("read at byte {position}"), cause))?;
+        let count = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.finder.feed(bytes.get(..count).unwrap_or_default());
+        self.input.consume(count);
+        if count == 0 {
+            // It has become shorter.
+            self.finder.finish();
+            self.length = position;
         }
-        self.seek_to(end)?;
-        let mut trailer = [0; 4];
-        self.read_exact(&mut trailer)?;
-        if u32::from_be_bytes(trailer) != header.size() {
-            return Err(self.unknown_type(header));
-        }
-        self.position = end.saturating_add(4);
-        Ok(())
-    }
-
-    fn payload(&mut self, header: TagHeader) -> Result<Bytes> {
-        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-        let mut payload = vec![0; length];
-        self.read_exact(&mut payload)?;
-        self.position = self.position.saturating_add(u64::from(header.size()));
-        Ok(payload.into())
-    }
-
-    /// Passes over "previous tag size", whose value many writers get wrong; the last one may be missing.
-    fn skip_trailer(&mut self) -> Result<()> {
-        let end = self.position.saturating_add(4).min(self.length);
-        let present = usize::try_from(end.saturating_sub(self.position)).unwrap_or(4);
-        let mut trailer = [0; 4];
-        self.read_exact(trailer.get_mut(..present).unwrap_or_default())?;
-        self.position = end;
-        Ok(())
-    }
-
-    fn read_exact(&mut self, bytes: &mut [u8]) -> Result<()> {
-        let position = self.position;
-        self.input
-            .read_exact(bytes)
-            .map_err(|cause| Error::io(format_args!("read tag at byte {position}"), cause))
-    }
-
-    fn seek_to(&mut self, position: u64) -> Result<()> {
-        self.input.seek(SeekFrom::Start(position)).map_err(|cause| Error::io("seek", cause))?;
-        Ok(())
+        Ok(true)
     }
 }
 
-pub(super) fn encrypted(position: u64) -> Error {
-    let text = format!("tag at byte {position}: encrypted tags are not supported");
-    Error::new(ErrorKind::Unsupported, text)
+/// What bytes that are no FLV may be, from the first of them.
+pub(super) fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    const BEGINNINGS: [(&[u8], &str); 14] = [
+        (b"RIFF", "RIFF (AVI or WAV)"),
+        (b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
+        (b"OggS", "Ogg"),
+        (b"\x89PNG", "a PNG picture"),
+        (b"\xff\xd8\xff", "a JPEG picture"),
+        (b"PK\x03\x04", "a ZIP archive"),
+        (b"\x1f\x8b", "gzip"),
+        (b"#EXTM3U", "an HLS playlist"),
+        (b"HTTP/1.", "an answer of HTTP"),
+        (b"GET /", "a request of HTTP"),
+        (b"POST /", "a request of HTTP"),
+        (b"<!DOCTYPE", "HTML"),
+        (b"<html", "HTML"),
+        (b"version https://git-lfs", "a pointer of Git LFS"),
+    ];
+    if bytes.get(4..8) == Some(b"ftyp") {
+        return Some("MP4");
+    }
+    if bytes.first() == Some(&0x47) && bytes.get(188) == Some(&0x47) && bytes.get(376) == Some(&0x47) {
+        return Some("an MPEG transport stream");
+    }
+    BEGINNINGS.iter().find(|(beginning, _)| bytes.starts_with(beginning)).map(|(_, name)| *name)
 }
 
 pub(super) fn malformed(position: u64, detail: impl std::fmt::Display) -> Error {

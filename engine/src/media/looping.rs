@@ -15,6 +15,7 @@ mod clock;
 mod output;
 
 use super::Frame;
+use super::flv::LeftOut;
 use super::flv_file::FlvReader;
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -101,6 +102,10 @@ pub struct ClipInfo {
     pub frames: u64,
     /// Offset of the half tag that it ends with; everything before it is played.
     pub truncated_at: Option<u64>,
+    /// Bytes that are part of no tag; all others are played.
+    pub left_out: LeftOut,
+    /// Tags that are left out because they are encrypted.
+    pub encrypted_tags: u64,
     /// Frames whose time did not advance on their track's and was put right.
     pub repaired: u64,
 }
@@ -305,23 +310,42 @@ fn scan(clip: &Clip) -> Result<(i64, ClipInfo)> {
         clock.place(&tag.frame, &Role::of(&tag.frame));
     }
     let Some(first) = clock.first() else {
-        let text = format!("at byte {}: the file holds no audio or video frame", reader.position());
-        return Err(Error::new(ErrorKind::Format, text));
+        return Err(nothing_to_play(&reader));
     };
     let info = ClipInfo {
         name: clip.0.name(),
         length: nanos(clock.length()),
         frames: clock.frames(),
         truncated_at: reader.truncated_at(),
+        left_out: reader.left_out(),
+        encrypted_tags: reader.encrypted_tags(),
         repaired: clock.repaired(),
     };
     info.warn();
     Ok((first, info))
 }
 
+/// Says what a file without frames has instead.
+fn nothing_to_play(reader: &FlvReader<Box<dyn Input>>) -> Error {
+    let mut text = format!("at byte {}: the file holds no audio or video frame", reader.position());
+    if reader.left_out().bytes > 0 {
+        text.push_str(&format!("; of its bytes, {} are no tag", reader.left_out()));
+    }
+    if reader.encrypted_tags() > 0 {
+        text.push_str(&format!("; {} of its tags are encrypted", reader.encrypted_tags()));
+    }
+    Error::new(ErrorKind::Format, text)
+}
+
 impl ClipInfo {
     fn warn(&self) {
         let file = &self.name;
+        if self.left_out.bytes > 0 {
+            tracing::warn!(file, "left out, as they are no FLV tag: {}", self.left_out);
+        }
+        if self.encrypted_tags > 0 {
+            tracing::warn!(file, tags = self.encrypted_tags, "encrypted tags are left out");
+        }
         if let Some(position) = self.truncated_at {
             tracing::warn!(file, position, "file ends in half a tag, playing up to the last whole one");
         }

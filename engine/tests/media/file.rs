@@ -3,10 +3,10 @@
 use crate::build::{FileBuilder, demo_clip, shared_clip, ten_seconds};
 use std::io::{Cursor, Write};
 use streamengine::ErrorKind;
-use streamengine::media::flv::FileHeader;
+use streamengine::media::flv::{FileHeader, LeftOut};
 use streamengine::media::flv_file::{FileTag, FlvReader};
 use streamengine::media::{Frame, FrameKind};
-use streamengine::testing::tags;
+use streamengine::testing::{self, tags};
 
 fn reader(bytes: &[u8]) -> FlvReader<Cursor<&[u8]>> {
     FlvReader::new(Cursor::new(bytes)).unwrap()
@@ -18,19 +18,17 @@ fn read(bytes: &[u8]) -> (Vec<FileTag>, Option<u64>) {
     (tags, reader.truncated_at())
 }
 
-/// The error that `bytes` end in, as kind and text.
-fn failure(bytes: &[u8]) -> (ErrorKind, String) {
-    let error = match FlvReader::new(Cursor::new(bytes)) {
-        Err(error) => error,
-        Ok(mut reader) => loop {
-            match reader.next_tag() {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("no error"),
-                Err(error) => break error,
-            }
-        },
-    };
-    (error.kind(), error.to_string())
+/// Times of the frames, and what is no tag.
+fn damaged(bytes: &[u8]) -> (Vec<i64>, LeftOut) {
+    let mut reader = reader(bytes);
+    let tags = std::iter::from_fn(|| reader.next_tag().unwrap());
+    (tags.map(|tag| tag.frame.timestamp).collect(), reader.left_out())
+}
+
+fn one_place(bytes: usize, position: usize) -> LeftOut {
+    let mut left_out = LeftOut::default();
+    (left_out.bytes, left_out.places, left_out.position) = (bytes as u64, 1, position as u64);
+    left_out
 }
 
 #[test]
@@ -59,17 +57,54 @@ fn real_clips_encode_to_the_same_bytes() {
 }
 
 #[test]
-fn empty_absent_and_wrong_headers_are_refused_with_the_byte_position() {
+fn what_holds_neither_header_nor_tag_is_refused_and_it_is_said_what_it_is_instead() {
     let refused = |bytes: &[u8], text: &str| {
-        let (kind, message) = failure(bytes);
-        assert_eq!((kind, message.as_str()), (ErrorKind::Format, text));
+        let error = FlvReader::new(Cursor::new(bytes)).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Format, text));
     };
     refused(b"", "at byte 0: the file is empty");
-    refused(b"FLV\x01", "at byte 0: FLV header is cut short");
-    refused(b"\0\0\0\x18ftypmp42abcd", "at byte 0: not an FLV file: it does not start with \"FLV\"");
-    refused(b"FLV\x03\x05\0\0\0\x09", "at byte 3: FLV version 3 is not supported");
-    refused(b"FLV\x01\x05\0\0\0\x07", "at byte 5: FLV data offset 7 points into the header");
-    refused(b"FLV\x01\x05\0\0\x09\0", "at byte 5: data offset 2304 is beyond the file's end");
+    refused(b"FLV\x01", "at byte 0: FLV header is cut short, and there is no FLV tag in its 4 bytes");
+    refused(
+        b"\0\0\0\x18ftypmp42abcd",
+        "at byte 0: not an FLV file: it does not start with \"FLV\", and holds no FLV tag; it looks like MP4",
+    );
+    refused(
+        b"not a video",
+        "at byte 0: not an FLV file: it does not start with \"FLV\", and there is no FLV tag in its 11 bytes",
+    );
+    refused(
+        b"FLV\x03\x05\0\0\0\x09",
+        "at byte 3: FLV version 3 is not supported, and there is no FLV tag in its 9 bytes",
+    );
+    refused(
+        b"FLV\x01\x05\0\0\0\x07",
+        "at byte 5: FLV data offset 7 points into the header, and there is no FLV tag in its 9 bytes",
+    );
+    refused(
+        b"FLV\x01\x05\0\0\x09\0",
+        "at byte 5: data offset 2304 is beyond the file's end, and there is no FLV tag in its 9 bytes",
+    );
+}
+
+#[test]
+fn a_header_that_is_missing_wrong_or_without_the_first_size_costs_no_tag() {
+    let source = FileBuilder::default().video_headers().video(0, 3, (1, 25));
+    let whole = source.file();
+    let expected: Vec<i64> = source.frames().iter().map(|frame| frame.timestamp).collect();
+    for (header, left_out) in [
+        (&b""[..], LeftOut::default()),
+        (b"\0\0\0\0", LeftOut::default()),
+        (b"FLV\x01\x05\0\0\0\x09", LeftOut::default()),
+        (b"FLV\x01\x05\0\0\0\x09\0\0\0\x09", LeftOut::default()),
+        (b"FLV\x01\x05\0\0\0\x0cabc\0\0\0\0", LeftOut::default()),
+        (b"FLV\x03\x05\0\0\0\x09\0\0\0\0", one_place(13, 0)),
+        (b"FLV\x01\x05\x09\0\0\0\0\0\0\0", one_place(13, 0)),
+        (b"ID3\x04\0\0\0\0\0\x03tagFLV\x01\x05\0\0\0\x09\0\0\0\0", one_place(13, 0)),
+        (&[0; 4096], one_place(4096, 0)),
+    ] {
+        let bytes = [header, &whole[13..]].concat();
+        assert_eq!(damaged(&bytes), (expected.clone(), left_out), "{header:?}");
+    }
 }
 
 #[test]
@@ -89,31 +124,106 @@ fn f34_a_file_cut_anywhere_plays_up_to_the_last_whole_tag() {
 }
 
 #[test]
-fn garbage_between_tags_is_an_error_with_the_byte_position() {
-    let mut bytes = FileBuilder::default().video(0, 2, (1, 25)).file().to_vec();
-    let position = bytes.len();
-    bytes.extend([0xab; 64]);
-    let text = format!("at byte {position}: unknown tag type 171");
-    assert_eq!(failure(&bytes), (ErrorKind::Format, text));
+fn bytes_between_tags_are_left_out_and_counted_with_their_position() {
+    let (first, second) =
+        (FileBuilder::default().video(0, 2, (1, 25)), FileBuilder::default().video(80, 2, (1, 25)));
+    let (first, second) = (first.file(), second.file());
+    for garbage in [&[0; 4][..], &[0; 15], &[0; 4096], &[0xab; 64], &[9; 5000], &[0x47; 188], &second[13..30]]
+    {
+        let bytes = [&first, garbage, &second[13..]].concat();
+        assert_eq!(
+            damaged(&bytes),
+            (vec![0, 40, 80, 120], one_place(garbage.len(), first.len())),
+            "{garbage:?}"
+        );
+        let tail = [&first, garbage].concat();
+        let (times, left_out) = damaged(&tail);
+        assert_eq!(times, [0, 40], "{garbage:?}");
+        if garbage[0] != 9 {
+            assert_eq!(left_out, one_place(garbage.len(), first.len()), "{garbage:?} at the end");
+        }
+    }
 }
 
 #[test]
-fn a_wrong_tag_size_is_an_error_or_the_end_and_costs_no_memory() {
+fn half_a_tag_in_the_middle_is_left_out_and_not_played_with_what_follows_it() {
+    let tags = |frames: &[Frame]| testing::flv(frames).slice(13..);
+    let before = tags(&[testing::keyframe(0, 500)]);
+    let half = tags(&[testing::inter(40, 3000)]).slice(..1000);
+    let after = tags(&[
+        testing::inter(80, 300),
+        testing::audio(90),
+        testing::inter(120, 4000),
+        testing::inter(160, 20),
+    ]);
+    let bytes = [&b"FLV\x01\x05\0\0\0\x09\0\0\0\0"[..], &before, &half, &after].concat();
+    let position = 13 + before.len();
+    assert_eq!(damaged(&bytes), (vec![0, 80, 90, 120, 160], one_place(1000, position)));
+}
+
+#[test]
+fn a_wrong_length_costs_one_tag_and_no_memory() {
     let source = FileBuilder::default().video(0, 3, (1, 25));
-    let mut bytes = source.file().to_vec();
-    bytes[14..17].copy_from_slice(&[0xff, 0xff, 0xff]);
-    let (tags, truncated) = read(&bytes);
-    assert_eq!((tags.len(), truncated), (0, Some(13)));
-    bytes[14..17].copy_from_slice(&[0, 0, 14]);
-    assert_eq!(failure(&bytes).0, ErrorKind::Format);
+    for length in [[0xff, 0xff, 0xff], [0, 0, 14], [0, 0, 60], [0, 0, 2]] {
+        let mut bytes = source.file().to_vec();
+        bytes[14..17].copy_from_slice(&length);
+        let (times, left_out) = damaged(&bytes);
+        assert!(times.ends_with(&[40, 80]) && left_out.bytes > 0, "{length:?}: {times:?}, {left_out}");
+    }
 }
 
 #[test]
-fn encrypted_tags_are_refused() {
-    let mut bytes = FileBuilder::default().video(0, 2, (1, 25)).file().to_vec();
-    bytes[13] |= 0x20;
-    let text = "tag at byte 13: encrypted tags are not supported".to_owned();
-    assert_eq!(failure(&bytes), (ErrorKind::Unsupported, text));
+fn encrypted_tags_are_passed_over_and_counted() {
+    let mut bytes = FileBuilder::default().video(0, 3, (1, 25)).file().to_vec();
+    bytes[13 + 28] |= 0x20;
+    let mut reader = reader(&bytes);
+    let tags: Vec<_> = std::iter::from_fn(|| reader.next_tag().unwrap()).collect();
+    assert_eq!((tags.len(), reader.encrypted_tags(), reader.left_out()), (2, 1, LeftOut::default()));
+}
+
+#[test]
+fn a_writer_that_gets_all_sizes_wrong_is_read_around_garbage_too() {
+    let source = FileBuilder::default().video(0, 12, (1, 25));
+    let behind = |payload: usize, n: u32| {
+        [0, u32::try_from(payload).unwrap(), payload as u32 + 15, n][(n % 4) as usize]
+    };
+    let tags = |frames: &[Frame]| -> Vec<u8> {
+        let tag = |frame: &Frame, n| {
+            testing::tag(9, frame.timestamp as u32, &frame.payload, behind(frame.payload.len(), n))
+        };
+        frames.iter().zip(0..).flat_map(|(frame, n)| tag(frame, n)).collect()
+    };
+    let (first, rest) = source.frames().split_at(6);
+    let first = [&b"FLV\x01\x05\0\0\0\x09\0\0\0\0"[..], &tags(first)].concat();
+    let bytes = [&first[..], &[0xab; 100], &tags(rest)].concat();
+    let (times, left_out) = damaged(&bytes);
+    assert_eq!(times, (0..12).map(|n| n * 40).collect::<Vec<_>>());
+    assert_eq!(left_out.bytes, 104, "with the size that is none: {left_out}");
+    let without: Vec<u8> = source
+        .frames()
+        .iter()
+        .flat_map(|frame| {
+            let tag = testing::tags(std::slice::from_ref(frame));
+            tag[..tag.len() - 4].to_vec()
+        })
+        .collect();
+    assert_eq!(damaged(&without).0.len(), 12, "no sizes at all");
+}
+
+#[test]
+fn a_search_for_tags_takes_the_same_time_for_each_byte_whatever_it_looks_like() {
+    // Each byte begins the header of a tag that would reach far, and none is there.
+    let header = [9, 0x0f, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let looks = |count: usize| {
+        let bytes = [&FileBuilder::default().video(0, 2, (1, 25)).file()[..], &header.repeat(count)].concat();
+        let start = std::time::Instant::now();
+        let (times, _) = damaged(&bytes);
+        assert_eq!(times[..2], [0, 40]);
+        start.elapsed()
+    };
+    looks(100_000);
+    let (once, tenfold) = (looks(100_000), looks(1_000_000));
+    assert!(tenfold < once * 40 + std::time::Duration::from_secs(1), "{once:?} and {tenfold:?}");
 }
 
 #[test]

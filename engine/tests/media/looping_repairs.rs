@@ -72,10 +72,30 @@ fn broken_and_empty_files_are_refused_with_name_and_byte_position() {
     let headers = FileBuilder::default().video_headers().audio_headers().file();
     let text = refused(&headers);
     assert_eq!(text, format!("synthetic: at byte {}: the file holds no audio or video frame", headers.len()));
-    let mut garbage = ten_seconds(430).file().to_vec();
-    let position = garbage.len();
-    garbage.extend([0x47; 188]);
-    assert_eq!(refused(&garbage), format!("synthetic: at byte {position}: unknown tag type 71"));
+    let garbage = [&b"FLV\x01\x05\0\0\0\x09\0\0\0\0"[..], &[0; 4096]].concat();
+    let text = refused(&garbage);
+    assert_eq!(
+        text,
+        "synthetic: at byte 4109: the file holds no audio or video frame; of its bytes, 4096 bytes at byte 13 are no tag"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_tag_do_not_keep_a_file_from_being_played_and_are_told() {
+    let (first, second) = (
+        FileBuilder::default().video(0, 10, (1, 25)).file(),
+        FileBuilder::default().video(400, 15, (1, 25)).file(),
+    );
+    let bytes = [&first, &[0; 4096][..], &second[13..], &[0; 100]].concat();
+    let looped = Loop::open([memory(bytes.into())], Repeat::Times(2)).unwrap();
+    let info = looped.clips().next().unwrap().clone();
+    assert_eq!(
+        (info.left_out.bytes, info.left_out.places, info.left_out.position),
+        (4196, 2, first.len() as u64)
+    );
+    assert_eq!((info.frames, info.length), (25, Duration::from_secs(1)));
+    let times = times(&frames(looped), FrameKind::Video);
+    assert_eq!((times.len(), times[25]), (50, 1_000));
 }
 
 #[test]

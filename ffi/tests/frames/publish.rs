@@ -191,7 +191,35 @@ fn an_flv_stream_may_be_cut_anywhere() {
 }
 
 #[test]
-fn what_is_no_flv_is_refused_from_then_on() {
+fn bytes_that_are_no_tag_cost_no_whole_tag_and_the_stream_does_not_fall_silent() {
+    let (bytes, frames) = (std::fs::read(demo_clip()).unwrap(), demo_frames());
+    let third = 13 + frames[..3].iter().map(|frame| 15 + frame.payload.len()).sum::<usize>();
+    for garbage in
+        [&[0; 4][..], &[0; 4096], &[0xab; 64], b"ID3\x04\0\0\0\0\0\x03tag", &bytes[third..third + 12]]
+    {
+        for at in [0, third] {
+            let damaged = [&bytes[..at], garbage, &bytes[at..]].concat();
+            let seen = published(|publisher| {
+                for piece in damaged.chunks(1000) {
+                    ok(unsafe { se_publisher_push_flv(publisher.0, piece.as_ptr(), piece.len()) });
+                }
+            });
+            assert_same_tags(&seen, &frames);
+        }
+    }
+}
+
+#[test]
+fn what_never_is_flv_is_told() {
+    let engine = TestEngine::start();
+    let publisher = engine.publish("live/a");
+    let push = |bytes: &[u8]| unsafe { se_publisher_push_flv(publisher.0, bytes.as_ptr(), bytes.len()) };
+    fails(push(&vec![0xab; (1 << 20) + 1]), se_status::SE_E_FORMAT, &["live/a", "byte 0"]);
+    ok(push(&std::fs::read(demo_clip()).unwrap()));
+}
+
+#[test]
+fn another_format_is_refused_from_then_on() {
     let engine = TestEngine::start();
     let publisher = engine.publish("live/a");
     let push = |bytes: &[u8]| unsafe { se_publisher_push_flv(publisher.0, bytes.as_ptr(), bytes.len()) };

@@ -2,17 +2,22 @@
 
 use crate::media::Frame;
 use crate::media::TimestampUnwrapper;
-use crate::media::flv::{FILE_HEADER_LEN, FileHeader, HeaderError, TagContent, TagHeader};
-use crate::media::flv_file::{encrypted, malformed};
+use crate::media::flv::{LeftOut, Problem, TagFinder};
+use crate::media::flv_file::{malformed, other_format};
 use crate::{Error, ErrorKind, Result};
-use smallvec::SmallVec;
-use std::mem;
 
-/// Payload bytes that are allocated before any of them has come.
-const FIRST_ALLOCATION: usize = 64 * 1024;
+/// Bytes that are taken before it is looked whether a frame is whole.
+const PIECE: usize = 64 * 1024;
+
+/// First bytes that tell another format.
+const BEGINNING: usize = 12;
 
 /// Reads FLV that comes in pieces of any size: with or without file header, cut at any byte, and also several
 /// files one after the other.
+///
+/// Bytes that are part of no tag, and encrypted tags, are passed over and counted: the stream goes on at the next tag
+/// that its "previous tag size", or a row of tags behind it, confirms. Where nothing can be told from the bytes alone,
+/// what looks like a tag is taken for one, so a frame may hold bytes that were not in it.
 ///
 /// ```no_run
 /// # use streamengine::media::elementary::FlvStream;
@@ -27,69 +32,23 @@ const FIRST_ALLOCATION: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct FlvStream {
     max_payload: usize,
-    state: State,
-    /// What came of the header or trailer that `state` waits for.
-    head: SmallVec<[u8; 16]>,
-    /// What came of a frame's payload.
-    payload: Vec<u8>,
-    /// Offset of the next byte in the whole stream.
-    position: u64,
-    /// Offset of the tag or file header that is being read.
-    start: u64,
-    /// A file header or a tag has been seen: it is FLV.
-    recognised: bool,
+    finder: TagFinder,
+    /// The first bytes, until it is known that they are no other format.
+    beginning: Option<Vec<u8>>,
+    /// The format that it is instead.
+    instead: Option<&'static str>,
     clock: TimestampUnwrapper,
 }
 
-/// What is being read.
-#[derive(Debug, Clone, Copy)]
-enum State {
-    /// The first byte of a tag or file header.
-    Start,
-    FileHeader,
-    /// What a file header's data offset leaves over: bytes left.
-    Skip(u64),
-    /// "Previous tag size" after a file header, or after a frame, where many writers get its value wrong.
-    Trailer,
-    TagHeader,
-    Payload(TagHeader),
-    /// Payload of a tag of unknown type: bytes left.
-    Unknown(TagHeader, u64),
-    /// "Previous tag size" of such a tag, which must be right to show that it is a tag at all.
-    UnknownTrailer(TagHeader),
-    Failed(Failure),
-}
-
-/// What was wrong with the header at [`FlvStream::start`].
-#[derive(Debug, Clone, Copy)]
-enum Failure {
-    File(HeaderError),
-    Type(u8),
-    NoFlv,
-    Encrypted,
-    Length(u32),
-}
-
-/// What a step led to.
-enum Step {
-    On(State),
-    Frame(Frame),
-    /// All input was taken.
-    Wait,
-}
-
 impl FlvStream {
-    /// Refuses tags of more than `max_payload` bytes, which is also the most that is kept between calls. The
+    /// Takes no tags of more than `max_payload` bytes, which with 64 KiB is also the most that is kept between calls. The
     /// engine's own bound is [`Limits::max_message`](crate::Limits::max_message).
     pub fn new(max_payload: usize) -> Self {
         Self {
             max_payload,
-            state: State::Start,
-            head: SmallVec::new(),
-            payload: Vec::new(),
-            position: 0,
-            start: 0,
-            recognised: false,
+            finder: TagFinder::stream(max_payload),
+            beginning: Some(Vec::new()),
+            instead: None,
             clock: TimestampUnwrapper::default(),
         }
     }
@@ -99,147 +58,93 @@ impl FlvStream {
     /// Times are unwrapped to 64 bits; `@setDataFrame` and the zero byte of AMF3 script tags are removed.
     ///
     /// # Errors
-    /// [`ErrorKind::Format`] when it is no FLV, [`ErrorKind::Unsupported`] for an encrypted tag and
-    /// [`ErrorKind::Limit`] for one that is too long, each with its byte position counted from the first byte
-    /// ever read. The place of the next tag is lost then: all later calls fail alike.
+    /// [`ErrorKind::Format`] when the stream begins like another format: then all of `input` is taken, and all later
+    /// calls fail alike. After the other errors the next call goes on: [`ErrorKind::Format`] for each 1 MiB in a row
+    /// that holds no tag, [`ErrorKind::Limit`] for a tag that is too long. Positions are counted from the first byte
+    /// ever read.
     pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Frame>> {
         loop {
-            match self.step(input)? {
-                Step::On(state) => self.state = state,
-                Step::Frame(frame) => {
-                    self.state = State::Trailer;
-                    return Ok(Some(frame));
-                }
-                Step::Wait => return Ok(None),
+            if let Some(format) = self.instead {
+                *input = &[];
+                return Err(malformed(0, format_args!("this is no FLV, it looks like {format}")));
             }
+            if let Some(tag) = self.finder.next() {
+                let timestamp = self.clock.unwrap(tag.header.timestamp);
+                return Ok(tag.header.frame(timestamp, tag.payload));
+            }
+            if let Some(problem) = self.finder.take_problem() {
+                return Err(self.error(problem));
+            }
+            if input.is_empty() {
+                return Ok(None);
+            }
+            self.take(input);
         }
+    }
+
+    /// The stream has ended: what was held back until more came. To be called until there is nothing more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Format`] when there was no tag in all of it.
+    pub fn finish(&mut self) -> Result<Option<Frame>> {
+        self.finder.finish();
+        let frame = self.read(&mut &[][..])?;
+        if frame.is_none() && !self.finder.is_recognised() && self.position() > 0 {
+            return Err(malformed(0, format_args!("no FLV tag in {} bytes", self.position())));
+        }
+        Ok(frame)
+    }
+
+    /// Whether it began like another format: nothing more comes out of it.
+    pub fn is_refused(&self) -> bool {
+        self.instead.is_some()
+    }
+
+    /// Bytes so far that are part of no tag. They count once the next tag has been found.
+    pub fn left_out(&self) -> LeftOut {
+        self.finder.left_out()
+    }
+
+    /// Tags so far that were passed over because they are encrypted.
+    pub fn encrypted_tags(&self) -> u64 {
+        self.finder.encrypted()
     }
 
     /// Offset of the next byte to be read, counted from the first ever read.
     pub fn position(&self) -> u64 {
-        self.position
+        self.finder.fed()
     }
 
     /// Whether the stream is between tags: if it ends here, nothing of a tag is missing.
     pub fn is_between_tags(&self) -> bool {
-        matches!(self.state, State::Start | State::Trailer)
+        self.finder.is_between_tags()
     }
 
-    fn step(&mut self, input: &mut &[u8]) -> Result<Step> {
-        let step = match self.state {
-            State::Start => self.begin(input),
-            State::FileHeader => self.head::<FILE_HEADER_LEN>(input).map(|bytes| self.file_header(&bytes)),
-            State::Skip(left) => self.skip(left, input).map(State::Skip),
-            State::Trailer => self.head::<4>(input).map(|_| State::Start),
-            State::TagHeader => self.head(input).map(|bytes| self.tag_header(TagHeader::parse(&bytes))),
-            State::Payload(header) => return Ok(self.frame(header, input)),
-            State::Unknown(header, left) => self.skip(left, input).map(|left| State::Unknown(header, left)),
-            State::UnknownTrailer(header) => {
-                self.head(input).map(|trailer| match u32::from_be_bytes(trailer) {
-                    size if size == header.size() => State::Start,
-                    _ => State::Failed(Failure::Type(header.tag_type)),
-                })
-            }
-            State::Failed(failure) => return Err(self.error(failure)),
-        };
-        Ok(match step {
-            // What is to be skipped may be nothing.
-            Some(State::Skip(0)) => Step::On(State::Trailer),
-            Some(State::Unknown(header, 0)) => Step::On(State::UnknownTrailer(header)),
-            Some(state) => Step::On(state),
-            None => Step::Wait,
-        })
-    }
-
-    fn begin(&mut self, input: &[u8]) -> Option<State> {
-        let first = *input.first()?;
-        self.start = self.position;
-        Some(match first {
-            b'F' => State::FileHeader,
-            // The zero "previous tag size" of a file whose header was cut off.
-            0 if self.position == 0 => State::Trailer,
-            _ => State::TagHeader,
-        })
-    }
-
-    fn file_header(&mut self, bytes: &[u8]) -> State {
-        match FileHeader::parse(bytes) {
-            Ok((_, offset)) => {
-                self.recognised = true;
-                State::Skip(u64::from(offset).saturating_sub(FILE_HEADER_LEN as u64))
-            }
-            Err(error) => State::Failed(Failure::File(error)),
-        }
-    }
-
-    fn tag_header(&mut self, header: TagHeader) -> State {
-        let too_long = usize::try_from(header.length).is_ok_and(|length| length > self.max_payload);
-        match header.content() {
-            TagContent::Encrypted => State::Failed(Failure::Encrypted),
-            TagContent::Unknown if !self.recognised => State::Failed(Failure::NoFlv),
-            TagContent::Unknown => State::Unknown(header, header.length.into()),
-            TagContent::Frame(_) if too_long => State::Failed(Failure::Length(header.length)),
-            TagContent::Frame(_) => {
-                self.recognised = true;
-                State::Payload(header)
-            }
-        }
-    }
-
-    fn frame(&mut self, header: TagHeader, input: &mut &[u8]) -> Step {
-        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-        let missing = length.saturating_sub(self.payload.len());
-        let taken = self.take(missing, input);
-        if self.payload.capacity().saturating_sub(self.payload.len()) < taken.len() {
-            // Not at once for all that the header announces, which may never come.
-            let room = taken.len().max(self.payload.len()).max(FIRST_ALLOCATION).min(missing);
-            self.payload.reserve_exact(room);
-        }
-        self.payload.extend_from_slice(taken);
-        if self.payload.len() < length {
-            return Step::Wait;
-        }
-        let timestamp = self.clock.unwrap(header.timestamp);
-        match header.frame(timestamp, mem::take(&mut self.payload).into()) {
-            Some(frame) => Step::Frame(frame),
-            None => Step::On(State::Trailer),
-        }
-    }
-
-    /// The `N` bytes that are waited for, once they have come.
-    fn head<const N: usize>(&mut self, input: &mut &[u8]) -> Option<[u8; N]> {
-        let missing = N.saturating_sub(self.head.len());
-        let taken = self.take(missing, input);
-        self.head.extend_from_slice(taken);
-        let bytes = *self.head.first_chunk()?;
-        self.head.clear();
-        Some(bytes)
-    }
-
-    /// Passes over bytes; how many are left. `None` when all input was taken and more is needed.
-    fn skip(&mut self, left: u64, input: &mut &[u8]) -> Option<u64> {
-        let most = usize::try_from(left).unwrap_or(usize::MAX);
-        let taken = self.take(most, input).len();
-        (taken > 0 || left == 0).then(|| left.saturating_sub(taken as u64))
-    }
-
-    fn take<'a>(&mut self, most: usize, input: &mut &'a [u8]) -> &'a [u8] {
-        let (taken, rest) = input.split_at(most.min(input.len()));
+    fn take(&mut self, input: &mut &[u8]) {
+        let (piece, rest) = input.split_at(input.len().min(PIECE));
         *input = rest;
-        self.position = self.position.saturating_add(taken.len() as u64);
-        taken
+        if let Some(beginning) = &mut self.beginning {
+            let missing = BEGINNING.saturating_sub(beginning.len());
+            beginning.extend_from_slice(piece.get(..missing).unwrap_or(piece));
+            self.instead = other_format(beginning);
+            if beginning.len() >= BEGINNING {
+                self.beginning = None;
+            }
+        }
+        self.finder.feed(piece);
     }
 
-    fn error(&self, failure: Failure) -> Error {
-        let at = self.start;
-        match failure {
-            Failure::File(error) => malformed(at.saturating_add(error.position()), error),
-            Failure::Type(number) => malformed(at, format_args!("unknown tag type {number}")),
-            Failure::NoFlv => malformed(at, "neither an FLV file header nor a tag"),
-            Failure::Encrypted => encrypted(at),
-            Failure::Length(length) => {
+    fn error(&self, problem: Problem) -> Error {
+        match problem {
+            Problem::NoTag { position, bytes } if self.finder.is_recognised() => {
+                malformed(position, format_args!("no FLV tag in {bytes} bytes"))
+            }
+            Problem::NoTag { position, bytes } => {
+                malformed(position, format_args!("neither an FLV file header nor a tag in {bytes} bytes"))
+            }
+            Problem::TooLong { position, length } => {
                 let most = self.max_payload;
-                let text = format!("tag at byte {at}: {length} bytes are more than the allowed {most}");
+                let text = format!("tag at byte {position}: {length} bytes are more than the allowed {most}");
                 Error::new(ErrorKind::Limit, text)
             }
         }
@@ -254,36 +159,46 @@ mod tests {
 
     const MAX: usize = 1 << 20;
 
-    /// The frames of `bytes` that come in pieces of `piece`, and the error that they end in.
-    fn read(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<Error>) {
+    /// The frames of `bytes` that come in pieces of `piece`, and all that was wrong.
+    fn read(bytes: &[u8], piece: usize) -> (Vec<Frame>, Vec<Error>, FlvStream) {
         let mut stream = FlvStream::new(MAX);
-        let mut frames = Vec::new();
+        let (mut frames, mut errors) = (Vec::new(), Vec::new());
         for mut input in bytes.chunks(piece) {
-            loop {
+            while !input.is_empty() {
                 match stream.read(&mut input) {
-                    Ok(Some(frame)) => frames.push(frame),
-                    Ok(None) => break,
-                    Err(error) => {
-                        assert_eq!(stream.read(&mut input).unwrap_err().to_string(), error.to_string());
-                        return (frames, Some(error));
-                    }
+                    Ok(frame) => frames.extend(frame),
+                    Err(error) => errors.push(error),
                 }
             }
-            assert!(input.is_empty() && stream.payload.capacity() <= MAX);
+            while let Ok(Some(frame)) = stream.read(&mut input) {
+                frames.push(frame);
+            }
+            assert!(stream.finder.capacity() <= 2 * (MAX + PIECE + 15));
         }
         assert_eq!(stream.position(), bytes.len() as u64);
-        (frames, None)
+        (frames, errors, stream)
     }
 
     fn whole(bytes: &[u8], piece: usize) -> Vec<Frame> {
-        let (frames, error) = read(bytes, piece);
-        assert!(error.is_none(), "{error:?}");
+        let (frames, errors, stream) = read(bytes, piece);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(stream.left_out(), LeftOut::default());
         frames
     }
 
-    fn failure(bytes: &[u8]) -> (ErrorKind, String) {
-        let error = read(bytes, 5).1.unwrap();
-        (error.kind(), error.to_string())
+    /// The frames, and what is left out, once the stream has ended.
+    fn damaged(bytes: &[u8]) -> (Vec<Frame>, LeftOut) {
+        let read = |piece| {
+            let (mut frames, errors, mut stream) = read(bytes, piece);
+            assert!(errors.is_empty(), "{errors:?}");
+            while let Ok(Some(frame)) = stream.finish() {
+                frames.push(frame);
+            }
+            (frames, stream.left_out())
+        };
+        let outcome = read(5);
+        assert_eq!(outcome, read(bytes.len()), "the pieces change nothing");
+        outcome
     }
 
     fn tag(tag_type: u8, timestamp: u32, payload: &[u8]) -> Vec<u8> {
@@ -341,40 +256,103 @@ mod tests {
     fn tags_of_unknown_type_are_passed_over_if_their_size_confirms_them() {
         let stream = [tag(8, 0, b"\xaf\x01x"), tag(77, 0, b"what"), tag(8, 0, b"\xaf\x01y")].concat();
         assert_eq!(whole(&stream, 3).len(), 2);
-        let mut wrong = stream.clone();
+        let mut wrong = stream;
         wrong[18 + 18] ^= 1;
-        assert_eq!(failure(&wrong), (ErrorKind::Format, "at byte 18: unknown tag type 77".into()));
+        let (frames, left_out) = damaged(&wrong);
+        assert_eq!((frames.len(), left_out), (2, LeftOut { bytes: 19, places: 1, position: 18 }));
     }
 
     #[test]
-    fn mistakes_are_named_with_their_position() {
-        let good = tag(8, 0, b"\xaf\x01x");
-        let after = |bytes: &[u8]| failure(&[&good, bytes].concat());
-        let (format, text) = after(b"FLV\x07\x00\x00\x00\x00\x00");
-        assert_eq!(
-            (format, text.as_str()),
-            (ErrorKind::Format, "at byte 21: FLV version 7 is not supported")
-        );
-        let (kind, text) = after(&tag(0x29, 0, b"x"));
-        assert_eq!(kind, ErrorKind::Unsupported);
-        assert!(text.contains("at byte 18"), "{text}");
-        let (kind, text) = after(&[9, 0x10, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(kind, ErrorKind::Limit);
-        assert!(text.contains("at byte 18: 1048577 bytes"), "{text}");
-        for bytes in [
-            &b"\x00\x00\x00 ftypisom\x00\x00\x00\x00"[..],
-            b"GET / HTTP/1.1\r\n",
-            b"FLX\x01\x00\x00\x00\x00\x09",
+    fn bytes_that_are_no_tag_are_passed_over_and_counted() {
+        let audio = |at| tag(8, at, b"\xaf\x01x");
+        let left_out = |bytes, position| LeftOut { bytes, places: 1, position };
+        for garbage in [
+            &[0; 4][..],
+            &[0; 15],
+            &[0; 4096],
+            &[0xab; 64],
+            b"ID3\x04\0\0\0\0\0\x0a0123456789",
+            &audio(9)[..9],
         ] {
-            assert_eq!(failure(bytes).0, ErrorKind::Format);
+            let stream = [&audio(0), garbage, &audio(20), &audio(40)].concat();
+            let (frames, left) = damaged(&stream);
+            assert_eq!(testing::times(&frames), [0, 20, 40], "{garbage:?}");
+            assert_eq!(left, left_out(garbage.len() as u64, 18), "{garbage:?}");
+            let first = [b"FLV\x01\x04\0\0\0\x09\0\0\0\0", &audio(0)[..], &audio(20)].concat();
+            let (frames, left) = damaged(&[garbage, &first].concat());
+            assert_eq!(testing::times(&frames), [0, 20], "{garbage:?} before the header");
+            assert_eq!(left, left_out(garbage.len() as u64, 0), "{garbage:?} before the header");
         }
+    }
+
+    #[test]
+    fn an_encrypted_tag_is_passed_over_and_counted() {
+        let stream = [tag(8, 0, b"\xaf\x01x"), tag(0x29, 0, b"x"), tag(8, 20, b"\xaf\x01y")].concat();
+        let (frames, _, stream) = read(&stream, 3);
+        assert_eq!((testing::times(&frames), stream.encrypted_tags()), (vec![0, 20], 1));
+        assert_eq!(stream.left_out(), LeftOut::default());
+    }
+
+    #[test]
+    fn a_length_that_is_wrong_does_not_silence_what_follows() {
+        let mut stream = [tag(8, 0, b"\xaf\x01x"), tag(8, 20, b"\xaf\x01y")].concat();
+        stream[18 + 1] = 8;
+        stream.extend([tag(8, 40, b"\xaf\x01z"), tag(8, 60, b"\xaf\x01a")].concat());
+        let (frames, ..) = read(&stream, 7);
+        assert_eq!(testing::times(&frames), [0, 40, 60], "without waiting for half a megabyte");
+    }
+
+    #[test]
+    fn a_payload_that_holds_a_whole_tag_is_played_as_it_is() {
+        let payload = [b"\x17\x01\0\0\0", &tag(8, 0, b"\xaf\x01x")[..], b"more"].concat();
+        let frames = whole(&[tag(9, 0, &payload), tag(9, 40, &payload)].concat(), 3);
+        assert!(frames.len() == 2 && frames.iter().all(|frame| frame.payload == payload));
+    }
+
+    #[test]
+    fn what_is_no_flv_is_told_and_tags_that_come_later_are_read_all_the_same() {
+        let noise = vec![0xab; (3 << 20) + 5_000];
+        let (frames, errors, _) = read(&[&noise[..], &tag(8, 0, b"\xaf\x01x")].concat(), 1000);
+        let texts: Vec<_> = errors.iter().map(Error::to_string).collect();
+        assert_eq!((frames.len(), texts.len()), (1, 3), "{texts:?}");
+        assert!(texts[0].starts_with("at byte 0: neither an FLV file header nor a tag in "), "{}", texts[0]);
+        let good = tag(8, 0, b"\xaf\x01x");
+        let (frames, errors, _) = read(&[&good[..], &noise, &good].concat(), 4096);
+        assert_eq!((frames.len(), errors.len()), (2, 3));
+        assert!(errors.iter().all(|error| error.kind() == ErrorKind::Format));
+        assert!(errors[0].to_string().starts_with("at byte 18: no FLV tag in "), "{}", errors[0]);
+        let mut short = FlvStream::new(MAX);
+        short.read(&mut &b"what"[..]).unwrap();
+        assert_eq!(short.finish().unwrap_err().to_string(), "at byte 0: no FLV tag in 4 bytes");
+    }
+
+    #[test]
+    fn another_format_is_refused_at_once_and_for_good() {
+        for bytes in
+            [&b"\x00\x00\x00 ftypisom\x00\x00\x00\x00"[..], b"GET / HTTP/1.1\r\n", b"RIFF, which is no FLV"]
+        {
+            let mut stream = FlvStream::new(MAX);
+            let text = stream.read(&mut &bytes[..]).unwrap_err().to_string();
+            assert!(text.starts_with("at byte 0: this is no FLV, it looks like "), "{text}");
+            assert_eq!(stream.read(&mut &DEMO[..]).unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_too_long_is_told_and_passed_over() {
+        let good = tag(8, 0, b"\xaf\x01x");
+        let long = tag(9, 0, &vec![7; MAX + 1]);
+        let (frames, errors, _) = read(&[&good[..], &long, &good, &good].concat(), 100_000);
+        assert_eq!(frames.len(), 3);
+        assert_eq!(errors[0].kind(), ErrorKind::Limit);
+        assert_eq!(errors[0].to_string(), "tag at byte 18: 1048577 bytes are more than the allowed 1048576");
     }
 
     #[test]
     fn an_announced_length_costs_nothing_before_its_bytes_come() {
         let mut stream = FlvStream::new(16 << 20);
         stream.read(&mut &[9, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1][..]).unwrap();
-        assert!(stream.payload.capacity() <= FIRST_ALLOCATION);
+        assert!(stream.finder.capacity() <= PIECE);
     }
 
     #[test]

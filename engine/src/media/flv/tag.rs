@@ -66,6 +66,8 @@ pub enum HeaderError {
     Version(u8),
     /// The data offset (byte 5) points into the header.
     Offset(u32),
+    /// The data offset (byte 5) points behind the file's end, or further than any writer puts the first tag.
+    Far(u32),
 }
 
 impl HeaderError {
@@ -74,7 +76,7 @@ impl HeaderError {
         match self {
             Self::Truncated | Self::Signature => 0,
             Self::Version(_) => 3,
-            Self::Offset(_) => 5,
+            Self::Offset(_) | Self::Far(_) => 5,
         }
     }
 }
@@ -86,6 +88,7 @@ impl fmt::Display for HeaderError {
             Self::Signature => f.write_str("not an FLV file: it does not start with \"FLV\""),
             Self::Version(version) => write!(f, "FLV version {version} is not supported"),
             Self::Offset(offset) => write!(f, "FLV data offset {offset} points into the header"),
+            Self::Far(offset) => write!(f, "data offset {offset} is beyond the file's end"),
         }
     }
 }
