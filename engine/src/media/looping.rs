@@ -13,6 +13,7 @@
 
 mod clock;
 mod output;
+mod straight;
 
 use super::Frame;
 use super::flv::LeftOut;
@@ -23,6 +24,7 @@ use clock::{FileClock, Role};
 use output::Output;
 use std::io::{BufRead, Cursor, Seek};
 use std::time::Duration;
+use straight::Straight;
 
 /// What a clip's bytes can do.
 pub trait Input: BufRead + Seek + Send {}
@@ -106,7 +108,7 @@ pub struct ClipInfo {
     pub left_out: LeftOut,
     /// Tags that are left out because they are encrypted.
     pub encrypted_tags: u64,
-    /// Frames whose time did not advance on their track's and was put right.
+    /// Frames whose time did not advance on their track's, or was far from it, and was put right.
     pub repaired: u64,
 }
 
@@ -134,6 +136,7 @@ pub struct TimedFrame {
 /// sequence headers and `onMetaData` (without the fields that only a file has) come again only if they changed. Ends
 /// of sequence are left out where a pass follows. Frames come in the order of their time as far as a second of
 /// reading ahead can tell; where a file is interleaved worse than that, `due` steps back, and the driver sends at once.
+/// A few frames whose time is far from their neighbours' are put where those are.
 ///
 /// This type does not sleep: its driver waits until start + [`TimedFrame::due`] on a monotonic clock. It reads files
 /// with blocking calls.
@@ -158,7 +161,7 @@ struct Source {
 }
 
 struct Pass {
-    reader: FlvReader<Box<dyn Input>>,
+    tags: Straight,
     clock: FileClock,
     name: String,
     /// Time in the file that the pass starts at, in milliseconds.
@@ -237,7 +240,7 @@ impl Loop {
         let Some(pass) = &mut self.pass else {
             return self.start_pass();
         };
-        match pass.reader.next_tag().map_err(|error| error.context(&pass.name))? {
+        match pass.tags.next_tag().map_err(|error| error.context(&pass.name))? {
             Some(tag) => self.output.take(tag.frame, pass, self.base),
             None => self.end_pass(),
         }
@@ -290,7 +293,8 @@ impl Source {
         let name = self.clip.0.name();
         let reader = self.reopen().map_err(|error| error.context(&name))?;
         let length_ms = i64::try_from(self.info.length.as_millis()).unwrap_or(i64::MAX);
-        Ok(Pass { reader, clock: FileClock::default(), name, first: self.first, length_ms, last_of_all })
+        let (tags, clock) = (Straight::new(reader), FileClock::default());
+        Ok(Pass { tags, clock, name, first: self.first, length_ms, last_of_all })
     }
 
     fn reopen(&mut self) -> Result<FlvReader<Box<dyn Input>>> {
@@ -304,13 +308,14 @@ impl Source {
 
 /// Reads a clip through for its first frame's time and its length.
 fn scan(clip: &Clip) -> Result<(i64, ClipInfo)> {
-    let mut reader = clip.open()?;
+    let mut tags = Straight::new(clip.open()?);
     let mut clock = FileClock::default();
-    while let Some(tag) = reader.next_tag()? {
+    while let Some(tag) = tags.next_tag()? {
         clock.place(&tag.frame, &Role::of(&tag.frame));
     }
+    let reader = tags.reader();
     let Some(first) = clock.first() else {
-        return Err(nothing_to_play(&reader));
+        return Err(nothing_to_play(reader));
     };
     let info = ClipInfo {
         name: clip.0.name(),
@@ -319,7 +324,7 @@ fn scan(clip: &Clip) -> Result<(i64, ClipInfo)> {
         truncated_at: reader.truncated_at(),
         left_out: reader.left_out(),
         encrypted_tags: reader.encrypted_tags(),
-        repaired: clock.repaired(),
+        repaired: clock.repaired().saturating_add(tags.put_right()),
     };
     info.warn();
     Ok((first, info))
@@ -350,7 +355,11 @@ impl ClipInfo {
             tracing::warn!(file, position, "file ends in half a tag, playing up to the last whole one");
         }
         if self.repaired > 0 {
-            tracing::warn!(file, frames = self.repaired, "timestamps that do not advance were put right");
+            tracing::warn!(
+                file,
+                frames = self.repaired,
+                "timestamps that do not advance, or are far from their neighbours, were put right"
+            );
         }
     }
 }

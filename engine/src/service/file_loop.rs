@@ -178,6 +178,7 @@ impl FileJob {
 
     async fn play(&self, clips: Loop, publisher: &Published) -> Result<()> {
         let mut schedule = None;
+        let mut latest = Duration::ZERO;
         let mut reading = self.start_reading(clips);
         loop {
             let (clips, batch) = reading.await.map_err(|error| {
@@ -187,7 +188,8 @@ impl FileJob {
             let next = batch.end.is_none().then(|| self.start_reading(clips));
             let start = schedule.get_or_insert_with(Instant::now);
             for timed in batch.frames {
-                self.send(timed, start, publisher).await?;
+                latest = latest.max(timed.due);
+                self.send(timed, latest, start, publisher).await?;
             }
             self.note_batch(batch.file, batch.loops_done);
             match (batch.end, next) {
@@ -209,13 +211,18 @@ impl FileJob {
         })
     }
 
-    /// Sends a frame at its instant.
-    async fn send(&self, timed: TimedFrame, start: &mut Instant, publisher: &Published) -> Result<()> {
-        let due = *start + timed.due;
-        let late = Instant::now().saturating_duration_since(due);
-        if late.is_zero() {
-            sleep_until(due).await;
-        } else if late > MAX_LATE {
+    /// Sends a frame at its instant, or at once if that is over. Only what is late against `latest`, the latest instant of
+    /// the frames so far, shows that the process was late: all else is the file's own order.
+    async fn send(
+        &self,
+        timed: TimedFrame,
+        latest: Duration,
+        start: &mut Instant,
+        publisher: &Published,
+    ) -> Result<()> {
+        sleep_until(*start + timed.due).await;
+        let late = Instant::now().saturating_duration_since(*start + latest);
+        if late > MAX_LATE {
             *start += late;
             tracing::warn!(stream = %self.status.lock().stream, ?late, "file is late, its schedule moves");
         }
@@ -224,7 +231,7 @@ impl FileJob {
         })?;
         let mut status = self.status.lock();
         status.frames += 1;
-        status.position = timed.due;
+        status.position = latest;
         Ok(())
     }
 

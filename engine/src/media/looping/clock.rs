@@ -136,6 +136,11 @@ impl FileClock {
         self.tracks.values().map(|track| track.first).min()
     }
 
+    /// The latest time of a frame so far, in milliseconds.
+    pub(super) fn latest(&self) -> Option<i64> {
+        self.tracks.values().map(|track| track.last).max()
+    }
+
     /// Coded frames so far.
     pub(super) fn frames(&self) -> u64 {
         self.frames

@@ -14,6 +14,9 @@ const LOOK_AHEAD: Duration = Duration::from_millis(1_000);
 const MAX_AHEAD_FRAMES: usize = 1_024;
 const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
+/// How far configuration and data may be ahead of the frames around them, in milliseconds.
+const MAX_DATA_AHEAD_MS: i64 = 10_000;
+
 /// Configuration frames held back at once while it is not known whether they change anything, and ends of
 /// sequence while it is not known whether it goes on.
 const MAX_HELD: usize = 64;
@@ -39,6 +42,10 @@ impl Output {
         let role = Role::of(&frame);
         let time = pass.clock.place(&frame, &role).saturating_sub(pass.first).max(0);
         let at = At { base, time };
+        // What is on no track's timeline must not hold back frames that come behind it.
+        let latest =
+            pass.clock.latest().map_or(pass.first, |latest| latest.saturating_add(MAX_DATA_AHEAD_MS));
+        let beside = at.limited(pass.length_ms.min(latest.saturating_sub(pass.first).max(0)));
         match role {
             Role::Coded(key, _) => {
                 self.flush_endings(frame.kind);
@@ -48,13 +55,11 @@ impl Output {
                 self.last.insert(key, frame.timestamp);
                 self.queue.push(TimedFrame { due: at.due(), frame });
             }
-            Role::SequenceEnd if self.endings.len() < MAX_HELD => {
-                self.endings.push((frame, at.limited(pass.length_ms)))
-            }
-            Role::Other | Role::SequenceEnd => self.send(frame, at.limited(pass.length_ms)),
+            Role::SequenceEnd if self.endings.len() < MAX_HELD => self.endings.push((frame, beside)),
+            Role::Other | Role::SequenceEnd => self.send(frame, beside),
             Role::Config(slot) | Role::AudioConfig(slot, ..) => {
                 self.flush_endings(frame.kind);
-                self.configure(slot, frame, at.limited(pass.length_ms));
+                self.configure(slot, frame, beside);
             }
         }
     }

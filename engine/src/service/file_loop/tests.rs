@@ -1,5 +1,6 @@
 //! Promises of file jobs, kept in virtual time.
 
+mod disorder;
 mod seam;
 
 use super::*;
