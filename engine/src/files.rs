@@ -3,8 +3,9 @@
 use crate::media::flv_file::FlvReader;
 use crate::media::looping::{Clip, ClipSource, Input};
 use crate::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -28,15 +29,24 @@ impl FlvReader<BufReader<File>> {
 
 impl<P: Into<PathBuf>> From<P> for Clip {
     fn from(path: P) -> Self {
-        Self::new(FileClip { path: path.into(), seen: None })
+        Self::new(FileClip { path: path.into(), seen: None, playing: Mutex::default() })
     }
 }
 
 /// An FLV file on disk.
 struct FileClip {
     path: PathBuf,
-    /// Its length and time of change when it was last looked at: when they are the same, so is the file.
-    seen: Option<(u64, Option<SystemTime>)>,
+    /// How it was when it was last looked at.
+    seen: Option<Stamp>,
+    /// The file that was opened last, and how it was then.
+    playing: Mutex<Option<(File, Stamp)>>,
+}
+
+/// A file's length and time of change: when they are the same, so are its contents.
+type Stamp = (u64, Option<SystemTime>);
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    (metadata.len(), metadata.modified().ok())
 }
 
 impl ClipSource for FileClip {
@@ -45,15 +55,26 @@ impl ClipSource for FileClip {
     }
 
     fn open(&self) -> Result<Box<dyn Input>> {
-        Ok(Box::new(open(&self.path, format_args!("open"))?))
+        let input = open(&self.path, format_args!("open"))?;
+        let file = input.get_ref().try_clone().map_err(|cause| Error::io("open", cause))?;
+        let stamp = stamp(&file.metadata().map_err(|cause| Error::io("open", cause))?);
+        *self.playing.lock() = Some((file, stamp));
+        Ok(Box::new(input))
     }
 
     fn has_changed(&mut self) -> Result<bool> {
         let metadata = fs::metadata(&self.path).map_err(|cause| Error::io("open", cause))?;
-        let now = Some((metadata.len(), metadata.modified().ok()));
+        let now = Some(stamp(&metadata));
         let has_changed = self.seen != now;
         self.seen = now;
         Ok(has_changed)
+    }
+
+    fn is_overwritten(&self) -> bool {
+        let playing = self.playing.lock();
+        let now = playing.as_ref().map(|(file, before)| (file.metadata(), before));
+        // What cannot be asked is found out when it is read.
+        now.is_some_and(|(now, before)| now.is_ok_and(|now| stamp(&now) != *before))
     }
 }
 

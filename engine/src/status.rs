@@ -345,6 +345,7 @@ pub struct FileStatus {
     pub position: Duration,
     /// Media messages sent.
     pub frames: u64,
-    /// Why it failed, where it has; of a malformed file with the byte position.
+    /// Why it failed, where it has, of a malformed file with the byte position; while it plays, why it waits for the file,
+    /// which is gone or being written.
     pub error: Option<String>,
 }

@@ -33,6 +33,8 @@ pub struct FlvReader<R> {
     /// Read on the way to the first tag of a file without header.
     first: Option<FoundTag>,
     unwrapper: TimestampUnwrapper,
+    /// No more bytes are read than these.
+    limit: u64,
 }
 
 impl<R: BufRead + Seek> FlvReader<R> {
@@ -49,7 +51,7 @@ impl<R: BufRead + Seek> FlvReader<R> {
         }
         let header = FileHeader { audio: true, video: true };
         let (finder, unwrapper) = (TagFinder::file(length), TimestampUnwrapper::default());
-        let mut reader = Self { input, header, length, finder, first: None, unwrapper };
+        let mut reader = Self { input, header, length, finder, first: None, unwrapper, limit: u64::MAX };
         let beginning = reader.input.fill_buf().map_err(|cause| Error::io("read at byte 0", cause))?;
         let instead = other_format(beginning);
         reader.recognise(instead)?;
@@ -134,11 +136,16 @@ impl<R: BufRead + Seek> FlvReader<R> {
         }
     }
 
+    /// Ends, as if the file did, when so many of its bytes have been read; until it is called again with more.
+    pub(super) fn read_up_to(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     /// Reads on; false at the end.
     fn fill(&mut self) -> Result<bool> {
         let position = self.finder.fed();
         let left = self.length.saturating_sub(position);
-        if left == 0 {
+        if left == 0 || position >= self.limit {
             return Ok(false);
         }
         let read = self.input.fill_buf();

@@ -46,6 +46,12 @@ pub trait ClipSource: Send + Sync {
     /// # Errors
     /// As [`Self::open`].
     fn has_changed(&mut self) -> Result<bool>;
+
+    /// Whether the bytes that [`open`](Self::open) gave last have become others meanwhile, as when a file is written
+    /// over in place; not when another one took its name.
+    fn is_overwritten(&self) -> bool {
+        false
+    }
 }
 
 /// An FLV file that a [`Loop`] plays: in memory, or anything that has bytes. Paths are clips too: they are read again in
@@ -93,7 +99,10 @@ impl ClipSource for Memory {
     }
 }
 
-/// What was found out about a clip when it was read through.
+/// Bytes of a clip that are read before it is played: what is longer starts without being read through.
+const MAX_SCAN: u64 = 64 * 1024 * 1024;
+
+/// What was found out about a clip when it was read through, or its first 64 MiB where it is longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClipInfo {
     /// Path, or the name given to a clip in memory.
@@ -152,12 +161,18 @@ pub struct Loop {
     finished: bool,
     /// Told after the frames that were read before it.
     failed: Option<Error>,
+    /// A changed clip that is not whole is an error until it changes no more.
+    waits: bool,
 }
 
 struct Source {
     clip: Clip,
     first: i64,
     info: ClipInfo,
+    /// It has changed since it was scanned.
+    is_stale: bool,
+    /// It has not changed for a while: nobody is writing it.
+    is_settled: bool,
 }
 
 struct Pass {
@@ -169,10 +184,13 @@ struct Pass {
     /// Configuration and data are not put beyond this.
     length_ms: i64,
     last_of_all: bool,
+    /// What is wrong with the clip is told at the end.
+    is_long: bool,
 }
 
 impl Loop {
-    /// Opens all clips and reads them through once, so that a broken one is found before anything is sent.
+    /// Opens all clips and reads them through once, so that a broken one is found before anything is sent. Of a long one
+    /// the first 64 MiB are read.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] without clips; [`ErrorKind::Format`] with clip and byte position for what is no FLV
@@ -192,7 +210,60 @@ impl Loop {
             output: Output::default(),
             finished: false,
             failed: None,
+            waits: false,
         })
+    }
+
+    /// Makes a clip that has changed, and ends in half a tag, an error, until [`settle`](Self::settle) says that nobody
+    /// is writing it. For drivers that ask
+    /// [`can_resume`](Self::can_resume).
+    pub(crate) fn wait_for_whole_clips(&mut self) {
+        self.waits = true;
+    }
+
+    /// Ends the pass early if its clip was written over in place, as what follows is none of its own: an error, after the
+    /// frames that were read. The next pass is the same clip's, and this one does not count.
+    pub(crate) fn leave_overwritten(&mut self) {
+        if self.pass.is_none() || !self.current().is_some_and(|source| source.clip.0.is_overwritten()) {
+            return;
+        }
+        self.interrupt();
+        let Some(source) = self.clips.get_mut(self.next_clip) else { return };
+        (source.is_stale, source.is_settled) = (true, false);
+        let error = Error::new(ErrorKind::Format, "the file was written over while it played");
+        (self.finished, self.failed) = (true, Some(error.context(&source.info.name)));
+    }
+
+    /// Whether the clip that comes next has stayed the same since this was asked before. To be asked again and again
+    /// after an error.
+    pub(crate) fn settle(&mut self) -> bool {
+        let next = self.next_clip;
+        let Some(source) = self.clips.get_mut(next) else { return true };
+        let has_changed = source.clip.0.has_changed().unwrap_or(true);
+        source.is_stale |= has_changed;
+        source.is_settled = !has_changed;
+        !has_changed
+    }
+
+    /// After an error: tries the clip that failed again, from its start. When that succeeds, frames come again.
+    pub(crate) fn can_resume(&mut self) -> bool {
+        if self.pass.is_some() {
+            self.interrupt();
+        }
+        self.failed = None;
+        let is_on = self.start_pass();
+        self.finished = is_on.is_err();
+        is_on.is_ok()
+    }
+
+    /// The clip of the present pass.
+    fn current(&self) -> Option<&Source> {
+        self.clips.get(self.next_clip.checked_sub(1)?)
+    }
+
+    fn interrupt(&mut self) {
+        self.end_pass();
+        self.next_clip = self.next_clip.saturating_sub(1);
     }
 
     /// The clips as they were when last read through.
@@ -260,7 +331,7 @@ impl Loop {
         let Some(source) = self.clips.get_mut(self.next_clip) else {
             return Ok(false);
         };
-        self.pass = Some(source.start(last_clip && last_round)?);
+        self.pass = Some(source.start(last_clip && last_round, self.waits)?);
         self.next_clip = self.next_clip.saturating_add(1);
         Ok(true)
     }
@@ -269,6 +340,9 @@ impl Loop {
     fn end_pass(&mut self) {
         let Some(pass) = self.pass.take() else { return };
         let length = pass.clock.length();
+        if pass.is_long {
+            pass.warn();
+        }
         self.output.end_pass(&pass);
         self.base = self.base.saturating_add(length);
     }
@@ -286,32 +360,45 @@ impl Source {
         let name = clip.0.name();
         let scanned = clip.0.has_changed().and_then(|_| scan(&clip));
         let (first, info) = scanned.map_err(|error| error.context(name))?;
-        Ok(Self { clip, first, info })
+        Ok(Self { clip, first, info, is_stale: false, is_settled: true })
     }
 
-    fn start(&mut self, last_of_all: bool) -> Result<Pass> {
+    fn start(&mut self, last_of_all: bool, waits: bool) -> Result<Pass> {
         let name = self.clip.0.name();
-        let reader = self.reopen().map_err(|error| error.context(&name))?;
-        let length_ms = i64::try_from(self.info.length.as_millis()).unwrap_or(i64::MAX);
+        let reader = self.reopen(waits).map_err(|error| error.context(&name))?;
+        let is_long = reader.length() > MAX_SCAN;
+        let length_ms = match is_long {
+            true => i64::MAX,
+            false => i64::try_from(self.info.length.as_millis()).unwrap_or(i64::MAX),
+        };
         let (tags, clock) = (Straight::new(reader), FileClock::default());
-        Ok(Pass { tags, clock, name, first: self.first, length_ms, last_of_all })
+        Ok(Pass { tags, clock, name, first: self.first, length_ms, last_of_all, is_long })
     }
 
-    fn reopen(&mut self) -> Result<FlvReader<Box<dyn Input>>> {
+    fn reopen(&mut self, waits: bool) -> Result<FlvReader<Box<dyn Input>>> {
         if self.clip.0.has_changed()? {
+            (self.is_stale, self.is_settled) = (true, false);
+        }
+        if self.is_stale {
             tracing::info!(file = self.info.name, "file changed, reading it through again");
-            (self.first, self.info) = scan(&self.clip)?;
+            let (first, info) = scan(&self.clip)?;
+            if waits && !self.is_settled && (info.truncated_at.is_some() || info.left_out.bytes > 0) {
+                return Err(Error::new(ErrorKind::Format, "the file has changed and is not whole yet"));
+            }
+            (self.first, self.info, self.is_stale) = (first, info, false);
         }
         self.clip.open()
     }
 }
 
-/// Reads a clip through for its first frame's time and its length.
+/// Reads a clip through, or the first part of a long one, for its first frame's time and its length.
 fn scan(clip: &Clip) -> Result<(i64, ClipInfo)> {
-    let mut tags = Straight::new(clip.open()?);
-    let mut clock = FileClock::default();
-    while let Some(tag) = tags.next_tag()? {
-        clock.place(&tag.frame, &Role::of(&tag.frame));
+    let mut reader = clip.open()?;
+    reader.read_up_to(MAX_SCAN);
+    let (mut clock, mut tags) = read_through(Straight::new(reader))?;
+    if clock.first().is_none() {
+        // The first frame is worth a long search.
+        (clock, tags) = read_through(Straight::new(clip.open()?))?;
     }
     let reader = tags.reader();
     let Some(first) = clock.first() else {
@@ -330,6 +417,14 @@ fn scan(clip: &Clip) -> Result<(i64, ClipInfo)> {
     Ok((first, info))
 }
 
+fn read_through(mut tags: Straight) -> Result<(FileClock, Straight)> {
+    let mut clock = FileClock::default();
+    while let Some(tag) = tags.next_tag()? {
+        clock.place(&tag.frame, &Role::of(&tag.frame));
+    }
+    Ok((clock, tags))
+}
+
 /// Says what a file without frames has instead.
 fn nothing_to_play(reader: &FlvReader<Box<dyn Input>>) -> Error {
     let mut text = format!("at byte {}: the file holds no audio or video frame", reader.position());
@@ -340,6 +435,19 @@ fn nothing_to_play(reader: &FlvReader<Box<dyn Input>>) -> Error {
         text.push_str(&format!("; {} of its tags are encrypted", reader.encrypted_tags()));
     }
     Error::new(ErrorKind::Format, text)
+}
+
+impl Pass {
+    /// Tells what was not known of a long clip before.
+    fn warn(&self) {
+        let (file, reader) = (&self.name, self.tags.reader());
+        if reader.left_out().bytes > 0 {
+            tracing::warn!(file, "left out, as they are no FLV tag: {}", reader.left_out());
+        }
+        if reader.encrypted_tags() > 0 {
+            tracing::warn!(file, tags = reader.encrypted_tags(), "encrypted tags are left out");
+        }
+    }
 }
 
 impl ClipInfo {

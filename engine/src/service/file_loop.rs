@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Frames and bytes of one read; two batches are in memory at a time.
@@ -32,6 +32,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Lateness (a disk that hangs, a process that was stopped) after which the schedule moves instead of frames being
 /// sent in a burst to catch up.
 const MAX_LATE: Duration = Duration::from_secs(2);
+
+/// Time between two looks at a file that cannot be played any more, or is being written.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// All file jobs of one engine.
 pub(crate) struct FileJobs {
@@ -44,7 +47,7 @@ impl FileJobs {
         Self { jobs: Jobs::new(core, runtime) }
     }
 
-    /// Plays files as the configuration says. Reads them through once before it returns.
+    /// Plays files as the configuration says. Reads them through before it returns, but for what is long of them.
     pub(crate) fn play(&self, config: FileConfig) -> Result<FileId> {
         let repeat = config.loops.map_or(Repeat::Forever, Repeat::Times);
         self.play_clips(&config.stream, config.paths.into_iter().map(Clip::from).collect(), repeat)
@@ -52,7 +55,8 @@ impl FileJobs {
 
     /// Plays clips, which may lie in memory, as `stream`. Errors: of [`Loop::open`], and where the name is taken.
     pub(crate) fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
-        let clips = Loop::open(clips, repeat)?;
+        let mut clips = Loop::open(clips, repeat)?;
+        clips.wait_for_whole_clips();
         let file = clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default();
         let core = self.jobs.core();
         let source = format!("file {file}");
@@ -97,22 +101,32 @@ struct Batch {
     /// The file and the loops done when the last of them had been read.
     file: Option<String>,
     loops_done: u64,
-    /// What ends the job behind these frames: `None` = there is more to read.
-    end: Option<Result<()>>,
+    /// What comes behind these frames.
+    end: End,
+}
+
+/// What comes behind a batch.
+enum End {
+    More,
+    All,
+    /// A file that is gone, damaged or being written: it may become whole again.
+    Trouble(Error),
 }
 
 /// Reads the next batch with blocking calls.
 fn read(clips: &mut Loop) -> Batch {
-    let mut batch = Batch { frames: Vec::with_capacity(BATCH_FRAMES), file: None, loops_done: 0, end: None };
+    let mut batch =
+        Batch { frames: Vec::with_capacity(BATCH_FRAMES), file: None, loops_done: 0, end: End::More };
     let mut bytes = 0;
-    while batch.frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES && batch.end.is_none() {
+    clips.leave_overwritten();
+    while batch.frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES && matches!(batch.end, End::More) {
         match clips.next_frame() {
             Ok(Some(timed)) => {
                 bytes += timed.frame.payload.len();
                 batch.frames.push(timed);
             }
-            Ok(None) => batch.end = Some(Ok(())),
-            Err(error) => batch.end = Some(Err(error)),
+            Ok(None) => batch.end = End::All,
+            Err(error) => batch.end = End::Trouble(error),
         }
     }
     batch.file = clips.playing().map(str::to_owned);
@@ -181,27 +195,66 @@ impl FileJob {
         let mut latest = Duration::ZERO;
         let mut reading = self.start_reading(clips);
         loop {
-            let (clips, batch) = reading.await.map_err(|error| {
-                Error::new(ErrorKind::Internal, format!("a bug in the engine has ended the reader: {error}"))
-            })?;
+            let (clips, batch) = reading.await.map_err(reader_failed)?;
             let length = clips.end();
-            let next = batch.end.is_none().then(|| self.start_reading(clips));
+            let (next, idle) = match batch.end {
+                End::More => (Some(self.start_reading(clips)), None),
+                _ => (None, Some(clips)),
+            };
             let start = schedule.get_or_insert_with(Instant::now);
             for timed in batch.frames {
                 latest = latest.max(timed.due);
                 self.send(timed, latest, start, publisher).await?;
             }
             self.note_batch(batch.file, batch.loops_done);
-            match (batch.end, next) {
-                (None, Some(next)) => reading = next,
-                (Some(Err(error)), _) => return Err(error),
+            reading = match (batch.end, next, idle) {
+                (End::Trouble(error), _, Some(clips)) => {
+                    let clips = self.wait_out(clips, &error).await?;
+                    // What the wait took belongs to no frame.
+                    *start = Instant::now().checked_sub(length).map_or(*start, |moved| moved.max(*start));
+                    self.start_reading(clips)
+                }
+                (_, Some(next), _) => next,
                 // The last frame has its time too.
                 _ => {
                     sleep_until(*start + length).await;
                     return Ok(());
                 }
+            };
+        }
+    }
+
+    /// Tells the trouble and waits until the file that it is about can be played again, and stays as it is.
+    async fn wait_out(&self, mut clips: Loop, error: &Error) -> Result<Loop> {
+        self.tell_trouble(Some(error.to_string()));
+        loop {
+            sleep(LOOK_AGAIN).await;
+            let looked = tokio::task::spawn_blocking(move || {
+                let can_go_on = clips.settle() && clips.can_resume();
+                (clips, can_go_on)
+            });
+            let can_go_on;
+            (clips, can_go_on) = looked.await.map_err(reader_failed)?;
+            if can_go_on {
+                self.tell_trouble(None);
+                return Ok(clips);
             }
         }
+    }
+
+    /// Notes and tells what the job waits for, or that it goes on.
+    fn tell_trouble(&self, error: Option<String>) {
+        let status = {
+            let mut status = self.status.lock();
+            status.error = error;
+            status.clone()
+        };
+        let (job, stream) = (status.id, &status.stream);
+        match &status.error {
+            Some(error) => tracing::warn!(%job, %stream, "waiting until the file is whole: {error}"),
+            None => tracing::info!(%job, %stream, "the file is whole, it plays on"),
+        }
+        self.core.events.emit(Event::FileState(status));
     }
 
     fn start_reading(&self, mut clips: Loop) -> Reading {
@@ -242,6 +295,10 @@ impl FileJob {
             status.file = file;
         }
     }
+}
+
+fn reader_failed(error: JoinError) -> Error {
+    Error::new(ErrorKind::Internal, format!("a bug in the engine has ended the reader: {error}"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Promises of file jobs, kept in virtual time.
 
+mod changes;
 mod disorder;
 mod seam;
 
@@ -134,23 +135,6 @@ async fn a_file_that_is_none_is_refused_with_name_and_byte_position() {
     assert!(text.contains("photo.jpg") && text.contains("byte 0"), "{text}");
     assert!(fixture.core.hub.streams().is_empty());
     assert!(fixture.jobs.list().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_file_that_disappears_fails_the_job_at_the_next_loop_and_ends_the_stream() {
-    let fixture = Fixture::new(|_| ());
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("clip.flv");
-    std::fs::write(&path, flv(100)).unwrap();
-    let subscriber = fixture.watch();
-    let id = fixture.jobs.play(FileConfig::new(key(), vec![path.clone()])).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    let (seen, reason) = watch_to_the_end(subscriber).await;
-    assert_eq!(reason, EndReason::Unpublished);
-    assert!(seen.len() <= 101, "no second loop");
-    let status = fixture.jobs.status(id).unwrap();
-    assert_eq!(status.state, FileState::Failed);
-    assert!(status.error.unwrap().contains("clip.flv"));
 }
 
 #[tokio::test(start_paused = true)]
