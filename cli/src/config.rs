@@ -3,7 +3,6 @@
 use crate::args::{ServeArgs, TrustArgs};
 use crate::{Failure, foreign, host, output};
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use streamengine::{
@@ -11,8 +10,6 @@ use streamengine::{
     TlsConfig,
 };
 
-/// What is longer is no configuration: a device, or a file of another kind.
-const LONGEST_FILE: u64 = 16 * 1024 * 1024;
 /// RTMP's port.
 pub(crate) const PORT: u16 = 1935;
 
@@ -104,15 +101,7 @@ fn apply_options(config: &mut Config, args: &ServeArgs) {
 }
 
 fn read(path: &Path) -> Result<ConfigSource, Failure> {
-    let wrong =
-        |why: &dyn std::fmt::Display| Failure::usage(format!("configuration {}: {why}", path.display()));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| wrong(&error))?;
-    file.take(LONGEST_FILE + 1).read_to_string(&mut text).map_err(|error| wrong(&error))?;
-    if text.len() as u64 > LONGEST_FILE {
-        return Err(wrong(&"longer than 16 MiB, so it cannot be one"));
-    }
-    ConfigSource::from_toml(&text).map_err(|error| error.context(path.display()).into())
+    ConfigSource::from_toml_file(path).map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// Why an engine has not started: status 2 where `check-config` would find the same fault, else 1.

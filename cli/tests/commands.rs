@@ -575,10 +575,29 @@ fn a_file_that_cannot_be_played_is_status_2_and_is_named() {
 }
 
 #[test]
+fn a_configuration_or_certificate_that_is_no_regular_file_is_refused_in_words() {
+    let directory = TempDir::new().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.to_str().unwrap(), "/dev/zero", directory.path().to_str().unwrap()] {
+        let secure = ["serve", "--rtmps", ANY, "--cert", path, "--key", path];
+        for args in [&["check-config", path][..], &["serve", "--config", path], &secure] {
+            let ended = run(args);
+            assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+            assert!(
+                ended.stderr.contains(path) && ended.stderr.contains("not a regular file"),
+                "{}",
+                ended.stderr
+            );
+        }
+    }
+}
+
+#[test]
 fn probe_says_how_many_bytes_at_which_position_are_no_tag() {
     let directory = TempDir::new().unwrap();
     let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/media/demo.flv")).unwrap();
-    let damaged = file(&directory, "damaged.flv", &[&bytes[..13], &[0; 4096], &bytes[13..]].concat());
+    let damaged = file(&directory, "damaged.flv", [&bytes[..13], &[0; 4096], &bytes[13..]].concat());
     let text = run(&["probe", &damaged]).stdout;
     assert!(text.contains("left out     4096 bytes at byte 13, as they are no FLV tag"), "{text}");
     let told: serde_json::Value = serde_json::from_str(&run(&["probe", "--json", &damaged]).stdout).unwrap();

@@ -1,14 +1,24 @@
-//! Media files on disk: the only place that opens them.
+//! Files on disk, of media and small ones: the only place that opens them.
 
+use crate::limits::MAX_SMALL_FILE;
 use crate::media::flv_file::FlvReader;
 use crate::media::looping::{Clip, ClipSource, Input};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::fmt;
-use std::fs::{self, File, Metadata};
-use std::io::BufReader;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+/// Longest time that a small file may take to be read.
+const MAX_READ_TIME: Duration = Duration::from_secs(5);
+
+/// Reads at once that hang; more are refused, as each costs a thread.
+const MAX_HANGING: usize = 16;
 
 /// Bytes read from a file at a time.
 const READ_BUFFER: usize = 64 * 1024;
@@ -78,12 +88,126 @@ impl ClipSource for FileClip {
     }
 }
 
-/// Opens only regular files, as a pipe or device would block or never end. Errors begin with `what` is done.
-fn open(path: &Path, what: fmt::Arguments<'_>) -> Result<BufReader<File>> {
-    let metadata = fs::metadata(path).map_err(|cause| Error::io(what, cause))?;
-    if !metadata.is_file() {
-        return Err(Error::new(ErrorKind::InvalidArgument, format!("{what}: not a regular file")));
+/// Reads a small file that a configuration names, a certificate, a key or the configuration itself, as a whole.
+///
+/// May wait for [`MAX_READ_TIME`], as a file on a network may hang: not for I/O threads, and not under a lock.
+///
+/// # Errors
+/// Those of the operating system; [`ErrorKind::InvalidArgument`] for what is no regular file, [`ErrorKind::Limit`] for one of
+/// more than [`MAX_SMALL_FILE`] bytes, [`ErrorKind::Timeout`]. They begin with `what` it is.
+pub(crate) fn read_small(path: &Path, what: impl fmt::Display) -> Result<Vec<u8>> {
+    let what = what.to_string();
+    let (path, name) = (path.to_owned(), what.clone());
+    within(MAX_READ_TIME, what, move || read_all(&path, &name))
+}
+
+fn read_all(path: &Path, what: &str) -> Result<Vec<u8>> {
+    let file = open_regular(path, format_args!("{what}"))?;
+    let mut bytes = Vec::new();
+    let most = MAX_SMALL_FILE.saturating_add(1);
+    file.take(most).read_to_end(&mut bytes).map_err(|cause| Error::io(what, cause))?;
+    if bytes.len() as u64 > MAX_SMALL_FILE {
+        let text = format!("{what}: it has more than the {MAX_SMALL_FILE} bytes that are allowed");
+        return Err(Error::new(ErrorKind::Limit, text));
     }
-    let file = File::open(path).map_err(|cause| Error::io(what, cause))?;
-    Ok(BufReader::with_capacity(READ_BUFFER, file))
+    Ok(bytes)
+}
+
+/// Does `work` on a thread of its own, and gives it up after `time`.
+fn within<T: Send + 'static>(
+    time: Duration,
+    what: String,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    static HANGING: AtomicUsize = AtomicUsize::new(0);
+    let hangs = |text: &str| Error::new(ErrorKind::Timeout, format!("{what}: {text}"));
+    if HANGING.load(Ordering::Relaxed) >= MAX_HANGING {
+        return Err(hangs("reading other files hangs"));
+    }
+    let (done, result) = mpsc::sync_channel(1);
+    HANGING.fetch_add(1, Ordering::Relaxed);
+    let reading = thread::Builder::new().name("se-file".to_owned()).spawn(move || {
+        // Nobody may wait any more.
+        let _ = done.send(work());
+        HANGING.fetch_sub(1, Ordering::Relaxed);
+    });
+    if let Err(cause) = reading {
+        HANGING.fetch_sub(1, Ordering::Relaxed);
+        return Err(Error::io(what, cause));
+    }
+    result
+        .recv_timeout(time)
+        .unwrap_or_else(|_| Err(hangs(&format!("reading it takes longer than {time:?}"))))
+}
+
+fn open(path: &Path, what: fmt::Arguments<'_>) -> Result<BufReader<File>> {
+    Ok(BufReader::with_capacity(READ_BUFFER, open_regular(path, what)?))
+}
+
+/// Opens only regular files, as a pipe or device would block or never end. Errors begin with `what` is done.
+fn open_regular(path: &Path, what: fmt::Arguments<'_>) -> Result<File> {
+    let is_regular = |metadata: std::io::Result<Metadata>| match metadata {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) => {
+            let kind = if metadata.is_dir() { "a directory" } else { "a pipe, device or socket" };
+            let text = format!("{what}: not a regular file but {kind}");
+            Err(Error::new(ErrorKind::InvalidArgument, text))
+        }
+        Err(cause) => Err(Error::io(what, cause)),
+    };
+    // Opening may already do something to a device; what takes its place meanwhile does not block.
+    is_regular(fs::metadata(path))?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nix::libc::O_NONBLOCK);
+    let file = options.open(path).map_err(|cause| Error::io(what, cause))?;
+    is_regular(file.metadata())?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_is_read_up_to_its_limit_and_no_further() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![7; MAX_SMALL_FILE as usize]).unwrap();
+        assert_eq!(read_small(&path, "key").unwrap().len() as u64, MAX_SMALL_FILE);
+        std::fs::write(&path, vec![7; MAX_SMALL_FILE as usize + 1]).unwrap();
+        let error = read_small(&path, "key").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit);
+        assert!(error.to_string().starts_with("key: it has more than the"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipes_devices_and_directories_are_refused_in_words_and_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, kind) in [
+            (pipe.as_path(), "a pipe, device or socket"),
+            (Path::new("/dev/zero"), "a pipe, device or socket"),
+            (folder.path(), "a directory"),
+        ] {
+            let error = read_small(path, "certificate x").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert_eq!(error.to_string(), format!("certificate x: not a regular file but {kind}"));
+            assert!(FlvReader::open(path).unwrap_err().to_string().contains("not a regular file"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_hangs_is_given_up() {
+        let (release, hang) = mpsc::channel::<()>();
+        let error = within(Duration::from_millis(10), "key".to_owned(), move || {
+            let _ = hang.recv();
+            Ok(())
+        });
+        assert_eq!(error.unwrap_err().to_string(), "key: reading it takes longer than 10ms");
+        drop(release);
+    }
 }

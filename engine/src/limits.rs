@@ -132,6 +132,10 @@ impl Limits {
     }
 }
 
+/// Bytes of a certificate, key or configuration file; stops a device or a wrong path from eating all memory
+/// (test `a_small_file_is_read_up_to_its_limit_and_no_further`). All authorities of a system have a quarter of it.
+pub(crate) const MAX_SMALL_FILE: u64 = 1024 * 1024;
+
 /// The longest time that is waited for: a hundred years. A larger one would overflow the clock.
 pub(crate) const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 

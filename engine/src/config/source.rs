@@ -2,12 +2,13 @@
 
 use super::keys::fields;
 use super::{Config, FileConfig, PublisherConfig, PullConfig, PushConfig, SubscriberConfig};
+use crate::files;
 use crate::key::StreamKey;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Result};
 use serde::de::{DeserializeOwned, Error as _};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Prefix of the environment variables that override the configuration.
 const ENV_PREFIX: &str = "STREAMENGINE_";
@@ -31,6 +32,20 @@ impl ConfigSource {
     pub fn from_toml(text: &str) -> Result<Self> {
         let table = text.parse().map_err(|error: toml::de::Error| invalid(Some(text), &error))?;
         Ok(Self { table, text: Some(text.to_owned()) })
+    }
+
+    /// Starts from a file in TOML form.
+    ///
+    /// # Errors
+    /// As [`Self::from_toml`], and where the file cannot be read: it is no regular file, has more than 1 MiB, or hangs for
+    /// more than 5 s.
+    pub fn from_toml_file(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let bytes = files::read_small(path, format_args!("configuration {name}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Error::new(ErrorKind::Format, format!("configuration {name}: it is no UTF-8 text"))
+        })?;
+        Self::from_toml(&text).map_err(|error| error.context(name))
     }
 
     /// Sets one value by its dotted key (`limits.max_connections`). The value is read as TOML or JSON where it is

@@ -123,8 +123,15 @@ impl Dialer {
             );
             return tls::client_config(tls, &RootCertStore::empty());
         }
-        let roots = self.roots.get_or_try_init(load_roots).await?;
-        tls::client_config(tls, roots)
+        let reading = async {
+            let roots = Arc::clone(self.roots.get_or_try_init(load_roots).await?);
+            let tls = tls.clone();
+            let read = tokio::task::spawn_blocking(move || tls::client_config(&tls, &roots)).await;
+            read.map_err(|e| {
+                Error::new(ErrorKind::Internal, format!("reading certificate authorities: {e}"))
+            })?
+        };
+        bounded(self.step_time(), "reading certificate authorities", reading).await
     }
 }
 

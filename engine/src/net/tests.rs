@@ -300,6 +300,33 @@ async fn certificate_files_that_cannot_be_used_are_named() {
     assert!(swapped.to_string().contains("holds no certificate"), "{swapped}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_certificate_that_becomes_a_pipe_or_device_holds_up_no_connection_and_the_old_one_stays() {
+    let authority = Authority::new();
+    authority.issue("localhost", |_| ());
+    let (port, _outcomes) = serve(authority.server()).await;
+    let mut running = dial(port, authority.trusted()).await.unwrap();
+    let cert = authority.path("cert.pem");
+    for device in [None, Some("/dev/zero")] {
+        std::fs::remove_file(&cert).unwrap();
+        match device {
+            Some(device) => std::os::unix::fs::symlink(device, &cert).unwrap(),
+            None => assert!(std::process::Command::new("mkfifo").arg(&cert).status().unwrap().success()),
+        }
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::resume();
+        let start = std::time::Instant::now();
+        let mut next = dial(port, authority.trusted()).await.expect("the old certificate is in force");
+        echo(&mut next, 1).await;
+        echo(&mut running, 2).await;
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        let refused = ServerTls::load(TlsIdentity::files(&cert, authority.path("key.pem"))).unwrap_err();
+        assert!(refused.to_string().contains("not a regular file"), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn f45_plain_rtmp_on_the_tls_port_is_closed_within_100_ms_and_named() {
     let authority = Authority::new();

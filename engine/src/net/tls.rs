@@ -1,6 +1,7 @@
 //! TLS 1.2 and 1.3 by rustls: server certificates that renew themselves, verification of peers, errors in words.
 
 use super::{Conn, TLS_FIRST_BYTE};
+use crate::files;
 use crate::{Error, ErrorKind, Result, Secret};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -28,6 +29,9 @@ use x509_parser::certificate::X509Certificate;
 /// Shortest time between two looks at the certificate files.
 const CHECK_PERIOD: Duration = Duration::from_secs(1);
 
+/// How long the connection that finds it time for a look waits for the look.
+const CHECK_WAIT: Duration = Duration::from_millis(200);
+
 /// Something in PEM form: a file, or the text itself.
 #[derive(Clone)]
 enum Pem {
@@ -46,9 +50,7 @@ impl Pem {
 
     fn read(&self, what: &str) -> Result<Vec<u8>> {
         match self {
-            Self::File(path) => {
-                std::fs::read(path).map_err(|error| Error::io(format_args!("{what} {self}"), error))
-            }
+            Self::File(path) => files::read_small(path, format_args!("{what} {self}")),
             Self::Text(text) => Ok(text.expose().as_bytes().to_vec()),
         }
     }
@@ -99,10 +101,14 @@ impl TlsIdentity {
 }
 
 /// A server's certificate and key. When the files change, the next connection gets the new certificate;
-/// files that cannot be used leave the old one in force.
+/// files that cannot be used leave the old one in force, and files that hang are waited for by no connection for long.
 #[derive(Debug)]
-pub(crate) struct ServerTls {
+pub(crate) struct ServerTls(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     config: ArcSwap<ServerConfig>,
+    /// Never locked while a file is read.
     seen: Mutex<Seen>,
 }
 
@@ -111,6 +117,9 @@ struct Seen {
     identity: TlsIdentity,
     at: Instant,
     stamps: [Option<Stamp>; 2],
+    is_looking: bool,
+    /// How often the identity was replaced.
+    replaced: u64,
 }
 
 /// What tells one version of a file from the next.
@@ -119,19 +128,22 @@ type Stamp = (SystemTime, u64);
 impl ServerTls {
     /// Reads a certificate chain and its key.
     pub(crate) fn load(identity: TlsIdentity) -> Result<Self> {
-        let stamps = identity.stamps();
         let config = ArcSwap::new(server_config(&identity)?);
-        Ok(Self { config, seen: Mutex::new(Seen { identity, at: Instant::now(), stamps }) })
+        let stamps = identity.stamps();
+        let seen = Seen { identity, at: Instant::now(), stamps, is_looking: false, replaced: 0 };
+        Ok(Self(Arc::new(Shared { config, seen: Mutex::new(seen) })))
     }
 
     /// Uses another certificate and key from the next connection on, or reads again what is in use. Where they cannot be
     /// used, nothing changes.
     pub(crate) fn replace(&self, identity: Option<TlsIdentity>) -> Result<()> {
-        let mut seen = self.seen.lock();
-        let identity = identity.unwrap_or_else(|| seen.identity.clone());
+        let identity = identity.unwrap_or_else(|| self.0.seen.lock().identity.clone());
+        let config = server_config(&identity)?;
         let stamps = identity.stamps();
-        self.config.store(server_config(&identity)?);
-        *seen = Seen { identity, at: Instant::now(), stamps };
+        let mut seen = self.0.seen.lock();
+        self.0.config.store(config);
+        (seen.identity, seen.at, seen.stamps) = (identity, Instant::now(), stamps);
+        seen.replaced = seen.replaced.wrapping_add(1);
         Ok(())
     }
 
@@ -139,36 +151,58 @@ impl ServerTls {
     /// found out by its first byte.
     pub(crate) async fn accept(&self, stream: TcpStream, peer: SocketAddr) -> Result<Conn> {
         check_first_byte(&stream).await?;
-        match TlsAcceptor::from(self.current()).accept(stream).await {
+        match TlsAcceptor::from(self.current().await).accept(stream).await {
             Ok(stream) => Ok(Conn::tls(stream.into(), peer)),
             Err(error) => Err(Error::new(ErrorKind::Tls, words(&error))),
         }
     }
 
-    /// The configuration for the next connection. Looks at the files at most once a second.
-    fn current(&self) -> Arc<ServerConfig> {
-        let mut seen = self.seen.lock();
-        if seen.at.elapsed() >= CHECK_PERIOD {
-            seen.at = Instant::now();
-            let stamps = seen.identity.stamps();
-            if stamps != seen.stamps {
-                seen.stamps = stamps;
-                self.reload(&seen.identity);
-            }
+    /// The configuration for the next connection. Lets the files be looked at, at most once a second and by one at a
+    /// time; what that takes beyond [`CHECK_WAIT`] is for connections that come later.
+    async fn current(&self) -> Arc<ServerConfig> {
+        if self.0.is_due() {
+            let shared = Arc::clone(&self.0);
+            let look = tokio::task::spawn_blocking(move || shared.look());
+            // What is in use stays where it panics.
+            let _ = tokio::time::timeout(CHECK_WAIT, look).await;
         }
-        self.config.load_full()
+        self.0.config.load_full()
+    }
+}
+
+impl Shared {
+    fn is_due(&self) -> bool {
+        let mut seen = self.seen.lock();
+        let is_due = !seen.is_looking && seen.at.elapsed() >= CHECK_PERIOD;
+        if is_due {
+            (seen.at, seen.is_looking) = (Instant::now(), true);
+        }
+        is_due
     }
 
-    /// Called once per change of the files, so a broken one is logged once.
-    fn reload(&self, identity: &TlsIdentity) {
-        match server_config(identity) {
-            Ok(config) => {
+    /// Reads the files again if they have changed; once per change, so a broken one is logged once.
+    fn look(&self) {
+        let (identity, before, replaced) = {
+            let seen = self.seen.lock();
+            (seen.identity.clone(), seen.stamps, seen.replaced)
+        };
+        let stamps = identity.stamps();
+        let config = (stamps != before).then(|| server_config(&identity));
+        let mut seen = self.seen.lock();
+        seen.is_looking = false;
+        if seen.replaced != replaced {
+            return;
+        }
+        seen.stamps = stamps;
+        match config {
+            Some(Ok(config)) => {
                 self.config.store(config);
                 tracing::info!(cert = %identity.cert, "certificate renewed");
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::error!("the certificate in use stays, the new one cannot be used: {error}")
             }
+            None => {}
         }
     }
 }
@@ -279,7 +313,8 @@ pub(crate) fn check_trust(options: &DialTls) -> Result<()> {
     client_config(options, &RootCertStore::empty()).map(drop)
 }
 
-/// What a client needs to check a server as `options` say, `roots` being those of the system.
+/// What a client needs to check a server as `options` say, `roots` being those of the system. Reads files: not for async
+/// tasks.
 pub(super) fn client_config(options: &DialTls, roots: &RootCertStore) -> Result<Arc<ClientConfig>> {
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

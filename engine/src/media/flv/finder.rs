@@ -750,7 +750,7 @@ impl Search {
         if tags >= ROW {
             return Some(start);
         }
-        if !self.rows.get(&next).is_some_and(|(_, others)| *others >= tags) {
+        if self.rows.get(&next).is_none_or(|(_, others)| *others < tags) {
             self.rows.insert(next, (start, tags));
         }
         if self.rows.len() > MAX_ROWS {
