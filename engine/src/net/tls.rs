@@ -1,5 +1,7 @@
 //! TLS 1.2 and 1.3 by rustls: server certificates that renew themselves, verification of peers, errors in words.
 
+mod validity;
+
 use super::{Conn, TLS_FIRST_BYTE};
 use crate::files;
 use crate::{Error, ErrorKind, Result, Secret};
@@ -25,6 +27,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_parser::certificate::X509Certificate;
+use validity::Validity;
 
 /// Shortest time between two looks at the certificate files.
 const CHECK_PERIOD: Duration = Duration::from_secs(1);
@@ -229,6 +232,9 @@ fn provider() -> Arc<CryptoProvider> {
 fn server_config(identity: &TlsIdentity) -> Result<Arc<ServerConfig>> {
     let TlsIdentity { cert, key } = identity;
     let chain = read_certificates(cert, "certificate")?;
+    if let Some(problem) = chain.first().and_then(|own| Validity::of(own)?.problem(UnixTime::now())) {
+        tracing::warn!(%cert, "the certificate {problem}: those who check it will not connect");
+    }
     let secret = PrivateKeyDer::from_pem_slice(&key.read("private key")?)
         .map_err(|error| pem_error("private key", key, &error))?;
     let config = ServerConfig::builder_with_provider(provider())
