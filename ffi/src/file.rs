@@ -47,7 +47,7 @@ pub struct se_file_status {
 }
 
 /// Plays an FLV file as a live stream, in real time, with a seamless seam. The file is read through once before the call
-/// returns.
+/// returns, of a long one the first 64 MiB. While it is gone or being written, the job waits for it, and its status says so.
 ///
 /// @param engine A started engine.
 /// @param path The file.
