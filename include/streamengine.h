@@ -1640,7 +1640,8 @@ se_status se_publisher_set_track(struct se_publisher *publisher,
                                  size_t len);
 
 /**
- * Sends metadata (`onMetaData`): now to all players, and later to each that joins.
+ * Sends metadata (`onMetaData`): now to all players, and later to each that joins. Its time is always 0, for programs that
+ * take a script tag at any other time for a track.
  *
  * @param publisher The publisher.
  * @param json A JSON object of numbers, booleans, strings, and objects and arrays of them:

@@ -88,7 +88,8 @@ pub unsafe extern "C" fn se_publisher_set_track(
     })
 }
 
-/// Sends metadata (`onMetaData`): now to all players, and later to each that joins.
+/// Sends metadata (`onMetaData`): now to all players, and later to each that joins. Its time is always 0, for programs that
+/// take a script tag at any other time for a track.
 ///
 /// @param publisher The publisher.
 /// @param json A JSON object of numbers, booleans, strings, and objects and arrays of them:

@@ -176,7 +176,10 @@ fn meson_builds_what_its_build_type_says() {
         support::succeed(&mut user_command("meson", &["setup", folder, "--buildtype", build_type]));
         let commands = support::succeed(Command::new("ninja").args(["-C", folder, "-t", "commands"]));
         let counted = commands.matches("--profile ").count();
-        assert!(counted > 1 && commands.matches(&format!("--profile {profile} ")).count() == counted, "{commands}");
+        assert!(
+            counted > 1 && commands.matches(&format!("--profile {profile} ")).count() == counted,
+            "{commands}"
+        );
     }
 }
 
@@ -185,7 +188,13 @@ fn meson_builds_from_the_crates_that_are_there_if_told_to_stay_offline() {
     needs!("cc", "python3", "meson", "ninja");
     let (build, nothing) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let folder = build.path().to_str().unwrap();
-    let options = ["-Dcargo_offline=true", "-Dgst_plugin=disabled", "-Dcommand=false", "-Dexamples=false", "-Dtests=false"];
+    let options = [
+        "-Dcargo_offline=true",
+        "-Dgst_plugin=disabled",
+        "-Dcommand=false",
+        "-Dexamples=false",
+        "-Dtests=false",
+    ];
     support::succeed(&mut user_command("meson", &[&["setup", folder], &options[..]].concat()));
     // Where there are no crates it must not fetch any, though it could.
     let mut compile = user_command("meson", &["compile", "-C", folder]);

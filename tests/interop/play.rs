@@ -18,6 +18,7 @@ fn plays_all(clip: &Path, extent: Extent, play: impl FnOnce(&str) -> FilePlayer)
     let engine = Engine::start();
     let name = format!("live/{}", unique("clip"));
     let player = play(&engine.url(&name));
+    engine.wait_players(&name, 1);
     let publisher = peers::ffmpeg_publish(clip, &engine.url(&name), Speed::Fast);
     publisher.succeed(PATIENCE);
     assert_arrived(&Recording::read(clip), &player.finish(), extent);
@@ -131,6 +132,7 @@ fn ffprobe_sees_the_packets_of_the_source() {
     let name = format!("live/{}", unique("clip"));
     let url = engine.url(&name);
     let probe = std::thread::spawn(move || peers::ffprobe_packets(&url));
+    engine.wait_players(&name, 1);
     let publisher = peers::ffmpeg_publish(&demo_clip(), &engine.url(&name), Speed::Fast);
     publisher.succeed(PATIENCE);
     let got = probe.join().expect("ffprobe");
@@ -155,6 +157,7 @@ fn many_players_of_all_kinds_get_the_same() {
     let url = engine.url(&name);
     let players = [peers::ffmpeg_play, peers::rtmpdump_play, peers::gst_play].map(|play| play(&url));
     let recorder = Recorder::play(engine.rtmp, &name);
+    engine.wait_players(&name, 4);
     let publisher = peers::ffmpeg_publish(&demo_clip(), &url, Speed::Real);
     publisher.succeed(PATIENCE);
     let source = Recording::read(&demo_clip());

@@ -26,8 +26,8 @@ use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use x509_parser::certificate::X509Certificate;
 use validity::Validity;
+use x509_parser::certificate::X509Certificate;
 
 /// Shortest time between two looks at the certificate files.
 const CHECK_PERIOD: Duration = Duration::from_secs(1);
