@@ -135,13 +135,13 @@ impl Link {
 
     /// Counts a message; false where it has to wait for the next turn.
     fn spend(&mut self) -> bool {
-        match &mut self.turn {
-            None => true,
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
+        let Some(left) = &mut self.turn else { return true };
+        match left.checked_sub(1) {
+            Some(rest) => {
+                *left = rest;
                 true
             }
+            None => false,
         }
     }
 
