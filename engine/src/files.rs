@@ -4,13 +4,13 @@ use crate::limits::MAX_SMALL_FILE;
 use crate::media::flv_file::FlvReader;
 use crate::media::looping::{Clip, ClipSource, Input};
 use crate::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -124,20 +124,31 @@ fn within<T: Send + 'static>(
     if HANGING.load(Ordering::Relaxed) >= MAX_HANGING {
         return Err(hangs("reading other files hangs"));
     }
-    let (done, result) = mpsc::sync_channel(1);
+    // No channel of std: waiting for one leaves something behind in a C program's thread for as long as that lives.
+    let result = Arc::new((Mutex::new(None), Condvar::new()));
+    let theirs = Arc::clone(&result);
     HANGING.fetch_add(1, Ordering::Relaxed);
     let reading = thread::Builder::new().name("se-file".to_owned()).spawn(move || {
-        // Nobody may wait any more.
-        let _ = done.send(work());
+        let (place, waiting) = &*theirs;
+        let read = work();
+        *place.lock() = Some(read);
+        waiting.notify_all();
         HANGING.fetch_sub(1, Ordering::Relaxed);
     });
-    if let Err(cause) = reading {
+    let reading = reading.map_err(|cause| {
         HANGING.fetch_sub(1, Ordering::Relaxed);
-        return Err(Error::io(what, cause));
-    }
-    result
-        .recv_timeout(time)
-        .unwrap_or_else(|_| Err(hangs(&format!("reading it takes longer than {time:?}"))))
+        Error::io(&what, cause)
+    })?;
+    let (place, waiting) = &*result;
+    let mut place = place.lock();
+    waiting.wait_while_for(&mut place, |read| read.is_none(), time);
+    let Some(read) = place.take() else {
+        return Err(hangs(&format!("reading it takes longer than {time:?}")));
+    };
+    drop(place);
+    // It has said what it had to say.
+    let _ = reading.join();
+    read
 }
 
 fn open(path: &Path, what: fmt::Arguments<'_>) -> Result<BufReader<File>> {
@@ -169,6 +180,7 @@ fn open_regular(path: &Path, what: fmt::Arguments<'_>) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
 
     #[test]
     fn a_small_file_is_read_up_to_its_limit_and_no_further() {

@@ -213,10 +213,16 @@ fn a_target_that_takes_nothing_is_stalled_and_lost_after_write_timeout_and_the_p
         Feed::start(&format!("write-timeout=800 location=rtmp://127.0.0.1:{}/live/x", proxy.address.port()));
     feed.push_gop(2, 100);
     let player = Player::join(&feed.pipeline.url());
+    // It has joined: later it would start at a later keyframe.
+    player.wait_for(Video, 3);
     server.record("x").wait_for(Video, 3);
     feed.pipeline.target_state(1, "publishing");
     proxy.set(Fault::Stuck);
-    (0..12).for_each(|_| feed.push_gop(9, 100_000));
+    for gop in 1..=12 {
+        feed.push_gop(9, 100_000);
+        // One that is behind on a busy machine would go on at a later keyframe.
+        player.wait_for(Video, 3 + 10 * gop);
+    }
     feed.pipeline.target_state(1, "stalled");
     let lost = feed.pipeline.warning();
     assert!(lost.matches(gst::ResourceError::Write), "{lost}");

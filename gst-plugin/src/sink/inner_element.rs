@@ -225,6 +225,7 @@ mod imp {
                     }
                 }
                 gst::EventView::FlushStop(flush) if flush.resets_time() => self.flush(event.seqnum()),
+                gst::EventView::Eos(_) if self.finish_flv().is_err() => return false,
                 _ => {}
             }
             self.parent_event(event)
@@ -379,15 +380,34 @@ mod imp {
         ) -> Result<(), gst::FlowError> {
             let mut rest = data;
             loop {
-                let frame = flv.stream.read(&mut rest);
-                let frame = frame.map_err(|error| {
-                    self.fail(failure(gst::StreamError::WrongType, &format!("no FLV: {error}")))
-                })?;
-                let Some(frame) = frame else { return Ok(()) };
-                if !flv.is_repeated(&frame) {
-                    self.send(context, flv, frame, buffer)?;
+                match flv.stream.read(&mut rest) {
+                    Ok(Some(frame)) if flv.is_repeated(&frame) => {}
+                    Ok(Some(frame)) => self.send(context, flv, frame, buffer)?,
+                    Ok(None) => return Ok(()),
+                    Err(error) if flv.stream.is_refused() => return Err(self.no_flv(&error)),
+                    // What follows may be tags again.
+                    Err(error) => {
+                        gst::element_imp_warning!(self, gst::StreamError::Format, ("left out: {error}"));
+                    }
                 }
             }
+        }
+
+        /// Sends what was held back until more came, as no more does; fails where there was nothing of FLV in all of it.
+        fn finish_flv(&self) -> Result<(), gst::FlowError> {
+            let Some(context) = self.context.get() else { return Ok(()) };
+            let mut input = self.input.lock();
+            let Input::Flv(flv) = &mut *input else { return Ok(()) };
+            while let Some(frame) = flv.stream.finish().map_err(|error| self.no_flv(&error))? {
+                if !flv.is_repeated(&frame) {
+                    self.send(context, flv, frame, &gst::Buffer::new())?;
+                }
+            }
+            Ok(())
+        }
+
+        fn no_flv(&self, error: &streamengine::Error) -> gst::FlowError {
+            self.fail(failure(gst::StreamError::WrongType, &format!("no FLV: {error}")))
         }
 
         fn send(
