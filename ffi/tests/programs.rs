@@ -39,18 +39,19 @@ fn relays_files_events_authorisation_and_statistics() {
 
 #[test]
 fn every_function_refuses_null_and_garbage_ids() {
-    let source = support::work_dir().join("refuses.c");
-    std::fs::write(&source, refusing_program()).unwrap();
-    let Some(program) = support::compile_c(&source, "refuses", &[]) else { return };
-    let output = support::run(&mut Command::new(program));
-    assert!(output.trim_end().ends_with("done"), "{output}");
+    run_generated("refuses", &refusing_program());
 }
 
 #[test]
 fn every_function_refuses_handles_that_are_freed_or_of_another_type() {
-    let source = support::work_dir().join("strangers.c");
-    std::fs::write(&source, strangers_program()).unwrap();
-    let Some(program) = support::compile_c(&source, "strangers", &[]) else { return };
+    run_generated("strangers", &strangers_program());
+}
+
+/// Compiles and runs a program that is made here, and says "done" at its end.
+fn run_generated(name: &str, text: &str) {
+    let source = support::work_dir().join(format!("{name}.c"));
+    std::fs::write(&source, text).unwrap();
+    let Some(program) = support::compile_c(&source, name, &[]) else { return };
     let output = support::run(&mut Command::new(program));
     assert!(output.trim_end().ends_with("done"), "{output}");
 }
