@@ -91,22 +91,19 @@ impl Ring {
     /// Appends a frame and evicts what the bounds no longer allow; the frame itself always stays.
     pub(super) fn push(&mut self, frame: Frame, join_headers: &JoinHeaders, now: Instant) {
         let keyframe = frame.kind == FrameKind::Video && frame.flags.keyframe && !frame.is_config();
-        let recovery = frame.flags.recovery;
+        let is_start = keyframe || frame.flags.recovery;
         if keyframe {
             self.newest_keyframe = Some(self.head());
-        } else if recovery {
+        } else if is_start {
             self.newest_recovery = Some(self.head());
         }
         if frame.kind == FrameKind::Video {
             self.after_video = self.head() + 1;
         }
         self.charge(cost(&frame));
-        if keyframe || recovery {
-            self.keep(join_headers);
-        }
         let offset = self.offset;
         self.offset += frame.payload.len() as u64;
-        let join_headers = (keyframe || recovery).then(|| join_headers.clone());
+        let join_headers = is_start.then(|| self.keep(join_headers));
         self.entries.push_back(Entry { frame, join_headers, arrived: now, offset });
         while self.entries.len() > 1 && self.is_over(now) {
             self.evict_oldest();
@@ -145,7 +142,7 @@ impl Ring {
     }
 
     /// One more entry keeps this configuration.
-    fn keep(&mut self, join_headers: &JoinHeaders) {
+    fn keep(&mut self, join_headers: &JoinHeaders) -> JoinHeaders {
         match self.kept.back_mut() {
             Some((newest, entries)) if Arc::ptr_eq(newest, join_headers) => *entries += 1,
             _ => {
@@ -153,6 +150,7 @@ impl Ring {
                 self.kept.push_back((join_headers.clone(), 1));
             }
         }
+        join_headers.clone()
     }
 
     /// The oldest entry that keeps a configuration is gone.
@@ -178,14 +176,18 @@ impl Ring {
 
     /// Sequence number, time and configuration of the newest keyframe held; in need, of the newest recovery point.
     pub(super) fn newest_start(&self) -> Option<(u64, i64, JoinHeaders)> {
-        let sequence = self.newest_keyframe.or(self.newest_recovery)?;
+        let sequence = self.start()?;
         let entry = self.entry(sequence)?;
         Some((sequence, entry.frame.timestamp, entry.join_headers.clone()?))
     }
 
     /// Whether it holds a frame from which one can start.
     pub(super) fn has_start(&self) -> bool {
-        self.newest_keyframe.or(self.newest_recovery).is_some()
+        self.start().is_some()
+    }
+
+    fn start(&self) -> Option<u64> {
+        self.newest_keyframe.or(self.newest_recovery)
     }
 
     /// Whether there is video at `sequence` or behind it.

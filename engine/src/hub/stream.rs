@@ -176,10 +176,7 @@ impl Stream {
         let mut state = self.state.lock();
         let target = state.ring.bytes() / 2;
         let mut shrunk = false;
-        while state.ring.bytes() > target {
-            if !state.ring.evict_oldest() {
-                break;
-            }
+        while state.ring.bytes() > target && state.ring.evict_oldest() {
             shrunk = true;
         }
         shrunk

@@ -143,20 +143,25 @@ impl Timeline {
     /// Whether a track that has had frames has none any more, while others go on.
     pub(super) fn is_gone(&self, kind: FrameKind, track: u8) -> bool {
         let newest = self.tracks.iter().map(|track| track.at).max();
-        let its = self.tracks.iter().find(|other| other.id == (kind, track));
-        its.zip(newest).is_some_and(|(its, newest)| newest.saturating_duration_since(its.at) > GONE_AFTER)
+        self.track((kind, track))
+            .zip(newest)
+            .is_some_and(|(its, newest)| newest.saturating_duration_since(its.at) > GONE_AFTER)
     }
 
     /// The newest time of any track; of data where there is no other.
     pub(super) fn end(&self) -> Option<i64> {
-        self.tracks.iter().map(|track| track.last).max().or(self.data)
+        self.media_end().or(self.data)
+    }
+
+    fn media_end(&self) -> Option<i64> {
+        self.tracks.iter().map(|track| track.last).max()
     }
 
     /// Data is where its publisher says, as long as that is near audio and video; it never moves them.
     fn place_data(&mut self, timestamp: i64) -> i64 {
         let placed = timestamp.saturating_add(self.offset);
         let is_near = self.tracks.iter().any(|track| distance(placed, track.last) <= APART_MS);
-        let placed = match self.tracks.iter().map(|track| track.last).max() {
+        let placed = match self.media_end() {
             Some(end) if self.splicing || !is_near => end,
             _ => placed,
         };
@@ -261,12 +266,15 @@ impl Timeline {
     }
 
     fn last(&self, id: TrackId) -> Option<i64> {
-        self.tracks.iter().find(|track| track.id == id).map(|track| track.last)
+        self.track(id).map(|track| track.last)
+    }
+
+    fn track(&self, id: TrackId) -> Option<&Track> {
+        self.tracks.iter().find(|track| track.id == id)
     }
 
     fn frame_ms(&self, id: TrackId) -> i64 {
-        let of_track = self.tracks.iter().find(|track| track.id == id).and_then(|track| track.frame_ms);
-        of_track.unwrap_or(DEFAULT_FRAME_MS)
+        self.track(id).and_then(|track| track.frame_ms).unwrap_or(DEFAULT_FRAME_MS)
     }
 
     /// One frame after the end, a frame of video where there is video.
