@@ -40,6 +40,7 @@ mod setters;
 
 pub mod amf0;
 mod auth;
+mod budget;
 mod config;
 mod egress;
 mod engine;

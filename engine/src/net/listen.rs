@@ -1,6 +1,7 @@
 //! Listeners: binding, admission before and after accept, and a loop that never gives up.
 
 use super::{LogLimit, Proxies, tune};
+use crate::budget::Rate;
 use crate::limits::ms;
 use crate::{Error, Limits, Result};
 use parking_lot::Mutex;
@@ -24,10 +25,10 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 const BACKLOG: i32 = 4096;
 /// Pauses after an accept error: the first, and the longest. The longest keeps recovery within a second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500));
-/// Shortest time between log lines about connections that are turned away.
-const LOG_PERIOD: Duration = Duration::from_secs(10);
-/// Log lines a second about connections that end before they were granted anything.
-const PENDING_LINES: u32 = 10;
+/// Log lines about connections that are turned away.
+const REJECTED_LINES: Rate = Rate::new(1, Duration::from_secs(10));
+/// Log lines about connections that end before they were granted anything.
+const PENDING_LINES: Rate = Rate::new(10, Duration::from_secs(1));
 
 /// Admission for all listeners of an engine: how many connections there may be, how many of them may still
 /// wait for a granted `publish` or `play`, and how many of those from one address.
@@ -100,8 +101,8 @@ impl Admission {
             max_per_address: limits.max_connections_per_address,
             counts: Mutex::default(),
             rejected: AtomicU64::new(0),
-            log: LogLimit::new(1, LOG_PERIOD),
-            pending_log: LogLimit::new(PENDING_LINES, Duration::from_secs(1)),
+            log: LogLimit::new(REJECTED_LINES),
+            pending_log: LogLimit::new(PENDING_LINES),
         })
     }
 

@@ -21,6 +21,7 @@ pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
 pub(crate) use write_queue::{Segments, WriteQueue};
 
+use crate::budget::{Budget, Rate};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use std::future::Future;
@@ -383,39 +384,31 @@ impl WakeFlag {
     }
 }
 
-/// Lets so many log lines through in a period, and counts those it holds back.
+/// Lets so many log lines through, and counts those it holds back.
 #[derive(Debug)]
 pub(crate) struct LogLimit {
-    lines: u32,
-    period: Duration,
+    rate: Rate,
     state: Mutex<LogState>,
 }
 
 #[derive(Debug, Default)]
 struct LogState {
-    since: Option<Instant>,
-    written: u32,
+    budget: Budget,
     held_back: u64,
 }
 
 impl LogLimit {
-    pub(crate) fn new(lines: u32, period: Duration) -> Self {
-        Self { lines, period, state: Mutex::default() }
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self { rate, state: Mutex::default() }
     }
 
     /// `Some(lines held back since the last one)` where a line may be written now.
     pub(crate) fn allow(&self) -> Option<u64> {
-        let now = Instant::now();
         let mut state = self.state.lock();
-        if state.since.is_none_or(|since| now.duration_since(since) >= self.period) {
-            state.since = Some(now);
-            state.written = 0;
-        }
-        if state.written >= self.lines {
+        if !state.budget.spend(self.rate, 1, Instant::now()) {
             state.held_back = state.held_back.saturating_add(1);
             return None;
         }
-        state.written += 1;
         Some(std::mem::take(&mut state.held_back))
     }
 }

@@ -423,7 +423,7 @@ async fn sockets_have_no_delay_and_little_unsent_data() {
 
 #[tokio::test(start_paused = true)]
 async fn repeated_log_lines_are_held_back_and_counted() {
-    let limit = LogLimit::new(2, Duration::from_secs(1));
+    let limit = LogLimit::new(Rate::new(2, Duration::from_secs(1)));
     assert_eq!(limit.allow(), Some(0));
     assert_eq!(limit.allow(), Some(0));
     assert_eq!(limit.allow(), None);

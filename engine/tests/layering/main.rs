@@ -29,6 +29,7 @@ const FLOORS: &[&[&str]] = &[
     &["media"],
     &["policy", "hops", "amf0", "url"],
     &["key"],
+    &["budget"],
     &["id", "limits"],
     &["error"],
     &["named", "setters"],
