@@ -4,13 +4,15 @@
 use crate::timed;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use streamengine_tests::raw::{self, RawPeer};
 use streamengine_tests::synthetic::{Shape, Source, Watcher, granted};
-use streamengine_tests::{Engine, Signal, raise_file_limit};
+use streamengine_tests::tls::{Authority, Leaf, Validity};
+use streamengine_tests::{Engine, PATIENCE, Signal, needs, raise_file_limit};
 
 /// Connections that send the same bytes as fast as they are taken, until this is dropped.
 struct Flood {
@@ -102,6 +104,42 @@ fn w3_many_small_messages_hold_nobody_up() {
     // turns no newcomer is served at all.
     assert!(gap.is_some_and(|gap| gap <= Duration::from_secs(1)), "{verdicts:?}");
     assert!(newcomer.is_some_and(|time| time <= Duration::from_secs(1)), "{verdicts:?}");
+    assert_eq!(attacked.stop(), 0);
+}
+
+/// A pipe that nobody writes to, in place of a file, as a network file system that hangs; and connections that have the
+/// server look at it, until the end.
+fn hanging_certificate(engine: &Engine, leaf: &Leaf) -> Flood {
+    for file in [&leaf.cert, &leaf.key] {
+        std::fs::remove_file(file).expect("remove");
+        assert!(Command::new("mkfifo").arg(file).status().expect("mkfifo").success());
+    }
+    let rtmps = engine.rtmps.expect("RTMPS");
+    let mut looks = Flood::new();
+    for _ in 0..4 {
+        // No TLS, so it is closed at once; it costs a look at the certificate all the same.
+        looks.add(move || RawPeer::dial(rtmps), vec![0x16, 3, 1, 0, 1, 0]);
+    }
+    looks
+}
+
+#[test]
+fn w7_a_certificate_that_hangs_holds_nobody_up() {
+    needs!("openssl");
+    let authority = Authority::new();
+    let leaf = authority.leaf("DNS:localhost", Validity::Now);
+    let (attacked, other) = (Engine::serve().rtmps(&leaf.cert, &leaf.key).start(), Engine::start());
+    let looks = hanging_certificate(&attacked, &leaf);
+    let verdicts: Vec<_> = (0..3).map(|_| (health(&attacked), health(&other))).collect();
+    let words = "not a regular file but a pipe, device or socket";
+    attacked.process.err.find(words, PATIENCE).expect("the log says so");
+    drop(looks);
+    eprintln!("gap and newcomer, attacked and beside it: {verdicts:?}");
+    let more = |(under, beside): &((Duration, Duration), (Duration, Duration))| {
+        under.0.saturating_sub(beside.0).max(under.1.saturating_sub(beside.1))
+    };
+    let most = verdicts.iter().map(more).min();
+    assert!(most.is_some_and(|more| more <= Duration::from_millis(250)), "{verdicts:?}");
     assert_eq!(attacked.stop(), 0);
 }
 
