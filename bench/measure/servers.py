@@ -66,6 +66,9 @@ io_threads = {threads}
 [limits]
 # Publishers of one case connect in the same instant, from one address.
 max_pending_per_address = 1000
+# Some publish as fast as they are read.
+publisher_bytes_per_s = 1000000000000
+publisher_messages_per_s = 1000000000000
 ring_ms = {ring_ms}
 {pushes}"""
 

@@ -41,6 +41,11 @@ impl Budget {
         }
         is_enough
     }
+
+    /// Whether nothing is missing.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|full_at| full_at <= now)
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +61,7 @@ mod tests {
         assert!((0..20).all(|_| budget.spend(rate, 1, start)), "what two seconds bring together");
         assert!(!budget.spend(rate, 1, start));
         assert_eq!((0..20).filter(|_| budget.spend(rate, 1, start + SECOND / 2)).count(), 5);
+        assert!(!budget.is_full(start + SECOND) && budget.is_full(start + 4 * SECOND));
         assert!(budget.spend(rate, 20, start + 4 * SECOND), "it is full again, and no more than that");
         assert!(!budget.spend(rate, 1, start + 4 * SECOND));
     }

@@ -64,6 +64,15 @@ pub struct Limits {
     pub min_chunk_size: usize,
     /// Message streams (`createStream`) of one connection (test `f17_the_ninth_stream_is_refused_and_the_others_live`).
     pub max_message_streams: usize,
+    /// Bytes per second that a publisher, or a server that is pulled from, may send, all that its connection does taken
+    /// together. Five seconds of it may come at once; who sends more is ended. Above a quarter of it a warning is logged.
+    /// Stops publishers at line rate, and files that ffmpeg sends without `-re`
+    /// (test `f18_a_publisher_that_sends_too_fast_is_told_so_and_its_players_wait_for_the_next`).
+    pub publisher_bytes_per_s: u64,
+    /// Messages per second that it may send, of any kind, each part of an aggregate counted: small ones cost as much as
+    /// large ones. As of bytes, five seconds of it may come at once
+    /// (test `f18_empty_messages_are_counted_and_parts_of_aggregates_too`).
+    pub publisher_messages_per_s: u64,
     /// Bytes of frames that a stream's ring holds (test `the_ring_is_bounded_by_bytes_frames_and_age`).
     pub ring_bytes: usize,
     /// Age of the oldest frame in a stream's ring, and longest time that a batch may be on its way to a player
@@ -86,7 +95,7 @@ setters! {
     Limits:
     u64 {
         handshake_timeout_ms, command_timeout_ms, publisher_timeout_ms, write_timeout_ms, auth_timeout_ms,
-        ping_interval_ms, ring_ms,
+        ping_interval_ms, publisher_bytes_per_s, publisher_messages_per_s, ring_ms,
     }
     usize {
         max_connections, max_connections_per_address, publisher_places, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
@@ -115,6 +124,8 @@ impl Default for Limits {
             max_chunk_streams: 64,
             min_chunk_size: 128,
             max_message_streams: 8,
+            publisher_bytes_per_s: 25_000_000,
+            publisher_messages_per_s: 5_000,
             ring_bytes: 32 * 1024 * 1024,
             ring_ms: 30_000,
             ring_frames: 8_192,

@@ -1,9 +1,10 @@
-//! F24-F27: publishers that die, vanish, compete or flap.
+//! F18, F24-F27: publishers that send too much, die, vanish, compete or flap.
 
 use crate::{best_of_three, timed};
+use std::io::Write;
 use std::time::{Duration, Instant};
 use streamengine_tests::peers::{self, command};
-use streamengine_tests::raw::Status;
+use streamengine_tests::raw::{self, Status};
 use streamengine_tests::synthetic::{Shape, Source, Watcher, granted};
 use streamengine_tests::{
     Engine, Fault, PATIENCE, Proc, Proxy, Recorder, Serve, Signal, demo_clip, needs, poll, unique,
@@ -233,4 +234,86 @@ fn f27_a_flapping_publisher_leaks_nothing_and_players_survive() {
     assert!(lines <= 4 * FLAPS + 20, "{lines} log lines for {FLAPS} flaps");
     engine.wait_files(files, Duration::from_secs(6));
     drop((source, player));
+}
+
+/// Publishes garbage as fast as it is taken, until it is told why it may not; that, and after how long.
+fn publish_at_line_rate(engine: &Engine, name: &str) -> (Status, Duration) {
+    let (mut peer, status) = granted(engine.rtmp, name).expect("publish");
+    assert_eq!(status.code, START);
+    let body: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let message = raw::message(6, 0, 9, 1, &body, 65_536);
+    let mut socket = peer.socket.try_clone().expect("socket");
+    let start = Instant::now();
+    let flood = std::thread::spawn(move || while socket.write_all(&message).is_ok() {});
+    let told = peer.wait_status().expect("a reason");
+    let time = start.elapsed();
+    assert!(peer.wait_closed(PATIENCE), "it is told, but stays");
+    drop(peer);
+    flood.join().expect("flood");
+    (told, time)
+}
+
+#[test]
+fn f18_a_publisher_at_line_rate_is_ended_within_6_seconds_and_others_hardly_notice() {
+    const RING_KIB: u64 = 32 * 1024;
+    let (attacked, other) = (Engine::start(), Engine::start());
+    let healthy = [&attacked, &other].map(|engine| {
+        let source = Source::publish(engine.rtmp, "live/healthy", shape());
+        let watcher = Watcher::play(engine.rtmp, "live/healthy");
+        watcher.wait_frames(25);
+        (source, watcher)
+    });
+    let base = attacked.rss();
+    // What the busy machine costs by itself is measured beside it.
+    let rounds: Vec<_> = (0..3)
+        .map(|round| {
+            let name = format!("live/flood{round}");
+            healthy.iter().for_each(|(_, watcher)| watcher.forget_gap());
+            let (told, time) = publish_at_line_rate(&attacked, &name);
+            let gaps = [0, 1].map(|which| healthy[which].1.seen().gap);
+            let ended = attacked.wait_unpublish(&name);
+            assert_eq!(ended["reason"], told.description.as_str());
+            assert_eq!((told.code.as_str(), told.level.as_str()), ("NetStream.Publish.Denied", "error"));
+            assert!(told.description.contains("limits.publisher_bytes_per_s"), "{told:?}");
+            assert!(time <= Duration::from_secs(6), "ended after {time:?}");
+            (time, gaps)
+        })
+        .collect();
+    let grown = attacked.rss().saturating_sub(base);
+    eprintln!("time, gap under attack and beside it: {rounds:?}; {grown} KiB more");
+    let more = rounds.iter().map(|(_, [under, beside])| under.saturating_sub(*beside)).min();
+    assert!(more.is_some_and(|gap| gap <= Duration::from_millis(100)), "{rounds:?}");
+    // Rings wait for their publishers to come back.
+    assert!(grown <= 3 * RING_KIB + 16 * 1024, "{grown} KiB more");
+    for (_, watcher) in &healthy {
+        assert_eq!((watcher.seen().lost, watcher.has_ended()), (0, false));
+    }
+    assert!(attacked.process.log().contains("sends fast:"), "{}", attacked.process.log());
+}
+
+#[test]
+fn f18_ffmpeg_that_sends_a_long_film_without_re_is_told_what_is_missing() {
+    needs!("ffmpeg");
+    let engine = Engine::start();
+    let url = engine.url("live/film");
+    let clip = demo_clip();
+    let mut line = command("ffmpeg", ["-v", "error", "-nostdin", "-stream_loop", "-1", "-i"]);
+    line.arg(clip).args(["-c", "copy", "-f", "flv", &url]);
+    let ffmpeg = Proc::spawn("ffmpeg without -re", line);
+    let ended = engine.wait_unpublish("live/film");
+    assert!(ended["reason"].as_str().is_some_and(|reason| reason.contains("ffmpeg -re")), "{ended}");
+    assert_ne!(ffmpeg.wait(PATIENCE), 0);
+}
+
+#[test]
+fn f18_what_an_encoder_sends_at_once_after_ten_seconds_without_a_network_arrives() {
+    let engine = Engine::start();
+    // As much as 50 Mb/s for ten seconds, in one go.
+    let shape = Shape { frame: 250_000, interval: Duration::from_millis(1), gop: 25 };
+    let source = Source::publish(engine.rtmp, "live/stalled", shape);
+    let player = Watcher::play(engine.rtmp, "live/stalled");
+    let sent = poll(PATIENCE, || (source.sent() >= 250).then_some(())).map(|()| source.sent());
+    source.pause();
+    player.wait_number(sent.expect("sent") - 1, PATIENCE);
+    assert!(!source.has_ended() && engine.events_of("stream-ended").is_empty());
 }

@@ -9,7 +9,7 @@ use super::session::{
     self, AUDIO_INFO_KEY, CAN_FORWARD, CAPS_EX, CAPS_EX_KEY, FOUR_CC_LIST_KEY, Incoming, Link, MediaMessage,
     RECONNECT_REQUEST, VIDEO_INFO_KEY, WINDOW, as_stream_id, as_text, command, properties, text,
 };
-use super::{ProtocolError, ProtocolErrorKind};
+use super::{ProtocolError, ProtocolErrorKind, Received};
 use crate::Limits;
 use crate::amf0::{self, Amf0Value};
 use crate::hops;
@@ -209,6 +209,11 @@ impl ClientSession {
     /// Whether the turn has ended before the input: the caller lets others work before the next.
     pub fn is_turn_over(&self) -> bool {
         self.link.is_turn_over()
+    }
+
+    /// What has been taken in so far.
+    pub fn received(&self) -> Received {
+        self.link.received()
     }
 
     /// The buffer to append received bytes to.

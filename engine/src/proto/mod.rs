@@ -25,6 +25,15 @@ pub struct ProtocolError {
     pub detail: Cow<'static, str>,
 }
 
+/// What of a connection has been taken in so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes, the handshake's too once it is complete.
+    pub bytes: u64,
+    /// Messages of any kind, each part of an aggregate counted too.
+    pub messages: u64,
+}
+
 /// The kind of rule that a peer broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolErrorKind {

@@ -15,7 +15,7 @@ use super::session::{
     Level, Link, MediaMessage, RECONNECT_REQUEST, VIDEO_INFO_KEY, WINDOW, as_number, as_stream_id, as_text,
     command, information, properties, text,
 };
-use super::{ProtocolError, ProtocolErrorKind};
+use super::{ProtocolError, ProtocolErrorKind, Received};
 use crate::Limits;
 use crate::amf0::Amf0Value;
 use crate::hops;
@@ -264,6 +264,11 @@ impl ServerSession {
     /// Whether the turn has ended before the input: the caller lets others work before the next.
     pub fn is_turn_over(&self) -> bool {
         self.link.is_turn_over() && !self.is_waiting() && !self.is_closing()
+    }
+
+    /// What has been taken in so far.
+    pub fn received(&self) -> Received {
+        self.link.received()
     }
 
     /// Whether a verdict is awaited; the caller then stops reading.

@@ -3,7 +3,7 @@
 use super::chunk::{CHUNK_SIZE_OUT, ChunkReader, WireMessage, csid};
 use super::handshake::Handshake;
 use super::message::{self, Command, Control, Decoded, Message, message_type};
-use super::{ProtocolError, ProtocolErrorKind};
+use super::{ProtocolError, ProtocolErrorKind, Received};
 use crate::Limits;
 use crate::amf0::Amf0Value;
 use crate::hops;
@@ -79,6 +79,8 @@ pub(super) struct Link {
     pub(super) pongs: u64,
     /// Control messages, and messages that nobody knows, that have come.
     pub(super) chatter: u64,
+    /// Messages of any kind that have come, each part of an aggregate too.
+    messages: u64,
     /// The highest total that the peer has acknowledged.
     peer_acknowledged: u64,
     /// Messages that may still be looked at in this turn; `None` = any number.
@@ -117,6 +119,7 @@ impl Link {
             turn: None,
             pongs: 0,
             chatter: 0,
+            messages: 0,
             chunk_size: CHUNK_SIZE_OUT as u32,
             chunk_size_sent: false,
         }
@@ -156,12 +159,14 @@ impl Link {
                 return Ok(None);
             }
             if let Some(part) = self.split.next() {
+                self.messages = self.messages.wrapping_add(1);
                 if let Some(media) = media_part(part) {
                     return Ok(Some(Incoming::Media(media)));
                 }
                 continue;
             }
             let Some(message) = self.reader.read(&mut self.input)? else { return Ok(None) };
+            self.messages = self.messages.wrapping_add(1);
             if let Some(incoming) = self.sort(message)? {
                 return Ok(Some(incoming));
             }
@@ -254,6 +259,11 @@ impl Link {
     /// Bytes of the connection that have been taken from input.
     pub(super) fn position(&self) -> u64 {
         self.reader.position()
+    }
+
+    /// What has been taken in so far.
+    pub(super) fn received(&self) -> Received {
+        Received { bytes: self.position(), messages: self.messages }
     }
 
     pub(super) fn error(

@@ -456,6 +456,14 @@ impl ConnectionPublisher {
         }
     }
 
+    /// Logs that it sends faster than anybody expects.
+    pub(crate) fn log_fast(&self, speed: &impl fmt::Display) {
+        let Published { key, session, source, .. } = &self.published;
+        if let Some(session) = session {
+            tracing::warn!(%session, peer = source, stream = %key, "sends fast: {speed}");
+        }
+    }
+
     /// As [`Published::finish`].
     pub(crate) fn finish(self, reason: &str) {
         self.published.finish(reason);

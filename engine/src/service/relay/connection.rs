@@ -6,6 +6,7 @@ use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{Conn, Sink, poll_yield, read};
+use crate::proto::Received;
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use crate::sessions::Measured;
 use crate::status::RelayState;
@@ -239,6 +240,11 @@ impl<'a> Connection<'a> {
     /// How often it has said so.
     pub(super) fn answers(&self) -> u64 {
         self.session.pongs()
+    }
+
+    /// What has been received so far.
+    pub(super) fn received(&self) -> Received {
+        self.session.received()
     }
 
     /// The next event in what has been received.

@@ -11,7 +11,9 @@ use crate::hub::EndReason;
 use crate::key::StreamName;
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
+use crate::proto::Received;
 use crate::proto::client::{ClientEvent, ClientRole};
+use crate::service::pace::{Pace, Verdict};
 use crate::service::streams::Published;
 use crate::status::RelayState;
 use crate::url::RtmpUrl;
@@ -67,8 +69,17 @@ async fn pull_once(
     tracing::info!(stream = %relay.stream, %url, "pull has begun");
     relay.enter(RelayState::Playing);
     let now = Instant::now();
-    let (answers, publisher, first) = (connection.answers(), None, None);
-    let mut local = Local { relay, hops, publisher, first, newest: now, answers, answered: now, asked: now };
+    let mut local = Local {
+        relay,
+        hops,
+        publisher: None,
+        first: None,
+        newest: now,
+        answers: connection.answers(),
+        answered: now,
+        asked: now,
+        pace: Pace::default(),
+    };
     let result = receive(relay, url, &mut connection, &mut local, audience, stop).await;
     if let Some(first) = local.first {
         retry.granted(first.elapsed());
@@ -129,6 +140,7 @@ async fn receive(
                 _ => {}
             }
         }
+        local.check_pace(connection.received())?;
         tokio::select! {
             () = stop.cancelled() => return Ok(Ended::Stopped),
             () = audience.left() => return Ok(Ended::Idle),
@@ -197,6 +209,7 @@ struct Local<'a> {
     answers: u64,
     answered: Instant,
     asked: Instant,
+    pace: Pace,
 }
 
 impl Local<'_> {
@@ -222,6 +235,26 @@ impl Local<'_> {
             }
         };
         publisher.push(Frame::new(kind, timestamp, payload)).map_err(|reason| self.taken(&reason))
+    }
+
+    /// Warns of an upstream that sends more than anybody expects, and ends the connection of one that sends more than a
+    /// publisher may.
+    fn check_pace(&mut self, received: Received) -> Result<(), AttemptError> {
+        let Relay { stream, url, .. } = self.relay;
+        match self.pace.look(received, &self.relay.core.config.limits) {
+            Verdict::Fine => Ok(()),
+            Verdict::Fast(speed) => {
+                tracing::warn!(%stream, %url, "the upstream sends fast: {speed}");
+                Ok(())
+            }
+            Verdict::TooFast(speed) => {
+                let text = format!("the upstream {}", speed.words());
+                if let Some(publisher) = self.publisher.take() {
+                    publisher.leave(&text);
+                }
+                Err(AttemptError::lost(ErrorKind::Limit, text))
+            }
+        }
     }
 
     fn take_name(&self) -> Result<Published, AttemptError> {

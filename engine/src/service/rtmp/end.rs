@@ -42,13 +42,17 @@ impl End {
     pub(super) fn flush(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), farewell: Farewell::Flush }
     }
+
+    fn tell(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), farewell: Farewell::Tell }
+    }
 }
 
 impl From<ProtocolError> for End {
     fn from(error: ProtocolError) -> Self {
         match error.kind {
             ProtocolErrorKind::Handshake => Self::cut(error.detail),
-            _ => Self { reason: format!("protocol error: {error}"), farewell: Farewell::Tell },
+            _ => Self::tell(format!("protocol error: {error}")),
         }
     }
 }
@@ -92,6 +96,15 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.rtmp.end_publish(published.stream_id, &told);
         published.publisher.leave(&reason);
         self.end_if_idle(reason)
+    }
+
+    /// The peer sends more than it may. Its streams wait for a publisher that keeps to the limit.
+    pub(super) fn on_too_fast(&mut self, reason: &str) -> End {
+        let told = Rejection { code: "NetStream.Publish.Denied", description: reason.to_owned() };
+        for published in &self.publishes {
+            self.rtmp.end_publish(published.stream_id, &told);
+        }
+        End::tell(reason)
     }
 
     /// The stream has ended for a player.

@@ -16,6 +16,7 @@ mod requests;
 mod tests;
 
 use super::Core;
+use super::pace::{Pace, Verdict};
 use super::streams::{Client, ConnectionPublisher, Refusal};
 use crate::auth::{Door, Grant};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
@@ -176,6 +177,7 @@ struct Connection<R, W> {
     /// The request that waits for the authoriser.
     waiting: Option<WaitingRequest>,
     publishes: Vec<Publish>,
+    pace: Pace,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     timer: DeadlineTimer,
     /// Raised by the session's orders, `draining`, `timer`, `waiting` and the loss of `publishes`.
@@ -247,6 +249,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             app: None,
             waiting: None,
             publishes: Vec::new(),
+            pace: Pace::default(),
             timer: DeadlineTimer::new(),
             wake_flag: WakeFlag::new(),
             since,
@@ -382,7 +385,19 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             self.idle_since = Some(Instant::now());
         }
         read::release(self.rtmp.input());
-        Ok(())
+        self.check_pace()
+    }
+
+    /// Warns of a publisher that sends more than anybody expects, and ends whoever sends more than a publisher may.
+    fn check_pace(&mut self) -> Result<(), End> {
+        match self.pace.look(self.rtmp.received(), &self.client.core().config.limits) {
+            Verdict::Fine => Ok(()),
+            Verdict::Fast(speed) => {
+                self.publishes.iter().for_each(|published| published.publisher.log_fast(&speed));
+                Ok(())
+            }
+            Verdict::TooFast(speed) => Err(self.on_too_fast(&speed.words())),
+        }
     }
 
     /// Reads what the kernel still has when the peer takes nothing any more: an encoder that unpublishes and

@@ -4,6 +4,7 @@ use super::support::*;
 use crate::ErrorKind;
 use crate::amf0::Amf0Value;
 use crate::config::{PullConfig, PullWhen, RetryTimes};
+use crate::events::{Event, Received};
 use crate::hub::panic_at_next_frame;
 use crate::hub::{EndReason, SubscribeOptions, Subscriber};
 use crate::id::RelayId;
@@ -326,4 +327,30 @@ async fn a_pull_may_have_a_time_to_connect_and_a_number_of_attempts_and_fields_o
     assert_eq!(connect.object["pageUrl"], Amf0Value::Utf8String("http://page".into()));
     let status = node.state(id, RelayState::Failed).await;
     assert_eq!((status.attempts, status.last_error_kind), (2, Some(ErrorKind::Timeout)));
+}
+
+#[tokio::test]
+async fn f18_an_upstream_that_sends_too_fast_is_left_and_asked_again_later() {
+    let (mut node, door) =
+        (Node::with_limits(|limits| limits.publisher_bytes_per_s = 100_000), Door::open().await);
+    let mut told = node.core.events.subscribe();
+    let (id, viewer, mut remote) = pull_and_watch(&node, &door, PullWhen::Always, 0).await;
+    for n in 1..100 {
+        // The pull may be gone before the last of them.
+        let _ = tokio::time::timeout(Duration::from_secs(5), remote.try_send(frame(n, 10_000))).await;
+    }
+    let status = node.state(id, RelayState::BackingOff).await;
+    let error = status.last_error.unwrap();
+    assert!(error.contains("upstream sends too fast") && error.contains("publisher_bytes_per_s"), "{error}");
+    let reason = soon("the end of the stream", async {
+        loop {
+            if let Some(Received::Event(Event::StreamEnded { reason, .. })) = told.next().await {
+                return reason;
+            }
+        }
+    });
+    assert_eq!(reason.await, error);
+    assert_eq!(node.core.hub.stream(&key("live/s")).unwrap().state, StreamState::Away, "its viewers wait");
+    drop(viewer);
+    door.grant().await;
 }

@@ -278,9 +278,14 @@ impl Remote {
 
     /// Sends a frame of a played stream.
     pub(super) async fn send(&mut self, frame: Frame) {
+        self.try_send(frame).await.unwrap();
+    }
+
+    /// Sends it to a relay that may have closed.
+    pub(super) async fn try_send(&mut self, frame: Frame) -> std::io::Result<()> {
         self.flush().await;
         let mut bytes = BytesMut::new();
         WireMessage::new(6, frame.kind.type_id(), 1, frame.timestamp, frame.payload).encode(&mut bytes);
-        self.socket.write_all(&bytes).await.unwrap();
+        self.socket.write_all(&bytes).await
     }
 }

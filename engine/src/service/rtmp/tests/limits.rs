@@ -161,6 +161,84 @@ async fn a_peer_that_does_not_read_our_replies_is_not_read_from() {
     assert!(taken < 5 * PIPE as u64, "{taken}");
 }
 
+/// Sends `message` until the server takes no more; true where it has been taken `most` times.
+async fn takes(peer: &mut Peer<DuplexStream>, message: &[u8], most: usize) -> bool {
+    for _ in 0..most {
+        // As fast as the server reads, and a little time for it to do so.
+        if peer.io.write_all(message).await.is_err() {
+            return false;
+        }
+        tokio::task::yield_now().await;
+    }
+    true
+}
+
+/// A message as [`Peer::send`] sends it.
+fn message_of(kind: u8, payload: &[u8]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    WireMessage::new(csid::VIDEO, kind, 1, 0, Bytes::copy_from_slice(payload)).encode(&mut bytes);
+    bytes
+}
+
+#[tokio::test(start_paused = true)]
+async fn f18_a_publisher_that_sends_too_fast_is_told_so_and_its_players_wait_for_the_next() {
+    let core = core(|config| config.limits.publisher_bytes_per_s = 100_000);
+    let mut events = core.events.subscribe();
+    let mut peer = Peer::publisher(&core, "live/a").await;
+    let mut player = Peer::player(&core, "live/a").await;
+    // Half a second of the limit in each quarter of one.
+    let frame = message_of(9, &picture(0x17, 10_000));
+    let start = Instant::now();
+    while takes(&mut peer, &frame, 5).await {
+        advance(Duration::from_millis(250)).await;
+        assert!(start.elapsed() < seconds(6.0));
+    }
+    assert!(start.elapsed() >= seconds(4.5), "{:?}", start.elapsed());
+    let (code, text) = peer.rejected().await;
+    assert_eq!(code, "NetStream.Publish.Denied");
+    let limit = "bytes/s; limits.publisher_bytes_per_s is 100000";
+    assert!(text.contains(limit) && text.contains("ffmpeg -re"), "{text}");
+    let ended = loop {
+        if let Some(Received::Event(Event::StreamEnded { reason, .. })) = events.next().await {
+            break reason;
+        }
+    };
+    assert_eq!((ended, closed_reason(&mut events).await), (text.clone(), text));
+    let mut next = Peer::publisher(&core, "live/a").await;
+    next.keyframe(0, 123).await;
+    while player.media().await.2 != 123 {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn f18_empty_messages_are_counted_and_parts_of_aggregates_too() {
+    let tag = |kind: u8| [&[kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &11_u32.to_be_bytes()].concat();
+    let (unknown, ping, aggregate) = (99, 4, 22);
+    let kinds = [
+        (message_of(9, &[]), 1),
+        (message_of(18, &[]), 1),
+        (message_of(unknown, &[]), 1),
+        (message_of(ping, &[0, 6, 0, 0, 0, 1]), 1),
+        (message_of(aggregate, &tag(9).repeat(100)), 100),
+        (message_of(aggregate, &tag(18).repeat(100)), 100),
+    ];
+    for (number, (message, parts)) in kinds.iter().enumerate() {
+        let core = core(|config| config.limits.publisher_messages_per_s = 400);
+        let mut events = core.events.subscribe();
+        let mut peer = Peer::publisher(&core, "live/a").await;
+        // A few have come for the publish.
+        assert!(
+            takes(&mut peer, message, 1_900 / parts).await,
+            "{number}: five seconds of the limit at once"
+        );
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(core.sessions.list().len(), 1, "{number}: five seconds of the limit at once");
+        takes(&mut peer, message, 200).await;
+        drop(peer);
+        let reason = closed_reason(&mut events).await;
+        assert!(reason.contains("messages/s; limits.publisher_messages_per_s is 400"), "{number}: {reason}");
+    }
+}
+
 #[tokio::test]
 async fn an_idle_connections_task_is_small() {
     let core = core(|_| ());
