@@ -138,7 +138,8 @@ pub struct AppConfig {
     /// With `merge`: milliseconds between writes.
     pub merge_ms: u64,
     /// A player may ask with `?latency=MS` in its URL for another rhythm: 0 for `immediate`, else `merge` of so
-    /// many milliseconds, not less than this.
+    /// many milliseconds or somewhat fewer: it gets the next lower one of 0, 20, 50, 100, 200, 500, 1000 and the two bounds,
+    /// because each rhythm that somebody plays in costs the stream a writer of its own. Not less than this.
     pub min_latency_ms: u64,
     /// Nor more than this; where it is below `min_latency_ms`, what the URL asks for is not heard.
     pub max_latency_ms: u64,
@@ -178,6 +179,9 @@ pub enum FlushKind {
 
 named!(FlushKind { WithVideo => "with-video", Immediate => "immediate", Merge => "merge" });
 
+/// What `?latency=MS` can come to, besides the bounds of the app.
+const LATENCY_STEPS_MS: [u64; 7] = [0, 20, 50, 100, 200, 500, 1_000];
+
 /// A flush policy with its period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Flush {
@@ -204,11 +208,16 @@ impl AppConfig {
         ms(self.publisher_timeout_ms.unwrap_or(limits.publisher_timeout_ms))
     }
 
-    /// The flush policy of a player that asks for `latency_ms` in its URL, or for nothing.
+    /// The flush policy of a player that asks for `latency_ms` in its URL, or for nothing. There are few, whatever URLs ask
+    /// for: a shard each is what a stranger could have made.
     pub(crate) fn flush_for(&self, latency_ms: Option<u64>) -> Flush {
-        let allowed = self.min_latency_ms..=self.max_latency_ms;
-        match latency_ms.filter(|_| !allowed.is_empty()).map(|ms| ms.clamp(*allowed.start(), *allowed.end()))
-        {
+        let (least, most) = (self.min_latency_ms, self.max_latency_ms);
+        let step = |wish: u64| {
+            let wish = wish.clamp(least, most);
+            let steps = LATENCY_STEPS_MS.into_iter().chain([least, most]);
+            steps.filter(|step| (least..=wish).contains(step)).max().unwrap_or(least)
+        };
+        match latency_ms.filter(|_| least <= most).map(step) {
             Some(0) => Flush::Immediate,
             Some(period) => Flush::Merge(ms(period)),
             None => match self.flush {
@@ -946,5 +955,26 @@ mod tests {
         assert_eq!(config.app("live").unwrap().takeover, Takeover::Reject);
         assert!(config.app("other").is_none());
         assert!(Config::default().app("anything").is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn w10_whatever_latency_urls_ask_for_a_stream_has_few_rhythms(
+            least in 0_u64..2_000, room in 0_u64..5_000, wishes in proptest::collection::vec(0_u64..10_000, 1..300),
+        ) {
+            let app = AppConfig { min_latency_ms: least, max_latency_ms: least + room, ..AppConfig::default() };
+            let mut rhythms = std::collections::HashSet::new();
+            for wish in wishes.into_iter().chain([0, 1_000, u64::MAX]) {
+                let flush = app.flush_for(Some(wish));
+                let delay = match flush {
+                    Flush::Merge(period) => u64::try_from(period.as_millis()).unwrap(),
+                    Flush::Immediate | Flush::WithVideo => 0,
+                };
+                proptest::prop_assert!((least..=least + room).contains(&delay));
+                proptest::prop_assert!(delay <= wish.max(least), "{wish} became {delay}");
+                rhythms.insert(flush);
+            }
+            proptest::prop_assert!(rhythms.len() <= LATENCY_STEPS_MS.len() + 2, "{rhythms:?}");
+        }
     }
 }

@@ -96,6 +96,7 @@ async fn a_player_asks_for_its_rhythm_within_what_the_app_allows() {
     assert_eq!(app.flush_for(Some(0)), crate::config::Flush::Immediate);
     assert_eq!(app.flush_for(Some(5_000)), crate::config::Flush::Merge(Duration::from_millis(300)));
     assert_eq!(app.flush_for(None), crate::config::Flush::Merge(Duration::from_millis(100)));
+    assert_eq!(app.flush_for(Some(199)), crate::config::Flush::Merge(Duration::from_millis(100)), "a step");
     let mut deaf = app.clone();
     (deaf.min_latency_ms, deaf.max_latency_ms) = (1, 0);
     assert_eq!(deaf.flush_for(Some(0)), deaf.flush_for(None));
