@@ -15,9 +15,9 @@ mod clock;
 mod output;
 mod straight;
 
-use super::Frame;
 use super::flv::LeftOut;
 use super::flv_file::FlvReader;
+use super::{Frame, NANOS_PER_MS};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use clock::{FileClock, Role};
@@ -143,8 +143,9 @@ pub struct TimedFrame {
 ///
 /// Time is strictly monotone on each track, the distance of audio and video is the file's own in every pass, and
 /// sequence headers and `onMetaData` (without the fields that only a file has) come again only if they changed. Ends
-/// of sequence are left out where a pass follows. Frames come in the order of their time as far as a second of
-/// reading ahead can tell; where a file is interleaved worse than that, `due` steps back, and the driver sends at once.
+/// of sequence are left out where a pass follows. Frames come in the order of their time, however the file is interleaved,
+/// as far as reading ahead of 4,096 frames and 16 MiB can tell; where its tracks are further apart than that, `due` steps
+/// back, and the driver sends at once.
 /// A few frames whose time is far from their neighbours' are put where those are.
 ///
 /// This type does not sleep: its driver waits until start + [`TimedFrame::due`] on a monotonic clock. It reads files
@@ -167,12 +168,20 @@ pub struct Loop {
 
 struct Source {
     clip: Clip,
-    first: i64,
+    facts: Facts,
     info: ClipInfo,
     /// It has changed since it was scanned.
     is_stale: bool,
     /// It has not changed for a while: nobody is writing it.
     is_settled: bool,
+}
+
+/// What else was found out about a clip.
+struct Facts {
+    /// Time of its first frame in milliseconds.
+    first: i64,
+    /// When each kind of frames has its last, in nanoseconds from the first.
+    ends: Vec<(u8, i64)>,
 }
 
 struct Pass {
@@ -271,7 +280,7 @@ impl Loop {
         self.clips.iter().map(|source| &source.info)
     }
 
-    /// How often all clips have been read to the end; at most a second ahead of the frames.
+    /// How often all clips have been read to the end; ahead of the frames by a second, or by as much as the tracks lie apart.
     pub fn rounds(&self) -> u64 {
         self.round
     }
@@ -331,7 +340,9 @@ impl Loop {
         let Some(source) = self.clips.get_mut(self.next_clip) else {
             return Ok(false);
         };
-        self.pass = Some(source.start(last_clip && last_round, self.waits)?);
+        let pass = source.start(last_clip && last_round, self.waits)?;
+        self.output.expect(&source.facts.ends, self.base);
+        self.pass = Some(pass);
         self.next_clip = self.next_clip.saturating_add(1);
         Ok(true)
     }
@@ -359,8 +370,8 @@ impl Source {
     fn open(mut clip: Clip) -> Result<Self> {
         let name = clip.0.name();
         let scanned = clip.0.has_changed().and_then(|_| scan(&clip));
-        let (first, info) = scanned.map_err(|error| error.context(name))?;
-        Ok(Self { clip, first, info, is_stale: false, is_settled: true })
+        let (facts, info) = scanned.map_err(|error| error.context(name))?;
+        Ok(Self { clip, facts, info, is_stale: false, is_settled: true })
     }
 
     fn start(&mut self, last_of_all: bool, waits: bool) -> Result<Pass> {
@@ -372,7 +383,7 @@ impl Source {
             false => i64::try_from(self.info.length.as_millis()).unwrap_or(i64::MAX),
         };
         let (tags, clock) = (Straight::new(reader), FileClock::default());
-        Ok(Pass { tags, clock, name, first: self.first, length_ms, last_of_all, is_long })
+        Ok(Pass { tags, clock, name, first: self.facts.first, length_ms, last_of_all, is_long })
     }
 
     fn reopen(&mut self, waits: bool) -> Result<FlvReader<Box<dyn Input>>> {
@@ -381,18 +392,18 @@ impl Source {
         }
         if self.is_stale {
             tracing::info!(file = self.info.name, "file changed, reading it through again");
-            let (first, info) = scan(&self.clip)?;
+            let (facts, info) = scan(&self.clip)?;
             if waits && !self.is_settled && (info.truncated_at.is_some() || info.left_out.bytes > 0) {
                 return Err(Error::new(ErrorKind::Format, "the file has changed and is not whole yet"));
             }
-            (self.first, self.info, self.is_stale) = (first, info, false);
+            (self.facts, self.info, self.is_stale) = (facts, info, false);
         }
         self.clip.open()
     }
 }
 
-/// Reads a clip through, or the first part of a long one, for its first frame's time and its length.
-fn scan(clip: &Clip) -> Result<(i64, ClipInfo)> {
+/// Reads a clip through, or the first part of a long one, for its tracks' times and its length.
+fn scan(clip: &Clip) -> Result<(Facts, ClipInfo)> {
     let mut reader = clip.open()?;
     reader.read_up_to(MAX_SCAN);
     let (mut clock, mut tags) = read_through(Straight::new(reader))?;
@@ -414,7 +425,11 @@ fn scan(clip: &Clip) -> Result<(i64, ClipInfo)> {
         repaired: clock.repaired().saturating_add(tags.put_right()),
     };
     info.warn();
-    Ok((first, info))
+    let is_long = reader.length() > MAX_SCAN;
+    let end =
+        |last: i64| if is_long { i64::MAX } else { last.saturating_sub(first).saturating_mul(NANOS_PER_MS) };
+    let ends = clock.ends().into_iter().map(|(kind, last)| (kind, end(last))).collect();
+    Ok((Facts { first, ends }, info))
 }
 
 fn read_through(mut tags: Straight) -> Result<(FileClock, Straight)> {

@@ -141,6 +141,16 @@ impl FileClock {
         self.tracks.values().map(|track| track.last).max()
     }
 
+    /// The newest time of each kind of frames so far, in milliseconds.
+    pub(super) fn ends(&self) -> BTreeMap<u8, i64> {
+        let mut ends = BTreeMap::new();
+        for (key, track) in &self.tracks {
+            let end = ends.entry(key.0).or_insert(track.last);
+            *end = track.last.max(*end);
+        }
+        ends
+    }
+
     /// Coded frames so far.
     pub(super) fn frames(&self) -> u64 {
         self.frames

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-/// How far frames are read ahead to put those of different tracks into the order of their time; bounds what
-/// is held, together with the two numbers below.
+/// How far frames are read ahead at least.
 const LOOK_AHEAD: Duration = Duration::from_millis(1_000);
-const MAX_AHEAD_FRAMES: usize = 1_024;
+/// What is held at most, to put frames of tracks that lie far apart in the file into the order of their time.
+const MAX_AHEAD_FRAMES: usize = 4_096;
 const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
 /// How far configuration and data may be ahead of the frames around them, in milliseconds.
@@ -106,6 +106,13 @@ impl Output {
         }
     }
 
+    /// What comes next has frames of these kinds, each up to this time in nanoseconds.
+    pub(super) fn expect(&mut self, ends: &[(u8, i64)], base: i64) {
+        for (kind, end) in ends {
+            self.queue.expect(*kind, nanos(base.saturating_add(*end)));
+        }
+    }
+
     pub(super) fn end_pass(&mut self, pass: &Pass) {
         let endings = std::mem::take(&mut self.endings);
         if pass.last_of_all {
@@ -120,15 +127,34 @@ impl Output {
 pub(super) struct Queue {
     frames: VecDeque<TimedFrame>,
     bytes: usize,
-    /// The newest time of each kind: within a kind, frames keep the file's order.
-    newest: BTreeMap<u8, Duration>,
+    kinds: BTreeMap<u8, Newest>,
+}
+
+/// How far a kind of frames has been read.
+#[derive(Default)]
+struct Newest {
+    /// The time of its newest frame: within a kind, frames keep the file's order.
+    due: Duration,
+    /// Frames of other kinds up to this time wait until it has come to theirs.
+    awaited_until: Duration,
+}
+
+impl Newest {
+    fn is_missing_at(&self, time: Duration) -> bool {
+        self.due < time.min(self.awaited_until)
+    }
 }
 
 impl Queue {
+    /// The file that is read next has frames of this kind up to this time.
+    pub(super) fn expect(&mut self, kind: u8, until: Duration) {
+        self.kinds.entry(kind).or_default().awaited_until = until;
+    }
+
     fn push(&mut self, mut timed: TimedFrame) {
-        let newest = self.newest.entry(timed.frame.kind.type_id()).or_default();
-        timed.due = timed.due.max(*newest);
-        *newest = timed.due;
+        let newest = self.kinds.entry(timed.frame.kind.type_id()).or_default();
+        timed.due = timed.due.max(newest.due);
+        newest.due = timed.due;
         self.bytes = self.bytes.saturating_add(timed.frame.payload.len());
         let place = self.frames.partition_point(|other| other.due <= timed.due);
         self.frames.insert(place, timed);
@@ -136,9 +162,17 @@ impl Queue {
 
     /// The next frame, if none that is still to be read can come before it, or enough is held.
     pub(super) fn pop_ready(&mut self) -> Option<TimedFrame> {
-        let span = self.frames.back()?.due.saturating_sub(self.frames.front()?.due);
-        let full = self.frames.len() > MAX_AHEAD_FRAMES || self.bytes > MAX_AHEAD_BYTES;
-        if full || span >= LOOK_AHEAD { self.pop() } else { None }
+        let (oldest, newest) = (self.frames.front()?.due, self.frames.back()?.due);
+        if self.frames.len() > MAX_AHEAD_FRAMES || self.bytes > MAX_AHEAD_BYTES {
+            // What is not there by now lies too far apart: in this pass it is sent when it comes.
+            for kind in self.kinds.values_mut().filter(|kind| kind.is_missing_at(oldest)) {
+                kind.awaited_until = Duration::ZERO;
+            }
+            return self.pop();
+        }
+        let is_missing = self.kinds.values().any(|kind| kind.is_missing_at(oldest));
+        let is_read_ahead = newest.saturating_sub(oldest) >= LOOK_AHEAD;
+        if is_read_ahead && !is_missing { self.pop() } else { None }
     }
 
     pub(super) fn pop(&mut self) -> Option<TimedFrame> {
