@@ -205,7 +205,31 @@ async fn f44_dates_name_and_purpose_of_a_listed_certificate_are_checked() {
     refused(&|params| params.subject_alt_names = elsewhere().subject_alt_names, "another host name").await;
     refused(&|params| params.subject_alt_names.clear(), "another host name").await;
     let client_only = rcgen::ExtendedKeyUsagePurpose::ClientAuth;
-    refused(&|params| params.extended_key_usages = vec![client_only.clone()], "not acceptable").await;
+    refused(&|params| params.extended_key_usages = vec![client_only.clone()], "not for servers").await;
+    let critical = |params: &mut CertificateParams| {
+        let mut strange = rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        strange.set_criticality(true);
+        params.custom_extensions.push(strange);
+    };
+    refused(&critical, "critical extension").await;
+}
+
+/// Certificate and key as `openssl req -new` and `openssl x509 -req -signkey` make them, valid until 2126: of version 1,
+/// which neither webpki nor rcgen know.
+const VERSION_1: &str = include_str!("tls/version_1.pem");
+
+#[tokio::test]
+async fn a_listed_certificate_of_version_1_is_trusted_and_one_that_is_not_is_told_apart() {
+    let authority = Authority::new();
+    for name in ["cert.pem", "key.pem"] {
+        std::fs::write(authority.path(name), VERSION_1).unwrap();
+    }
+    let (port, _outcomes) = serve(authority.server()).await;
+    let listed = DialTls { ca_file: Some(authority.path("cert.pem")), verify: Verify::Full };
+    echo(&mut dial(port, listed).await.unwrap(), 1).await;
+    must_fail(port, authority.trusted(), &["version 1", "trusted"]).await;
+    let any = DialTls { ca_file: None, verify: Verify::DangerAcceptAny };
+    echo(&mut dial(port, any).await.unwrap(), 1).await;
 }
 
 #[tokio::test]
@@ -298,6 +322,33 @@ async fn certificate_files_that_cannot_be_used_are_named() {
     assert!(missing.to_string().contains("none.pem"), "{missing}");
     let swapped = ServerTls::load(TlsIdentity::files(&key, &cert)).unwrap_err();
     assert!(swapped.to_string().contains("holds no certificate"), "{swapped}");
+    // What else goes wrong with files that are made by hand, and the way out.
+    let whole = std::fs::read_to_string(&cert).unwrap();
+    let other = KeyPair::generate().unwrap().serialize_pem();
+    let p521 = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+    let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let locked_as_of_old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMAA=\n\
+                            -----END RSA PRIVATE KEY-----\n";
+    for (what, contents, words) in [
+        ("key.pem", other.as_bytes(), "the key is not that of the first certificate in the file"),
+        ("key.pem", p521.as_bytes(), "its kind is not supported; RSA"),
+        ("key.pem", locked.as_bytes(), "locked by a passphrase; openssl pkey"),
+        ("key.pem", locked_as_of_old.as_bytes(), "locked by a passphrase; openssl pkey"),
+        ("key.pem", b"\x30\x82\x01\x00", "in DER form; openssl pkey"),
+        ("cert.pem", b"\x30\x82\x01\x00", "in DER form; openssl x509"),
+        ("cert.pem", b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", "makes no sense"),
+    ] {
+        authority.issue("localhost", |_| ());
+        std::fs::write(authority.path(what), contents).unwrap();
+        let error = ServerTls::load(TlsIdentity::files(&cert, &key)).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains(what), "{words}: {error}");
+    }
+    // A chain in the wrong order.
+    authority.issue("localhost", |_| ());
+    let ca = std::fs::read_to_string(authority.path("ca.pem")).unwrap();
+    std::fs::write(&cert, format!("{ca}{whole}")).unwrap();
+    let error = ServerTls::load(TlsIdentity::files(&cert, &key)).unwrap_err().to_string();
+    assert!(error.contains("must be the server's own"), "{error}");
 }
 
 #[cfg(unix)]

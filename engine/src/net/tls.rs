@@ -9,10 +9,14 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, PeerIncompatible, RootCertStore,
     ServerConfig, SignatureScheme,
@@ -230,28 +234,45 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn server_config(identity: &TlsIdentity) -> Result<Arc<ServerConfig>> {
-    let TlsIdentity { cert, key } = identity;
-    let chain = read_certificates(cert, "certificate")?;
-    if let Some(problem) = chain.first().and_then(|own| Validity::of(own)?.problem(UnixTime::now())) {
-        tracing::warn!(%cert, "the certificate {problem}: those who check it will not connect");
-    }
-    let secret = PrivateKeyDer::from_pem_slice(&key.read("private key")?)
-        .map_err(|error| pem_error("private key", key, &error))?;
-    let config = ServerConfig::builder_with_provider(provider())
+    let own = Arc::new(SingleCertAndKey::from(certified_key(identity)?));
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret));
-    let mut config = config.map_err(|e| {
-        let files = format!("certificate {cert} with key {key}");
-        Error::new(ErrorKind::Tls, format!("{files}: {e}"))
-    })?;
+        .map_err(|e| Error::new(ErrorKind::Tls, e.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(own);
     // librtmp (rtmpdump, rtmpsink, old players) reads nothing more behind a ticket. Who stays for hours resumes nothing.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
+/// Reads a certificate chain and its key, and checks that they belong together; what else is in the certificate is for
+/// those who dial to judge.
+fn certified_key(identity: &TlsIdentity) -> Result<CertifiedKey> {
+    let TlsIdentity { cert, key } = identity;
+    let chain = read_certificates(cert, "certificate")?;
+    let first = chain.first().map_or(&[][..], |first| first.as_ref());
+    if let Some(problem) = Validity::of(first).and_then(|validity| validity.problem(UnixTime::now())) {
+        tracing::warn!(%cert, "the certificate {problem}: those who check it will not connect");
+    }
+    let bytes = key.read("private key")?;
+    let secret = PrivateKeyDer::from_pem_slice(&bytes)
+        .map_err(|error| pem_error("private key", key, &bytes, &error))?;
+    let signer = provider().key_provider.load_private_key(secret).map_err(|_| {
+        let kinds = "RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, and Ed25519";
+        Error::new(ErrorKind::Format, format!("private key {key}: its kind is not supported; {kinds} are"))
+    })?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(first)
+        .map_err(|_| Error::new(ErrorKind::Format, format!("certificate {cert}: it makes no sense")))?;
+    if signer.public_key().is_some_and(|own| own.as_ref() != parsed.public_key().raw) {
+        let why = "the key is not that of the first certificate in the file, which must be the server's own";
+        return Err(Error::new(ErrorKind::Tls, format!("certificate {cert} with key {key}: {why}")));
+    }
+    Ok(CertifiedKey::new(chain, signer))
+}
+
 fn read_certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let error = |e| pem_error(what, pem, &e);
     let bytes = pem.read(what)?;
+    let error = |e| pem_error(what, pem, &bytes, &e);
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(error)?;
     if chain.is_empty() {
         return Err(error(rustls::pki_types::pem::Error::NoItemsFound));
@@ -259,8 +280,16 @@ fn read_certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static
     Ok(chain)
 }
 
-fn pem_error(what: &str, pem: &Pem, error: &rustls::pki_types::pem::Error) -> Error {
+fn pem_error(what: &str, pem: &Pem, bytes: &[u8], error: &rustls::pki_types::pem::Error) -> Error {
+    let has = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
     let why = match error {
+        _ if has(b"ENCRYPTED") => {
+            format!("the {what} is locked by a passphrase; openssl pkey -in FILE -out UNLOCKED takes it off")
+        }
+        rustls::pki_types::pem::Error::NoItemsFound if bytes.starts_with(&[0x30, 0x82]) => {
+            let tool = if what == "certificate" { "x509" } else { "pkey" };
+            format!("it is in DER form; openssl {tool} -inform der -in FILE -out PEM makes PEM of it")
+        }
         rustls::pki_types::pem::Error::NoItemsFound => format!("it holds no {what} in PEM form"),
         other => other.to_string(),
     };
@@ -333,10 +362,11 @@ pub(super) fn client_config(options: &DialTls, roots: &RootCertStore) -> Result<
         }
         Verify::Full => {
             let (roots, listed) = trusted(options.ca_file.as_deref(), roots)?;
+            let algorithms = provider.signature_verification_algorithms;
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
                 .build()
                 .map_err(|e| Error::new(ErrorKind::Tls, e.to_string()))?;
-            let verifier = Arc::new(TrustListed { verifier, listed });
+            let verifier = Arc::new(TrustListed { verifier, listed, algorithms });
             builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
         }
     };
@@ -351,9 +381,13 @@ fn trusted(
     let (mut roots, mut listed) = (roots.clone(), Vec::new());
     if let Some(path) = ca_file {
         for certificate in read_certificates(&Pem::File(path.to_owned()), "certificate")? {
-            roots.add(certificate.clone()).map_err(|e| {
-                Error::new(ErrorKind::Format, format!("certificate authority {}: {e}", path.display()))
-            })?;
+            // One that cannot vouch for others may still be that of a server itself.
+            if roots.add(certificate.clone()).is_err() {
+                x509_parser::parse_x509_certificate(&certificate).map_err(|_| {
+                    let why = "one of its certificates makes no sense";
+                    Error::new(ErrorKind::Format, format!("certificate {}: {why}", path.display()))
+                })?;
+            }
             listed.push(certificate);
         }
     }
@@ -372,6 +406,7 @@ fn trusted(
 struct TrustListed {
     verifier: Arc<WebPkiServerVerifier>,
     listed: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for TrustListed {
@@ -404,7 +439,7 @@ impl ServerCertVerifier for TrustListed {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
+        verify_by_key(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -480,12 +515,26 @@ impl ServerCertVerifier for AcceptAny {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_by_key(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Whether the peer has the key of its certificate. Reads nothing but the key from it: those of version 1 (what
+/// `openssl x509 -req` makes), which webpki does not read, are as good where somebody trusts them.
+fn verify_by_key(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    dss: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let key = SubjectPublicKeyInfoDer::from(parsed.public_key().raw);
+    verify_tls13_signature_with_raw_key(message, &key, dss, algorithms)
 }
 
 /// The cause of a failed TLS handshake, for people.
@@ -533,8 +582,8 @@ fn certificate_words(cause: &CertificateError) -> String {
         }
         CertificateError::NotValidForName => "the certificate is for another host name".into(),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            let names = presented.join(", ");
-            format!("the certificate is for another host name ({})", crate::Printable(&names))
+            let names: Vec<_> = presented.iter().map(|name| host_in(name)).collect();
+            format!("the certificate is for another host name: {}", crate::Printable(&names.join(", ")))
         }
         CertificateError::UnknownIssuer => {
             "the certificate's issuer is unknown: it is self-signed, or its authority is not trusted here"
@@ -545,6 +594,26 @@ fn certificate_words(cause: &CertificateError) -> String {
             "the certificate is an authority's own (self-signed), and not itself in the list of trusted ones"
                 .into()
         }
+        CertificateError::BadSignature => {
+            "the certificate is not signed by the trusted authority that it names".into()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the certificate is not for servers: its extended key usage has no serverAuth".into()
+        }
+        CertificateError::BadEncoding => "the certificate makes no sense".into(),
+        CertificateError::Other(other) if other.to_string().contains("UnsupportedCriticalExtension") => {
+            "the certificate has a critical extension that is not known here".into()
+        }
+        CertificateError::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+            "the certificate is of version 1, which is trusted only where it is itself in the list of trusted ones"
+                .into()
+        }
         other => format!("the certificate is not acceptable: {other}"),
     }
+}
+
+/// The host in what rustls shows of a name, as in `DnsName("a.example")` and `IpAddress(127.0.0.1)`.
+fn host_in(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
 }
