@@ -33,6 +33,9 @@ const MAX_CONNECT: usize = 16 * 1024;
 const PUBLISHER_TURN: u32 = 64;
 const TURN: u32 = 16;
 
+/// Messages before anything is published or played. Encoders send about a dozen.
+const MAX_MESSAGES_PENDING: u64 = 1_000;
+
 /// Refused requests that a connection survives on which something goes on: one that asks for more guesses names or keys.
 const MAX_REFUSED: usize = 8;
 
@@ -245,7 +248,7 @@ impl ServerSession {
         if let Some(event) = self.deferred.take() {
             return Ok(Some(*event));
         }
-        let outcome = self.advance();
+        let outcome = self.check_pending().and_then(|()| self.advance());
         if let Err(error) = &outcome {
             self.say(error);
             self.state = State::Closing;
@@ -385,6 +388,17 @@ impl ServerSession {
         if !matches!(self.state, State::Handshake | State::Closing) {
             let info = information(Level::Error, "NetConnection.Connect.Failed", &error.detail);
             self.link.send_command(&command("onStatus", 0.0, vec![Amf0Value::Object(info)]));
+        }
+    }
+
+    /// Whether a peer that was granted nothing yet may go on: messages that lead to nothing cost work all the same.
+    fn check_pending(&self) -> Result<(), ProtocolError> {
+        match !self.granted && self.received().messages > MAX_MESSAGES_PENDING {
+            true => Err(self.link.error(
+                ProtocolErrorKind::Limit,
+                format!("more than {MAX_MESSAGES_PENDING} messages before anything is published or played"),
+            )),
+            false => Ok(()),
         }
     }
 

@@ -139,20 +139,20 @@ fn the_reason_for_closing_is_said_to_the_peer() {
 
 #[test]
 fn f17_deleted_streams_make_room() {
-    let mut server = Server::connected();
+    let mut server = Server::publishing();
     for _ in 0..1000 {
         server.feed_command(&command("createStream", 2.0, &[]));
-        assert_eq!(server.sent()[0].command().arguments, [number(1.0)]);
-        server.feed_command(&command("deleteStream", 0.0, &[number(1.0)]));
+        assert_eq!(server.sent()[0].command().arguments, [number(2.0)]);
+        server.feed_command(&command("deleteStream", 0.0, &[number(2.0)]));
     }
 }
 
 #[test]
 fn f17_a_flood_of_commands_gets_at_most_one_answer_each_and_leaves_nothing_behind() {
-    let mut server = Server::connected();
+    let mut server = Server::publishing();
     let flood: Vec<Command> = ["mystery", "getStreamLength", "createStream", "deleteStream"]
         .into_iter()
-        .map(|name| command(name, 2.0, &[number(1.0)]))
+        .map(|name| command(name, 2.0, &[number(2.0)]))
         .collect();
     // A read holds many requests.
     for _ in 0..50 {
@@ -163,6 +163,30 @@ fn f17_a_flood_of_commands_gets_at_most_one_answer_each_and_leaves_nothing_behin
         assert_eq!(answers.count(), 300, "deleteStream has no answer");
         assert!(server.session.input().is_empty());
     }
+}
+
+#[test]
+fn a_thousand_messages_of_any_kind_are_read_before_a_grant_and_no_more() {
+    let (unknown, body) = (99, [0; 4]);
+    for kind in [3, 8, 9, 18, unknown] {
+        let mut server = Server::connected();
+        let mut feed = |kind| {
+            let bytes = server.writer.message(6, kind, 0, 0, &body);
+            server.session.input().extend_from_slice(&bytes);
+            server.session.poll()
+        };
+        // One was `connect`; the last one is found at the look after it.
+        let errors: Vec<_> = (1..=1_001).filter_map(|number| Some((number, feed(kind).err()?))).collect();
+        let (number, error) = &errors[0];
+        assert_eq!((*number, error.kind), (1_001, ProtocolErrorKind::Limit), "{kind}: {error}");
+        assert!(error.detail.contains("before anything is published or played"), "{kind}: {error}");
+    }
+    let mut server = Server::publishing();
+    for number in 0..5_000 {
+        let bytes = server.writer.message(6, 99, 0, number, &body);
+        server.feed(&bytes);
+    }
+    assert!(!server.session.is_closing());
 }
 
 #[test]
