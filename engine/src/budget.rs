@@ -42,6 +42,13 @@ impl Budget {
         is_enough
     }
 
+    /// Spends `amount` though there may be less; when it will have come together.
+    pub(crate) fn borrow(&mut self, rate: Rate, amount: u64, now: Instant) -> Instant {
+        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now)) + rate.time_for(amount);
+        self.full_at = Some(full_at);
+        now + (full_at - now).saturating_sub(rate.period)
+    }
+
     /// Whether nothing is missing.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at.is_none_or(|full_at| full_at <= now)
@@ -71,6 +78,16 @@ mod tests {
         let (rate, now, mut budget) = (Rate::new(100, SECOND), Instant::now(), Budget::default());
         assert!(!budget.spend(rate, 101, now) && !budget.spend(rate, u64::MAX, now));
         assert!(budget.spend(rate, 100, now));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_borrowed_has_to_come_together() {
+        let (rate, now, mut budget) = (Rate::new(10, SECOND), Instant::now(), Budget::default());
+        assert!(budget.is_full(now));
+        assert!((0..10).all(|_| budget.borrow(rate, 1, now) == now));
+        assert_eq!(budget.borrow(rate, 1, now), now + SECOND / 10);
+        assert_eq!(budget.borrow(rate, 1, now + SECOND / 20), now + SECOND / 5, "one after the other");
+        assert!(!budget.is_full(now) && budget.is_full(now + 2 * SECOND));
     }
 
     #[tokio::test(start_paused = true)]

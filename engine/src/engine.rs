@@ -513,7 +513,11 @@ impl Engine {
     /// As [`Self::drain`].
     pub async fn drain_within(&self, timeout: Duration) -> Result<()> {
         self.inner.close_listeners();
-        let drained = self.inner.handle.spawn(drain(self.inner.core.clone(), timeout)).await;
+        let drained = self
+            .inner
+            .handle
+            .spawn(drain(self.inner.core.clone(), self.inner.admission.clone(), timeout))
+            .await;
         drained
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the engine was stopped while draining")))
     }
@@ -550,7 +554,7 @@ impl Engine {
                 self.listen_rtmps(address, cert, key)?;
             }
         }
-        self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone())));
+        self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone(), self.inner.admission.clone())));
         for pull in &core.config.pull {
             self.add_pull(pull.clone())?;
         }
@@ -601,18 +605,27 @@ fn not_found(what: &str, id: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no {what} {id}"))
 }
 
-async fn sweep(core: Arc<Core>) {
+async fn sweep(core: Arc<Core>, admission: Arc<Admission>) {
     let mut ticks = tokio::time::interval(SWEEP_PERIOD);
     while core.draining.run_until_cancelled(ticks.tick()).await.is_some() {
         core.hub.sweep();
+        tell_left_out(&core, &admission, false);
     }
 }
 
-async fn drain(core: Arc<Core>, timeout: Duration) -> Result<()> {
+/// Tells how many lines of the log are held back.
+fn tell_left_out(core: &Core, admission: &Admission, at_once: bool) {
+    core.log.tell_left_out(at_once);
+    admission.tell_left_out(at_once);
+}
+
+async fn drain(core: Arc<Core>, admission: Arc<Admission>, timeout: Duration) -> Result<()> {
     core.draining.cancel();
     core.hub.end_all(&EndReason::Shutdown);
     core.tasks.close();
-    tokio::time::timeout(timeout, core.tasks.wait()).await.map_err(|_| {
+    let drained = tokio::time::timeout(timeout, core.tasks.wait()).await;
+    tell_left_out(&core, &admission, true);
+    drained.map_err(|_| {
         let left = core.sessions.list().len();
         Error::new(
             ErrorKind::Timeout,
@@ -661,5 +674,6 @@ impl Drop for Inner {
             Ok(_) => runtime.shutdown_background(),
             Err(_) => runtime.shutdown_timeout(STOP_TIMEOUT),
         }
+        tell_left_out(&self.core, &self.admission, true);
     }
 }

@@ -38,6 +38,7 @@ mod named;
 #[macro_use]
 mod setters;
 
+mod address;
 pub mod amf0;
 mod auth;
 mod budget;
@@ -56,9 +57,11 @@ mod id;
 mod key;
 mod limits;
 mod local;
+mod log_limit;
 mod manage;
 pub mod media;
 mod net;
+mod pace;
 mod policy;
 mod preflight;
 pub mod proto;

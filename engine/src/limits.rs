@@ -48,6 +48,12 @@ pub struct Limits {
     /// (test `f14_one_address_may_hold_so_many_pending_connections_and_others_are_still_served`).
     #[serde(alias = "max_ungranted_per_address")]
     pub max_pending_per_address: usize,
+    /// What one address, or one /64 of IPv6, may begin in a minute: connections, each with its first `publish` or `play`, and
+    /// further requests. A minute's worth may come at once, as when an audience returns; more wait for their turn, and nothing
+    /// is refused. Bounds the events and the work that a peer can cause by beginning and ending; log lines about it have a
+    /// bound of their own, 100 a second, and those left out are counted
+    /// (test `w5_starts_of_one_address_wait_for_their_turn_and_those_of_others_do_not`).
+    pub starts_per_minute_per_address: u32,
     /// Longest message before `publish` is granted; bounds what a stranger can make us hold
     /// (test `f04_message_length_is_limited_by_the_grant`).
     #[serde(alias = "max_message_ungranted")]
@@ -101,7 +107,7 @@ setters! {
         max_connections, max_connections_per_address, publisher_places, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
         max_chunk_streams, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
     }
-    u32 { max_lags }
+    u32 { max_lags, starts_per_minute_per_address }
 }
 
 impl Default for Limits {
@@ -118,6 +124,7 @@ impl Default for Limits {
             publisher_places: 100,
             max_pending: 1_000,
             max_pending_per_address: 64,
+            starts_per_minute_per_address: 6_000,
             max_message_pending: 64 * 1024,
             max_message: 8 * 1024 * 1024,
             max_partial: 8 * 1024 * 1024 + 64 * 1024,

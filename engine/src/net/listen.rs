@@ -1,15 +1,17 @@
 //! Listeners: binding, admission before and after accept, and a loop that never gives up.
 
-use super::{LogLimit, Proxies, tune};
+use super::{Proxies, tune};
+use crate::address::counted_as;
 use crate::budget::Rate;
 use crate::limits::ms;
+use crate::log_limit::{LogLimit, left_out};
 use crate::{Error, Limits, Result};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,11 +88,6 @@ pub(crate) enum Rejected {
     All,
 }
 
-/// How many lines alike were left out before this one, for a log that says so only where there are some.
-pub(crate) fn left_out(count: u64) -> Option<u64> {
-    (count > 0).then_some(count)
-}
-
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
@@ -157,6 +154,13 @@ impl Admission {
         self.rejected.load(Ordering::Relaxed)
     }
 
+    /// Logs how many lines are held back that no later one has told; with `at_once`, whatever the limits.
+    pub(crate) fn tell_left_out(&self, at_once: bool) {
+        self.log.tell_left_out("about connections that were turned away, or could not be accepted", at_once);
+        self.pending_log
+            .tell_left_out("about connections that ended before anything was published or played", at_once);
+    }
+
     fn note_rejected(&self, peer: SocketAddr, why: Rejected) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
         let Some(more) = self.log.allow() else { return };
@@ -167,14 +171,6 @@ impl Admission {
             Rejected::All => "too many connections of its address (limits.max_connections_per_address)",
         };
         tracing::warn!(%peer, left_out = left_out(more), "connection closed: {reason}");
-    }
-}
-
-/// One host may hold a whole /64 of IPv6, so that is what counts as an address.
-fn counted_as(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -539,6 +535,10 @@ mod tests {
 
         let rejected = (0..1_000).filter_map(|_| admission.log.allow()).count();
         assert_eq!(rejected, 1, "lines about connections that are turned away, in 10 s");
+        lines(1_000);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        admission.tell_left_out(false);
+        assert_eq!((lines(1), admission.log.allow()), (vec![0], None), "what was held back has been told");
     }
 
     #[tokio::test]

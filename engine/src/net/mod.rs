@@ -15,13 +15,12 @@ pub(crate) mod uring;
 mod write_queue;
 
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
-pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace, left_out};
+pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace};
 pub(crate) use proxy_protocol::{Proxies, read_header};
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
 pub(crate) use write_queue::{Segments, WriteQueue};
 
-use crate::budget::{Budget, Rate};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use std::future::Future;
@@ -381,34 +380,5 @@ impl WakeFlag {
         let is_raised = self.shared.since_polled.load(Ordering::Relaxed);
         (is_raised && self.shared.since_polled.swap(false, Ordering::Acquire))
             .then(|| Context::from_waker(&self.waker))
-    }
-}
-
-/// Lets so many log lines through, and counts those it holds back.
-#[derive(Debug)]
-pub(crate) struct LogLimit {
-    rate: Rate,
-    state: Mutex<LogState>,
-}
-
-#[derive(Debug, Default)]
-struct LogState {
-    budget: Budget,
-    held_back: u64,
-}
-
-impl LogLimit {
-    pub(crate) fn new(rate: Rate) -> Self {
-        Self { rate, state: Mutex::default() }
-    }
-
-    /// `Some(lines held back since the last one)` where a line may be written now.
-    pub(crate) fn allow(&self) -> Option<u64> {
-        let mut state = self.state.lock();
-        if !state.budget.spend(self.rate, 1, Instant::now()) {
-            state.held_back = state.held_back.saturating_add(1);
-            return None;
-        }
-        Some(std::mem::take(&mut state.held_back))
     }
 }

@@ -473,19 +473,6 @@ async fn sockets_have_no_delay_and_little_unsent_data() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeated_log_lines_are_held_back_and_counted() {
-    let limit = LogLimit::new(Rate::new(2, Duration::from_secs(1)));
-    assert_eq!(limit.allow(), Some(0));
-    assert_eq!(limit.allow(), Some(0));
-    assert_eq!(limit.allow(), None);
-    assert_eq!(limit.allow(), None);
-    tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(limit.allow(), Some(2));
-    assert_eq!(limit.allow(), Some(0));
-    assert_eq!(limit.allow(), None);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_timer_is_ready_at_the_earliest_time_it_was_set_to() {
     let mut timer = DeadlineTimer::new();
     let start = Instant::now();

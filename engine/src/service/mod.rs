@@ -14,6 +14,8 @@ use crate::events::Events;
 use crate::hops;
 use crate::hub::Hub;
 use crate::key::StreamKey;
+use crate::log_limit::PeerLog;
+use crate::pace::Pace;
 use crate::sessions::Sessions;
 use std::collections::{HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,10 @@ pub(crate) struct Core {
     pub(crate) events: Events,
     pub(crate) sessions: Sessions,
     pub(crate) egress: Egress,
+    /// How often an address may begin something.
+    pub(crate) pace: Pace,
+    /// Which lines about peers may be logged.
+    pub(crate) log: PeerLog,
     /// Cancelled when the engine drains: no new connections, streams end, peers are told.
     pub(crate) draining: CancellationToken,
     /// Every task of the engine.
@@ -42,6 +48,8 @@ impl Core {
         Self {
             id: hops::new_id(),
             hub: Hub::new(&config.limits),
+            pace: Pace::new(&config.limits),
+            log: PeerLog::default(),
             config,
             auth,
             events,

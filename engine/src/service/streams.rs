@@ -23,12 +23,13 @@ use crate::status::{Protocol, SessionRole};
 use crate::{Error, ErrorKind, Result, hops};
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Level;
 
 /// Why somebody does not get a stream. Each door has its own codes for them; the words are the same on all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub(crate) struct Client {
     claims: Claims,
     /// Streams of engines that its stream has been.
     hops: Vec<String>,
+    /// Whether it has asked for a stream; the first time is part of the connection's start.
+    has_asked: bool,
 }
 
 /// A stream that a client may play.
@@ -97,7 +100,16 @@ impl Client {
     ) -> Self {
         let session = core.sessions.open(SessionId::new(), peer, protocol.is_tls(), output);
         core.events.emit(Event::SessionOpened { session: session.id(), peer });
-        Self { core, session, peer, door, protocol, claims: Claims::default(), hops: Vec::new() }
+        Self {
+            core,
+            session,
+            peer,
+            door,
+            protocol,
+            claims: Claims::default(),
+            hops: Vec::new(),
+            has_asked: false,
+        }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
@@ -130,14 +142,26 @@ impl Client {
         self.core.auth.parse_name(action, app, name).map_err(Refusal::BadName)
     }
 
-    /// Asks the authoriser whether the peer may publish or play a stream.
-    pub(crate) fn ask(&self, action: Action, name: StreamName) -> Result<Verdict, Refusal> {
+    /// Asks the authoriser whether the peer may publish or play a stream, when it is the peer's turn. A name that is none is
+    /// refused in its turn, too: whatever is asked for has an event.
+    pub(crate) fn ask(&mut self, action: Action, name: Result<StreamName, Refusal>) -> Verdict {
+        let is_first = !std::mem::replace(&mut self.has_asked, true);
+        let request = name.and_then(|name| self.request(action, name));
+        let (core, peer) = (self.core.clone(), self.peer.ip());
+        Box::pin(async move {
+            if !is_first {
+                core.pace.turn(peer).await;
+            }
+            core.auth.decide(request?).await.map_err(Refusal::Denied)
+        })
+    }
+
+    fn request(&self, action: Action, name: StreamName) -> Result<AuthRequest, Refusal> {
         self.app(&name.key)?;
         let mut request = AuthRequest::new(action, name, self.peer, self.door, self.protocol);
         request.claims = self.claims.clone();
         request.session = Some(self.id());
-        let core = self.core.clone();
-        Ok(Box::pin(async move { core.auth.decide(request).await.map_err(Refusal::Denied) }))
+        Ok(request)
     }
 
     /// Takes the right to publish that has been granted.
@@ -149,7 +173,7 @@ impl Client {
         }
         let source = self.peer.to_string();
         let request = publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
-        let published = Published::take(&self.core, key, request, Some(self.id()))?;
+        let published = Published::take(&self.core, key, request, Some((self.id(), self.peer.ip())))?;
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
         let (app, limits) = (self.app(key)?, &self.core.config.limits);
@@ -181,15 +205,19 @@ impl Client {
         let shard = self.core.egress.shard(key, app.flush_for(latency_ms), subscriber.feed());
         self.session.set_role(SessionRole::Player, key);
         let (session, peer) = (self.id(), self.peer);
-        tracing::info!(%session, %peer, stream = %key, "play");
+        if let Some(left_out) = self.core.log.allow(peer.ip(), Level::INFO) {
+            tracing::info!(%session, %peer, stream = %key, left_out, "play");
+        }
         self.core.events.emit(Event::PlayStarted { stream: key.clone(), session, peer });
         Ok(Admitted { subscriber, shard })
     }
 
     /// Tells that a player has left a stream.
     pub(crate) fn tell_stop(&self, delivery: &Delivery, reason: &str) {
-        let (session, stream) = (self.id(), delivery.key().clone());
-        tracing::info!(%session, peer = %self.peer, %stream, "stop: {reason}");
+        let (session, peer, stream) = (self.id(), self.peer, delivery.key().clone());
+        if let Some(left_out) = self.core.log.allow(peer.ip(), Level::INFO) {
+            tracing::info!(%session, %peer, %stream, left_out, "stop: {reason}");
+        }
         let (bytes_sent, frames_dropped) = (delivery.bytes_sent(), delivery.skipped());
         let (reason, played) = (reason.to_owned(), delivery.played());
         self.core.events.emit(Event::PlayEnded {
@@ -220,9 +248,10 @@ impl Client {
     /// Logs that a peer asks for an app that the configuration does not have.
     pub(crate) fn log_no_such_app(&self, app: &str) {
         let app = app.split('?').next().unwrap_or_default();
+        let Some(left_out) = self.core.log.allow(self.peer.ip(), Level::WARN) else { return };
         let known: Vec<_> = self.core.config.apps.keys().map(String::as_str).collect();
         tracing::warn!(
-            session = %self.id(), peer = %self.peer, app = %Printable(app),
+            session = %self.id(), peer = %self.peer, app = %Printable(app), left_out,
             "unknown app; the configuration has: {}", known.join(", ")
         );
     }
@@ -273,8 +302,8 @@ fn publish_request(
 pub(crate) struct Published {
     core: Arc<Core>,
     key: StreamKey,
-    /// The publisher's connection, where it is one.
-    session: Option<SessionId>,
+    /// The publisher's connection, where it is one, and its address.
+    session: Option<(SessionId, IpAddr)>,
     source: String,
     /// Taken when it ends.
     publisher: Option<Publisher>,
@@ -302,7 +331,7 @@ impl Published {
         core: &Arc<Core>,
         key: &StreamKey,
         request: PublishRequest,
-        session: Option<SessionId>,
+        session: Option<(SessionId, IpAddr)>,
     ) -> Result<Self, Refusal> {
         let source = request.source.clone();
         let publisher = core.hub.publish(key, request).map_err(Refusal::Taken)?;
@@ -358,23 +387,29 @@ impl Published {
 
     fn tell_begin(&self) {
         let Self { key, session, source, .. } = self;
-        if let Some(session) = session {
-            tracing::info!(%session, peer = source, stream = %key, "publish");
+        if let Some((session, left_out)) = self.loggable() {
+            tracing::info!(%session, peer = source, stream = %key, left_out, "publish");
         }
         self.core.events.emit(Event::StreamStarted {
             stream: key.clone(),
-            session: *session,
+            session: session.map(|(session, _)| session),
             source: source.clone(),
         });
     }
 
     fn tell_end(&self, reason: &str) {
         let Self { key, session, source, .. } = self;
-        if let Some(session) = session {
-            tracing::info!(%session, peer = source, stream = %key, "unpublish: {reason}");
+        if let Some((session, left_out)) = self.loggable() {
+            tracing::info!(%session, peer = source, stream = %key, left_out, "unpublish: {reason}");
         }
-        let (stream, session, reason) = (key.clone(), *session, reason.to_owned());
+        let (stream, session, reason) = (key.clone(), session.map(|(session, _)| session), reason.to_owned());
         self.core.events.emit(Event::StreamEnded { stream, session, reason });
+    }
+
+    /// The connection, and how many lines were left out before, where a line about it may be written now.
+    fn loggable(&self) -> Option<(SessionId, Option<u64>)> {
+        let (session, peer) = self.session?;
+        Some((session, self.core.log.allow(peer, Level::INFO)?))
     }
 }
 

@@ -29,6 +29,8 @@ const FLOORS: &[&[&str]] = &[
     &["media"],
     &["policy", "hops", "amf0", "url"],
     &["key"],
+    &["log_limit", "pace"],
+    &["address"],
     &["budget"],
     &["id", "limits"],
     &["error"],

@@ -4,7 +4,8 @@ use super::Connection;
 use crate::egress::Delivery;
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::net::{Sink, left_out};
+use crate::log_limit::left_out;
+use crate::net::Sink;
 use crate::proto::server::{Phase, Rejection};
 use crate::proto::{ProtocolError, ProtocolErrorKind};
 use smallvec::SmallVec;
@@ -12,6 +13,7 @@ use std::io;
 use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
+use tracing::Level;
 
 /// How long a peer has to close its side after ours: closing at once would make its kernel throw away the last
 /// message, which says why.
@@ -204,14 +206,18 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     /// Takes the connection off the list, then tells log and events that it has ended.
     pub(super) fn report(self, end: &End) {
         let (reason, is_granted) = (&end.reason, self.rtmp.phase() == Phase::Granted);
-        let pending = self.pending;
+        let (pending, core) = (self.pending, self.client.core().clone());
         self.client.close(reason, |session, peer| match &pending {
             Some(place) => {
                 if let Some(more) = place.may_log() {
                     tracing::warn!(%session, %peer, left_out = left_out(more), "connection closed: {reason}");
                 }
             }
-            None if is_granted => tracing::info!(%session, %peer, "connection closed: {reason}"),
+            None if is_granted => {
+                if let Some(left_out) = core.log.allow(peer.ip(), Level::INFO) {
+                    tracing::info!(%session, %peer, left_out, "connection closed: {reason}");
+                }
+            }
             None => tracing::warn!(%session, %peer, "connection closed: {reason}"),
         });
     }

@@ -22,9 +22,10 @@ use crate::auth::{Door, Grant};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
+use crate::log_limit::left_out;
 use crate::net::{
-    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, left_out, poll_yield,
-    read, read_header,
+    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, poll_yield, read,
+    read_header,
 };
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::{Order, Session};
@@ -74,6 +75,12 @@ async fn accept_boxed(core: Arc<Core>, mut accepted: Box<Accepted>, tls: Option<
     if accepted.by_proxy && !Box::pin(learn_peer(&core, &mut accepted)).await {
         return;
     }
+    let turn = core.pace.next(accepted.peer.ip());
+    if let Some(turn) = turn
+        && !Box::pin(await_turn(&core, &mut accepted, turn)).await
+    {
+        return;
+    }
     match tls {
         None => {
             let Accepted { stream, peer, since, pending, permit, .. } = *{ accepted };
@@ -84,6 +91,22 @@ async fn accept_boxed(core: Arc<Core>, mut accepted: Box<Accepted>, tls: Option<
         }
         // Boxed: few connections are of this kind, and the task is as large as the larger kind.
         Some(tls) => Box::pin(accept_tls(core, *{ accepted }, tls)).await,
+    }
+}
+
+/// Waits until an address that begins much may begin one thing more; false where the connection is to be closed. Until then
+/// nobody has been told of it.
+async fn await_turn(core: &Core, accepted: &mut Accepted, turn: Instant) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep_until(turn) => {
+            accepted.since = Instant::now();
+            true
+        }
+        () = poll_fn(|cx| accepted.pending.poll_evicted(cx)) => {
+            log_early_failure(&accepted.pending, accepted.peer, GAVE_WAY);
+            false
+        }
+        () = core.draining.cancelled() => false,
     }
 }
 

@@ -25,7 +25,8 @@ const FIRST_PING: Duration = Duration::from_millis(500);
 pub(super) struct WaitingRequest {
     action: Action,
     stream_id: u32,
-    key: StreamKey,
+    /// None where its name is no name of a stream.
+    key: Option<StreamKey>,
     /// What a player's URL asks for.
     latency_ms: Option<u64>,
     pub(super) verdict: Verdict,
@@ -69,31 +70,28 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     /// Checks a request's name and puts it to the authoriser.
     fn ask(&mut self, action: Action, stream_id: u32, name: &str) -> Result<(), End> {
         let Some(app) = &self.app else { return Err(End::cut("publish or play without connect")) };
-        let name = match self.client.name(action, app, name) {
-            Ok(name) => name,
-            Err(refusal) => return self.refuse_stream(action, None, &refusal),
-        };
-        let key = name.key.clone();
-        let latency_ms = name.query_value("latency").and_then(|value| value.parse().ok());
-        match self.client.ask(action, name) {
-            Ok(verdict) => {
-                self.wake_flag.raise();
-                self.waiting = Some(WaitingRequest { action, stream_id, key, latency_ms, verdict });
-                Ok(())
-            }
-            Err(refusal) => self.refuse_stream(action, Some(key), &refusal),
-        }
+        let name = self.client.name(action, app, name);
+        let key = name.as_ref().ok().map(|name| name.key.clone());
+        let latency_ms = name.as_ref().ok().and_then(|name| name.query_value("latency")?.parse().ok());
+        let verdict = self.client.ask(action, name);
+        self.wake_flag.raise();
+        // Whoever waits for us is not idle: the time for a request begins anew after a refusal.
+        self.idle_since = None;
+        self.waiting = Some(WaitingRequest { action, stream_id, key, latency_ms, verdict });
+        Ok(())
     }
 
     pub(super) fn on_verdict(&mut self, verdict: Result<Grant, Refusal>) -> Result<(), End> {
         let Some(WaitingRequest { action, stream_id, key, latency_ms, .. }) = self.waiting.take() else {
             return Ok(());
         };
-        let started = verdict.and_then(|grant| match action {
-            Action::Publish => self.start_publish(stream_id, &key, grant),
-            Action::Play => self.start_play(stream_id, &key, latency_ms),
+        let started = verdict.and_then(|grant| match (action, &key) {
+            (Action::Publish, Some(key)) => self.start_publish(stream_id, key, grant),
+            (Action::Play, Some(key)) => self.start_play(stream_id, key, latency_ms),
+            // Nothing is granted without a name.
+            (_, None) => Ok(()),
         });
-        started.or_else(|refusal| self.refuse_stream(action, Some(key), &refusal))
+        started.or_else(|refusal| self.refuse_stream(action, key, &refusal))
     }
 
     fn start_publish(&mut self, stream_id: u32, key: &StreamKey, grant: Grant) -> Result<(), Refusal> {
