@@ -259,7 +259,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(authorizer: Arc<dyn Authorize>, limits: &Limits) -> Self {
-        Self { authorizer, timeout: ms(limits.auth_timeout_ms) }
+        Self { authorizer, timeout: ms(limits.in_force().auth_timeout_ms) }
     }
 
     /// Takes the name of a request apart, as the authoriser has it.

@@ -41,6 +41,8 @@ mod setters;
 mod address;
 pub mod amf0;
 mod auth;
+#[macro_use]
+mod bound;
 mod budget;
 mod config;
 mod egress;
@@ -74,6 +76,8 @@ pub mod testing;
 mod url;
 
 pub use auth::{Action, AuthRequest, Authorize, Claims, Door, Grant, PublishRule, Ticket};
+#[doc(hidden)]
+pub use bound::Bound;
 pub use config::{
     AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, OnRefusal, OptionSource,
     PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig,

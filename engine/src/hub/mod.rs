@@ -189,7 +189,7 @@ impl Hub {
     /// A hub without streams.
     pub(crate) fn new(limits: &Limits) -> Self {
         let shared = Shared {
-            limits: limits.clone(),
+            limits: limits.in_force().into_owned(),
             map: Mutex::default(),
             ring_bytes: Arc::default(),
             next_id: AtomicU64::new(1),

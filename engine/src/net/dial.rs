@@ -48,12 +48,12 @@ pub(crate) struct Dialer {
 impl Dialer {
     /// Each step (resolving, one connect, the TLS handshake) may take [`Limits::handshake_timeout_ms`].
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), roots: Arc::default() }
+        Self { limits: limits.in_force().into_owned(), roots: Arc::default() }
     }
 
     /// One with other limits and the same certificate authorities.
     pub(crate) fn with_limits(&self, limits: &Limits) -> Self {
-        Self { limits: limits.clone(), roots: self.roots.clone() }
+        Self { limits: limits.in_force().into_owned(), roots: self.roots.clone() }
     }
 
     /// Connects, telling `on_step` what it does. Errors name `host:port` and the cause; their kinds are

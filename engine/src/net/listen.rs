@@ -90,6 +90,7 @@ pub(crate) enum Rejected {
 
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        let limits = limits.in_force();
         Arc::new(Self {
             connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             write_timeout: ms(limits.write_timeout_ms),

@@ -108,6 +108,7 @@ struct Fault(ProtocolErrorKind, Cow<'static, str>);
 impl ChunkReader {
     /// A reader for a peer that has not been granted anything yet ([`Limits::max_message_pending`]).
     pub fn new(limits: &Limits) -> Self {
+        let limits = limits.in_force();
         let pending = Bounds {
             message: limits.max_message_pending,
             streams: limits.max_chunk_streams.min(MAX_STREAMS_PENDING),

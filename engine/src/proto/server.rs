@@ -214,6 +214,7 @@ struct ConnectReply {
 impl ServerSession {
     /// A session at the start of its handshake.
     pub fn new(limits: &Limits) -> Self {
+        let limits = &*limits.in_force();
         Self {
             link: Link::server(limits),
             state: State::Handshake,

@@ -42,7 +42,8 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, auth: Gate, events: Events) -> Self {
+    pub(crate) fn new(mut config: Config, auth: Gate, events: Events) -> Self {
+        config.limits = config.limits.in_force().into_owned();
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let (threads, batch_bytes) = (config.engine.threads(), config.limits.player_batch);
         Self {

@@ -34,7 +34,7 @@ const FLOORS: &[&[&str]] = &[
     &["budget"],
     &["id", "limits"],
     &["error"],
-    &["named", "setters"],
+    &["bound", "named", "setters"],
 ];
 
 /// What a module must not name besides: (module, words).
