@@ -493,9 +493,11 @@ impl ConnectionPublisher {
 
     /// Logs that it sends faster than anybody expects.
     pub(crate) fn log_fast(&self, speed: &impl fmt::Display) {
-        let Published { key, session, source, .. } = &self.published;
-        if let Some(session) = session {
-            tracing::warn!(%session, peer = source, stream = %key, "sends fast: {speed}");
+        let Published { core, key, session, source, .. } = &self.published;
+        if let Some((session, peer)) = session
+            && let Some(left_out) = core.log.allow(*peer, Level::WARN)
+        {
+            tracing::warn!(%session, peer = source, left_out, stream = %key, "sends fast: {speed}");
         }
     }
 
