@@ -4,6 +4,7 @@
 //! best of three rounds.
 
 mod attacks;
+mod granted;
 mod life;
 mod memory;
 mod names;
