@@ -16,6 +16,7 @@ mod watchdog;
 use crate::config::{PullConfig, PushConfig, PushTuning};
 use crate::id::RelayId;
 use crate::key::StreamKey;
+use crate::log_limit::left_out;
 use crate::net::Dialer;
 use crate::service::Core;
 use crate::service::jobs::{self, Job, Jobs};
@@ -153,8 +154,11 @@ async fn work(job: Arc<RelayJob>, stop: CancellationToken) {
 /// Where a server's reconnect request sends us: to where we are, or nowhere, as no URL that a peer chooses is dialled.
 fn moved(relay: &Relay, url: &RtmpUrl, tc_url: Option<&str>) -> Option<RtmpUrl> {
     let verdict = tc_url.map_or(Ok(()), |tc_url| url.check_move(tc_url));
-    if let Err(why) = verdict {
-        tracing::warn!(stream = %relay.stream, %url, "reconnect request ignored: {why}");
+    if let Err(why) = verdict
+        && let Some(more) = relay.ignored.allow()
+    {
+        let left_out = left_out(more);
+        tracing::warn!(stream = %relay.stream, %url, left_out, "reconnect request ignored: {why}");
     }
     verdict.ok().map(|()| url.clone())
 }

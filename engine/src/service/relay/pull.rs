@@ -184,6 +184,7 @@ fn check_silence(
     answers: u64,
     limit: Duration,
 ) -> Result<(), AttemptError> {
+    relay.tell_left_out();
     if local.answers != answers {
         (local.answers, local.answered) = (answers, Instant::now());
     }

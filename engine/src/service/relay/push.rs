@@ -162,6 +162,7 @@ fn on_event(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<Option<R
 
 /// Shows a stall in the state, and ends the connection where it lasts.
 fn check_stall(relay: &Relay, connection: &mut Connection<'_>, may_judge: bool) -> Result<(), AttemptError> {
+    relay.tell_left_out();
     connection.count_sent();
     if !may_judge {
         return Ok(());

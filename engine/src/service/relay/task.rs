@@ -1,11 +1,13 @@
 //! One relay as its task and its observers share it: state, counters, and what follows a connection.
 
 use super::backoff::{Backoff, Failure, STABLE};
+use crate::budget::Rate;
 use crate::config::{OnRefusal, PushTuning};
 use crate::events::Event;
 use crate::id::RelayId;
 use crate::key::{Printable, StreamKey};
 use crate::limits::ms;
+use crate::log_limit::LogLimit;
 use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
 use crate::proto::ProtocolError;
 use crate::service::Core;
@@ -32,7 +34,12 @@ pub(super) struct Relay {
     tuning: Mutex<PushTuning>,
     /// The writing half of the newest connection.
     output: Mutex<Option<Weak<dyn Measured>>>,
+    /// For lines about requests to reconnect: a server may send them without end.
+    pub(super) ignored: LogLimit,
 }
+
+/// Log lines about requests to reconnect that are ignored.
+const IGNORED_LINES: Rate = Rate::new(3, Duration::from_secs(30));
 
 /// Running totals over all connections of a relay.
 #[derive(Debug, Default)]
@@ -86,6 +93,7 @@ impl Relay {
             }),
             tuning: Mutex::default(),
             output: Mutex::default(),
+            ignored: LogLimit::new(IGNORED_LINES),
         }
     }
 
@@ -142,6 +150,11 @@ impl Relay {
             condition.retry_at = condition.retry_at.filter(|_| state == RelayState::BackingOff);
         }
         self.core.events.emit(Event::RelayState(self.status()));
+    }
+
+    /// Logs how many lines about ignored requests are held back that no later one has told.
+    pub(super) fn tell_left_out(&self) {
+        self.ignored.tell_left_out(&format!("reconnect requests of {} that were ignored", self.url), false);
     }
 
     /// Media flows: what went wrong before is over.

@@ -454,6 +454,8 @@ async fn f39_a_reconnect_request_is_followed_to_the_place_of_the_url_only() {
     let before = remote.frame_number().await;
     while remote.frame_number().await < before + 20 {}
     assert_eq!(node.status(id).attempts, 1, "no other place is dialled");
+    let job = node.relays.jobs.get(id).unwrap();
+    assert_eq!(job.relay.ignored.allow(), None, "W5: a server cannot fill the log with such requests");
 
     remote.session.request_reconnect(url.strip_suffix("/b"), "go");
     remote.flush().await;
