@@ -3,17 +3,21 @@
 //! The embedding program decides by implementing [`Authorize`]. Without one, [`PublishRule`] applies.
 
 use crate::Limits;
+use crate::address::{Account, ByAddress};
+use crate::budget::{Budget, Rate};
 use crate::config::{Config, PublisherConfig};
 use crate::id::SessionId;
 use crate::key::{KeyError, Printable, Secret, StreamKey, StreamName};
 use crate::limits::ms;
 use crate::status::Protocol;
 use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +166,8 @@ impl Ticket {
 /// Decides who may publish and play.
 ///
 /// `authorize` is called on an I/O thread and must not block: keep the ticket and answer it later where the
-/// decision takes time. No answer within [`Limits::auth_timeout_ms`] is a refusal.
+/// decision takes time. No answer within [`Limits::auth_timeout_ms`] is a refusal. Peers of an address that is refused often
+/// wait for their answers, and the authoriser is asked less often for them ([`Limits::auth_failures_per_minute`]).
 pub trait Authorize: Send + Sync + 'static {
     /// Decides `request`, now or later, through `ticket`.
     fn authorize(&self, request: AuthRequest, ticket: Ticket);
@@ -250,16 +255,95 @@ impl Config {
     }
 }
 
-/// Asks the authoriser and holds it to its time.
+/// Asks the authoriser and holds it to its time, whatever the door; peers that are refused often wait for their answers.
 #[derive(Clone)]
 pub(crate) struct Gate {
     authorizer: Arc<dyn Authorize>,
     timeout: Duration,
+    failures: Arc<Failures>,
+}
+
+/// By how much an answer is put off, and how long others wait for their turn to ask.
+const PUT_OFF: Duration = Duration::from_secs(3);
+/// Answers to one address that are put off at a time.
+const MOST_PUT_OFF: usize = 4;
+/// Log lines about one address that is refused often.
+const FAILURE_LINES: Rate = Rate::new(1, Duration::from_secs(60));
+/// What is told who is refused without asking.
+const TOO_MANY_FAILURES: &str =
+    "too many requests from this address are refused (wrong key?); try again in a minute";
+
+/// Refused requests by address ([`Limits::auth_failures_per_minute`]).
+///
+/// Only refusals are slow: many people may share an address behind a NAT or a proxy, and one of them who tries a wrong key
+/// again and again, with an answer in 3 s each time, takes no time from those who have the right one. Four who guess at
+/// once do; but a grant gives its turn on at once, and it ends with the guessing. What is left of that is four guesses in
+/// 3 s, whatever the number of connections.
+struct Failures {
+    rate: Rate,
+    of: Mutex<ByAddress<OfAddress>>,
+}
+
+/// What is known of an address that has been refused.
+struct OfAddress {
+    budget: Budget,
+    /// A turn to ask for each answer that may be put off, while the budget is spent.
+    turns: Arc<Semaphore>,
+    lines: Budget,
+}
+
+impl Default for OfAddress {
+    fn default() -> Self {
+        let turns = Arc::new(Semaphore::new(MOST_PUT_OFF));
+        Self { budget: Budget::default(), turns, lines: Budget::default() }
+    }
+}
+
+impl Account for OfAddress {
+    fn is_settled(&self, now: Instant) -> bool {
+        self.budget.is_full(now) && self.lines.is_full(now) && Arc::strong_count(&self.turns) == 1
+    }
+}
+
+impl Failures {
+    /// Waits for the turn to ask, where the address has been refused often; an error where that takes too long.
+    async fn turn(&self, peer: IpAddr) -> Result<Option<OwnedSemaphorePermit>, ()> {
+        let turns = {
+            let (now, mut of) = (Instant::now(), self.of.lock());
+            let address = of.of(peer, now);
+            match address.budget.has(self.rate, 1, now) {
+                true => return Ok(None),
+                false => address.turns.clone(),
+            }
+        };
+        match tokio::time::timeout(PUT_OFF, turns.acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            _ => Err(()),
+        }
+    }
+
+    /// Counts a refusal; whether its answer is to be put off.
+    fn count(&self, peer: IpAddr) -> bool {
+        let (now, mut of) = (Instant::now(), self.of.lock());
+        let address = of.of(peer, now);
+        let is_spent = !address.budget.spend(self.rate, 1, now);
+        if is_spent && address.lines.spend(FAILURE_LINES, 1, now) {
+            tracing::warn!(
+                %peer,
+                "many requests of this address are refused: answers to more take {} s (limits.auth_failures_per_minute)",
+                PUT_OFF.as_secs()
+            );
+        }
+        is_spent
+    }
 }
 
 impl Gate {
     pub(crate) fn new(authorizer: Arc<dyn Authorize>, limits: &Limits) -> Self {
-        Self { authorizer, timeout: ms(limits.in_force().auth_timeout_ms) }
+        let limits = limits.in_force();
+        let rate = Rate::new(limits.auth_failures_per_minute.into(), Duration::from_secs(60));
+        let failures = Arc::new(Failures { rate, of: Mutex::default() });
+        Self { authorizer, timeout: ms(limits.auth_timeout_ms), failures }
     }
 
     /// Takes the name of a request apart, as the authoriser has it.
@@ -272,12 +356,29 @@ impl Gate {
 
     /// The verdict, or the reason for the refusal in words that the peer may see.
     pub(crate) async fn decide(&self, request: AuthRequest) -> Result<Grant, String> {
+        let peer = request.peer.ip();
+        let Ok(_turn) = self.failures.turn(peer).await else { return Err(TOO_MANY_FAILURES.to_owned()) };
+        let verdict = self.ask(request).await;
+        match verdict {
+            Ok(verdict) => {
+                if verdict.is_err() && self.failures.count(peer) {
+                    tokio::time::sleep(PUT_OFF).await;
+                }
+                verdict
+            }
+            // Nobody has said that anything is wrong with the peer.
+            Err(no_verdict) => Err(no_verdict.to_owned()),
+        }
+    }
+
+    /// The authoriser's verdict, or why there is none.
+    async fn ask(&self, request: AuthRequest) -> Result<Result<Grant, String>, &'static str> {
         let (answer, verdict) = oneshot::channel();
         self.authorizer.authorize(request, Ticket { answer });
         match tokio::time::timeout(self.timeout, verdict).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(_dropped)) => Err("not authorised".to_owned()),
-            Err(_elapsed) => Err("authorisation did not answer in time".to_owned()),
+            Ok(Ok(verdict)) => Ok(verdict),
+            Ok(Err(_dropped)) => Ok(Err("not authorised".to_owned())),
+            Err(_elapsed) => Err("authorisation did not answer in time"),
         }
     }
 }
@@ -359,5 +460,105 @@ mod tests {
             dropping.decide(request(Action::Play, "127.0.0.1:1", "a")).await.is_err(),
             "a dropped ticket refuses"
         );
+    }
+
+    const NAT: &str = "192.0.2.1:1";
+
+    /// A gate with a key that counts how often its authoriser is asked.
+    fn keyed() -> (Gate, Arc<parking_lot::Mutex<usize>>) {
+        let (rule, asked) = (PublishRule::Key(Secret::new("right")), Arc::new(parking_lot::Mutex::new(0)));
+        let count = asked.clone();
+        let authorizer = move |request: AuthRequest, ticket: Ticket| {
+            *count.lock() += 1;
+            rule.authorize(request, ticket);
+        };
+        (Gate::new(Arc::new(authorizer), &Limits::default()), asked)
+    }
+
+    async fn publish(gate: &Gate, peer: &str, name: &str) -> Result<Grant, String> {
+        gate.decide(request(Action::Publish, peer, name)).await
+    }
+
+    /// Tries wrong keys one after the other, without end.
+    fn guess(gate: &Gate) {
+        let gate = gate.clone();
+        tokio::spawn(async move {
+            loop {
+                publish(&gate, NAT, "a?key=wrong").await.unwrap_err();
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_who_guesses_keys_gets_few_answers() {
+        let (gate, asked) = keyed();
+        (0..100).for_each(|_| guess(&gate));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        // Those of a minute, and four in 3 s.
+        let guesses = *asked.lock();
+        assert!((60..=10 + 4 * 21).contains(&guesses), "{guesses} guesses in a minute");
+        let start = Instant::now();
+        publish(&gate, "192.0.2.2:1", "a?key=right").await.expect("another address does not notice");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let refusals = async {
+            loop {
+                let reason = publish(&gate, NAT, "a?key=wrong").await.unwrap_err();
+                if reason == TOO_MANY_FAILURES {
+                    return;
+                }
+            }
+        };
+        refusals.await;
+        assert!(start.elapsed() <= 4 * PUT_OFF, "told within moments: {:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_who_has_the_right_key_waits_for_nobody_who_tries_a_wrong_one() {
+        let (gate, asked) = keyed();
+        guess(&gate);
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert!(*asked.lock() < 80, "{} answers", asked.lock());
+        let start = Instant::now();
+        for _ in 0..1_000 {
+            publish(&gate, NAT, "a?key=right").await.expect("the key is right");
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO, "of the same address, a thousand players say");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_grants_cost_nothing_and_refusals_are_forgotten_after_a_minute() {
+        let (gate, _) = keyed();
+        let start = Instant::now();
+        for _ in 0..1_000 {
+            publish(&gate, NAT, "a?key=right").await.unwrap();
+        }
+        for _ in 0..2 {
+            for _ in 0..10 {
+                publish(&gate, NAT, "a").await.unwrap_err();
+            }
+            assert_eq!(start.elapsed().as_secs() % 60, 0, "at once");
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        assert!(
+            gate.failures
+                .of
+                .lock()
+                .of(NAT.parse::<SocketAddr>().unwrap().ip(), Instant::now())
+                .is_settled(Instant::now())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_an_authoriser_that_is_silent_is_not_held_against_the_peer() {
+        let silent = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let keep = silent.clone();
+        let authorizer = move |_: AuthRequest, ticket: Ticket| keep.lock().push(ticket);
+        let gate = Gate::new(Arc::new(authorizer), &Limits::default());
+        for _ in 0..20 {
+            let start = Instant::now();
+            publish(&gate, NAT, "a").await.unwrap_err();
+            assert!(start.elapsed() <= Duration::from_millis(3_100), "{:?}", start.elapsed());
+        }
     }
 }

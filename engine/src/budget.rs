@@ -49,6 +49,11 @@ impl Budget {
         now + (full_at - now).saturating_sub(rate.period)
     }
 
+    /// Whether `amount` could be spent.
+    pub(crate) fn has(mut self, rate: Rate, amount: u64, now: Instant) -> bool {
+        self.spend(rate, amount, now)
+    }
+
     /// Whether nothing is missing.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.full_at.is_none_or(|full_at| full_at <= now)
@@ -83,11 +88,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_borrowed_has_to_come_together() {
         let (rate, now, mut budget) = (Rate::new(10, SECOND), Instant::now(), Budget::default());
-        assert!(budget.is_full(now));
+        assert!(budget.has(rate, 10, now) && budget.is_full(now));
         assert!((0..10).all(|_| budget.borrow(rate, 1, now) == now));
         assert_eq!(budget.borrow(rate, 1, now), now + SECOND / 10);
         assert_eq!(budget.borrow(rate, 1, now + SECOND / 20), now + SECOND / 5, "one after the other");
-        assert!(!budget.is_full(now) && budget.is_full(now + 2 * SECOND));
+        assert!(!budget.has(rate, 1, now) && !budget.is_full(now) && budget.is_full(now + 2 * SECOND));
     }
 
     #[tokio::test(start_paused = true)]

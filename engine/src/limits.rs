@@ -28,6 +28,11 @@ pub struct Limits {
     pub write_timeout_ms: u64,
     /// Time for the authoriser's answer; no answer is a refusal (test `authorizer_without_answer_is_refusal`).
     pub auth_timeout_ms: u64,
+    /// Requests of one address, or of one /64 of IPv6, that the authoriser may refuse in a minute. The answer to each further
+    /// one comes 3 s later, and four of an address at a time are put off so: while there are four, its other requests wait
+    /// for one of them, 3 s at most, and are then refused without asking. Who is granted does not wait as long as there are
+    /// fewer; stops the guessing of keys (test `w10_who_guesses_keys_gets_few_answers`).
+    pub auth_failures_per_minute: u32,
     /// Time between pings to players; unanswered ones mean nothing by themselves, the write stall decides
     /// (test `idle_players_are_pinged`).
     pub ping_interval_ms: u64,
@@ -108,7 +113,7 @@ setters! {
         max_connections, max_connections_per_address, publisher_places, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
         max_chunk_streams, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
     }
-    u32 { max_lags, starts_per_minute_per_address }
+    u32 { max_lags, starts_per_minute_per_address, auth_failures_per_minute }
 }
 
 impl Default for Limits {
@@ -119,6 +124,7 @@ impl Default for Limits {
             publisher_timeout_ms: 10_000,
             write_timeout_ms: 10_000,
             auth_timeout_ms: 3_000,
+            auth_failures_per_minute: 10,
             ping_interval_ms: 20_000,
             max_connections: 10_000,
             max_connections_per_address: 4_000,

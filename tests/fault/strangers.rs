@@ -1,13 +1,16 @@
 //! F12-F15: peers that connect and do nothing useful.
 
 use crate::timed;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use streamengine_tests::raw::RawPeer;
 use streamengine_tests::synthetic::{Shape, Source, Watcher, granted};
-use streamengine_tests::{Engine, PATIENCE, needs, raise_file_limit};
+use streamengine_tests::{Engine, PATIENCE, needs, poll, raise_file_limit};
 
 /// Sends one byte of the handshake every two seconds; gives the time until it is closed.
 fn drip(server: SocketAddr, from: Ipv4Addr) -> JoinHandle<Duration> {
@@ -160,4 +163,43 @@ fn f15_used_up_descriptors_hurt_no_running_stream_and_burn_no_cpu() {
     answer.expect("served after the release");
     assert!(time <= Duration::from_secs(1), "recovered after {time:?}");
     assert!(!source.has_ended());
+}
+
+#[test]
+fn w10_who_guesses_keys_gets_few_answers_and_who_has_one_is_let_in() {
+    let engine = Engine::serve().key("right").start();
+    let server = engine.rtmp;
+    let (stop, start) = (Arc::new(AtomicBool::new(false)), Instant::now());
+    let guess = |from: Ipv4Addr, key: &str| -> std::io::Result<String> {
+        let mut peer = RawPeer::dial_with(server, Some(from), None)?;
+        peer.open("live")?;
+        Ok(peer.publish(&format!("a?key={key}"))?.code)
+    };
+    let (attacker, beside) = (Ipv4Addr::new(127, 0, 0, 3), Ipv4Addr::new(127, 0, 0, 4));
+    std::thread::scope(|scope| {
+        let guessing = || while !stop.load(Ordering::Relaxed) && guess(attacker, "wrong").is_ok() {};
+        (0..16).for_each(|_| drop(scope.spawn(guessing)));
+        // One person of another address, who has mistaken the key, and one who has not.
+        scope.spawn(|| while !stop.load(Ordering::Relaxed) && guess(beside, "mistaken").is_ok() {});
+        let refused = || engine.events_of("refused").len();
+        let settled =
+            poll(PATIENCE, || (refused() >= 20 && start.elapsed() > Duration::from_secs(4)).then_some(()));
+        assert!(settled.is_some(), "{} refusals", refused());
+        let (code, time) = timed(|| guess(beside, "right"));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(code.expect("answer"), "NetStream.Publish.Start");
+        assert!(time <= Duration::from_millis(500), "the right key waited {time:?}");
+    });
+    let wrong = |event: &Value| event["reason"].as_str().is_some_and(|reason| reason.starts_with("wrong"));
+    let answers = engine.events_of("refused").iter().filter(|event| wrong(event)).count();
+    let allowed = 2 * 10 + 5 * (2 + start.elapsed().as_secs() as usize / 3);
+    assert!(answers <= allowed, "{answers} answers in {:?}", start.elapsed());
+    let told = engine
+        .process
+        .err
+        .all()
+        .iter()
+        .filter(|line| line.contains("requests of this address are refused"))
+        .count();
+    assert_eq!(told, 2, "a line for each address");
 }
