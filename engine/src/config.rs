@@ -128,8 +128,9 @@ pub struct AppConfig {
     /// [`Limits::publisher_timeout_ms`]. ffmpeg answers pings only while it sends, so a still picture by it needs
     /// more than the time between two of its frames.
     pub publisher_timeout_ms: Option<u64>,
-    /// How long a publisher may send no media, in milliseconds, though it answers pings: a still picture may be one frame in
-    /// minutes. Without it, for ever.
+    /// How long a publisher, or a server that is pulled from, may send no audio or video, in milliseconds, though it answers
+    /// pings: a still picture may be one frame in minutes. Decoder configuration, data and empty messages do not count.
+    /// Without it, for ever, once there has been something ([`Limits::first_media_timeout_ms`]).
     pub max_media_gap_ms: Option<u64>,
     /// Where players start: `keyframe` or `live-edge`.
     pub start: StartAt,

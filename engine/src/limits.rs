@@ -23,6 +23,11 @@ pub struct Limits {
     /// ([`AppConfig::publisher_timeout_ms`](crate::AppConfig::publisher_timeout_ms))
     /// (test `f13_silence_is_closed_10_seconds_after_handshake_connect_and_publish`).
     pub publisher_timeout_ms: u64,
+    /// Time from a granted `publish`, or a pull's first message, to the first frame of audio or video or the first data event,
+    /// where the publisher answers pings or sends what is none of these: headers, `onMetaData`, empty messages. Stops names
+    /// that are held for nothing; long, as some encoders wait for their picture
+    /// (test `w10_what_is_no_media_does_not_keep_a_stream_that_never_begins`).
+    pub first_media_timeout_ms: u64,
     /// Longest time a peer takes no byte while there are bytes to send; ends stuck players
     /// (test `f20_a_player_that_stops_reading_is_closed_after_10_seconds_and_others_lose_nothing`).
     pub write_timeout_ms: u64,
@@ -106,7 +111,7 @@ pub struct Limits {
 setters! {
     Limits:
     u64 {
-        handshake_timeout_ms, command_timeout_ms, publisher_timeout_ms, write_timeout_ms, auth_timeout_ms,
+        handshake_timeout_ms, command_timeout_ms, publisher_timeout_ms, first_media_timeout_ms, write_timeout_ms, auth_timeout_ms,
         ping_interval_ms, publisher_bytes_per_s, publisher_messages_per_s, ring_ms,
     }
     usize {
@@ -122,6 +127,7 @@ impl Default for Limits {
             handshake_timeout_ms: 5_000,
             command_timeout_ms: 10_000,
             publisher_timeout_ms: 10_000,
+            first_media_timeout_ms: 600_000,
             write_timeout_ms: 10_000,
             auth_timeout_ms: 3_000,
             auth_failures_per_minute: 10,

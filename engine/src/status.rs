@@ -128,7 +128,7 @@ pub struct StreamInfo {
     pub ring_bytes: usize,
     /// Of these, payload bytes from the newest keyframe on: what a joining player gets first.
     pub gop_bytes: u64,
-    /// Time since the newest media frame.
+    /// Time since the newest frame of audio or video that was not empty.
     #[serde(rename = "silence_ms", serialize_with = "as_ms_or_none")]
     pub silence: Option<Duration>,
     /// Decoder configuration frames and metadata in force.

@@ -213,7 +213,7 @@ impl State {
     fn append(&mut self, id: u64, mut frame: Frame) -> Result<(), EndReason> {
         let now = Instant::now();
         let current = self.phase.publisher(id)?;
-        if frame.kind != FrameKind::Data {
+        if frame.has_media() {
             current.last_media = now;
             self.counters.last_media = Some(now);
         }

@@ -276,6 +276,21 @@ async fn f25_a_stalled_publisher_is_replaced_by_one_with_the_same_rights_only() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn w10_what_is_no_media_does_not_make_a_stalled_publisher_look_alive() {
+    for (what, frame) in testing::no_media() {
+        let hub = hub(|_| {});
+        let publisher = hub.publish(&key(), request()).unwrap();
+        publisher.push(keyframe(0)).unwrap();
+        for _ in 0..10 {
+            advance(Duration::from_millis(100)).await;
+            publisher.push(frame.clone()).unwrap();
+        }
+        assert_eq!(hub.stream(&key()).unwrap().silence, Some(Duration::from_secs(1)), "{what}");
+        assert!(hub.publish(&key(), request()).is_ok(), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn takeover_reject_keeps_and_replace_takes() {
     let hub = hub(|_| {});
     let _first = hub.publish(&key(), request()).unwrap();

@@ -47,6 +47,28 @@ pub fn classify(kind: FrameKind, payload: &[u8]) -> FrameFlags {
     }
 }
 
+/// Whether there is something to decode in an audio or video payload: no configuration, command or end of a sequence, and not a
+/// header with nothing behind it. What the codec makes of it is not looked at.
+pub(crate) fn has_media(kind: FrameKind, payload: &[u8]) -> bool {
+    // Nearly all frames: H.264 and its like behind four bytes of header, AAC behind one.
+    match (kind, payload) {
+        (FrameKind::Video, [0x17 | 0x27, 1, _, _, _, body @ ..]) if body.len() > LENGTH_FIELD => return true,
+        (FrameKind::Audio, [0xa0..0xb0, 1, body @ ..]) => return !body.is_empty(),
+        _ => {}
+    }
+    let is_nothing = |data: &[u8]| match kind {
+        // The length of a NAL unit without one.
+        FrameKind::Video => data.len() <= LENGTH_FIELD && data.iter().all(|&byte| byte == 0),
+        _ => data.is_empty(),
+    };
+    PayloadInfo::parse(kind, payload).is_some_and(|info| {
+        info.packet.is_coded() && !info.tracks(payload).all(|track| is_nothing(track.data))
+    })
+}
+
+/// Bytes before each NAL unit that say how long it is.
+const LENGTH_FIELD: usize = 4;
+
 /// A data payload without a leading `@setDataFrame`.
 pub fn strip_set_data_frame(payload: bytes::Bytes) -> bytes::Bytes {
     if payload.starts_with(SET_DATA_FRAME) { payload.slice(SET_DATA_FRAME.len()..) } else { payload }
@@ -665,6 +687,7 @@ impl<'a> Cursor<'a> {
 mod tests {
     use super::*;
     use crate::media::Frame;
+    use crate::testing;
     use bytes::Bytes;
 
     fn video(payload: &[u8]) -> FrameFlags {
@@ -688,6 +711,34 @@ mod tests {
         assert!(header.config.is_some() && !header.keyframe);
         assert_eq!(video(&[0x17, 2, 0, 0, 0]), FrameFlags::default());
         assert_eq!(video(&[0x17, 2]), FrameFlags::default(), "end of sequence without composition time");
+    }
+
+    #[test]
+    fn w10_headers_commands_and_what_is_empty_are_no_media_and_all_else_is() {
+        for (what, frame) in testing::no_media() {
+            assert!(!frame.has_media(), "{what}");
+        }
+        let frame = |kind, payload: &[u8]| Frame::new(kind, 0, Bytes::copy_from_slice(payload));
+        let event = frame(FrameKind::Data, b"\x02\0\x05event\x02\0\x01x");
+        assert!(!event.has_media(), "nobody sees or hears it");
+        // The clip has an end of sequence.
+        let is_end = |frame: &Frame| frame.payload.starts_with(&[0x17, 2]);
+        let nothing = |frame: &Frame| frame.kind == FrameKind::Data || frame.is_config() || is_end(frame);
+        assert!(testing::demo_frames().iter().all(|frame| nothing(frame) != frame.has_media()));
+        for payload in [
+            b"\x17\x01\0\0\0\0\0\0\x01\x09".as_slice(),
+            b"\x27\x01\0\0\0\0\0\0\0\0",
+            b"\x37\x01\0\0\0\x09",
+            b"\x12\x01",
+            b"\x93avc1\x01",
+            b"\xa1hvc1\0\0\0\x01",
+            b"\x96\x11av01\x00\0\0\0\x01\0\0\x01\x09",
+        ] {
+            assert!(frame(FrameKind::Video, payload).has_media(), "{payload:x?}");
+        }
+        for payload in [b"\xaf\x01\0".as_slice(), b"\x2f\0", b"\x7f\xd5", b"\x91Opus\0"] {
+            assert!(frame(FrameKind::Audio, payload).has_media(), "{payload:x?}");
+        }
     }
 
     #[test]

@@ -89,6 +89,12 @@ impl Frame {
         self.flags.config.is_some()
     }
 
+    /// Whether this is audio or video that can be decoded, as far as its header tells: no data, configuration or command, and
+    /// not empty. What keeps a stream alive by sending nothing is none.
+    pub fn has_media(&self) -> bool {
+        self.kind != FrameKind::Data && !self.is_config() && flv::has_media(self.kind, &self.payload)
+    }
+
     /// Whether this is `onMetaData`, which describes the stream as a whole. In a stream its time is always 0, as other
     /// servers send it: ffmpeg takes a script tag at any other time for a track of subtitles.
     pub fn is_metadata(&self) -> bool {

@@ -2,6 +2,7 @@
 
 pub(crate) mod file_loop;
 pub(crate) mod jobs;
+pub(crate) mod media_gap;
 pub(crate) mod pace;
 pub(crate) mod relay;
 pub(crate) mod rtmp;

@@ -18,6 +18,7 @@ use crate::limits::ms;
 use crate::media::Frame;
 use crate::policy::StreamPolicy;
 use crate::service::Core;
+use crate::service::media_gap::MediaGap;
 use crate::sessions::{Measured, Session};
 use crate::status::{Protocol, SessionRole};
 use crate::{Error, ErrorKind, Result, hops};
@@ -177,8 +178,8 @@ impl Client {
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
         let (app, limits) = (self.app(key)?, &self.core.config.limits);
-        let (patience, max_gap) = (app.publisher_timeout(limits), app.max_media_gap_ms.map(ms));
-        Ok(ConnectionPublisher::new(published, patience, max_gap))
+        let (patience, gap) = (app.publisher_timeout(limits), MediaGap::new(app, limits));
+        Ok(ConnectionPublisher::new(published, patience, gap))
     }
 
     /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for.
@@ -424,35 +425,37 @@ pub(crate) struct ConnectionPublisher {
     published: Published,
     /// Waits until the right to publish is taken away.
     lost: Pin<Box<dyn Future<Output = EndReason> + Send>>,
-    /// When the last audio, video or data message came.
-    last_media: Instant,
+    /// When the last audio, video or data message came, empty or not.
+    heard: Instant,
     /// When the peer answered a ping.
     answered: Instant,
     /// Whether it has been pinged because of its silence.
     asked: bool,
     /// How long it may give no sign.
     patience: Duration,
-    /// How long it may send no media though it answers.
-    max_gap: Option<Duration>,
+    /// How long it has sent no media though it gives signs.
+    gap: MediaGap,
 }
 
 impl ConnectionPublisher {
-    fn new(published: Published, patience: Duration, max_gap: Option<Duration>) -> Self {
+    fn new(published: Published, patience: Duration, gap: MediaGap) -> Self {
         let now = Instant::now();
         Self {
             lost: Box::pin(published.ended()),
             published,
-            last_media: now,
+            heard: now,
             answered: now,
             asked: false,
             patience,
-            max_gap,
+            gap,
         }
     }
 
     /// As [`Published::push`].
     pub(crate) fn push(&mut self, frame: Frame) -> Result<(), EndReason> {
-        (self.last_media, self.asked) = (Instant::now(), false);
+        let now = Instant::now();
+        (self.heard, self.asked) = (now, false);
+        self.gap.note(&frame, now);
         self.published.push(frame)
     }
 
@@ -461,15 +464,20 @@ impl ConnectionPublisher {
         self.lost.as_mut().poll(cx)
     }
 
-    /// When it will have been silent for too long: no media and no answer, or no media for as long as its app allows.
+    /// When it will have been silent for too long: no message and no answer, or no media.
     pub(crate) fn silent_at(&self) -> Instant {
-        let silent = self.last_media.max(self.answered) + self.patience;
-        self.max_gap.map_or(silent, |gap| silent.min(self.last_media + gap))
+        let dead = self.dead_at();
+        self.gap.over_at().map_or(dead, |over| over.min(dead))
+    }
+
+    /// When it will have given no sign for too long.
+    fn dead_at(&self) -> Instant {
+        self.heard.max(self.answered) + self.patience
     }
 
     /// When it is to be pinged: after half of its time, once in each silence. A still picture is no media for long.
     pub(crate) fn ask_at(&self) -> Option<Instant> {
-        let last_sign = self.last_media.max(self.answered);
+        let last_sign = self.heard.max(self.answered);
         (!self.asked).then(|| last_sign + self.patience / 2)
     }
 
@@ -485,9 +493,9 @@ impl ConnectionPublisher {
 
     /// Why it is ended when it is silent.
     pub(crate) fn silence_words(&self) -> String {
-        match self.max_gap.filter(|gap| self.last_media + *gap < self.answered + self.patience) {
-            Some(gap) => format!("no media for {} ms, which is what the app allows", gap.as_millis()),
-            None => format!("no media for {} ms", self.patience.as_millis()),
+        match self.gap.over_at().is_some_and(|over| over < self.dead_at()) {
+            true => self.gap.words(),
+            false => format!("no media for {} ms", self.patience.as_millis()),
         }
     }
 

@@ -49,6 +49,38 @@ pub fn audio_header(at: i64) -> Frame {
     Frame::new(FrameKind::Audio, at, Bytes::from_static(AAC_HEADER))
 }
 
+/// Messages with nothing to see or hear in them, by what they are.
+pub fn no_media() -> Vec<(&'static str, Frame)> {
+    let frame = |kind, payload: &[u8]| Frame::new(kind, 0, Bytes::copy_from_slice(payload));
+    let video = |payload: &[u8]| frame(FrameKind::Video, payload);
+    let audio = |payload: &[u8]| frame(FrameKind::Audio, payload);
+    vec![
+        ("empty audio", audio(&[])),
+        ("an AAC header", audio(AAC_HEADER)),
+        ("a byte of AAC", audio(&[0xaf])),
+        ("AAC of no bytes", audio(&[0xaf, 1])),
+        ("MP3 of no bytes", audio(&[0x2f])),
+        ("enhanced audio of no bytes", audio(b"\x91Opus")),
+        ("an end of enhanced audio", audio(b"\x92Opus")),
+        ("two tracks of audio of no bytes", audio(b"\x95\x11Opus\x00\0\0\0\x01\0\0\0")),
+        ("empty video", video(&[])),
+        ("an H.264 header", video(AVC_HEADER)),
+        ("a byte of H.264", video(&[0x17])),
+        ("two bytes of H.264", video(&[0x17, 1])),
+        ("H.264 of no bytes", video(&[0x17, 1, 0, 0, 0])),
+        ("H.264 of an empty NAL unit", video(&[0x17, 1, 0, 0, 0, 0, 0, 0, 0])),
+        ("an end of H.264, with more behind it", video(&[[0x17, 2, 0, 0, 0].as_slice(), &[7; 100]].concat())),
+        ("a command", video(&[[0x57].as_slice(), &[1; 100]].concat())),
+        ("VP6 of no bytes", video(&[0x14])),
+        ("enhanced video of no bytes", video(b"\x93avc1")),
+        ("enhanced video of a composition time", video(b"\x91hvc1\0\0\0")),
+        ("a ModEx prefix and nothing behind it", video(b"\x97\x02\0\0\0")),
+        ("H.264 of no bytes behind a ModEx prefix", video(b"\x97\x02\0\0\0\x01avc1\0\0\0")),
+        ("metadata of enhanced video", video(b"\x94hvc1\x02\0\x09colorInfo\x05")),
+        ("onMetaData", metadata(0, 9)),
+    ]
+}
+
 pub fn times(frames: &[Frame]) -> Vec<i64> {
     frames.iter().map(|frame| frame.timestamp).collect()
 }

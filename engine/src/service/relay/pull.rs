@@ -5,7 +5,7 @@ use super::moved;
 use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use super::watchdog::Watchdog;
 use crate::ErrorKind;
-use crate::config::{PublisherConfig, PullConfig, PullWhen};
+use crate::config::{AppConfig, PublisherConfig, PullConfig, PullWhen};
 use crate::hops;
 use crate::hub::EndReason;
 use crate::key::StreamName;
@@ -13,6 +13,7 @@ use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::proto::Received;
 use crate::proto::client::{ClientEvent, ClientRole};
+use crate::service::media_gap::MediaGap;
 use crate::service::pace::{Pace, Verdict};
 use crate::service::streams::Published;
 use crate::status::RelayState;
@@ -79,6 +80,7 @@ async fn pull_once(
         answered: now,
         asked: now,
         pace: Pace::default(),
+        gap: None,
     };
     let result = receive(relay, url, &mut connection, &mut local, audience, stop).await;
     if let Some(first) = local.first {
@@ -116,7 +118,7 @@ async fn receive(
     stop: &CancellationToken,
 ) -> Result<Ended, AttemptError> {
     let config = &relay.core.config;
-    let app = relay.core.app(&relay.stream).unwrap_or(&config.default_app);
+    let app = app(relay);
     let silence = app.publisher_timeout(&config.limits);
     let mut watchdog = Watchdog::new((silence / 20).max(Duration::from_millis(10)));
     loop {
@@ -158,6 +160,11 @@ async fn receive(
     }
 }
 
+/// The policy of the local stream.
+fn app(relay: &Relay) -> &AppConfig {
+    relay.core.app(&relay.stream).unwrap_or(&relay.core.config.default_app)
+}
+
 /// Takes what is under way when the server has asked us to connect anew, which it may do before its last frames. How
 /// that ends does not matter: the next connection finds out what there is.
 async fn take_last_frames(
@@ -193,6 +200,9 @@ fn check_silence(
         let text = format!("the upstream has sent no media for {} ms", limit.as_millis());
         return Err(AttemptError::lost(ErrorKind::Timeout, text));
     }
+    if local.gap.as_ref().and_then(MediaGap::over_at).is_some_and(|over| over <= Instant::now()) {
+        return Err(local.without_media());
+    }
     relay.enter(if silence >= limit / 4 { RelayState::Stalled } else { RelayState::Playing });
     Ok(())
 }
@@ -211,6 +221,8 @@ struct Local<'a> {
     answered: Instant,
     asked: Instant,
     pace: Pace,
+    /// How long the local stream has been without media.
+    gap: Option<MediaGap>,
 }
 
 impl Local<'_> {
@@ -235,7 +247,10 @@ impl Local<'_> {
                 self.publisher.insert(publisher)
             }
         };
-        publisher.push(Frame::new(kind, timestamp, payload)).map_err(|reason| self.taken(&reason))
+        let frame = Frame::new(kind, timestamp, payload);
+        let new_gap = || MediaGap::new(app(self.relay), &self.relay.core.config.limits);
+        self.gap.get_or_insert_with(new_gap).note(&frame, self.newest);
+        publisher.push(frame).map_err(|reason| self.taken(&reason))
     }
 
     /// Warns of an upstream that sends more than anybody expects, and ends the connection of one that sends more than a
@@ -249,13 +264,23 @@ impl Local<'_> {
                 Ok(())
             }
             Verdict::TooFast(speed) => {
-                let text = format!("the upstream {}", speed.words());
-                if let Some(publisher) = self.publisher.take() {
-                    publisher.leave(&text);
-                }
-                Err(AttemptError::lost(ErrorKind::Limit, text))
+                Err(self.leave(ErrorKind::Limit, format!("the upstream {}", speed.words())))
             }
         }
+    }
+
+    /// The upstream gives signs of life, but there is nothing to see or hear.
+    fn without_media(&mut self) -> AttemptError {
+        let words = self.gap.as_ref().map(MediaGap::words).unwrap_or_default();
+        self.leave(ErrorKind::Timeout, format!("the upstream has sent {words}"))
+    }
+
+    /// Leaves the local stream with a reason; its viewers wait for the next connection.
+    fn leave(&mut self, kind: ErrorKind, reason: String) -> AttemptError {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.leave(&reason);
+        }
+        AttemptError::lost(kind, reason)
     }
 
     fn take_name(&self) -> Result<Published, AttemptError> {

@@ -12,6 +12,7 @@ use crate::media::{Frame, FrameKind};
 use crate::proto::server::ServerEvent;
 use crate::status::RelayState;
 use crate::status::StreamState;
+use bytes::Bytes;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -213,6 +214,33 @@ async fn an_upstream_that_shows_a_still_picture_and_answers_pings_is_kept() {
         remote.flush().await;
     }
     assert_eq!((node.status(id).attempts, node.status(id).state), (1, RelayState::Stalled));
+}
+
+#[tokio::test]
+async fn w10_an_upstream_that_sends_no_media_but_answers_is_left_as_its_app_says_and_where_it_never_begins() {
+    let app = "the upstream has sent no media for 400 ms, which is what the app allows";
+    let first = "the upstream has sent no media in its first 500 ms";
+    for (max_media_gap_ms, has_begun, expected) in [(Some(400), true, app), (None, false, first)] {
+        let mut node = Node::new(|config| {
+            (config.limits.publisher_timeout_ms, config.limits.first_media_timeout_ms) = (1_000, 500);
+            config.default_app.max_media_gap_ms = max_media_gap_ms;
+        });
+        let door = Door::open().await;
+        let id = pull(&node, &door, PullWhen::Always, 0);
+        let mut remote = door.grant().await;
+        if has_begun {
+            remote.send(frame(1, 100)).await;
+        }
+        let empty = Frame::new(FrameKind::Audio, 0, Bytes::new());
+        let send = async {
+            while remote.try_send(empty.clone()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let (status, ()) = tokio::join!(node.state(id, RelayState::BackingOff), send);
+        assert_eq!(status.last_error.unwrap(), expected);
+        assert_eq!(node.core.hub.stream(&key("live/s")).unwrap().state, StreamState::Away);
+    }
 }
 
 #[tokio::test]

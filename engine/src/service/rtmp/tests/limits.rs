@@ -108,6 +108,67 @@ async fn how_long_a_publisher_that_answers_may_send_no_media_is_its_apps_decisio
     assert_eq!(reason, "no media for 30000 ms, which is what the app allows");
 }
 
+/// Publishes `frame` each second, and answers, for `time` at most; the reason and time of the end.
+async fn keeps_sending(core: &Arc<Core>, frame: &Frame, time: Duration) -> Option<(String, Duration)> {
+    let mut events = core.events.subscribe();
+    let mut peer = Peer::publisher(core, "live/a").await;
+    let start = Instant::now();
+    while start.elapsed() < time {
+        peer.send(frame.kind, start.elapsed().as_millis() as i64, frame.payload.clone()).await;
+        if !answers_for(&mut peer, seconds(1.0)).await {
+            let time = start.elapsed();
+            drop(peer);
+            return Some((closed_reason(&mut events).await, time));
+        }
+    }
+    None
+}
+
+fn about(time: Duration, expected: f64) -> bool {
+    (seconds(expected - 1.0)..=seconds(expected + 1.0)).contains(&time)
+}
+
+/// A data event, as of subtitles.
+fn event() -> Frame {
+    Frame::new(FrameKind::Data, 0, Bytes::from_static(b"\x02\0\x0aonTextData\x02\0\x02hi"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_what_is_no_media_keeps_no_stream_alive_where_the_app_bounds_the_gap() {
+    for (what, frame) in no_media().into_iter().chain([("a data event", event())]) {
+        let core = core(|config| config.default_app.max_media_gap_ms = Some(30_000));
+        let (reason, time) = keeps_sending(&core, &frame, seconds(60.0)).await.expect(what);
+        assert_eq!(reason, "no media for 30000 ms, which is what the app allows", "{what}");
+        assert!(about(time, 30.0), "{what}: {time:?}");
+    }
+    for frame in [audio(0), keyframe(0, 9), inter(0, 100)] {
+        let core = core(|config| config.default_app.max_media_gap_ms = Some(30_000));
+        assert_eq!(keeps_sending(&core, &frame, seconds(300.0)).await, None, "{frame:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_what_is_no_media_does_not_keep_a_stream_that_never_begins() {
+    for (what, frame) in no_media() {
+        let core = core(|_| ());
+        let (reason, time) = keeps_sending(&core, &frame, seconds(1_200.0)).await.expect(what);
+        assert_eq!(reason, "no media in its first 600000 ms", "{what}");
+        assert!(about(time, 600.0), "{what}: {time:?}");
+    }
+    let core = core(|_| ());
+    let mut peer = Peer::publisher(&core, "live/a").await;
+    assert!(answers_for(&mut peer, seconds(599.0)).await, "an encoder may wait for its picture");
+    assert!(!answers_for(&mut peer, seconds(2.0)).await, "but not for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_of_one_kind_only_live_for_as_long_as_they_like() {
+    for frame in [audio(0), keyframe(0, 9), event()] {
+        let core = core(|_| ());
+        assert_eq!(keeps_sending(&core, &frame, seconds(2_000.0)).await, None, "{frame:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn how_long_a_publisher_may_give_no_sign_is_its_apps_decision() {
     let core = core(|config| config.default_app.publisher_timeout_ms = Some(60_000));
