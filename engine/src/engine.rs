@@ -555,6 +555,8 @@ impl Engine {
             }
         }
         self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone(), self.inner.admission.clone())));
+        let freeing = core.clone();
+        self.inner.handle.spawn(core.tasks.track_future(async move { freeing.free_frames().await }));
         for pull in &core.config.pull {
             self.add_pull(pull.clone())?;
         }

@@ -98,7 +98,7 @@ pub struct Limits {
     /// Frames in a stream's ring; bounds audio-only and tiny-frame streams
     /// (test `f22_audio_only_for_24_hours_of_media_stays_flat`).
     pub ring_frames: usize,
-    /// Bytes of all rings together; the largest ring gives way first
+    /// Bytes of all rings together; what is left of ended streams gives way first, then the largest ring
     /// (test `all_rings_together_are_bounded_and_the_largest_gives_way`).
     pub ring_bytes_total: usize,
     /// Bytes handed to one player at a time (test `f19_a_player_that_does_not_read_is_handed_one_batch_only`).

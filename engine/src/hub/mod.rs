@@ -12,6 +12,7 @@
 //! An ended stream leaves the map at once; its subscribers read what is left and then the end. A later publisher
 //! of the same name gets a new stream.
 
+mod discarded;
 #[cfg(test)]
 mod fault;
 mod feed;
@@ -35,6 +36,7 @@ use crate::Limits;
 use crate::key::StreamKey;
 use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::status::StreamInfo;
+use discarded::Discarded;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -165,7 +167,9 @@ pub(crate) struct Hub {
 struct Shared {
     limits: Limits,
     map: Mutex<Map>,
+    /// Bytes of all rings, those that are to be freed too.
     ring_bytes: Arc<AtomicUsize>,
+    discarded: Arc<Discarded>,
     next_id: AtomicU64,
     changes: Changes,
 }
@@ -192,6 +196,7 @@ impl Hub {
             limits: limits.in_force().into_owned(),
             map: Mutex::default(),
             ring_bytes: Arc::default(),
+            discarded: Arc::default(),
             next_id: AtomicU64::new(1),
             changes: Changes::default(),
         };
@@ -310,8 +315,9 @@ impl Hub {
     fn stream_or_new(&self, key: &StreamKey) -> Arc<Stream> {
         let shared = &self.shared;
         let make = || {
-            let (total, changes) = (shared.ring_bytes.clone(), shared.changes.clone());
-            Arc::new(Stream::new(key, self.next_id(), &shared.limits, total, changes))
+            let (total, discarded) = (shared.ring_bytes.clone(), shared.discarded.clone());
+            let changes = shared.changes.clone();
+            Arc::new(Stream::new(key, self.next_id(), &shared.limits, total, discarded, changes))
         };
         shared.map.lock().streams.entry(key.clone()).or_insert_with(make).clone()
     }
@@ -338,14 +344,32 @@ impl Hub {
         }
     }
 
-    /// Where all rings together are too large, the largest gives way.
+    /// Waits until there are frames of ended streams to free. Safe to cancel.
+    pub(crate) async fn discarded(&self) {
+        self.shared.discarded.wait().await;
+    }
+
+    /// Frees some of these frames; false where there are none. The caller lets others work before the next call.
+    pub(crate) fn free_some(&self) -> bool {
+        self.shared.discarded.free_some()
+    }
+
+    /// Where all rings together are too large, those of ended streams give way first, then the largest.
     fn shed(&self) {
-        while self.shared.ring_bytes.load(Ordering::Relaxed) > self.shared.limits.ring_bytes_total {
+        while self.held_bytes() > self.shared.limits.ring_bytes_total {
+            if self.free_some() {
+                continue;
+            }
             let largest = self.all().into_iter().max_by_key(|stream| stream.ring_bytes());
             if !largest.is_some_and(|stream| stream.shrink()) {
                 return;
             }
         }
+    }
+
+    /// Bytes of all rings.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.shared.ring_bytes.load(Ordering::Relaxed)
     }
 }
 

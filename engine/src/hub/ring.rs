@@ -4,6 +4,7 @@ use crate::Limits;
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,6 +32,25 @@ pub(crate) struct Backlog {
     pub(crate) bytes: u64,
     /// Time since the first of these frames came; zero where there is none.
     pub(crate) age: Duration,
+}
+
+/// How much is given back in one go, in bytes and in frames, so that it takes no longer than a fraction of a millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slice {
+    bytes: usize,
+    frames: usize,
+}
+
+impl Default for Slice {
+    fn default() -> Self {
+        Self { bytes: 1024 * 1024, frames: 256 }
+    }
+}
+
+impl Slice {
+    pub(super) fn is_spent(self) -> bool {
+        self.bytes == 0 || self.frames == 0
+    }
 }
 
 /// Frames by sequence number, the oldest evicted by bytes, count and age.
@@ -117,8 +137,38 @@ impl Ring {
             || now.saturating_duration_since(oldest.arrived) > self.max_age
     }
 
+    /// Drops the oldest frames, as many as `slice` has room for.
+    pub(super) fn evict(&mut self, slice: &mut Slice) {
+        while !slice.is_spent() {
+            let before = self.bytes;
+            if !self.evict_oldest() {
+                return;
+            }
+            slice.bytes = slice.bytes.saturating_sub(before - self.bytes);
+            slice.frames -= 1;
+        }
+    }
+
+    /// Drops the oldest frames, the older half at most; false when the ring is empty.
+    pub(super) fn shrink(&mut self) -> bool {
+        let (before, all) = (self.bytes, Slice::default());
+        self.evict(&mut Slice { bytes: all.bytes.min(before.div_ceil(2)), ..all });
+        self.bytes < before
+    }
+
+    /// Takes all frames out, into a ring of their own.
+    pub(super) fn take(&mut self) -> Self {
+        Self {
+            entries: mem::take(&mut self.entries),
+            kept: mem::take(&mut self.kept),
+            bytes: mem::take(&mut self.bytes),
+            total: self.total.clone(),
+            ..*self
+        }
+    }
+
     /// Drops the oldest frame; false when the ring is empty.
-    pub(super) fn evict_oldest(&mut self) -> bool {
+    fn evict_oldest(&mut self) -> bool {
         let Some(entry) = self.entries.pop_front() else { return false };
         self.refund(cost(&entry.frame));
         self.first += 1;

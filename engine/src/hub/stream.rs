@@ -4,6 +4,7 @@ mod info;
 mod policy;
 mod rights;
 
+use super::discarded::Discarded;
 use super::ring::{JoinHeaders, Ring};
 use super::timeline::Timeline;
 use super::waiters::{Waiters, WakeFor};
@@ -71,6 +72,8 @@ pub(super) struct Stream {
     changes: Changes,
     /// What the engine's limits allow to the ring.
     ring_bytes: usize,
+    /// Where its frames go when nobody reads them any more.
+    discarded: Arc<Discarded>,
     state: Mutex<State>,
 }
 
@@ -80,6 +83,7 @@ impl Stream {
         serial: u64,
         limits: &Limits,
         total: Arc<AtomicUsize>,
+        discarded: Arc<Discarded>,
         changes: Changes,
     ) -> Self {
         let state = State {
@@ -96,7 +100,7 @@ impl Stream {
             codecs: [0; 3],
         };
         let (key, ring_bytes) = (key.clone(), limits.ring_bytes);
-        Self { key, serial, changes, ring_bytes, state: Mutex::new(state) }
+        Self { key, serial, changes, ring_bytes, discarded, state: Mutex::new(state) }
     }
 
     pub(super) fn key(&self) -> &StreamKey {
@@ -171,15 +175,9 @@ impl Stream {
         self.state.lock().ring.bytes()
     }
 
-    /// Drops the older half of the ring, of one frame that too; false where there was nothing to drop.
+    /// Drops the oldest frames of the ring, of one frame that too; false where there was nothing to drop.
     pub(super) fn shrink(&self) -> bool {
-        let mut state = self.state.lock();
-        let target = state.ring.bytes() / 2;
-        let mut shrunk = false;
-        while state.ring.bytes() > target && state.ring.evict_oldest() {
-            shrunk = true;
-        }
-        shrunk
+        self.state.lock().ring.shrink()
     }
 
     /// Runs `read` on the state, after ending the stream where its resume window is over.
@@ -188,6 +186,12 @@ impl Stream {
         let mut state = self.state.lock();
         state.expire(Instant::now());
         read(&mut state)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.discarded.add(self.state.get_mut().ring.take());
     }
 }
 

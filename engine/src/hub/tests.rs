@@ -43,6 +43,11 @@ fn all(subscriber: &mut Subscriber) -> Vec<Frame> {
     frames
 }
 
+/// Frees what ended streams held; in how many steps.
+fn free_all(hub: &Hub) -> usize {
+    std::iter::from_fn(|| hub.free_some().then_some(())).count()
+}
+
 fn hub(change: impl FnOnce(&mut Limits)) -> Hub {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -154,12 +159,13 @@ async fn all_rings_together_are_bounded_and_the_largest_gives_way() {
     small.push(keyframe(0)).unwrap();
     for i in 0..1000 {
         large.push(keyframe(i * 40)).unwrap();
-        assert!(hub.shared.ring_bytes.load(Ordering::Relaxed) <= 100_000);
+        assert!(hub.held_bytes() <= 100_000);
     }
     assert_eq!(hub.stream(&small_key).unwrap().ring_frames, 1, "the small stream keeps what it has");
     drop((small, large));
     hub.end_all(&EndReason::Shutdown);
-    assert_eq!(hub.shared.ring_bytes.load(Ordering::Relaxed), 0, "ended streams give their bytes back");
+    free_all(&hub);
+    assert_eq!(hub.held_bytes(), 0, "ended streams give their bytes back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,8 +176,51 @@ async fn w8_many_streams_of_one_large_frame_each_are_bounded_too() {
         .collect();
     for publisher in &publishers {
         publisher.push(testing::keyframe(0, 8_000)).unwrap();
-        assert!(hub.shared.ring_bytes.load(Ordering::Relaxed) <= 100_000);
+        assert!(hub.held_bytes() <= 100_000);
     }
+}
+
+/// So many streams of so many frames, ended at once; the bytes that they hold.
+fn ended_streams(hub: &Hub, streams: usize, frames: usize, bytes: usize) -> usize {
+    let publishers: Vec<_> = (0..streams)
+        .map(|n| hub.publish(&StreamKey::new("live", &format!("s{n}")).unwrap(), request()).unwrap())
+        .collect();
+    for publisher in &publishers {
+        let frame = testing::keyframe(0, bytes);
+        (0..frames).for_each(|_| publisher.push(frame.clone()).unwrap());
+    }
+    publishers.into_iter().for_each(Publisher::finish);
+    hub.held_bytes()
+}
+
+#[tokio::test(start_paused = true)]
+async fn w8_frames_of_ended_streams_are_freed_in_small_steps_and_count_until_then() {
+    const MIB: usize = 1024 * 1024;
+    for (streams, frames, bytes) in [(3, 2_000, 100), (3, 20, MIB), (1_000, 1, 100), (1, 1, 8 * MIB)] {
+        let hub = hub(|_| {});
+        let mut held = ended_streams(&hub, streams, frames, bytes);
+        assert!(held >= streams * frames * bytes, "nothing is freed at once");
+        let mut steps = 0;
+        while hub.free_some() {
+            let freed = held - hub.held_bytes();
+            assert!(freed <= (MIB + bytes + 256).min(256 * (bytes + 256)), "{freed} bytes in one step");
+            held -= freed;
+            steps += 1;
+        }
+        assert_eq!(held, 0);
+        assert!(steps >= streams * frames / 256 && steps <= 2 + streams * frames, "{steps}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w8_frames_of_ended_streams_give_way_before_those_of_live_ones() {
+    let hub = hub(|limits| limits.ring_bytes_total = 10_000_000);
+    let live = hub.publish(&key(), request()).unwrap();
+    (0..100).for_each(|at| live.push(testing::keyframe(at, 10_000)).unwrap());
+    ended_streams(&hub, 4, 100, 22_000);
+    (100..200).for_each(|at| live.push(testing::keyframe(at, 10_000)).unwrap());
+    assert!(hub.held_bytes() <= 10_000_000);
+    assert_eq!(hub.stream(&key()).unwrap().ring_frames, 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +244,8 @@ async fn w8_configuration_that_keyframes_keep_counts_once_for_each_that_is_diffe
     assert!(info.ring_bytes <= 100_000 && info.ring_frames < 6, "{info:?}");
     drop(publisher);
     hub.end_all(&EndReason::Shutdown);
-    assert_eq!(hub.shared.ring_bytes.load(Ordering::Relaxed), 0);
+    free_all(&hub);
+    assert_eq!(hub.held_bytes(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -91,8 +91,56 @@ impl Core {
         !hops.is_empty() && self.upstream(hops.to_vec()).contains(&self.hop(key))
     }
 
+    /// Frees the frames of streams that have ended, a few at a time, until the engine drains: giving back much memory takes
+    /// long, and others work in between.
+    pub(crate) async fn free_frames(&self) {
+        while self.draining.run_until_cancelled(self.hub.discarded()).await.is_some() {
+            while self.hub.free_some() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
     /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.
     pub(crate) fn app(&self, key: &StreamKey) -> Option<&AppConfig> {
         self.config.app(key.app())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::PublishRule;
+    use crate::hub::{EndReason, PublishRequest};
+    use crate::testing::keyframe;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn w8_others_get_their_turn_while_the_frames_of_many_streams_are_freed() {
+        const FRAMES: usize = 2_000;
+        let config = Config::default();
+        let gate = Gate::new(Arc::new(PublishRule::Open), &config.limits);
+        let core = Arc::new(Core::new(config, gate, Events::default()));
+        let freeing = tokio::spawn({
+            let core = core.clone();
+            async move { core.free_frames().await }
+        });
+        for number in 0..10 {
+            let key = StreamKey::new("live", &format!("s{number}")).unwrap();
+            let publisher = core.hub.publish(&key, PublishRequest::default()).unwrap();
+            (0..FRAMES).for_each(|at| publisher.push(keyframe(at as i64, 100)).unwrap());
+        }
+        core.hub.end_all(&EndReason::Shutdown);
+        let (mut turns, mut held) = (0, core.hub.held_bytes());
+        assert!(held >= 10 * FRAMES * 100);
+        while held > 0 {
+            tokio::task::yield_now().await;
+            let freed = held - core.hub.held_bytes();
+            assert!(freed <= 256 * 300, "{freed} bytes without a turn of another");
+            (turns, held) = (turns + 1, held - freed);
+        }
+        assert!(turns >= 10 * FRAMES / 256, "{turns} turns");
+        core.draining.cancel();
+        freeing.await.unwrap();
     }
 }
