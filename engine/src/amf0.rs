@@ -18,6 +18,13 @@ pub const MAX_DEPTH: usize = 32;
 /// Most values in one message, those inside objects and arrays included.
 pub const MAX_VALUES: usize = 4096;
 
+bound! {
+    /// [`MAX_DEPTH`] as it is kept to.
+    const DEPTH: usize = MAX_DEPTH, without 1_000;
+    /// [`MAX_VALUES`] as it is kept to.
+    const VALUES: usize = MAX_VALUES, without usize::MAX;
+}
+
 /// Markers (2.1).
 mod marker {
     pub(super) const NUMBER: u8 = 0;
@@ -121,7 +128,7 @@ enum End {
 
 impl<'a> Decoder<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Self { keeps_part: false, broken: None, whole: bytes.len(), rest: bytes, values_left: MAX_VALUES }
+        Self { keeps_part: false, broken: None, whole: bytes.len(), rest: bytes, values_left: VALUES.get() }
     }
 
     fn offset(&self) -> usize {
@@ -143,7 +150,7 @@ impl<'a> Decoder<'a> {
             marker::DATE => self.date(at),
             marker::LONG_STRING | marker::XML => self.long_string(at).map(Amf0Value::Utf8String),
             marker::OBJECT | marker::ECMA_ARRAY | marker::STRICT_ARRAY | marker::TYPED_OBJECT => {
-                if depth >= MAX_DEPTH {
+                if depth >= DEPTH.get() {
                     return Err(Amf0Error::Budget(at));
                 }
                 self.container(marker, at, depth.saturating_add(1))

@@ -39,10 +39,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-/// Ended resume windows are looked for this often.
-const SWEEP_PERIOD: Duration = Duration::from_secs(1);
-/// How long dropping an engine waits for its threads.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+bound! {
+    /// Ended resume windows are looked for this often.
+    const SWEEP_PERIOD: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
+    /// How long dropping an engine waits for its threads.
+    const STOP_TIMEOUT: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
+}
 
 /// Builds an [`Engine`].
 #[derive(Default)]
@@ -608,7 +610,7 @@ fn not_found(what: &str, id: impl std::fmt::Display) -> Error {
 }
 
 async fn sweep(core: Arc<Core>, admission: Arc<Admission>) {
-    let mut ticks = tokio::time::interval(SWEEP_PERIOD);
+    let mut ticks = tokio::time::interval(SWEEP_PERIOD.get());
     while core.draining.run_until_cancelled(ticks.tick()).await.is_some() {
         core.hub.sweep();
         tell_left_out(&core, &admission, false);
@@ -674,7 +676,7 @@ impl Drop for Inner {
         // Waiting is not allowed on an async worker thread.
         match Handle::try_current() {
             Ok(_) => runtime.shutdown_background(),
-            Err(_) => runtime.shutdown_timeout(STOP_TIMEOUT),
+            Err(_) => runtime.shutdown_timeout(STOP_TIMEOUT.get()),
         }
         tell_left_out(&self.core, &self.admission, true);
     }

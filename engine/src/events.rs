@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
 
-/// Events kept for a receiver that does not keep up; then it is told how many it lost.
-const BACKLOG: usize = 4_096;
+bound! {
+    /// Events kept for a receiver that does not keep up; then it is told how many it lost.
+    const BACKLOG: usize = 4_096, without 1 << 16;
+}
 
 /// Something that happened. As JSON each is one object whose `event` names it: `stream-started`. C and GStreamer have
 /// the same names.
@@ -196,7 +198,7 @@ pub(crate) struct Events {
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BACKLOG), sink: None }
+        Self { sender: broadcast::Sender::new(BACKLOG.get()), sink: None }
     }
 }
 
@@ -285,7 +287,7 @@ mod tests {
         let events = Events::default();
         let mut receiver = events.subscribe();
         let peer = ([192, 0, 2, 1], 1).into();
-        for session in 0..BACKLOG as u64 + 10 {
+        for session in 0..BACKLOG.stated() as u64 + 10 {
             events.emit(Event::SessionClosed { session: SessionId(session), peer, reason: String::new() });
         }
         assert!(matches!(receiver.try_next(), Some(Received::Lagged(10))));

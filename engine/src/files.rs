@@ -14,11 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// Longest time that a small file may take to be read.
-const MAX_READ_TIME: Duration = Duration::from_secs(5);
-
-/// Reads at once that hang; more are refused, as each costs a thread.
-const MAX_HANGING: usize = 16;
+bound! {
+    /// Longest time that a small file may take to be read.
+    const MAX_READ_TIME: Duration = Duration::from_secs(5), without Duration::from_secs(1 << 30);
+    /// Reads at once that hang; more are refused, as each costs a thread.
+    const MAX_HANGING: usize = 16, without usize::MAX;
+    /// Only regular files are opened: a pipe or device would block or never end.
+    const ONLY_REGULAR: bool = true, without false;
+}
 
 /// Bytes read from a file at a time.
 const READ_BUFFER: usize = 64 * 1024;
@@ -98,16 +101,16 @@ impl ClipSource for FileClip {
 pub(crate) fn read_small(path: &Path, what: impl fmt::Display) -> Result<Vec<u8>> {
     let what = what.to_string();
     let (path, name) = (path.to_owned(), what.clone());
-    within(MAX_READ_TIME, what, move || read_all(&path, &name))
+    within(MAX_READ_TIME.get(), what, move || read_all(&path, &name))
 }
 
 fn read_all(path: &Path, what: &str) -> Result<Vec<u8>> {
     let file = open_regular(path, format_args!("{what}"))?;
     let mut bytes = Vec::new();
-    let most = MAX_SMALL_FILE.saturating_add(1);
+    let most = MAX_SMALL_FILE.get().saturating_add(1);
     file.take(most).read_to_end(&mut bytes).map_err(|cause| Error::io(what, cause))?;
-    if bytes.len() as u64 > MAX_SMALL_FILE {
-        let text = format!("{what}: it has more than the {MAX_SMALL_FILE} bytes that are allowed");
+    if bytes.len() as u64 > MAX_SMALL_FILE.get() {
+        let text = format!("{what}: it has more than the {} bytes that are allowed", MAX_SMALL_FILE.stated());
         return Err(Error::new(ErrorKind::Limit, text));
     }
     Ok(bytes)
@@ -121,7 +124,7 @@ fn within<T: Send + 'static>(
 ) -> Result<T> {
     static HANGING: AtomicUsize = AtomicUsize::new(0);
     let hangs = |text: &str| Error::new(ErrorKind::Timeout, format!("{what}: {text}"));
-    if HANGING.load(Ordering::Relaxed) >= MAX_HANGING {
+    if HANGING.load(Ordering::Relaxed) >= MAX_HANGING.get() {
         return Err(hangs("reading other files hangs"));
     }
     // No channel of std: waiting for one leaves something behind in a C program's thread for as long as that lives.
@@ -158,7 +161,7 @@ fn open(path: &Path, what: fmt::Arguments<'_>) -> Result<BufReader<File>> {
 /// Opens only regular files, as a pipe or device would block or never end. Errors begin with `what` is done.
 fn open_regular(path: &Path, what: fmt::Arguments<'_>) -> Result<File> {
     let is_regular = |metadata: std::io::Result<Metadata>| match metadata {
-        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) if metadata.is_file() || !ONLY_REGULAR.get() => Ok(()),
         Ok(metadata) => {
             let kind = if metadata.is_dir() { "a directory" } else { "a pipe, device or socket" };
             let text = format!("{what}: not a regular file but {kind}");
@@ -186,9 +189,9 @@ mod tests {
     fn a_small_file_is_read_up_to_its_limit_and_no_further() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        std::fs::write(&path, vec![7; MAX_SMALL_FILE as usize]).unwrap();
-        assert_eq!(read_small(&path, "key").unwrap().len() as u64, MAX_SMALL_FILE);
-        std::fs::write(&path, vec![7; MAX_SMALL_FILE as usize + 1]).unwrap();
+        std::fs::write(&path, vec![7; MAX_SMALL_FILE.stated() as usize]).unwrap();
+        assert_eq!(read_small(&path, "key").unwrap().len() as u64, MAX_SMALL_FILE.stated());
+        std::fs::write(&path, vec![7; MAX_SMALL_FILE.stated() as usize + 1]).unwrap();
         let error = read_small(&path, "key").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit);
         assert!(error.to_string().starts_with("key: it has more than the"), "{error}");

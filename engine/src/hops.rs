@@ -6,11 +6,12 @@
 /// The property's key.
 pub(crate) const KEY: &str = "streamengineHops";
 
-/// Streams of engines that a stream may have been, the last one included.
-pub(crate) const MAX: usize = 8;
-
-/// Longest id.
-const MAX_ID: usize = 64;
+bound! {
+    /// Streams of engines that a stream may have been, the last one included.
+    pub(crate) const MAX: usize = 8, without usize::MAX - 1;
+    /// Longest id.
+    const MAX_ID: usize = 64, without usize::MAX;
+}
 
 /// An id for an engine.
 pub(crate) fn new_id() -> String {
@@ -29,7 +30,7 @@ pub(crate) fn of_stream(engine: &str, stream: &str) -> String {
 /// The ids of a list, oldest first. What cannot be an id is left out, and no more than [`MAX`] and one are read, which
 /// shows that there are too many.
 pub(crate) fn parse(list: &str) -> Vec<String> {
-    list.split(',').filter(|id| is_id(id)).take(MAX + 1).map(str::to_owned).collect()
+    list.split(',').filter(|id| is_id(id)).take(MAX.get() + 1).map(str::to_owned).collect()
 }
 
 /// The list of ids as it is sent.
@@ -38,7 +39,8 @@ pub(crate) fn join(hops: &[String]) -> String {
 }
 
 fn is_id(id: &str) -> bool {
-    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    (1..=MAX_ID.get()).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 #[cfg(test)]
@@ -47,7 +49,7 @@ mod tests {
 
     #[test]
     fn ids_come_back_as_they_were_sent() {
-        let hops: Vec<_> = (0..MAX).map(|_| of_stream(&new_id(), "live/a")).collect();
+        let hops: Vec<_> = (0..MAX.stated()).map(|_| of_stream(&new_id(), "live/a")).collect();
         assert_eq!(parse(&join(&hops)), hops);
         assert!(parse(&join(&[])).is_empty());
     }
@@ -63,8 +65,8 @@ mod tests {
     #[test]
     fn what_cannot_be_an_id_is_left_out_and_too_many_are_seen_but_not_held() {
         assert_eq!(parse("a-1,,B2,a b,x\n,\u{e9}"), ["a-1", "B2"]);
-        assert_eq!(parse(&"y".repeat(MAX_ID)).len(), 1);
-        assert!(parse(&"y".repeat(MAX_ID + 1)).is_empty());
-        assert_eq!(parse(&"a,".repeat(1000)).len(), MAX + 1);
+        assert_eq!(parse(&"y".repeat(MAX_ID.stated())).len(), 1);
+        assert!(parse(&"y".repeat(MAX_ID.stated() + 1)).is_empty());
+        assert_eq!(parse(&"a,".repeat(1000)).len(), MAX.stated() + 1);
     }
 }

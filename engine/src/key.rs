@@ -11,10 +11,12 @@ use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// Longest part of a name, in bytes.
-const MAX_PART: usize = 128;
-/// Longest whole name, in bytes.
-const MAX_NAME: usize = 256;
+bound! {
+    /// Longest part of a name, in bytes.
+    const MAX_PART: usize = 128, without usize::MAX;
+    /// Longest whole name, in bytes.
+    const MAX_NAME: usize = 256, without usize::MAX;
+}
 
 /// The name of a stream: an app and a stream in it, `live/demo`.
 ///
@@ -46,8 +48,8 @@ impl StreamKey {
         let parts: Vec<_> =
             app.split('/').chain(stream.split('/')).map(canonical_part).collect::<Result<_, _>>()?;
         let name = parts.join("/");
-        if name.len() > MAX_NAME {
-            return Err(KeyError::TooLong(MAX_NAME));
+        if name.len() > MAX_NAME.get() {
+            return Err(KeyError::TooLong(MAX_NAME.stated()));
         }
         Ok(Self { name: name.into() })
     }
@@ -99,13 +101,15 @@ impl fmt::Debug for StreamKey {
 /// What encoders and forms leave behind a name.
 const TRAILING: [char; 4] = ['\0', ' ', '\r', '\n'];
 
-/// Longest part as it is sent, where each byte may be written as `%XX`, and be composed of more than one.
-const MAX_RAW_PART: usize = 8 * MAX_PART;
+bound! {
+    /// Longest part as it is sent, where each byte may be written as `%XX`, and be composed of more than one.
+    const MAX_RAW_PART: usize = 8 * MAX_PART.stated(), without usize::MAX;
+}
 
 /// The one form of a part, checked.
 fn canonical_part(raw: &str) -> Result<Cow<'_, str>, KeyError> {
-    if raw.len() > MAX_RAW_PART {
-        return Err(KeyError::TooLong(MAX_PART));
+    if raw.len() > MAX_RAW_PART.get() {
+        return Err(KeyError::TooLong(MAX_PART.stated()));
     }
     let part = decode(raw);
     let part = match part.is_ascii() {
@@ -129,7 +133,7 @@ pub(crate) fn canonical_app(app: &str) -> String {
 fn check_part(part: &str) -> Result<(), KeyError> {
     match part {
         "" => Err(KeyError::EmptyPart),
-        _ if part.len() > MAX_PART => Err(KeyError::TooLong(MAX_PART)),
+        _ if part.len() > MAX_PART.get() => Err(KeyError::TooLong(MAX_PART.stated())),
         _ if part.starts_with('.') || part.contains("..") => Err(KeyError::Dots),
         _ => {
             // To shells a tilde in front is somebody's home; a mark would join what stands before the name.
@@ -350,9 +354,12 @@ pub struct Printable<'a>(pub &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const CUT: usize = 128;
+        bound! {
+            /// Characters of a text that are shown.
+            const CUT: usize = 128, without usize::MAX;
+        }
         for (i, c) in self.0.chars().enumerate() {
-            if i == CUT {
+            if i == CUT.get() {
                 return f.write_str("…");
             }
             let bidi =
@@ -388,10 +395,10 @@ mod tests {
 
     #[test]
     fn parts_and_the_whole_have_their_greatest_length() {
-        let part = "a".repeat(MAX_PART);
+        let part = "a".repeat(MAX_PART.stated());
         assert!(StreamKey::new("live", &part).is_ok());
         assert_eq!(StreamKey::new("live", &format!("{part}a")), Err(KeyError::TooLong(128)));
-        let most = "a".repeat(MAX_PART - 1);
+        let most = "a".repeat(MAX_PART.stated() - 1);
         assert_eq!(StreamKey::new(&most, &part).unwrap().as_str().len(), 256);
         assert_eq!(StreamKey::new(&part, &part), Err(KeyError::TooLong(256)));
     }

@@ -34,6 +34,8 @@
 #![forbid(unsafe_code)]
 
 #[macro_use]
+mod bound;
+#[macro_use]
 mod named;
 #[macro_use]
 mod setters;
@@ -41,8 +43,6 @@ mod setters;
 mod address;
 pub mod amf0;
 mod auth;
-#[macro_use]
-mod bound;
 mod budget;
 mod config;
 mod egress;

@@ -186,16 +186,17 @@ impl Limits {
     }
 }
 
-/// Bytes of a certificate, key or configuration file; stops a device or a wrong path from eating all memory
-/// (test `a_small_file_is_read_up_to_its_limit_and_no_further`). All authorities of a system have a quarter of it.
-pub(crate) const MAX_SMALL_FILE: u64 = 1024 * 1024;
-
-/// The longest time that is waited for: a hundred years. A larger one would overflow the clock.
-pub(crate) const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+bound! {
+    /// Bytes of a certificate, key or configuration file; stops a device or a wrong path from eating all memory
+    /// (test `a_small_file_is_read_up_to_its_limit_and_no_further`). All authorities of a system have a quarter of it.
+    pub(crate) const MAX_SMALL_FILE: u64 = 1024 * 1024, without 1 << 40;
+    /// The longest time that is waited for: a hundred years. A larger one would overflow the clock.
+    pub(crate) const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000, without u64::MAX;
+}
 
 /// A time of the configuration in milliseconds as a [`Duration`].
-pub(crate) const fn ms(value: u64) -> Duration {
-    Duration::from_millis(if value < LONGEST_MS { value } else { LONGEST_MS })
+pub(crate) fn ms(value: u64) -> Duration {
+    Duration::from_millis(if value < LONGEST_MS.get() { value } else { LONGEST_MS.get() })
 }
 
 /// Writes a time into JSON as configurations have them: whole milliseconds.

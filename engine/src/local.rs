@@ -15,8 +15,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Most bytes that a subscriber takes out of the ring at a time.
-const BATCH_BYTES: usize = 256 * 1024;
+bound! {
+    /// Most bytes that a subscriber takes out of the ring at a time.
+    const BATCH_BYTES: usize = 256 * 1024, without usize::MAX;
+}
 
 /// A stream that the program publishes. Any thread may push; dropping it is being lost, [`Self::finish`] ends
 /// the stream.
@@ -153,7 +155,7 @@ impl Subscriber {
     /// Pending = there is nothing to read right now; nobody is woken for that.
     fn take_next(&mut self) -> Poll<Option<Frame>> {
         if self.frames.is_empty() && self.end.is_none() {
-            self.end = self.inner.take(BATCH_BYTES, &mut self.batch).err();
+            self.end = self.inner.take(BATCH_BYTES.get(), &mut self.batch).err();
             self.frames.extend(self.batch.drain(..));
             self.gap_ahead |= self.inner.take_jump();
         }

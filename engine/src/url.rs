@@ -15,8 +15,10 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-/// Longest URL in bytes: room for signed queries, small enough to log and to send in one command.
-const MAX_URL: usize = 8 * 1024;
+bound! {
+    /// Longest URL in bytes: room for signed queries, small enough to log and to send in one command.
+    const MAX_URL: usize = 8 * 1024, without usize::MAX;
+}
 
 /// What would end or split a value inside a query.
 pub(crate) const IN_QUERY: &AsciiSet =
@@ -177,7 +179,7 @@ impl RtmpUrl {
         }
         match split_secret(&self.stream) {
             Some((_, secret)) => secrets.push(secret.into()),
-            None if self.stream.len() >= KEY_LENGTH => secrets.push(self.stream.as_str().into()),
+            None if self.stream.len() >= KEY_LENGTH.get() => secrets.push(self.stream.as_str().into()),
             None => {}
         }
         secrets
@@ -221,8 +223,10 @@ fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 1935 }
 }
 
-/// A stream name of this length is taken for a key, as large platforms give them out in place of names.
-const KEY_LENGTH: usize = 16;
+bound! {
+    /// A stream name of this length is taken for a key, as large platforms give them out in place of names.
+    const KEY_LENGTH: usize = 16, without usize::MAX;
+}
 /// How much of such a key is shown, to tell targets apart.
 const KEY_SHOWN: usize = 4;
 
@@ -255,7 +259,7 @@ impl fmt::Display for RtmpUrl {
         let credentials = if self.credentials.is_some() { "***@" } else { "" };
         let (stream, secret) = match split_secret(&self.stream) {
             Some((stream, _)) => (stream, ":***"),
-            None if self.stream.len() >= KEY_LENGTH => (start_of(&self.stream), "***"),
+            None if self.stream.len() >= KEY_LENGTH.get() => (start_of(&self.stream), "***"),
             None => (self.stream.as_str(), ""),
         };
         let masked = |query: &Option<Secret>| if query.is_some() { "?***" } else { "" };
@@ -289,7 +293,7 @@ impl FromStr for RtmpUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        if text.len() > MAX_URL {
+        if text.len() > MAX_URL.get() {
             return Err(UrlError::TooLong);
         }
         let text = unquote(text.trim());

@@ -2,8 +2,10 @@
 //!
 //! Section numbers are those of Adobe's *AMF 3 Specification*.
 
-/// Deepest nesting that is followed.
-const MAX_DEPTH: usize = 32;
+bound! {
+    /// Deepest nesting that is followed.
+    const MAX_DEPTH: usize = 32, without 1_000;
+}
 
 /// What follows the AMF3 value that `bytes` start with; none where it is broken, deeper than 32 levels, or has more than
 /// `values_left` values in it. A class that writes itself (`IExternalizable`) has no form that others know: it is broken.
@@ -30,7 +32,7 @@ struct Skipper<'a, 'b> {
 impl Skipper<'_, '_> {
     fn value(&mut self, depth: usize) -> Option<()> {
         *self.values_left = self.values_left.checked_sub(1)?;
-        let depth = depth.checked_add(1).filter(|&depth| depth <= MAX_DEPTH)?;
+        let depth = depth.checked_add(1).filter(|&depth| depth <= MAX_DEPTH.get())?;
         match self.byte()? {
             // Undefined, null, false, true (3.2 to 3.5).
             0x00..=0x03 => Some(()),

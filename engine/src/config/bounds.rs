@@ -39,8 +39,8 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     // Checked where they are read.
     ("chunk_size", 0..=u32::MAX as u64),
     ("loops", 1..=1_000_000_000),
-    ("connect_timeout_ms", 1..=LONGEST_MS),
-    ("write_timeout_ms", 1..=LONGEST_MS),
+    ("connect_timeout_ms", 1..=LONGEST_MS.stated()),
+    ("write_timeout_ms", 1..=LONGEST_MS.stated()),
 ];
 
 /// What the number under a dotted key can be: as the table says, else by the kind that its name tells.
@@ -48,7 +48,7 @@ fn bounds(key: &str) -> RangeInclusive<u64> {
     let is_it = |end: &str| key.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     match BOUNDS.iter().find(|(end, _)| is_it(end)) {
         Some((_, bounds)) => bounds.clone(),
-        None if key.ends_with("_ms") => u64::from(key.starts_with("limits."))..=LONGEST_MS,
+        None if key.ends_with("_ms") => u64::from(key.starts_with("limits."))..=LONGEST_MS.stated(),
         None => 0..=MOST,
     }
 }

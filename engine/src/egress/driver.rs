@@ -12,8 +12,10 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
-/// Replies that may wait for a peer that does not read them; then nothing more is read from it.
-const MAX_UNREAD_REPLIES: usize = 64 * 1024;
+bound! {
+    /// Replies that may wait for a peer that does not read them; then nothing more is read from it.
+    const MAX_UNREAD_REPLIES: usize = 64 * 1024, without usize::MAX;
+}
 
 /// How long a peer may hold up its output.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +56,7 @@ impl<W: Sink> ConnectionOutput<W> {
 
     /// Whether the peer may be read from: it takes what it is answered.
     pub(crate) fn takes_replies(&self) -> bool {
-        self.lock().queue.output_len() < MAX_UNREAD_REPLIES
+        self.lock().queue.output_len() < MAX_UNREAD_REPLIES.get()
     }
 
     /// The index of a delivery that has frames or its end, once everything before is written.

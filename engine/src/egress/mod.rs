@@ -41,14 +41,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// With [`Flush::WithVideo`]: the longest that audio waits for video.
-const AUDIO_WAIT: Duration = Duration::from_millis(50);
-
-/// Outputs that a shard writes to before it lets other tasks on.
-const OUTPUTS_PER_TURN: usize = 128;
-
-/// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
-const LOOK_PERIOD: Duration = Duration::from_secs(1);
+bound! {
+    /// With [`Flush::WithVideo`]: the longest that audio waits for video.
+    const AUDIO_WAIT: Duration = Duration::from_millis(50), without Duration::from_secs(1 << 30);
+    /// Outputs that a shard writes to before it lets other tasks on.
+    const OUTPUTS_PER_TURN: usize = 128, without usize::MAX;
+    /// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
+    const LOOK_PERIOD: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
+}
 
 /// Frames for all players that have caught up, with their wire forms: each is made once, when somebody wants it.
 #[derive(Default)]
@@ -272,12 +272,12 @@ impl ShardTask {
     /// Waits until it is time to write.
     async fn wait(&mut self, last: Instant) {
         match self.flush {
-            Flush::Immediate => drop(timeout(LOOK_PERIOD, self.feed.news(WakeFor::Any)).await),
+            Flush::Immediate => drop(timeout(LOOK_PERIOD.get(), self.feed.news(WakeFor::Any)).await),
             // Elapsed: audio has waited long enough, if there is any.
-            Flush::WithVideo => drop(timeout(AUDIO_WAIT, self.feed.news(WakeFor::Video)).await),
+            Flush::WithVideo => drop(timeout(AUDIO_WAIT.get(), self.feed.news(WakeFor::Video)).await),
             Flush::Merge(period) => {
                 sleep_until(last + period).await;
-                drop(timeout(LOOK_PERIOD, self.feed.news(WakeFor::Any)).await);
+                drop(timeout(LOOK_PERIOD.get(), self.feed.news(WakeFor::Any)).await);
             }
         }
     }
@@ -305,7 +305,7 @@ impl ShardTask {
         let mut end = outputs.len();
         // From the back, so that an output that takes the place of one that leaves has had its turn.
         while end > 0 {
-            let start = end.saturating_sub(OUTPUTS_PER_TURN);
+            let start = end.saturating_sub(OUTPUTS_PER_TURN.get());
             write_turn(outputs.get(start..end).unwrap_or_default(), &self.shard, batch, &mut gone);
             gone.drain(..).rev().for_each(|index| drop(outputs.swap_remove(start + index)));
             end = start;

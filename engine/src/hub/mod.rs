@@ -47,8 +47,10 @@ use stream::Stream;
 use tokio::sync::watch;
 use watcher::Changes;
 
-/// Silence after which [`Takeover::ReplaceIfStalled`] lets a publisher be replaced.
-const STALLED_AFTER: Duration = Duration::from_millis(500);
+bound! {
+    /// Silence after which [`Takeover::ReplaceIfStalled`] lets a publisher be replaced.
+    const STALLED_AFTER: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
+}
 
 /// What a publisher asks for.
 #[derive(Debug, Clone, Default)]

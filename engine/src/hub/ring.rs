@@ -13,8 +13,10 @@ use tokio::time::Instant;
 /// Decoder configuration and metadata that a joining subscriber gets before its first frame.
 pub(super) type JoinHeaders = Arc<Vec<Frame>>;
 
-/// What a frame costs beside its payload; keeps streams of tiny frames within the byte bound too.
-const FRAME_OVERHEAD: usize = 128;
+bound! {
+    /// What a frame costs beside its payload; keeps streams of tiny frames within the byte bound too.
+    const FRAME_OVERHEAD: usize = 128, without 0;
+}
 
 struct Entry {
     frame: Frame,
@@ -273,7 +275,7 @@ impl Drop for Ring {
 }
 
 fn cost(frame: &Frame) -> usize {
-    frame.payload.len() + FRAME_OVERHEAD
+    frame.payload.len() + FRAME_OVERHEAD.get()
 }
 
 fn cost_of_all(frames: &[Frame]) -> usize {

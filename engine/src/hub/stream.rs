@@ -22,10 +22,13 @@ use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
 use tokio::time::Instant;
 
-/// Pieces of configuration kept for joining subscribers, and their bytes; a stream with more still passes, but
-/// its joiners miss the surplus. Bounds what one publisher can pin beside its ring.
-const MAX_CONFIG_FRAMES: usize = 64;
-const MAX_CONFIG_BYTES: usize = 1024 * 1024;
+bound! {
+    /// Pieces of configuration kept for joining subscribers, and their bytes; a stream with more still passes, but
+    /// its joiners miss the surplus. Bounds what one publisher can pin beside its ring.
+    const MAX_CONFIG_FRAMES: usize = 64, without usize::MAX;
+    /// Bytes of these pieces.
+    const MAX_CONFIG_BYTES: usize = 1024 * 1024, without usize::MAX;
+}
 
 /// What has happened since the stream began.
 #[derive(Default)]
@@ -273,10 +276,10 @@ fn remember_config(join_headers: &mut JoinHeaders, frame: &Frame) {
     let frames = Arc::make_mut(join_headers);
     if let Some(old) = frames.iter_mut().find(|old| old.flags.config == frame.flags.config) {
         *old = frame.clone();
-    } else if frames.len() < MAX_CONFIG_FRAMES {
+    } else if frames.len() < MAX_CONFIG_FRAMES.get() {
         frames.push(frame.clone());
     }
-    while frames.iter().map(|frame| frame.payload.len()).sum::<usize>() > MAX_CONFIG_BYTES {
+    while frames.iter().map(|frame| frame.payload.len()).sum::<usize>() > MAX_CONFIG_BYTES.get() {
         // Players do without metadata.
         match frames.iter().position(Frame::is_metadata) {
             Some(index) => drop(frames.remove(index)),

@@ -21,9 +21,11 @@ struct Look {
     deadline: Option<Instant>,
 }
 
-/// Lags are counted over a minute, or over three lengths of the ring: a steadily slow reader falls off a long ring
-/// only once in its length.
-const MIN_LAG_WINDOW: Duration = Duration::from_secs(60);
+bound! {
+    /// Lags are counted over a minute, or over three lengths of the ring: a steadily slow reader falls off a long ring
+    /// only once in its length.
+    const MIN_LAG_WINDOW: Duration = Duration::from_secs(60), without Duration::ZERO;
+}
 
 /// A reader of one stream. Dropping it is leaving.
 ///
@@ -54,7 +56,7 @@ impl Subscriber {
     pub(super) fn new(hub: Hub, stream: Arc<Stream>, options: SubscribeOptions) -> Self {
         let mut subscriber = Self {
             registered: None,
-            lag_window: ms(hub.shared.limits.ring_ms.saturating_mul(3)).max(MIN_LAG_WINDOW),
+            lag_window: ms(hub.shared.limits.ring_ms.saturating_mul(3)).max(MIN_LAG_WINDOW.get()),
             max_lags: hub.shared.limits.max_lags,
             hub,
             stream,

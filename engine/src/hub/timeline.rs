@@ -8,19 +8,22 @@ use crate::media::FrameKind;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Within so many milliseconds frames fit together: a longer step back is not reordering, a longer step forward is not
-/// a few lost frames.
-const JUMP_MS: i64 = 1_000;
-/// Tracks may be so far apart; and data events from audio and video.
-const APART_MS: i64 = 10_000;
+bound! {
+    /// Within so many milliseconds frames fit together: a longer step back is not reordering, a longer step forward is not
+    /// a few lost frames.
+    const JUMP_MS: i64 = 1_000, without 1 << 60;
+    /// Tracks may be so far apart; and data events from audio and video.
+    const APART_MS: i64 = 10_000, without 1 << 60;
+}
 /// Distance of frames where the track has not shown its own yet.
 const DEFAULT_FRAME_MS: i64 = 33;
-/// Longest distance that is taken for the usual one.
-const MAX_FRAME_MS: i64 = 200;
-
-/// A track without a frame for so long is gone: who joins does not get its configuration, for players wait for the frames
-/// of what is announced to them.
-const GONE_AFTER: Duration = Duration::from_secs(10);
+bound! {
+    /// Longest distance that is taken for the usual one.
+    const MAX_FRAME_MS: i64 = 200, without 1 << 60;
+    /// A track without a frame for so long is gone: who joins does not get its configuration, for players wait for the frames
+    /// of what is announced to them.
+    const GONE_AFTER: Duration = Duration::from_secs(10), without Duration::from_secs(1 << 30);
+}
 
 /// What has a time of its own: a kind, and in Enhanced RTMP the number of a track.
 type TrackId = (FrameKind, u8);
@@ -101,13 +104,13 @@ impl Timeline {
         let fit = match self.tracks.iter_mut().find(|track| track.id == id) {
             // What nearly every frame is.
             Some(track)
-                if self.odd.is_none() && (0..=JUMP_MS).contains(&placed.saturating_sub(track.last)) =>
+                if self.odd.is_none() && (0..=JUMP_MS.get()).contains(&placed.saturating_sub(track.last)) =>
             {
                 track.step_to(placed, now);
                 return placed;
             }
             Some(track) => {
-                self.has_returned = now.saturating_duration_since(track.at) > GONE_AFTER;
+                self.has_returned = now.saturating_duration_since(track.at) > GONE_AFTER.get();
                 let track = *track;
                 self.fit(&track, placed, now)
             }
@@ -127,9 +130,9 @@ impl Timeline {
         let of_kind = self.tracks.iter().filter(|track| track.id.0 == kind).map(|track| track.last).max();
         match (self.splicing, self.end(), of_kind) {
             (true, Some(end), _) => end,
-            (_, _, Some(last)) if placed.saturating_sub(last) <= APART_MS => placed.max(last),
+            (_, _, Some(last)) if placed.saturating_sub(last) <= APART_MS.get() => placed.max(last),
             (_, _, Some(last)) => last,
-            (_, Some(end), None) if distance(placed, end) > APART_MS => end,
+            (_, Some(end), None) if distance(placed, end) > APART_MS.get() => end,
             _ => placed,
         }
     }
@@ -145,7 +148,7 @@ impl Timeline {
         let newest = self.tracks.iter().map(|track| track.at).max();
         self.track((kind, track))
             .zip(newest)
-            .is_some_and(|(its, newest)| newest.saturating_duration_since(its.at) > GONE_AFTER)
+            .is_some_and(|(its, newest)| newest.saturating_duration_since(its.at) > GONE_AFTER.get())
     }
 
     /// The newest time of any track; of data where there is no other.
@@ -160,7 +163,7 @@ impl Timeline {
     /// Data is where its publisher says, as long as that is near audio and video; it never moves them.
     fn place_data(&mut self, timestamp: i64) -> i64 {
         let placed = timestamp.saturating_add(self.offset);
-        let is_near = self.tracks.iter().any(|track| distance(placed, track.last) <= APART_MS);
+        let is_near = self.tracks.iter().any(|track| distance(placed, track.last) <= APART_MS.get());
         let placed = match self.media_end() {
             Some(end) if self.splicing || !is_near => end,
             _ => placed,
@@ -173,18 +176,18 @@ impl Timeline {
         let step = placed.saturating_sub(track.last);
         if step >= 0 {
             let waited = millis(now.saturating_duration_since(track.at));
-            let is_usual = step <= self.widest.max(JUMP_MS).saturating_add(waited);
-            let is_with_others = || self.end().is_some_and(|end| placed.saturating_sub(end) <= JUMP_MS);
+            let is_usual = step <= self.widest.max(JUMP_MS.get()).saturating_add(waited);
+            let is_with_others = || self.end().is_some_and(|end| placed.saturating_sub(end) <= JUMP_MS.get());
             return if is_usual || is_with_others() { Fit::Well } else { Fit::Not { is_ahead: true } };
         }
         let is_after_spike = match track.before {
             Some(before) => placed >= before,
             // Either of the two may be the odd one.
-            None => step >= -JUMP_MS || self.agrees_with_others(track, placed),
+            None => step >= -JUMP_MS.get() || self.agrees_with_others(track, placed),
         };
         match is_after_spike {
             true => Fit::AfterSpike,
-            false if step >= -JUMP_MS => Fit::Late,
+            false if step >= -JUMP_MS.get() => Fit::Late,
             false => Fit::Not { is_ahead: false },
         }
     }
@@ -193,7 +196,7 @@ impl Timeline {
     fn first_fit(&self, placed: i64) -> Fit {
         let settled = self.tracks.iter().filter(|track| track.before.is_some());
         match settled.map(|track| track.last).max() {
-            Some(end) if distance(placed, end) > APART_MS => Fit::Not { is_ahead: placed > end },
+            Some(end) if distance(placed, end) > APART_MS.get() => Fit::Not { is_ahead: placed > end },
             _ => Fit::Well,
         }
     }
@@ -211,7 +214,7 @@ impl Timeline {
         let last = self.last(id);
         if let (Some(last), Some(offset)) = (last, self.old_offset) {
             let placed = timestamp.saturating_add(offset);
-            if distance(placed, last) <= JUMP_MS {
+            if distance(placed, last) <= JUMP_MS.get() {
                 return self.accept(id, placed.max(last), now);
             }
         }
@@ -288,7 +291,7 @@ impl Timeline {
 impl Track {
     fn step_to(&mut self, placed: i64, now: Instant) {
         let step = placed.saturating_sub(self.last);
-        if (1..=MAX_FRAME_MS).contains(&step) {
+        if (1..=MAX_FRAME_MS.get()).contains(&step) {
             self.frame_ms = Some(step);
         }
         self.before = Some(self.last);
@@ -301,7 +304,7 @@ impl Odd {
     /// Whether a second frame that does not fit is on the same clock.
     fn agrees(&self, timestamp: i64, is_ahead: bool) -> bool {
         let is_on = self.is_ahead && is_ahead && timestamp >= self.timestamp;
-        is_on || distance(timestamp, self.timestamp) <= JUMP_MS
+        is_on || distance(timestamp, self.timestamp) <= JUMP_MS.get()
     }
 }
 

@@ -2,6 +2,11 @@
 
 use std::task::Waker;
 
+bound! {
+    /// Readers that leave take their waker out of the lists.
+    const LEAVE_NOTHING_BEHIND: bool = true, without false;
+}
+
 /// Which news a reader wants to be woken for. Changes of phase wake all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WakeFor {
@@ -41,6 +46,7 @@ impl Waiters {
     #[inline]
     pub(super) fn unregister(&mut self, place: &mut Registered) {
         if let Some((round, list, waker)) = place.take()
+            && LEAVE_NOTHING_BEHIND.get()
             && round == self.rounds[list as usize]
         {
             let list = self.list(list);

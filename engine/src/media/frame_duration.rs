@@ -14,8 +14,10 @@ const SUPPOSED_SPREAD: i64 = 1_010_000;
 /// The same for a duration that the codec tells: encoders' own rounding may come on top.
 const KNOWN_SPREAD: i64 = 2_000_000;
 
-/// Longest last frame that is believed without a steady rate if other tracks tell the length too.
-const MAX_GUESS_MS: i64 = 1_000;
+bound! {
+    /// Longest last frame that is believed without a steady rate if other tracks tell the length too.
+    const MAX_GUESS_MS: i64 = 1_000, without i64::MAX;
+}
 
 /// Follows the timestamps of one track.
 #[derive(Debug, Clone)]
@@ -93,7 +95,7 @@ impl Cadence {
             let start = self.first.saturating_mul(NANOS_PER_MS);
             return start.saturating_add(period.nanos(self.frames.saturating_add(1)));
         }
-        let longest = if others == Others::Present { MAX_GUESS_MS } else { i64::MAX };
+        let longest = if others == Others::Present { MAX_GUESS_MS.get() } else { i64::MAX };
         let step = match (self.step, self.hint) {
             (0, Some(hint)) => hint.nanos(1),
             // A single picture: shown like one of 25 per second.

@@ -99,8 +99,10 @@ impl ClipSource for Memory {
     }
 }
 
-/// Bytes of a clip that are read before it is played: what is longer starts without being read through.
-const MAX_SCAN: u64 = 64 * 1024 * 1024;
+bound! {
+    /// Bytes of a clip that are read before it is played: what is longer starts without being read through.
+    const MAX_SCAN: u64 = 64 * 1024 * 1024, without u64::MAX;
+}
 
 /// What was found out about a clip when it was read through, or its first 64 MiB where it is longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -377,7 +379,7 @@ impl Source {
     fn start(&mut self, last_of_all: bool, waits: bool) -> Result<Pass> {
         let name = self.clip.0.name();
         let reader = self.reopen(waits).map_err(|error| error.context(&name))?;
-        let is_long = reader.length() > MAX_SCAN;
+        let is_long = reader.length() > MAX_SCAN.get();
         let length_ms = match is_long {
             true => i64::MAX,
             false => i64::try_from(self.info.length.as_millis()).unwrap_or(i64::MAX),
@@ -405,7 +407,7 @@ impl Source {
 /// Reads a clip through, or the first part of a long one, for its tracks' times and its length.
 fn scan(clip: &Clip) -> Result<(Facts, ClipInfo)> {
     let mut reader = clip.open()?;
-    reader.read_up_to(MAX_SCAN);
+    reader.read_up_to(MAX_SCAN.get());
     let (mut clock, mut tags) = read_through(Straight::new(reader))?;
     if clock.first().is_none() {
         // The first frame is worth a long search.
@@ -425,7 +427,7 @@ fn scan(clip: &Clip) -> Result<(Facts, ClipInfo)> {
         repaired: clock.repaired().saturating_add(tags.put_right()),
     };
     info.warn();
-    let is_long = reader.length() > MAX_SCAN;
+    let is_long = reader.length() > MAX_SCAN.get();
     let end =
         |last: i64| if is_long { i64::MAX } else { last.saturating_sub(first).saturating_mul(NANOS_PER_MS) };
     let ends = clock.ends().into_iter().map(|(kind, last)| (kind, end(last))).collect();

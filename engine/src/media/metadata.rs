@@ -22,8 +22,10 @@ const FILE_FIELDS: [&[u8]; 12] = [
     b"lastkeyframelocation",
 ];
 
-/// Deepest nesting that is followed; deeper metadata is left as it is.
-const MAX_DEPTH: u32 = 32;
+bound! {
+    /// Deepest nesting that is followed; deeper metadata is left as it is.
+    const MAX_DEPTH: u32 = 32, without 1_000;
+}
 
 /// AMF0 markers.
 const OBJECT: u8 = 3;
@@ -139,7 +141,7 @@ struct Properties<'a> {
 impl<'a> Properties<'a> {
     fn of(payload: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(payload);
-        skip_value(&mut cursor, MAX_DEPTH)?;
+        skip_value(&mut cursor, MAX_DEPTH.get())?;
         let count_at = match cursor.u8()? {
             OBJECT => None,
             ECMA_ARRAY => {
@@ -150,7 +152,7 @@ impl<'a> Properties<'a> {
             _ => return None,
         };
         let mut list = Vec::new();
-        while let Some(property) = next_property(&mut cursor, MAX_DEPTH)? {
+        while let Some(property) = next_property(&mut cursor, MAX_DEPTH.get())? {
             list.push(property);
         }
         Some(Self { count_at, list })

@@ -13,8 +13,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-/// Addresses of one host that are tried; bounds the whole dial together with the time for each.
-const ADDRESSES: usize = 8;
+bound! {
+    /// Addresses of one host that are tried; bounds the whole dial together with the time for each.
+    const ADDRESSES: usize = 8, without usize::MAX;
+}
 
 /// Where to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +105,7 @@ impl Dialer {
         on_step: &mut impl FnMut(DialStep),
     ) -> Result<(TcpStream, SocketAddr)> {
         let mut last = Error::new(ErrorKind::Resolve, "the name has no address");
-        for &address in addresses.iter().take(ADDRESSES) {
+        for &address in addresses.iter().take(ADDRESSES.get()) {
             on_step(DialStep::Connecting(address));
             let connect = async { TcpStream::connect(address).await.map_err(|e| Error::io("connect", e)) };
             match bounded(self.step_time(), "connecting", connect).await {

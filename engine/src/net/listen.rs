@@ -25,12 +25,14 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: i32 = 4096;
-/// Pauses after an accept error: the first, and the longest. The longest keeps recovery within a second.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500));
-/// Log lines about connections that are turned away.
-const REJECTED_LINES: Rate = Rate::new(1, Duration::from_secs(10));
-/// Log lines about connections that end before they were granted anything.
-const PENDING_LINES: Rate = Rate::new(10, Duration::from_secs(1));
+bound! {
+    /// Pauses after an accept error: the first, and the longest. The longest keeps recovery within a second.
+    const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500)), without (Duration::from_secs(3_600), Duration::from_secs(3_600));
+    /// Log lines about connections that are turned away.
+    const REJECTED_LINES: Rate = Rate::new(1, Duration::from_secs(10)), without Rate::new(1 << 40, Duration::from_secs(1));
+    /// Log lines about connections that end before they were granted anything.
+    const PENDING_LINES: Rate = Rate::new(10, Duration::from_secs(1)), without Rate::new(1 << 40, Duration::from_secs(1));
+}
 
 /// Admission for all listeners of an engine: how many connections there may be, how many of them may still
 /// wait for a granted `publish` or `play`, and how many of those from one address.
@@ -99,8 +101,8 @@ impl Admission {
             max_per_address: limits.max_connections_per_address,
             counts: Mutex::default(),
             rejected: AtomicU64::new(0),
-            log: LogLimit::new(REJECTED_LINES),
-            pending_log: LogLimit::new(PENDING_LINES),
+            log: LogLimit::new(REJECTED_LINES.get()),
+            pending_log: LogLimit::new(PENDING_LINES.get()),
         })
     }
 
@@ -384,7 +386,8 @@ impl Acceptor {
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
             return;
         }
-        let length = self.pause.map_or(BACK_OFF.0, |(_, last)| last.saturating_mul(2).min(BACK_OFF.1));
+        let length =
+            self.pause.map_or(BACK_OFF.get().0, |(_, last)| last.saturating_mul(2).min(BACK_OFF.get().1));
         self.pause = Some((Instant::now() + length, length));
         if let Some(more) = self.admission.log.allow() {
             tracing::warn!(listener = %self.listener.local, left_out = left_out(more), "cannot accept connections for now: {error}");

@@ -39,9 +39,13 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsStream;
 
-/// Unsent bytes that the kernel may hold before a socket stops being writable, so that the lag rule acts on
-/// fresh frames and not on megabytes that are already queued.
-const NOT_SENT_LOW_WATER: u32 = 128 * 1024;
+bound! {
+    /// Unsent bytes that the kernel may hold before a socket stops being writable, so that the lag rule acts on
+    /// fresh frames and not on megabytes that are already queued.
+    const NOT_SENT_LOW_WATER: u32 = 128 * 1024, without i32::MAX as u32;
+    /// The kernel ends connections whose peer acknowledges nothing any more.
+    const KERNEL_GIVES_UP: bool = true, without false;
+}
 
 /// First byte of a TLS record that carries a handshake.
 pub(crate) const TLS_FIRST_BYTE: u8 = 0x16;
@@ -251,8 +255,8 @@ fn tune(stream: &TcpStream, write_timeout: Duration) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let socket = SockRef::from(stream);
-        let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
-        let _ = socket.set_tcp_user_timeout(Some(write_timeout.saturating_mul(2)));
+        let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER.get());
+        let _ = socket.set_tcp_user_timeout(KERNEL_GIVES_UP.get().then(|| write_timeout.saturating_mul(2)));
     }
 }
 
@@ -304,10 +308,12 @@ pub(crate) fn poll_yield(cx: &mut Context<'_>, has_yielded: &mut bool) -> Poll<(
     }
 }
 
-/// An alarm this late tells of us and not of a peer: the process was stopped, or the machine slept.
-const OVERSLEPT: Duration = Duration::from_secs(1);
-/// What everybody gets then, to show that it is still there.
-const FRESH_PERIOD: Duration = Duration::from_secs(5);
+bound! {
+    /// An alarm this late tells of us and not of a peer: the process was stopped, or the machine slept.
+    const OVERSLEPT: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
+    /// What everybody gets then, to show that it is still there.
+    const FRESH_PERIOD: Duration = Duration::from_secs(5), without Duration::ZERO;
+}
 
 /// Deadlines judge peers: where it is we who stood still, they begin anew.
 #[derive(Debug, Default)]
@@ -323,8 +329,8 @@ impl Reprieve {
 
     /// Whether peers may be judged `now`, by a deadline or look that was `due`.
     pub(crate) fn may_judge(&mut self, due: Instant, now: Instant) -> bool {
-        if now.saturating_duration_since(self.extend(due)) > OVERSLEPT {
-            self.until = Some(now + FRESH_PERIOD);
+        if now.saturating_duration_since(self.extend(due)) > OVERSLEPT.get() {
+            self.until = Some(now + FRESH_PERIOD.get());
         }
         self.until.is_none_or(|until| until <= now)
     }

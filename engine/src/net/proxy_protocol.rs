@@ -7,10 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Longest header of version 1, its line end included.
-const LONGEST_V1: usize = 107;
-/// Longest header of version 2 that is read; addresses take 52 bytes, and what proxies add to them (TLS, ids) a few hundred.
-const LONGEST_V2: usize = 2048;
+bound! {
+    /// Longest header of version 1, its line end included.
+    const LONGEST_V1: usize = 107, without usize::MAX;
+    /// Longest header of version 2 that is read; addresses take 52 bytes, and what proxies add to them (TLS, ids) a few hundred.
+    const LONGEST_V2: usize = 2048, without usize::MAX;
+}
 /// What version 2 begins with, up to its length field.
 const START_V2: usize = 16;
 
@@ -65,8 +67,11 @@ async fn read_v2(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<u8>) ->
     header.resize(START_V2, 0);
     read(stream, &mut header[v2::PROTOCOL_PREFIX.len()..]).await?;
     let whole = START_V2 + usize::from(u16::from_be_bytes([header[START_V2 - 2], header[START_V2 - 1]]));
-    if whole > LONGEST_V2 {
-        return Err(fault(format!("PROXY header of {whole} bytes; at most {LONGEST_V2} are read")));
+    if whole > LONGEST_V2.get() {
+        return Err(fault(format!(
+            "PROXY header of {whole} bytes; at most {} are read",
+            LONGEST_V2.stated()
+        )));
     }
     header.resize(whole, 0);
     read(stream, &mut header[START_V2..]).await
@@ -75,8 +80,8 @@ async fn read_v2(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<u8>) ->
 /// Byte by byte, as what follows the line is not ours.
 async fn read_line(stream: &mut (impl AsyncRead + Unpin), header: &mut Vec<u8>) -> Result<()> {
     while !header.ends_with(b"\n") {
-        if header.len() >= LONGEST_V1 {
-            return Err(fault(format!("PROXY header of more than {LONGEST_V1} bytes")));
+        if header.len() >= LONGEST_V1.get() {
+            return Err(fault(format!("PROXY header of more than {} bytes", LONGEST_V1.stated())));
         }
         let mut byte = [0];
         read(stream, &mut byte).await?;

@@ -114,9 +114,9 @@ async fn w4_an_alarm_that_comes_far_too_late_gives_everybody_a_fresh_period_once
     assert!(reprieve.may_judge(due, due + Duration::from_millis(900)), "busy, but awake");
     let woken = due + Duration::from_secs(15);
     assert!(!reprieve.may_judge(due, woken));
-    assert_eq!(reprieve.extend(due), woken + FRESH_PERIOD);
-    assert!(!reprieve.may_judge(due, woken + FRESH_PERIOD / 2));
-    assert!(reprieve.may_judge(due, woken + FRESH_PERIOD), "then the old deadline holds");
+    assert_eq!(reprieve.extend(due), woken + FRESH_PERIOD.stated());
+    assert!(!reprieve.may_judge(due, woken + FRESH_PERIOD.stated() / 2));
+    assert!(reprieve.may_judge(due, woken + FRESH_PERIOD.stated()), "then the old deadline holds");
 }
 
 #[tokio::test]
@@ -469,7 +469,7 @@ async fn sockets_have_no_delay_and_little_unsent_data() {
     tune(&stream, Duration::from_secs(10));
     assert!(stream.nodelay().unwrap());
     #[cfg(target_os = "linux")]
-    assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), NOT_SENT_LOW_WATER);
+    assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), NOT_SENT_LOW_WATER.stated());
 }
 
 #[tokio::test(start_paused = true)]

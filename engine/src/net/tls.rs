@@ -33,11 +33,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use validity::Validity;
 use x509_parser::certificate::X509Certificate;
 
-/// Shortest time between two looks at the certificate files.
-const CHECK_PERIOD: Duration = Duration::from_secs(1);
-
-/// How long the connection that finds it time for a look waits for the look.
-const CHECK_WAIT: Duration = Duration::from_millis(200);
+bound! {
+    /// Shortest time between two looks at the certificate files.
+    const CHECK_PERIOD: Duration = Duration::from_secs(1), without Duration::ZERO;
+    /// How long the connection that finds it time for a look waits for the look.
+    const CHECK_WAIT: Duration = Duration::from_millis(200), without Duration::from_secs(1 << 30);
+}
 
 /// Something in PEM form: a file, or the text itself.
 #[derive(Clone)]
@@ -171,7 +172,7 @@ impl ServerTls {
             let shared = Arc::clone(&self.0);
             let look = tokio::task::spawn_blocking(move || shared.look());
             // What is in use stays where it panics.
-            let _ = tokio::time::timeout(CHECK_WAIT, look).await;
+            let _ = tokio::time::timeout(CHECK_WAIT.get(), look).await;
         }
         self.0.config.load_full()
     }
@@ -180,7 +181,7 @@ impl ServerTls {
 impl Shared {
     fn is_due(&self) -> bool {
         let mut seen = self.seen.lock();
-        let is_due = !seen.is_looking && seen.at.elapsed() >= CHECK_PERIOD;
+        let is_due = !seen.is_looking && seen.at.elapsed() >= CHECK_PERIOD.get();
         if is_due {
             (seen.at, seen.is_looking) = (Instant::now(), true);
         }

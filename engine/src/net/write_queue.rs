@@ -11,8 +11,10 @@ use tokio::time::Instant;
 
 /// Slices of one vectored write; a flush at 30 frames a second has two to four, a join more.
 const SLICES: usize = 64;
-/// Items for which an empty queue keeps its memory.
-const IDLE_CAPACITY: usize = 8;
+bound! {
+    /// Items for which an empty queue keeps its memory.
+    const IDLE_CAPACITY: usize = 8, without usize::MAX;
+}
 
 /// A message whose bytes lie in several places: headers that are its own, a payload that is shared.
 pub(crate) trait Segments {
@@ -170,7 +172,7 @@ impl<M: Segments> WriteQueue<M> {
             self.unflushed = false;
         }
         self.busy = None;
-        self.items.shrink_to(IDLE_CAPACITY);
+        self.items.shrink_to(IDLE_CAPACITY.get());
         Poll::Ready(Ok(()))
     }
 

@@ -17,10 +17,16 @@ pub const MAX_CHUNK_SIZE: u32 = 0x7FFF_FFFF;
 
 /// Chunk size of a peer that has not announced one (5.4.1).
 const CHUNK_SIZE_START: usize = 128;
-/// Chunk streams before a grant: an encoder uses two of them for its commands.
-const MAX_STREAMS_PENDING: usize = 16;
-/// Room besides the longest message before a grant, so that a control message can be cut by a read meanwhile.
-const SPARE_PENDING: usize = 4 * 1024;
+bound! {
+    /// Chunk streams before a grant: an encoder uses two of them for its commands.
+    const MAX_STREAMS_PENDING: usize = 16, without usize::MAX;
+    /// Room besides the longest message before a grant, so that a control message can be cut by a read meanwhile.
+    const SPARE_PENDING: usize = 4 * 1024, without usize::MAX;
+    /// Least and most bytes that are allocated ahead of those received, per chunk stream, before a grant.
+    const AHEAD_PENDING: (usize, usize) = (256, 1024), without (1 << 20, 1 << 20);
+    /// The same after it.
+    const AHEAD: (usize, usize) = (8 * 1024, 32 * 1024), without (1 << 20, 1 << 20);
+}
 /// Value of a 24-bit timestamp field that says that four more bytes follow the header (5.3.1.3).
 const EXTENDED: u32 = 0xFF_FFFF;
 
@@ -111,15 +117,15 @@ impl ChunkReader {
         let limits = limits.in_force();
         let pending = Bounds {
             message: limits.max_message_pending,
-            streams: limits.max_chunk_streams.min(MAX_STREAMS_PENDING),
-            unfinished: limits.max_message_pending.saturating_add(SPARE_PENDING),
-            ahead: (256, 1024),
+            streams: limits.max_chunk_streams.min(MAX_STREAMS_PENDING.get()),
+            unfinished: limits.max_message_pending.saturating_add(SPARE_PENDING.get()),
+            ahead: AHEAD_PENDING.get(),
         };
         let granted = Bounds {
             message: limits.max_message,
             streams: limits.max_chunk_streams,
             unfinished: limits.max_partial,
-            ahead: (8 * 1024, 32 * 1024),
+            ahead: AHEAD.get(),
         };
         Self {
             bounds: pending,

@@ -161,8 +161,10 @@ mod transaction {
 
 /// How far ahead a server may send, as we tell it: what ffmpeg says.
 const BUFFER_MS: u32 = 3_000;
-/// Messages of a turn.
-const TURN: u32 = 256;
+bound! {
+    /// Messages of a turn.
+    const TURN: u32 = 256, without u32::MAX;
+}
 /// `start` of `play`: live where there is a live stream of the name.
 const START_LIVE: f64 = -2_000.0;
 
@@ -203,7 +205,7 @@ impl ClientSession {
 
     /// Begins a turn: [`Self::poll`] looks at so many messages at most.
     pub fn begin_turn(&mut self) {
-        self.link.begin_turn(TURN);
+        self.link.begin_turn(TURN.get());
     }
 
     /// Whether the turn has ended before the input: the caller lets others work before the next.

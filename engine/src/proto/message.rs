@@ -29,10 +29,12 @@ mod event {
     pub(super) const PING_RESPONSE: u16 = 7;
 }
 
-/// Longest command body: more is never needed, and decoding multiplies it.
-const MAX_COMMAND: usize = 64 * 1024;
-/// Most sub-messages of an aggregate: each costs more memory than its bytes on the wire.
-const MAX_SUB_MESSAGES: usize = 4096;
+bound! {
+    /// Longest command body: more is never needed, and decoding multiplies it.
+    const MAX_COMMAND: usize = 64 * 1024, without usize::MAX;
+    /// Most sub-messages of an aggregate: each costs more memory than its bytes on the wire.
+    const MAX_SUB_MESSAGES: usize = 4096, without usize::MAX;
+}
 
 /// One RTMP message as it came off the chunk layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,8 +168,8 @@ fn split_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 fn decode_command(payload: &[u8]) -> Result<Decoded, Amf0Error> {
-    if payload.len() > MAX_COMMAND {
-        return Err(Amf0Error::Budget(MAX_COMMAND));
+    if payload.len() > MAX_COMMAND.get() {
+        return Err(Amf0Error::Budget(MAX_COMMAND.get()));
     }
     let (values, error) = amf0::decode_readable(payload);
     // Name, transaction and object are what every command needs; nobody nests them deep but to do harm.
@@ -193,7 +195,7 @@ fn split_aggregate(aggregate: &Message) -> Result<Vec<Message>, Amf0Error> {
     let mut messages = Vec::new();
     while !rest.is_empty() {
         let at = whole.len().saturating_sub(rest.len());
-        if messages.len() >= MAX_SUB_MESSAGES {
+        if messages.len() >= MAX_SUB_MESSAGES.get() {
             return Err(Amf0Error::Budget(at));
         }
         let tag = split_tag(rest).ok_or(Amf0Error::Truncated(at))?;

@@ -25,19 +25,21 @@ use std::collections::HashMap;
 use std::mem;
 use streams::{Stream, Streams};
 
-/// Memory that the object of `connect` may take: it is kept as long as the connection. Encoders send less than
-/// a tenth.
-const MAX_CONNECT: usize = 16 * 1024;
-/// Messages of a turn: of a publisher, and of everybody else. A publisher's cost a few microseconds each, and no honest one
-/// has as many in one read.
-const PUBLISHER_TURN: u32 = 64;
-const TURN: u32 = 16;
-
-/// Messages before anything is published or played. Encoders send about a dozen.
-const MAX_MESSAGES_PENDING: u64 = 1_000;
-
-/// Refused requests that a connection survives on which something goes on: one that asks for more guesses names or keys.
-const MAX_REFUSED: usize = 8;
+bound! {
+    /// Memory that the object of `connect` may take: it is kept as long as the connection. Encoders send less than
+    /// a tenth.
+    const MAX_CONNECT: usize = 16 * 1024, without usize::MAX;
+    /// Messages of a turn of a publisher. They cost a few microseconds each, and no honest one
+    /// has as many in one read.
+    const PUBLISHER_TURN: u32 = 64, without u32::MAX;
+    /// Messages of a turn of everybody else.
+    const TURN: u32 = 16, without u32::MAX;
+    /// Messages before anything is published or played; encoders send about a dozen
+    /// (test `a_thousand_messages_of_any_kind_are_read_before_a_grant_and_no_more`).
+    const MAX_MESSAGES_PENDING: u64 = 1_000, without u64::MAX;
+    /// Refused requests that a connection survives on which something goes on: one that asks for more guesses names or keys.
+    const MAX_REFUSED: usize = 8, without usize::MAX;
+}
 
 const UNKNOWN: &str = "unknown command";
 
@@ -262,7 +264,7 @@ impl ServerSession {
 
     /// Begins a turn: [`Self::poll`] looks at so many messages at most, fewer of a peer that publishes nothing.
     pub fn begin_turn(&mut self) {
-        self.link.begin_turn(if self.has_published { PUBLISHER_TURN } else { TURN });
+        self.link.begin_turn(if self.has_published { PUBLISHER_TURN.get() } else { TURN.get() });
     }
 
     /// Whether the turn has ended before the input: the caller lets others work before the next.
@@ -310,7 +312,7 @@ impl ServerSession {
     pub fn reject(&mut self, rejection: &Rejection) {
         let info = information(Level::Error, rejection.code, &rejection.description);
         let in_use = self.streams.iter().any(|(_, stream)| !matches!(stream, Stream::Idle));
-        let next = match in_use && self.refused < MAX_REFUSED {
+        let next = match in_use && self.refused < MAX_REFUSED.get() {
             true => State::Connected,
             false => State::Closing,
         };
@@ -394,10 +396,13 @@ impl ServerSession {
 
     /// Whether a peer that was granted nothing yet may go on: messages that lead to nothing cost work all the same.
     fn check_pending(&self) -> Result<(), ProtocolError> {
-        match !self.granted && self.received().messages > MAX_MESSAGES_PENDING {
+        match !self.granted && self.received().messages > MAX_MESSAGES_PENDING.get() {
             true => Err(self.link.error(
                 ProtocolErrorKind::Limit,
-                format!("more than {MAX_MESSAGES_PENDING} messages before anything is published or played"),
+                format!(
+                    "more than {} messages before anything is published or played",
+                    MAX_MESSAGES_PENDING.get()
+                ),
             )),
             false => Ok(()),
         }
@@ -436,7 +441,7 @@ impl ServerSession {
     /// Commands before a granted `connect`.
     fn on_early_command(&mut self, command: Command) -> Result<Option<ServerEvent>, ProtocolError> {
         match command.name.as_str() {
-            "connect" if session::memory(&command.object) > MAX_CONNECT => {
+            "connect" if session::memory(&command.object) > MAX_CONNECT.get() => {
                 Err(self.link.error(ProtocolErrorKind::Limit, "the object of connect holds too much"))
             }
             "connect" => Ok(Some(self.on_connect(command))),

@@ -15,8 +15,10 @@ use std::collections::HashMap;
 
 /// The acknowledgement window that we announce, and ours for a peer that announces none (as librtmp has it).
 pub(super) const WINDOW: u32 = 2_500_000;
-/// Smallest acknowledgement window that a peer can make us use: smaller ones would cost a message per read.
-const MIN_WINDOW: u32 = 16 * 1024;
+bound! {
+    /// Smallest acknowledgement window that a peer can make us use: smaller ones would cost a message per read.
+    const MIN_WINDOW: u32 = 16 * 1024, without 1;
+}
 /// Chunk size of everything before our Set Chunk Size.
 const DEFAULT_CHUNK_SIZE: usize = 128;
 
@@ -217,9 +219,9 @@ impl Link {
             }
             Control::StreamEof(_) => return Some(Incoming::StreamEof),
             Control::PingRequest(clock) => self.send_control(Control::PingResponse(clock)),
-            Control::WindowAckSize(window) if window > 0 => self.window = window.max(MIN_WINDOW),
+            Control::WindowAckSize(window) if window > 0 => self.window = window.max(MIN_WINDOW.get()),
             Control::PeerBandwidth(window, _) if window > 0 => {
-                self.send_control(Control::WindowAckSize(window.max(MIN_WINDOW)));
+                self.send_control(Control::WindowAckSize(window.max(MIN_WINDOW.get())));
             }
             // Carried out by the chunk reader, or of no meaning to a live stream.
             Control::SetChunkSize(_)
@@ -460,7 +462,7 @@ mod tests {
     #[test]
     fn f16_acknowledged_total_goes_on_past_4_gib() {
         let mut link = link(u64::from(u32::MAX) - 20_000);
-        link.window = MIN_WINDOW;
+        link.window = MIN_WINDOW.stated();
         let audio = WireMessage::new(csid::AUDIO, 8, 1, 0, Bytes::from_static(&[0; 100]));
         for _ in 0..400 {
             audio.encode(&mut link.input);

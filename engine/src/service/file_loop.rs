@@ -25,16 +25,18 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Frames and bytes of one read; two batches are in memory at a time.
+/// Frames of one read; two batches are in memory at a time.
 const BATCH_FRAMES: usize = 64;
-const BATCH_BYTES: usize = 256 * 1024;
 
-/// Lateness (a disk that hangs, a process that was stopped) after which the schedule moves instead of frames being
-/// sent in a burst to catch up.
-const MAX_LATE: Duration = Duration::from_secs(2);
-
-/// Time between two looks at a file that cannot be played any more, or is being written.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+bound! {
+    /// Bytes of one read.
+    const BATCH_BYTES: usize = 256 * 1024, without usize::MAX;
+    /// Lateness (a disk that hangs, a process that was stopped) after which the schedule moves instead of frames being
+    /// sent in a burst to catch up.
+    const MAX_LATE: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
+    /// Time between two looks at a file that cannot be played any more, or is being written.
+    const LOOK_AGAIN: Duration = Duration::from_secs(1), without Duration::ZERO;
+}
 
 /// All file jobs of one engine.
 pub(crate) struct FileJobs {
@@ -119,7 +121,7 @@ fn read(clips: &mut Loop) -> Batch {
         Batch { frames: Vec::with_capacity(BATCH_FRAMES), file: None, loops_done: 0, end: End::More };
     let mut bytes = 0;
     clips.leave_overwritten();
-    while batch.frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES && matches!(batch.end, End::More) {
+    while batch.frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES.get() && matches!(batch.end, End::More) {
         match clips.next_frame() {
             Ok(Some(timed)) => {
                 bytes += timed.frame.payload.len();
@@ -228,7 +230,7 @@ impl FileJob {
     async fn wait_out(&self, mut clips: Loop, error: &Error) -> Result<Loop> {
         self.tell_trouble(Some(error.to_string()));
         loop {
-            sleep(LOOK_AGAIN).await;
+            sleep(LOOK_AGAIN.get()).await;
             let looked = tokio::task::spawn_blocking(move || {
                 let can_go_on = clips.settle() && clips.can_resume();
                 (clips, can_go_on)
@@ -275,7 +277,7 @@ impl FileJob {
     ) -> Result<()> {
         sleep_until(*start + timed.due).await;
         let late = Instant::now().saturating_duration_since(*start + latest);
-        if late > MAX_LATE {
+        if late > MAX_LATE.get() {
             *start += late;
             tracing::warn!(stream = %self.status.lock().stream, ?late, "file is late, its schedule moves");
         }

@@ -130,8 +130,8 @@ impl Client {
         if let Some(agent) = claims.get(Claims::AGENT) {
             self.session.set_agent(agent);
         }
-        if hops.len() > hops::MAX {
-            let text = format!("relay loop: the stream has passed more than {} servers", hops::MAX);
+        if hops.len() > hops::MAX.get() {
+            let text = format!("relay loop: the stream has passed more than {} servers", hops::MAX.get());
             return Err(Refusal::Loop(text));
         }
         (self.claims, self.hops) = (claims, hops);

@@ -8,8 +8,10 @@ use crate::policy::{StartAt, StreamPolicy};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Where neither app nor publisher says how long players wait for a keyframe.
-const KEYFRAME_WAIT: Duration = Duration::from_secs(3);
+bound! {
+    /// Where neither app nor publisher says how long players wait for a keyframe.
+    const KEYFRAME_WAIT: Duration = Duration::from_secs(3), without Duration::from_secs(1 << 30);
+}
 
 impl StreamPolicy {
     /// Whether readers may not fall as far behind as the ring reaches.
@@ -20,7 +22,7 @@ impl StreamPolicy {
 
     /// How long players wait for a keyframe where there is none.
     pub(crate) fn keyframe_wait(&self) -> Duration {
-        self.keyframe_wait_ms.map_or(KEYFRAME_WAIT, ms)
+        self.keyframe_wait_ms.map_or(KEYFRAME_WAIT.get(), ms)
     }
 
     pub(crate) fn allows(&self, backlog: Backlog) -> bool {

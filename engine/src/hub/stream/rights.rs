@@ -55,7 +55,7 @@ impl CurrentPublisher {
             Takeover::Reject => Err(PublishRefusal::Kept),
             Takeover::Replace => Ok(()),
             Takeover::ReplaceIfStalled => {
-                if now.saturating_duration_since(self.last_media) < STALLED_AFTER {
+                if now.saturating_duration_since(self.last_media) < STALLED_AFTER.get() {
                     Err(PublishRefusal::AlreadyPublishing)
                 } else if self.request.principal != newcomer.principal {
                     Err(PublishRefusal::OtherRights)

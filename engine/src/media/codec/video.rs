@@ -5,11 +5,13 @@ use super::{Bits, VideoConfig, obu};
 
 /// A NAL unit without emulation prevention bytes (H.264 7.4.1).
 pub(in crate::media) fn rbsp(nal: &[u8]) -> Vec<u8> {
-    /// A parameter set is tiny; what comes after this is not needed.
-    const MAX: usize = 4096;
-    let mut out = Vec::with_capacity(nal.len().min(MAX));
+    bound! {
+        /// A parameter set is tiny; what comes after this is not needed.
+        const MAX: usize = 4096, without usize::MAX;
+    }
+    let mut out = Vec::with_capacity(nal.len().min(MAX.get()));
     let mut zeros = 0_u8;
-    for &byte in nal.iter().take(MAX) {
+    for &byte in nal.iter().take(MAX.get()) {
         if zeros >= 2 && byte == 3 {
             zeros = 0;
             continue;

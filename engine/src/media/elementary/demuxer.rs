@@ -11,8 +11,10 @@ use bytes::{BufMut, BytesMut};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-/// Longest configuration that is remembered for conversion.
-const MAX_RECORD: usize = 64 * 1024;
+bound! {
+    /// Longest configuration that is remembered for conversion.
+    const MAX_RECORD: usize = 64 * 1024, without usize::MAX;
+}
 
 /// Takes the samples out of a stream's frames.
 #[derive(Debug, Default)]
@@ -104,7 +106,7 @@ impl Demuxer {
     }
 
     fn parameter_sets(&mut self, codec: NalCodec, sample: Sample) -> Result<Option<Sample>> {
-        let record = Some(&sample.data).filter(|record| record.len() <= MAX_RECORD);
+        let record = Some(&sample.data).filter(|record| record.len() <= MAX_RECORD.get());
         let (sets, length_size) = record
             .and_then(|record| ParameterSets::from_record(codec, record))
             .ok_or_else(|| malformed(&sample, "the configuration record makes no sense"))?;

@@ -4,8 +4,10 @@ use crate::media::codec::obu::{FRAME, FRAME_HEADER, SEQUENCE_HEADER, obus};
 use crate::media::codec::{Av1Sequence, Bits};
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Longest sequence header that is kept: real ones have a dozen bytes.
-const MAX_SEQUENCE_HEADER: usize = 4096;
+bound! {
+    /// Longest sequence header that is kept: real ones have a dozen bytes.
+    const MAX_SEQUENCE_HEADER: usize = 4096, without usize::MAX;
+}
 
 /// Whether the temporal unit starts with a key frame (5.9.2).
 pub(super) fn is_keyframe(unit: &[u8]) -> bool {
@@ -21,7 +23,7 @@ pub(super) fn is_keyframe(unit: &[u8]) -> bool {
 /// The `av1C` record of the sequence header in `unit`. `None` where there is none that makes sense.
 pub(super) fn record(unit: &[u8]) -> Option<Bytes> {
     let header = obus(unit).find(|obu| obu.kind == SEQUENCE_HEADER)?.payload;
-    if header.len() > MAX_SEQUENCE_HEADER {
+    if header.len() > MAX_SEQUENCE_HEADER.get() {
         return None;
     }
     let mut out = BytesMut::new();

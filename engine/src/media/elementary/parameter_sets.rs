@@ -5,9 +5,11 @@ use crate::media::codec::{Bits, hevc_profile_tier_level, rbsp};
 use crate::media::flv::Cursor;
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Most bytes of all parameter sets of a track: real ones have some hundred. With what is around them in a
-/// record they stay below 64 KiB.
-const MAX_BYTES: usize = 32 * 1024;
+bound! {
+    /// Most bytes of all parameter sets of a track: real ones have some hundred. With what is around them in a
+    /// record they stay below 64 KiB.
+    const MAX_BYTES: usize = 32 * 1024, without usize::MAX;
+}
 
 /// The newest parameter set of each kind and id.
 #[derive(Debug, Clone)]
@@ -95,7 +97,7 @@ impl ParameterSets {
         let id = set_id(self.codec, kind, nal).ok_or(BadSet)?;
         let others = self.sets.iter().filter(|set| (set.kind, set.id) != (kind, id));
         let bytes = others.map(|set| set.nal.len()).fold(nal.len(), usize::saturating_add);
-        if bytes > MAX_BYTES {
+        if bytes > MAX_BYTES.get() {
             return Err(BadSet);
         }
         let nal = Bytes::copy_from_slice(nal);

@@ -11,8 +11,10 @@ use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// Longest configuration: NAL unit lengths in it have 16 bits.
-const MAX_EXTRADATA: usize = 64 * 1024;
+bound! {
+    /// Longest configuration: NAL unit lengths in it have 16 bits.
+    const MAX_EXTRADATA: usize = 64 * 1024, without usize::MAX;
+}
 
 /// The frames of one sample.
 pub(super) type FrameList = SmallVec<[Frame; 2]>;
@@ -91,7 +93,7 @@ impl Track {
 
     /// Takes decoder configuration in any form that [`set_track`](super::Muxer::set_track) knows.
     pub(super) fn configure(&mut self, extradata: &[u8]) -> Result<()> {
-        if extradata.len() > MAX_EXTRADATA {
+        if extradata.len() > MAX_EXTRADATA.get() {
             return Err(self.malformed("configuration of more than 64 KiB"));
         }
         let record = match self.nal.as_mut() {

@@ -19,26 +19,26 @@ use std::fmt;
 /// Bytes of "previous tag size".
 const SIZE_LEN: u64 = 4;
 
-/// A step of time between two tags from which on the second one's header is doubted, in milliseconds.
-const DOUBTFUL_STEP_MS: u32 = 10 * 60 * 1_000;
+bound! {
+    /// A step of time between two tags from which on the second one's header is doubted, in milliseconds.
+    const DOUBTFUL_STEP_MS: u32 = 10 * 60 * 1_000, without u32::MAX;
+}
 
 /// Plausible tags in a row that count where their sizes confirm nothing.
 const ROW: u8 = 3;
 
-/// Rows that are followed at once while a tag is searched.
-const MAX_ROWS: usize = 64;
-
-/// Longest way from a file header to the first tag: the data offset is 9 in every file that is known.
-const MAX_DATA_OFFSET: u32 = 4 * 1024;
-
-/// Longest tag of unknown type that a stream waits for.
-const MAX_UNKNOWN: u32 = 64 * 1024;
-
-/// Bytes without any tag after which a stream is told of it.
-const TELL_AFTER: u64 = 1024 * 1024;
-
-/// What is kept of the window's memory when nothing needs it.
-const SPARE_CAPACITY: usize = 1024 * 1024;
+bound! {
+    /// Rows that are followed at once while a tag is searched.
+    const MAX_ROWS: usize = 64, without usize::MAX;
+    /// Longest way from a file header to the first tag: the data offset is 9 in every file that is known.
+    const MAX_DATA_OFFSET: u32 = 4 * 1024, without u32::MAX;
+    /// Longest tag of unknown type that a stream waits for.
+    const MAX_UNKNOWN: u32 = 64 * 1024, without u32::MAX;
+    /// Bytes without any tag after which a stream is told of it.
+    const TELL_AFTER: u64 = 1024 * 1024, without 1 << 60;
+    /// What is kept of the window's memory when nothing needs it.
+    const SPARE_CAPACITY: usize = 1024 * 1024, without usize::MAX;
+}
 
 /// Bytes of an FLV file or stream that are part of no tag and were left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -413,7 +413,7 @@ impl TagFinder {
             self.problem = Some(Problem::TooLong { position: at, length: header.length });
             return self.lose(at, at.saturating_add(1));
         }
-        let is_unlikely = !self.holds && !is_known && header.length > MAX_UNKNOWN;
+        let is_unlikely = !self.holds && !is_known && header.length > MAX_UNKNOWN.get();
         if !self.fits(&header, at) || header.length > self.max_payload || is_unlikely {
             return self.lose(at, at.saturating_add(1));
         }
@@ -439,7 +439,7 @@ impl TagFinder {
         let bytes = self.window.from(at);
         let parsed =
             FileHeader::parse(bytes.get(..FILE_HEADER_LEN).unwrap_or(bytes)).and_then(|(header, offset)| {
-                let is_near = offset <= MAX_DATA_OFFSET;
+                let is_near = offset <= MAX_DATA_OFFSET.get();
                 let fits = self.length.is_none_or(|length| at.saturating_add(offset.into()) <= length);
                 if is_near && fits { Ok((header, offset)) } else { Err(HeaderError::Far(offset)) }
             });
@@ -599,7 +599,7 @@ impl TagFinder {
             };
         }
         if end >= lost.tell_at && self.length.is_none() {
-            lost.tell_at = lost.tell_at.saturating_add(TELL_AFTER);
+            lost.tell_at = lost.tell_at.saturating_add(TELL_AFTER.get());
             let bytes = end.saturating_sub(lost.from);
             self.problem = Some(Problem::NoTag { position: lost.from, bytes });
         }
@@ -675,7 +675,7 @@ impl TagFinder {
 
     fn is_far_in_time(&self, header: &TagHeader) -> bool {
         let step = |(time, _): (u32, u32)| header.timestamp.wrapping_sub(time).cast_signed().unsigned_abs();
-        self.newest.map(step).is_some_and(|step| step > DOUBTFUL_STEP_MS)
+        self.newest.map(step).is_some_and(|step| step > DOUBTFUL_STEP_MS.get())
     }
 
     /// Searches on up to `limit`: the start of the next tag that is found.
@@ -726,7 +726,7 @@ impl TagFinder {
 
 impl Lost {
     fn at(from: u64) -> Self {
-        let tell_at = from.saturating_add(TELL_AFTER);
+        let tell_at = from.saturating_add(TELL_AFTER.get());
         Self { from, last: None, last_end: None, is_half: false, tell_at }
     }
 }
@@ -753,7 +753,7 @@ impl Search {
         if self.rows.get(&next).is_none_or(|(_, others)| *others < tags) {
             self.rows.insert(next, (start, tags));
         }
-        if self.rows.len() > MAX_ROWS {
+        if self.rows.len() > MAX_ROWS.get() {
             // The one that can be told last.
             self.rows.pop_last();
         }
@@ -842,9 +842,9 @@ impl Window {
             self.bytes.clear();
             self.used = 0;
         }
-        if self.bytes.capacity() > SPARE_CAPACITY && self.kept().len() < self.bytes.capacity() / 8 {
+        if self.bytes.capacity() > SPARE_CAPACITY.get() && self.kept().len() < self.bytes.capacity() / 8 {
             self.move_down();
-            self.bytes.shrink_to(SPARE_CAPACITY);
+            self.bytes.shrink_to(SPARE_CAPACITY.get());
         }
     }
 

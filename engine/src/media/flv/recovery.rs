@@ -4,10 +4,12 @@
 
 use super::{Codec, Cursor, PayloadInfo};
 
-/// NAL units before the first slice that are looked at: delimiter, parameter sets and a few messages.
-const MAX_UNITS: usize = 8;
-/// Of a message, how many are looked at.
-const MAX_MESSAGES: usize = 8;
+bound! {
+    /// NAL units before the first slice that are looked at: delimiter, parameter sets and a few messages.
+    const MAX_UNITS: usize = 8, without usize::MAX;
+    /// Of a message, how many are looked at.
+    const MAX_MESSAGES: usize = 8, without usize::MAX;
+}
 /// The payload type of a recovery point, in both.
 const RECOVERY_POINT: u32 = 6;
 
@@ -20,7 +22,7 @@ pub(super) fn is_point(info: &PayloadInfo, payload: &[u8]) -> bool {
         _ => return false,
     };
     let mut units = Cursor::new(info.data(payload));
-    for _ in 0..MAX_UNITS {
+    for _ in 0..MAX_UNITS.get() {
         let Some(unit) = units.u32().and_then(|len| units.take(usize::try_from(len).ok()?)) else {
             return false;
         };
@@ -69,7 +71,7 @@ fn hevc(header: u8) -> Unit {
 /// Emulation prevention bytes are no matter: they do not occur in the types and lengths of messages this short.
 fn has_recovery_point(messages: &[u8]) -> bool {
     let mut messages = Cursor::new(messages);
-    for _ in 0..MAX_MESSAGES {
+    for _ in 0..MAX_MESSAGES.get() {
         let (Some(kind), Some(len)) = (number(&mut messages), number(&mut messages)) else { return false };
         if kind == RECOVERY_POINT {
             return true;

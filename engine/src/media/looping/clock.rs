@@ -6,11 +6,12 @@ use crate::media::frame_duration::{Cadence, Others, period_of_rate};
 use crate::media::{ConfigSlot, Frame, FrameKind, NANOS_PER_MS, metadata};
 use std::collections::BTreeMap;
 
-/// A step back of a track's time by more than this is a clock that started again, not disorder.
-const CLOCK_RESTART_MS: i64 = 1_000;
-
-/// Tracks that start further apart than this do not overlap with the next pass.
-const MAX_OVERLAP_MS: i64 = 1_000;
+bound! {
+    /// A step back of a track's time by more than this is a clock that started again, not disorder.
+    const CLOCK_RESTART_MS: i64 = 1_000, without 1 << 60;
+    /// Tracks that start further apart than this do not overlap with the next pass.
+    const MAX_OVERLAP_MS: i64 = 1_000, without 1 << 40;
+}
 
 /// Which track a coded frame belongs to: kind and E-RTMP track id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +120,7 @@ impl FileClock {
     /// end of what came before; the second track to arrive there follows the first.
     fn offset_for(&mut self, timestamp: i64, last: i64, offset: i64) -> i64 {
         let restarted =
-            |offset: i64| timestamp.saturating_add(offset) < last.saturating_sub(CLOCK_RESTART_MS);
+            |offset: i64| timestamp.saturating_add(offset) < last.saturating_sub(CLOCK_RESTART_MS.get());
         if !restarted(offset) {
             return offset;
         }
@@ -176,6 +177,6 @@ impl FileClock {
         }
         let all = end.saturating_sub(start);
         let overlap = all.saturating_sub(longest);
-        if overlap <= MAX_OVERLAP_MS.saturating_mul(NANOS_PER_MS) { longest } else { all }
+        if overlap <= MAX_OVERLAP_MS.get().saturating_mul(NANOS_PER_MS) { longest } else { all }
     }
 }

@@ -8,18 +8,19 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-/// How far frames are read ahead at least.
-const LOOK_AHEAD: Duration = Duration::from_millis(1_000);
-/// What is held at most, to put frames of tracks that lie far apart in the file into the order of their time.
-const MAX_AHEAD_FRAMES: usize = 4_096;
-const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024;
-
-/// How far configuration and data may be ahead of the frames around them, in milliseconds.
-const MAX_DATA_AHEAD_MS: i64 = 10_000;
-
-/// Configuration frames held back at once while it is not known whether they change anything, and ends of
-/// sequence while it is not known whether it goes on.
-const MAX_HELD: usize = 64;
+bound! {
+    /// How far frames are read ahead at least.
+    const LOOK_AHEAD: Duration = Duration::from_millis(1_000), without Duration::from_secs(1 << 30);
+    /// Frames that are held at most, to put those of tracks that lie far apart in the file into the order of their time.
+    const MAX_AHEAD_FRAMES: usize = 4_096, without usize::MAX;
+    /// Bytes of them.
+    const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024, without usize::MAX;
+    /// How far configuration and data may be ahead of the frames around them, in milliseconds.
+    const MAX_DATA_AHEAD_MS: i64 = 10_000, without 1 << 60;
+    /// Configuration frames held back at once while it is not known whether they change anything, and ends of
+    /// sequence while it is not known whether it goes on.
+    const MAX_HELD: usize = 64, without usize::MAX;
+}
 
 /// What has been sent and what waits to be.
 #[derive(Default)]
@@ -44,7 +45,7 @@ impl Output {
         let at = At { base, time };
         // What is on no track's timeline must not hold back frames that come behind it.
         let latest =
-            pass.clock.latest().map_or(pass.first, |latest| latest.saturating_add(MAX_DATA_AHEAD_MS));
+            pass.clock.latest().map_or(pass.first, |latest| latest.saturating_add(MAX_DATA_AHEAD_MS.get()));
         let beside = at.limited(pass.length_ms.min(latest.saturating_sub(pass.first).max(0)));
         match role {
             Role::Coded(key, _) => {
@@ -55,7 +56,7 @@ impl Output {
                 self.last.insert(key, frame.timestamp);
                 self.queue.push(TimedFrame { due: at.due(), frame });
             }
-            Role::SequenceEnd if self.endings.len() < MAX_HELD => self.endings.push((frame, beside)),
+            Role::SequenceEnd if self.endings.len() < MAX_HELD.get() => self.endings.push((frame, beside)),
             Role::Other | Role::SequenceEnd => self.send(frame, beside),
             Role::Config(slot) | Role::AudioConfig(slot, ..) => {
                 self.flush_endings(frame.kind);
@@ -72,7 +73,7 @@ impl Output {
         if self.sent.get(&slot) == Some(&frame.payload) {
             return;
         }
-        if self.looped && self.held.len() < MAX_HELD {
+        if self.looped && self.held.len() < MAX_HELD.get() {
             self.held.push((slot, frame));
         } else {
             self.send_config(slot, frame, at);
@@ -163,7 +164,7 @@ impl Queue {
     /// The next frame, if none that is still to be read can come before it, or enough is held.
     pub(super) fn pop_ready(&mut self) -> Option<TimedFrame> {
         let (oldest, newest) = (self.frames.front()?.due, self.frames.back()?.due);
-        if self.frames.len() > MAX_AHEAD_FRAMES || self.bytes > MAX_AHEAD_BYTES {
+        if self.frames.len() > MAX_AHEAD_FRAMES.get() || self.bytes > MAX_AHEAD_BYTES.get() {
             // What is not there by now lies too far apart: in this pass it is sent when it comes.
             for kind in self.kinds.values_mut().filter(|kind| kind.is_missing_at(oldest)) {
                 kind.awaited_until = Duration::ZERO;
@@ -171,7 +172,7 @@ impl Queue {
             return self.pop();
         }
         let is_missing = self.kinds.values().any(|kind| kind.is_missing_at(oldest));
-        let is_read_ahead = newest.saturating_sub(oldest) >= LOOK_AHEAD;
+        let is_read_ahead = newest.saturating_sub(oldest) >= LOOK_AHEAD.get();
         if is_read_ahead && !is_missing { self.pop() } else { None }
     }
 
@@ -217,9 +218,10 @@ mod tests {
 
     #[test]
     fn what_is_read_ahead_is_bounded_by_frames_and_bytes() {
-        for (len, frames, bytes) in
-            [(10, MAX_AHEAD_FRAMES, MAX_AHEAD_BYTES), (1024 * 1024, MAX_AHEAD_FRAMES, MAX_AHEAD_BYTES)]
-        {
+        for (len, frames, bytes) in [
+            (10, MAX_AHEAD_FRAMES.stated(), MAX_AHEAD_BYTES.stated()),
+            (1024 * 1024, MAX_AHEAD_FRAMES.stated(), MAX_AHEAD_BYTES.stated()),
+        ] {
             let mut queue = Queue::default();
             for micros in 0..5_000 {
                 queue.push(timed(micros, len));
@@ -238,6 +240,9 @@ mod tests {
             let frame = Frame::new(FrameKind::Video, 0, payload.into());
             output.configure(frame.flags.config.unwrap(), frame, at);
         }
-        assert_eq!((output.held.len(), output.queue.frames.len()), (MAX_HELD, 256 - MAX_HELD));
+        assert_eq!(
+            (output.held.len(), output.queue.frames.len()),
+            (MAX_HELD.stated(), 256 - MAX_HELD.stated())
+        );
     }
 }

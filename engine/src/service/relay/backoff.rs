@@ -19,8 +19,10 @@ use tokio::time::Instant;
 
 /// An outage this long is worth slower tries.
 const LONG_OUTAGE: Duration = Duration::from_secs(30);
-/// Success must last this long to end an outage; a target that accepts and drops at once stays in it.
-pub(crate) const STABLE: Duration = Duration::from_secs(5);
+bound! {
+    /// Success must last this long to end an outage; a target that accepts and drops at once stays in it.
+    pub(crate) const STABLE: Duration = Duration::from_secs(5), without Duration::ZERO;
+}
 
 /// Waits after losses, in the first part of an outage and later, and after refusals.
 const AT_FIRST: RetryTimes = RetryTimes { min_ms: 250, max_ms: 1000 };
@@ -103,7 +105,7 @@ impl Backoff {
 
     /// Media flowed for `lasted` before the attempt ended: ends the outage if that was long enough.
     pub(crate) fn flowed(&mut self, lasted: Duration) {
-        if lasted >= STABLE {
+        if lasted >= STABLE.get() {
             *self = Self::default();
         }
     }
@@ -245,7 +247,7 @@ mod tests {
         assert_eq!(wait(&mut backoff, None), ms(250));
         assert_eq!(wait(&mut backoff, Some(OWN)), ms(200), "the second failure");
         assert_eq!(wait(&mut backoff, None), ms(500), "the third");
-        backoff.flowed(STABLE);
+        backoff.flowed(STABLE.stated());
         assert_eq!(wait(&mut backoff, Some(OWN)), ms(100));
     }
 }

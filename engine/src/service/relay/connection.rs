@@ -22,8 +22,10 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
-/// Time to say goodbye in.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
+bound! {
+    /// Time to say goodbye in.
+    const CLOSE_TIME: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
+}
 /// Between the last frames of a stream and its unpublish: nginx-rtmp drops audio that it reads together with it.
 const LAST_FRAMES: Duration = Duration::from_millis(100);
 /// A granted stream.
@@ -118,9 +120,11 @@ pub(super) struct Connection<'a> {
     chatter: Chatter,
 }
 
-/// Messages other than media that are read of a peer in a second: more is no conversation, and would cost our CPU for ever.
-/// Peers that acknowledge every packet of a fast stream stay below.
-const MAX_CHATTER: u64 = 10_000;
+bound! {
+    /// Messages other than media that are read of a peer in a second: more is no conversation, and would cost our CPU for ever.
+    /// Peers that acknowledge every packet of a fast stream stay below.
+    const MAX_CHATTER: u64 = 10_000, without u64::MAX;
+}
 
 /// How many messages other than media had come at the start of this second, and the rest of it, once that are too many.
 struct Chatter {
@@ -137,7 +141,7 @@ impl Chatter {
     /// Ready while more may be read, of which `total` messages have come so far.
     fn poll_ready(&mut self, cx: &mut Context<'_>, total: u64) -> Poll<()> {
         const SECOND: Duration = Duration::from_secs(1);
-        if self.pause.is_none() && total.wrapping_sub(self.before) > MAX_CHATTER {
+        if self.pause.is_none() && total.wrapping_sub(self.before) > MAX_CHATTER.get() {
             self.pause = Some(Box::pin(sleep_until(self.since + SECOND)));
         }
         if let Some(pause) = &mut self.pause {
@@ -362,7 +366,7 @@ impl<'a> Connection<'a> {
     /// Sends what is left of the stream and takes leave in the protocol's words, as far as the peer lets us in a
     /// second.
     pub(super) async fn close(mut self) {
-        let until = Instant::now() + CLOSE_TIME;
+        let until = Instant::now() + CLOSE_TIME.get();
         if !self.output.lock().deliveries.is_empty() {
             self.output.lock().fill_rest();
             if !self.flush(until).await {

@@ -29,8 +29,10 @@ use task::{AttemptError, Relay};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-/// Pause before a relay that a bug of ours has ended is started again.
-const AFTER_PANIC: Duration = Duration::from_secs(5);
+bound! {
+    /// Pause before a relay that a bug of ours has ended is started again.
+    const AFTER_PANIC: Duration = Duration::from_secs(5), without Duration::ZERO;
+}
 
 /// All relays of one engine.
 pub(crate) struct Relays {
@@ -138,7 +140,7 @@ async fn run(job: Arc<RelayJob>, stop: CancellationToken) {
         let text = "a bug in the engine has ended this relay's task";
         relay.note(&AttemptError::lost(ErrorKind::Internal, text));
         relay.enter(RelayState::BackingOff);
-        if stop.run_until_cancelled(tokio::time::sleep(AFTER_PANIC)).await.is_none() {
+        if stop.run_until_cancelled(tokio::time::sleep(AFTER_PANIC.get())).await.is_none() {
             return;
         }
     }

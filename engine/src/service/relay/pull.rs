@@ -24,11 +24,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew.
-const NEGATIVE_RESULT: Duration = Duration::from_secs(5);
-
-/// For how long frames are taken from a server that has asked us to connect anew.
-const LAST_FRAMES: Duration = Duration::from_millis(500);
+bound! {
+    /// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew.
+    const NEGATIVE_RESULT: Duration = Duration::from_secs(5), without Duration::from_secs(1 << 30);
+    /// For how long frames are taken from a server that has asked us to connect anew.
+    const LAST_FRAMES: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
+}
 
 /// Pulls always or while somebody watches, until `stop` or until the server has refused for good.
 pub(super) async fn run(relay: &Relay, config: &PullConfig, stop: &CancellationToken) {
@@ -134,7 +135,7 @@ async fn receive(
                 }
                 ClientEvent::ReconnectRequest { tc_url } => {
                     if let Some(to) = moved(relay, url, tc_url.as_deref()) {
-                        let last = timeout(LAST_FRAMES, take_last_frames(connection, local));
+                        let last = timeout(LAST_FRAMES.get(), take_last_frames(connection, local));
                         let stopped = stop.run_until_cancelled(last).await.is_none();
                         return Ok(if stopped { Ended::Stopped } else { Ended::Moved(to) });
                     }
@@ -361,7 +362,7 @@ impl Audience {
         let newcomer = async {
             wait_for(viewers, |viewers| viewers == 0).await;
             wait_for(viewers, |viewers| viewers > 0).await;
-            sleep_until(now + NEGATIVE_RESULT).await;
+            sleep_until(now + NEGATIVE_RESULT.get()).await;
         };
         tokio::select! {
             () = full => {}

@@ -17,8 +17,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe.
-const FRESH: Duration = Duration::from_secs(1);
+bound! {
+    /// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe.
+    const FRESH: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
+}
 
 /// How often a connection is looked at: its counters are no older than this, and a changed limit holds as soon.
 const WATCHDOG: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
@@ -78,7 +80,7 @@ async fn push_once(
     let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Ended::Stopped) };
     let Established { mut connection, stream_id, chunk_size, .. } = established?;
     let granted = Instant::now();
-    if started.elapsed() > FRESH {
+    if started.elapsed() > FRESH.get() {
         subscriber.rejoin();
     }
     // First, so that a relay that publishes also shows what it has yet to send.
@@ -115,10 +117,10 @@ fn outgoing(relay: &Relay, framing: RtmpFraming, subscriber: Subscriber) -> Resu
 fn onward_hops(relay: &Relay) -> Result<Vec<String>, AttemptError> {
     let mut hops = relay.core.hub.hops(&relay.stream);
     hops.push(relay.core.hop(&relay.stream));
-    if hops.len() > hops::MAX {
+    if hops.len() > hops::MAX.get() {
         let text = format!(
             "the stream has passed {} engines already: probably a relay loop; let it take a shorter way",
-            hops::MAX
+            hops::MAX.get()
         );
         return Err(AttemptError::held_back(ErrorKind::Limit, text));
     }

@@ -306,7 +306,7 @@ impl Retry {
 
     /// The peer had granted the stream, and it flowed for `lasted`.
     pub(super) fn granted(&mut self, lasted: Duration) {
-        self.has_flowed |= lasted >= STABLE;
+        self.has_flowed |= lasted >= STABLE.get();
         self.backoff.flowed(lasted);
     }
 
@@ -363,7 +363,7 @@ mod tests {
             assert!(wait >= least && wait <= (least + least / 5).min(500), "{seen:?}");
         }
         assert_eq!(seen[4], None);
-        retry.granted(STABLE);
+        retry.granted(STABLE.stated());
         let error = AttemptError::lost(ErrorKind::Reset, "gone");
         assert!(retry.wait_after(&error, &tuning).is_some(), "the stream has flowed: the count starts anew");
     }
@@ -383,7 +383,7 @@ mod tests {
         );
         retry.granted(Duration::from_millis(100));
         assert_eq!(retry.wait_after(&refusal, &tuning), None, "granted first, refused right after");
-        retry.granted(STABLE);
+        retry.granted(STABLE.stated());
         assert!(
             retry.wait_after(&refusal, &tuning).is_some(),
             "the target may still hold our lost connection"

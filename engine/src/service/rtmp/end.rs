@@ -15,9 +15,11 @@ use tokio::io::AsyncRead;
 use tokio::time::timeout;
 use tracing::Level;
 
-/// How long a peer has to close its side after ours: closing at once would make its kernel throw away the last
-/// message, which says why.
-const LINGER: Duration = Duration::from_millis(500);
+bound! {
+    /// How long a peer has to close its side after ours: closing at once would make its kernel throw away the last
+    /// message, which says why.
+    const LINGER: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
+}
 
 /// Why and how a connection ends.
 #[derive(Debug)]
@@ -194,12 +196,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let limits = self.limits();
         let time = match self.client.core().draining.is_cancelled() {
             true => ms(self.client.core().config.engine.drain_timeout_ms) * 3 / 4,
-            false if end.farewell == Farewell::Tell => LINGER.min(ms(limits.write_timeout_ms)),
+            false if end.farewell == Farewell::Tell => LINGER.get().min(ms(limits.write_timeout_ms)),
             false => ms(limits.write_timeout_ms),
         };
         let flushed = timeout(time, self.output.flush(&mut self.reader)).await;
         if let Ok(Ok(())) = flushed {
-            let _ = timeout(LINGER, self.output.linger(&mut self.reader)).await;
+            let _ = timeout(LINGER.get(), self.output.linger(&mut self.reader)).await;
         }
     }
 
