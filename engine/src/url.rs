@@ -1,7 +1,7 @@
 //! RTMP URLs of relay targets and sources: `rtmp[s]://[user:pass@]host[:port]/app[/instance]/stream[?query]`.
 //!
 //! Where the app ends is a guess, and it is ffmpeg's and librtmp's: after two parts, or after one where only one more
-//! follows or a colon does (`vod/flv:dir/a`), or behind a query of its own (`live?vhost=x/name`). `app=` and `playpath=`
+//! follows or a colon does (`vod/flv:dir/a`); a query of its own belongs to the app (`live?vhost=x/name`). `app=` and `playpath=`
 //! behind the URL, as librtmp has them, say it.
 //!
 //! An own parser rather than a general URL crate: app, stream name and query must reach the server byte for byte
@@ -457,17 +457,17 @@ impl<'a> Names<'a> {
     /// As ffmpeg splits a path. But a slash in the query of the stream does not split: there it is part of a value.
     fn split(path: &'a str) -> Result<Self, UrlError> {
         let path = path.trim_start_matches('/');
-        let query = path.find('?').unwrap_or(path.len());
         let Some(slash) = path.find('/') else {
             return Err(if path.is_empty() { UrlError::MissingApp } else { UrlError::MissingStream });
         };
-        // An app with a query of its own, or Akamai's way to name a stream in the query.
-        if let Some(stream) = path.get(query..).and_then(|query| query.split_once("slist=")) {
-            return Ok(Self { app: path, stream: stream.1.split('&').next().unwrap_or_default() });
+        // Akamai's way to name a stream in the query.
+        if let Some((_, stream)) = path.split_once('?').and_then(|(_, query)| query.split_once("slist=")) {
+            return Ok(Self { app: path, stream: stream.split('&').next().unwrap_or_default() });
         }
-        let slash_after = |from: usize| path.get(from..query)?.find('/').map(|at| from + at);
-        let end = match slash_after(slash + 1) {
-            _ if query < slash => slash,
+        // An app with a query of its own is a part like others.
+        let rest = path.get(slash + 1..).unwrap_or_default();
+        let name = rest.split('?').next().unwrap_or_default();
+        let end = match name.find('/').map(|at| slash + 1 + at) {
             Some(second) if !path.starts_with("ondemand/") && !path[slash..second].contains(':') => second,
             _ => slash,
         };
@@ -647,7 +647,21 @@ mod tests {
     fn app_and_stream_are_split_as_ffmpeg_splits_them() {
         for (path, app, stream) in [
             ("live?vhost=x/name", "live?vhost=x", "name"),
-            ("live?vhost=x/dir/name?key=1", "live?vhost=x", "dir/name?key=1"),
+            ("live?vhost=x/dir/name?key=1", "live?vhost=x/dir", "name?key=1"),
+            ("live?vhost=x/name?key=1/2", "live?vhost=x", "name?key=1/2"),
+            ("live/inst/dir/mp4:a.mp4", "live/inst", "dir/mp4:a.mp4"),
+            ("live/x/a:b/c", "live/x", "a:b/c"),
+            ("live/a:b/c", "live", "a:b/c"),
+            ("li:ve/a/b/c", "li:ve/a", "b/c"),
+            ("live:1/a", "live:1", "a"),
+            ("live&x=y/a", "live&x=y", "a"),
+            ("ondemand?x=1/a", "ondemand?x=1", "a"),
+            ("ondemandx/a/b", "ondemandx/a", "b"),
+            ("a?slist=c/d", "a?slist=c/d", "c/d"),
+            ("a/slist=b", "a", "slist=b"),
+            ("app/_definst_/mp4:dir/a", "app/_definst_", "mp4:dir/a"),
+            ("live/a?u=rtmp://x/y/z", "live", "a?u=rtmp://x/y/z"),
+            ("live/mp4:a.mp4?x=/b", "live", "mp4:a.mp4?x=/b"),
             ("vod/flv:dir/a", "vod", "flv:dir/a"),
             ("vod/inst/mp4:dir/a.mp4", "vod/inst", "mp4:dir/a.mp4"),
             ("app/instance/name", "app/instance", "name"),
