@@ -1,8 +1,9 @@
 //! The command line: commands, options, and the help that explains them.
 
 use clap::{Args, Parser, Subcommand};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use streamengine::{Secret, StreamKey};
 
 const EXIT_STATUS: &str = "\
@@ -172,7 +173,7 @@ pub(crate) struct LoopArgs {
     #[arg(long, value_name = "ADDR:PORT", value_parser = address, requires = "local")]
     pub(crate) rtmp: Vec<SocketAddr>,
     /// How often to play the files [default: for ever]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = positive::<u64>)]
     pub(crate) loops: Option<u64>,
     /// Ask again where a target refuses
     #[arg(long)]
@@ -209,7 +210,7 @@ pub(crate) struct TuningArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_retries: Option<u32>,
     /// Longest time from the start of an attempt to the granted stream, in milliseconds
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MS", value_parser = positive::<u64>)]
     pub(crate) connect_timeout: Option<u64>,
     /// Bytes per RTMP chunk towards targets [default: 65536]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=0x7FFF_FFFF))]
@@ -254,7 +255,7 @@ pub(crate) struct ProbeArgs {
     #[arg(value_name = "URL|FILE")]
     pub(crate) target: String,
     /// How long to watch a URL, from its first frame
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive::<u32>)]
     pub(crate) seconds: u32,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
@@ -270,7 +271,27 @@ pub(crate) struct CheckArgs {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected ADDR:PORT, such as 0.0.0.0:1935 or [::]:1935".to_owned())
+    text.parse().map_err(|_| {
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        let what = match (host.trim_matches(['[', ']']).parse::<IpAddr>(), port.parse::<u16>()) {
+            _ if text.contains("://") => "an address, not a URL, is needed: ",
+            (Ok(_), Err(_)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => {
+                "ports end at 65535: "
+            }
+            // `:1935`, as Go's programs have it, and `1935`.
+            _ if host.is_empty() || text.parse::<u16>().is_ok() => "the address before the port is missing: ",
+            (Err(_), Ok(_)) if !host.contains(':') => "a name says nothing about where to listen; ",
+            _ if text.parse::<IpAddr>().is_ok() => "the port behind the address is missing: ",
+            _ => "",
+        };
+        format!("{what}expected ADDR:PORT, such as 0.0.0.0:1935 (every address), [::]:1935 or 127.0.0.1:1935")
+    })
+}
+
+/// A number from 1 on.
+fn positive<T: FromStr + PartialEq + From<u8>>(text: &str) -> Result<T, String> {
+    let number = text.parse().ok().filter(|number| *number != T::from(0));
+    number.ok_or_else(|| "expected a whole number of 1 or more".to_owned())
 }
 
 fn publish_key(text: &str) -> Result<Secret, String> {
@@ -306,5 +327,25 @@ mod tests {
     fn a_publish_key_is_not_printed() {
         let cli = Cli::try_parse_from(["streamengine", "serve", "--publish-key", "s3cret"]).unwrap();
         assert!(!format!("{cli:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_by_what_is_wrong_with_it() {
+        for (text, words) in [
+            ("127.0.0.1:99999", "ports end at 65535"),
+            ("[::]:65536", "ports end at 65535"),
+            ("1935", "the address before the port is missing"),
+            (":1935", "the address before the port is missing"),
+            ("0.0.0.0", "the port behind the address is missing"),
+            ("::1", "the port behind the address is missing"),
+            ("localhost:1935", "a name says nothing"),
+            ("rtmp://127.0.0.1:1935", "not a URL"),
+            ("127.0.0.1:x", "expected ADDR:PORT"),
+            ("", "expected ADDR:PORT"),
+        ] {
+            let error = address(text).unwrap_err();
+            assert!(error.contains(words) && error.contains("0.0.0.0:1935"), "{text}: {error}");
+        }
+        assert_eq!(address("[::1]:0"), Ok("[::1]:0".parse().unwrap()));
     }
 }

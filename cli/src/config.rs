@@ -20,6 +20,7 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
         None => ConfigSource::default(),
     };
     source.apply_env(environment()).map_err(Failure::from)?;
+    warn_of_near_misses();
     for (key, value) in &args.settings {
         source.set(key, value).map_err(|error| error.context("--set"))?;
     }
@@ -77,6 +78,27 @@ pub(crate) fn listens_by_default(config: &Config) -> bool {
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Warns of variables with one underscore where two are needed: they set nothing, and nobody would notice.
+fn warn_of_near_misses() {
+    for (name, value) in environment() {
+        if let Some(meant) = meant_variable(&name, &value) {
+            tracing::warn!(
+                "{name} sets nothing; {meant} would, with two underscores between section and key"
+            );
+        }
+    }
+}
+
+fn meant_variable(name: &str, value: &str) -> Option<String> {
+    const PREFIX: &str = "STREAMENGINE_";
+    let key = name.strip_prefix(PREFIX).filter(|key| !key.contains("__") && *key != "PUBLISH_KEY")?;
+    let parted = key.match_indices('_').map(|(at, _)| format!("{}__{}", &key[..at], &key[at + 1..]));
+    let is_key = |key: &String| {
+        ConfigSource::default().set(&key.to_ascii_lowercase().replace("__", "."), value).is_ok()
+    };
+    parted.into_iter().find(is_key).map(|key| format!("{PREFIX}{key}"))
 }
 
 fn apply_options(config: &mut Config, args: &ServeArgs) {
@@ -200,4 +222,26 @@ fn played(file: &FileConfig) -> String {
     let paths: Vec<_> = file.paths.iter().map(|path| path.display().to_string()).collect();
     let times = file.loops.map_or_else(|| "for ever".to_owned(), |loops| format!("{loops} times"));
     format!("{} plays {} {times}", file.stream, paths.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_with_one_underscore_too_few_is_told_from_one_that_is_none_of_ours() {
+        for (name, value, meant) in [
+            ("STREAMENGINE_LIMITS_MAX_CONNECTIONS", "5", Some("STREAMENGINE_LIMITS__MAX_CONNECTIONS")),
+            ("STREAMENGINE_DEFAULT_APP_TAKEOVER", "reject", Some("STREAMENGINE_DEFAULT_APP__TAKEOVER")),
+            ("STREAMENGINE_LIMITS__MAX_CONNECTIONS", "5", None),
+            ("STREAMENGINE_PUBLISH_KEY", "k", None),
+            ("STREAMENGINE_LOG", "info", None),
+            // As container runtimes set them.
+            ("STREAMENGINE_PORT_1935_TCP", "tcp://10.0.0.1:1935", None),
+            ("STREAMENGINE_RTMP_SERVICE_HOST", "10.0.0.1", None),
+            ("LIMITS_MAX_CONNECTIONS", "5", None),
+        ] {
+            assert_eq!(meant_variable(name, value).as_deref(), meant, "{name}");
+        }
+    }
 }

@@ -152,11 +152,19 @@ pub(crate) fn with_way_out(error: Error) -> Failure {
             "; choose another address with --rtmp ADDR:PORT (port 0 takes any free one)"
         }
         ErrorKind::Permission => "; ports below 1024 may need more rights",
+        ErrorKind::Io if is_foreign_address(&error) => {
+            "; this machine has no such address: `ip address` lists those that it has, 0.0.0.0 means all of them"
+        }
         _ => "",
     };
     let mut failure = Failure::from(error);
     failure.text.push_str(hint);
     failure
+}
+
+fn is_foreign_address(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::AddrNotAvailable)
 }
 
 /// Logs an open listener.

@@ -127,7 +127,7 @@ async fn watch(
 ) -> Result<ProbeReport, Failure> {
     let start = Instant::now();
     let url = pull.url.clone();
-    engine.add_pull(pull)?;
+    let pull = engine.add_pull(pull)?;
     let mut probe = Probe::new();
     tokio::select! {
         arrived = timeout(FIRST_FRAME_TIMEOUT, collect(&mut subscriber, &mut probe, start, Until::FirstFrame)) => {
@@ -138,6 +138,8 @@ async fn watch(
     probe.set_time_to_first_frame(start.elapsed());
     // A stream that ends early is told of as far as it went.
     let _ = timeout(length, collect(&mut subscriber, &mut probe, start, Until::End)).await;
+    // Else the end of the engine would interrupt it, with a warning.
+    engine.remove_relay(pull)?;
     Ok(probe.report())
 }
 

@@ -24,6 +24,11 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
     // Without a file, what is no RTMP URL was meant to be the source.
     let role = if files.is_empty() { Role::Source } else { Role::Target };
     let targets = urls.into_iter().map(|url| parse_url(url, role)).collect::<Result<Vec<_>, _>>()?;
+    if files.iter().any(|file| *file == "-") {
+        return Err(Failure::usage(
+            "loop: the standard input is not read; `ffmpeg -re -i - -c copy -f flv URL` sends on what comes there",
+        ));
+    }
     if files.is_empty() {
         return Err(Failure::usage(
             "loop: no file given; arguments that begin with rtmp:// or rtmps:// are targets",
@@ -71,6 +76,11 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
 pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failure> {
     let from = parse_url(&args.from, Role::Source)?;
     let targets = args.to.iter().map(|url| parse_url(url, Role::Target)).collect::<Result<Vec<_>, _>>()?;
+    if targets.contains(&from) {
+        return Err(Failure::usage(format!(
+            "relay: {from} is source and target at once; a stream can be relayed to another name of the same server"
+        )));
+    }
     let stream = private_name("relay")?;
     let stop = Stop::on_signals()?;
     let config = config::for_jobs(&args.tuning.trust)?;

@@ -141,13 +141,16 @@ fn a_wrong_command_line_is_status_2() {
         &["loop", "clip.flv", "--local", "live/x"],
         &["loop", "clip.flv", "--rtmp", ANY],
         &["loop", "clip.flv", "rtmp://127.0.0.1/live/x", "--loops", "0"],
+        &["loop", "-", "rtmp://127.0.0.1/live/x"],
         &["relay", "rtmp://127.0.0.1/live/x"],
+        &["relay", "rtmp://127.0.0.1/live/x", "rtmp://127.0.0.1:1935/live/x"],
         &["relay", "clip.flv", "rtmp://127.0.0.1/live/x"],
         &["unknown"],
     ] {
         let ended = run(args);
         assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
         assert!(ended.stdout.is_empty() && !ended.stderr.is_empty(), "{args:?}: {ended:?}");
+        assert!(!ended.stderr.contains("18446744073709551615"), "{args:?}: {}", ended.stderr);
     }
 }
 
@@ -344,6 +347,10 @@ fn an_address_in_use_is_status_1_and_names_the_way_out() {
     for part in [address.as_str(), "in use", "--rtmp ADDR:PORT"] {
         assert!(ended.stderr.contains(part), "{}", ended.stderr);
     }
+    // An address for documentation, which no machine has.
+    let ended = run(&["serve", "--rtmp", "203.0.113.1:1935", "--json"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("this machine has no such address"), "{}", ended.stderr);
 }
 
 #[test]
@@ -408,6 +415,13 @@ fn options_win_over_environment_and_that_over_the_file() {
 
     let options = ["serve", "--config", &config, "--json", "--rtmp", ANY];
     assert_eq!(Process::start_with(&options, &env).event()["rtmp"].as_array().unwrap().len(), 1);
+
+    let near_miss = [("STREAMENGINE_LIMITS_MAX_CONNECTIONS", "5")];
+    let mut process = Process::start_with(&["serve", "--rtmp", ANY, "--json"], &near_miss);
+    process.event();
+    process.signal("TERM");
+    process.wait();
+    assert!(process.stderr().contains("STREAMENGINE_LIMITS__MAX_CONNECTIONS would"));
 }
 
 #[test]
@@ -618,6 +632,7 @@ fn probe_tells_what_is_in_a_file_and_in_a_stream() {
     {
         let ended = run(args);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("WARN"), "nothing went wrong: {}", ended.stderr);
         let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_eq!(told["tracks"][0]["codec"], "H.264", "{told}");
         assert_eq!((&told["tracks"][0]["width"], &told["tracks"][0]["height"]), (&640.into(), &360.into()));

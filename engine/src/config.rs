@@ -766,6 +766,7 @@ mod tests {
             ),
             ("[limits]\nmax_connections = -1", "found -1"),
             ("[limits]\nmax_connections = 1.5", "found a number with a fraction"),
+            ("[limits]\nmax_connections = 1e23", "found a number that is far too large"),
             ("[limits]\nmax_lags = 5000000000", "from 0 to 4294967295, found 5000000000"),
             ("limits = 5", "expected a table of keys"),
             ("apps = 5", "expected a table of keys"),

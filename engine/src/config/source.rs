@@ -450,6 +450,7 @@ fn expected_in_words(expected: &str) -> &str {
 fn kind_in_words(found: &str) -> &'static str {
     match found.split([' ', '`']).next() {
         Some("integer") => "a whole number",
+        Some("floating") if is_beyond_integers(found) => "a number that is far too large",
         Some("floating") => "a number with a fraction",
         Some("boolean") => "true or false",
         Some("string") => "a text",
@@ -457,6 +458,12 @@ fn kind_in_words(found: &str) -> &'static str {
         Some("map") => "a table",
         _ => "something else",
     }
+}
+
+/// Whole numbers that are too long for one are read as numbers with a fraction.
+fn is_beyond_integers(found: &str) -> bool {
+    let number = found.split('`').nth(1).and_then(|number| number.parse::<f64>().ok());
+    number.is_some_and(|number| number.abs() >= i64::MAX as f64)
 }
 
 /// Reads serde's "unknown field `x`, expected one of `a`, `b`" and picks the nearest; of variants as well.
