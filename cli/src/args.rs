@@ -44,7 +44,8 @@ Examples:
   streamengine loop clip.flv rtmp://127.0.0.1/live/test --loops 3
 
 Arguments that begin with rtmp:// or rtmps:// are targets, all others are FLV files. Files are played one after the \
-other, in real time, with a seamless seam, for ever or --loops times.
+other, in real time, with a seamless seam, for ever or --loops times. One that is deleted, cut or written over while it \
+plays is waited for until it is whole again: with --loops for 60 s, else for ever.
 
 A target that cannot be reached is tried again for ever. A target that refuses (bad key, name taken) before it has \
 ever accepted is given up; when no target is left and nothing is served here, the command ends with status 1. \

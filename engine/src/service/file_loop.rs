@@ -36,6 +36,9 @@ bound! {
     const MAX_LATE: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
     /// Time between two looks at a file that cannot be played any more, or is being written.
     const LOOK_AGAIN: Duration = Duration::from_secs(1), without Duration::ZERO;
+    /// How long a job that has an end waits for such a file; one that plays for ever waits for ever
+    /// (test `a_file_that_stays_away_ends_a_job_with_an_end_after_a_minute_and_no_endless_one`).
+    const MAX_TROUBLE: Duration = Duration::from_secs(60), without Duration::from_secs(1 << 30);
 }
 
 /// All file jobs of one engine.
@@ -57,6 +60,7 @@ impl FileJobs {
 
     /// Plays clips, which may lie in memory, as `stream`. Errors: of [`Loop::open`], and where the name is taken.
     pub(crate) fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
+        let has_end = !matches!(repeat, Repeat::Forever);
         let mut clips = Loop::open(clips, repeat)?;
         clips.wait_for_whole_clips();
         let file = clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default();
@@ -76,7 +80,7 @@ impl FileJobs {
         let id = status.id;
         tracing::info!(%stream, file = status.file, "file plays");
         core.events.emit(Event::FileState(status.clone()));
-        let job = Arc::new(FileJob { core: core.clone(), status: Mutex::new(status) });
+        let job = Arc::new(FileJob { core: core.clone(), status: Mutex::new(status), has_end });
         self.jobs.add(id, job.clone(), |stop| job.guard(clips, publisher, stop));
         Ok(id)
     }
@@ -143,6 +147,8 @@ type Reading = JoinHandle<(Loop, Batch)>;
 struct FileJob {
     core: Arc<Core>,
     status: Mutex<FileStatus>,
+    /// Whether it was asked for a number of loops: somebody waits for the end.
+    has_end: bool,
 }
 
 impl Job for FileJob {
@@ -226,10 +232,16 @@ impl FileJob {
         }
     }
 
-    /// Tells the trouble and waits until the file that it is about can be played again, and stays as it is.
+    /// Tells the trouble and waits until the file that it is about can be played again, and stays as it is. A job that has an
+    /// end gives up after [`MAX_TROUBLE`].
     async fn wait_out(&self, mut clips: Loop, error: &Error) -> Result<Loop> {
         self.tell_trouble(Some(error.to_string()));
+        let since = Instant::now();
         loop {
+            if self.has_end && since.elapsed() >= MAX_TROUBLE.get() {
+                let why = format!("{error}; given up after {} s", MAX_TROUBLE.get().as_secs());
+                return Err(Error::new(error.kind(), why));
+            }
             sleep(LOOK_AGAIN.get()).await;
             let looked = tokio::task::spawn_blocking(move || {
                 let can_go_on = clips.settle() && clips.can_resume();
@@ -253,6 +265,10 @@ impl FileJob {
         };
         let (job, stream) = (status.id, &status.stream);
         match &status.error {
+            Some(error) if self.has_end => {
+                let seconds = MAX_TROUBLE.get().as_secs();
+                tracing::warn!(%job, %stream, "waiting for {seconds} s until the file is whole: {error}");
+            }
             Some(error) => tracing::warn!(%job, %stream, "waiting until the file is whole: {error}"),
             None => tracing::info!(%job, %stream, "the file is whole, it plays on"),
         }

@@ -74,6 +74,27 @@ async fn a_file_that_is_deleted_is_told_and_its_loop_goes_on_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_stays_away_ends_a_job_with_an_end_after_a_minute_and_no_endless_one() {
+    let mut looped = Looped::new(400, Some(3));
+    looped.first.ready().await;
+    std::fs::remove_file(&looped.path).unwrap();
+    looped.trouble().await;
+    let start = Instant::now();
+    let failed = looped.told(|status| status.state == FileState::Failed).await;
+    let error = failed.error.unwrap();
+    assert!(error.contains("clip.flv") && error.contains("given up after 60 s"), "{error}");
+    assert!((60..=62).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+
+    let mut endless = Looped::new(400, None);
+    endless.first.ready().await;
+    std::fs::remove_file(&endless.path).unwrap();
+    endless.trouble().await;
+    sleep(Duration::from_secs(3600)).await;
+    std::fs::write(&endless.path, flv(30)).unwrap();
+    endless.plays_on().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_written_over_in_place_goes_on_with_the_new_contents_once_they_are_whole() {
     let mut looped = Looped::new(400, Some(1));
     looped.first.ready().await;
