@@ -43,7 +43,13 @@ pub(crate) async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> Result
     } else {
         return Err(fault("a connection from this address has to begin with a PROXY header, and does not"));
     }
-    match HeaderResult::parse(&header) {
+    let address = told_by(&header)?;
+    // A proxy whose sockets take both families writes IPv4 as `::ffff:192.0.2.7`: the same peer, for rules, limits and logs.
+    Ok(address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port())))
+}
+
+fn told_by(header: &[u8]) -> Result<Option<SocketAddr>> {
+    match HeaderResult::parse(header) {
         HeaderResult::V1(Ok(header)) => Ok(match header.addresses {
             v1::Addresses::Tcp4(tcp) => Some((tcp.source_address, tcp.source_port).into()),
             v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
@@ -116,10 +122,13 @@ mod tests {
     #[tokio::test]
     async fn the_true_address_is_read_and_not_one_byte_behind_the_header() {
         let v6 = [&[0x20, 1, 0x0d, 0xb8][..], &[0; 11], &[1], &[0; 16], &[0x30, 0x39, 7, 0x8f]].concat();
+        let mapped = [&[0; 10][..], &[0xff, 0xff], &TCP4[..4], &[0; 16], &TCP4[8..]].concat();
         let with_more = [TCP4, &[4, 0, 5, 1, 2, 3, 4, 5]].concat();
         for (header, expected) in [
             (b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 1935\r\n".to_vec(), Some("192.0.2.7:12345")),
             (b"PROXY TCP6 2001:db8::1 ::1 12345 1935\r\n".to_vec(), Some("[2001:db8::1]:12345")),
+            (b"PROXY TCP6 ::ffff:192.0.2.7 ::1 12345 1935\r\n".to_vec(), Some("192.0.2.7:12345")),
+            (v2(1, 0x21, &mapped), Some("192.0.2.7:12345")),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n".to_vec(), None),
             (v2(1, 0x11, TCP4), Some("192.0.2.7:12345")),
