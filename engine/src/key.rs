@@ -209,6 +209,9 @@ impl fmt::Display for KeyError {
                     ' ' => " (a space)",
                     _ => "",
                 })?;
+                if c.is_ascii_punctuation() && !matches!(c, ':' | '%' | '~') {
+                    write!(f, " ({c})")?;
+                }
                 f.write_str("; use letters, digits and _ . - + ~ @ ( ) = &")
             }
         }
@@ -483,6 +486,7 @@ mod tests {
             let error = StreamKey::new("live", sent).unwrap_err();
             assert_eq!(error, KeyError::Character(c), "{sent:?}");
             assert!(error.to_string().contains(&format!("U+{:04X}", u32::from(c))), "{error}");
+            assert!(!c.is_ascii_punctuation() || error.to_string().contains(c), "{error}");
         }
         for sent in ["%2e%2e", "%2ehidden", "a%2e%2eb"] {
             assert_eq!(StreamKey::new("live", sent), Err(KeyError::Dots), "{sent}");
