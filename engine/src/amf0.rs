@@ -72,8 +72,8 @@ impl std::error::Error for Amf0Error {}
 ///
 /// Dates become numbers (milliseconds since 1970), long strings and XML become strings, typed objects become
 /// objects, references become null and unsupported values undefined. ECMA arrays are objects; their end marker
-/// may be missing at the end of the data. Bytes that are not UTF-8 are replaced. A value in AMF3 (marker 0x11) is stepped
-/// over and becomes undefined.
+/// may be missing at the end of the data. Bytes that are not UTF-8 are replaced. A value in AMF3 (marker 0x11) is
+/// read where AMF0 has the like, else it is undefined.
 pub fn decode_all(bytes: &[u8]) -> Result<Vec<Amf0Value>, Amf0Error> {
     let mut decoder = Decoder::new(bytes);
     let mut values = Vec::new();
@@ -156,12 +156,13 @@ impl<'a> Decoder<'a> {
                 self.container(marker, at, depth.saturating_add(1))
             }
             marker::AMF3 => {
-                let rest = amf3::skip(self.rest, &mut self.values_left);
-                self.rest = rest.ok_or(match self.values_left {
+                let read = amf3::read(self.rest, &mut self.values_left);
+                let (value, rest) = read.ok_or(match self.values_left {
                     0 => Amf0Error::Budget(at),
                     _ => Amf0Error::Truncated(at),
                 })?;
-                Ok(Amf0Value::Undefined)
+                self.rest = rest;
+                Ok(value)
             }
             _ => Err(Amf0Error::Marker(at, marker)),
         }
@@ -422,11 +423,11 @@ mod tests {
     }
 
     #[test]
-    fn values_in_amf3_are_stepped_over_and_what_follows_is_read() {
+    fn values_in_amf3_are_read_over_and_so_is_what_follows() {
         for (what, value) in amf3::tests::SAMPLES {
             let bytes = [&encoded(&[text("x")])[..], &[marker::AMF3], value, &encoded(&[text("y")])].concat();
-            let expected = vec![text("x"), Amf0Value::Undefined, text("y")];
-            assert_eq!(decode_all(&bytes), Ok(expected), "{what}");
+            let values = decode_all(&bytes).unwrap();
+            assert_eq!((values.len(), &values[0], &values[2]), (3, &text("x"), &text("y")), "{what}");
         }
     }
 

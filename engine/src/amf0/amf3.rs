@@ -1,57 +1,75 @@
-//! Steps over a value in AMF3, of which nobody needs what is in it.
+//! Reads a value in AMF3: what AMF0 has as well becomes that, all else is stepped over.
 //!
 //! Section numbers are those of Adobe's *AMF 3 Specification*.
+
+use super::Amf0Value;
+use std::collections::HashMap;
 
 bound! {
     /// Deepest nesting that is followed.
     const MAX_DEPTH: usize = 32, without 1_000;
+    /// Longest text, in bytes, that is taken where it is only named by its number, and longest name of a member: a few bytes
+    /// on the wire are not to become many kilobytes each.
+    const MAX_REPEATED: usize = 256, without usize::MAX;
 }
 
-/// What follows the AMF3 value that `bytes` start with; none where it is broken, deeper than 32 levels, or has more than
-/// `values_left` values in it. A class that writes itself (`IExternalizable`) has no form that others know: it is broken.
-pub(super) fn skip<'a>(bytes: &'a [u8], values_left: &mut usize) -> Option<&'a [u8]> {
-    let mut skipper = Skipper { rest: bytes, values_left, traits: Vec::new() };
-    skipper.value(0)?;
-    Some(skipper.rest)
+/// The AMF3 value that `bytes` start with, and what follows it; none where it is broken, deeper than 32 levels, or has more
+/// than `values_left` values in it. A class that writes itself (`IExternalizable`) has no form that others know: it is broken.
+///
+/// Texts, XML, numbers, dates, truth values, arrays and objects become what AMF0 has for them; byte arrays, vectors,
+/// dictionaries and what is named by its number but is no text are undefined.
+pub(super) fn read<'a>(bytes: &'a [u8], values_left: &mut usize) -> Option<(Amf0Value, &'a [u8])> {
+    let mut reader = Reader { rest: bytes, values_left, texts: Vec::new(), traits: Vec::new() };
+    let value = reader.value(0)?;
+    Some((value, reader.rest))
 }
 
-/// The members of a class that have a place of their own, and whether there may be others.
-#[derive(Clone, Copy)]
-struct Traits {
-    sealed: usize,
+/// The members of a class that have a place of their own, by name, and whether there may be others.
+#[derive(Clone)]
+struct Traits<'a> {
+    sealed: Vec<&'a [u8]>,
     dynamic: bool,
 }
 
-struct Skipper<'a, 'b> {
+struct Reader<'a, 'b> {
     rest: &'a [u8],
     values_left: &'b mut usize,
-    /// Those sent so far, which later objects name by their number.
-    traits: Vec<Traits>,
+    /// Those sent so far, which later ones are named after by their number (1.3.2).
+    texts: Vec<&'a [u8]>,
+    traits: Vec<Traits<'a>>,
 }
 
-impl Skipper<'_, '_> {
-    fn value(&mut self, depth: usize) -> Option<()> {
+impl<'a> Reader<'a, '_> {
+    fn value(&mut self, depth: usize) -> Option<Amf0Value> {
         *self.values_left = self.values_left.checked_sub(1)?;
         let depth = depth.checked_add(1).filter(|&depth| depth <= MAX_DEPTH.get())?;
-        match self.byte()? {
-            // Undefined, null, false, true (3.2 to 3.5).
-            0x00..=0x03 => Some(()),
-            0x04 => self.u29().map(drop),
-            0x05 => self.bytes(8),
-            // Texts, XML and byte arrays (3.8, 3.9, 3.13, 3.14).
-            0x06 | 0x07 | 0x0B | 0x0C => self.text().map(drop),
-            0x08 => match self.own()? {
-                Some(_) => self.bytes(8),
-                None => Some(()),
+        Some(match self.byte()? {
+            // 3.2 to 3.5
+            0x00 => Amf0Value::Undefined,
+            0x01 => Amf0Value::Null,
+            0x02 => Amf0Value::Boolean(false),
+            0x03 => Amf0Value::Boolean(true),
+            0x04 => Amf0Value::Number(f64::from(signed(self.u29()?))),
+            0x05 => Amf0Value::Number(self.double()?),
+            0x06 => Amf0Value::Utf8String(lossy(self.text()?)),
+            // XML (3.9, 3.13); a number names an object, not a text.
+            0x07 | 0x0B => match self.own()? {
+                Some(len) => Amf0Value::Utf8String(lossy(self.bytes(len)?)),
+                None => Amf0Value::Undefined,
             },
-            0x09 => self.array(depth),
-            0x0A => self.object(depth),
-            0x0D | 0x0E => self.vector(4),
-            0x0F => self.vector(8),
-            0x10 => self.object_vector(depth),
-            0x11 => self.dictionary(depth),
-            _ => None,
-        }
+            0x08 => match self.own()? {
+                Some(_) => Amf0Value::Number(self.double()?),
+                None => Amf0Value::Undefined,
+            },
+            0x09 => self.array(depth)?,
+            0x0A => self.object(depth)?,
+            0x0C => self.byte_array()?,
+            0x0D | 0x0E => self.vector(4)?,
+            0x0F => self.vector(8)?,
+            0x10 => self.object_vector(depth)?,
+            0x11 => self.dictionary(depth)?,
+            _ => return None,
+        })
     }
 
     fn byte(&mut self) -> Option<u8> {
@@ -60,9 +78,16 @@ impl Skipper<'_, '_> {
         Some(byte)
     }
 
-    fn bytes(&mut self, count: usize) -> Option<()> {
-        self.rest = self.rest.get(count..)?;
-        Some(())
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    fn double(&mut self) -> Option<f64> {
+        let (bytes, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(f64::from_be_bytes(*bytes))
     }
 
     /// A number of 29 bits in one to four bytes (1.3.1).
@@ -84,74 +109,122 @@ impl Skipper<'_, '_> {
         Some((number & 1 == 1).then_some(number >> 1))
     }
 
-    /// A text; its length, 0 of one that was sent before, which is never the empty one (1.3.2).
-    fn text(&mut self) -> Option<Option<usize>> {
-        let len = self.own()?;
-        self.bytes(len.unwrap_or(0))?;
-        Some(len)
+    /// A text, or the name of something (1.3.2); the empty one is never named by a number. One that is, but is too long or
+    /// unknown, is a mark of its own, as it ends no list of members.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let number = self.u29()?;
+        if number & 1 == 0 {
+            let sent = self.texts.get(number >> 1).copied();
+            return Some(sent.filter(|text| text.len() <= MAX_REPEATED.get()).unwrap_or(b"?"));
+        }
+        let text = self.bytes(number >> 1)?;
+        if !text.is_empty() {
+            self.texts.push(text);
+        }
+        Some(text)
     }
 
     /// Names with values, up to the empty name.
-    fn members(&mut self, depth: usize) -> Option<()> {
-        while self.text()? != Some(0) {
-            self.value(depth)?;
+    fn members(&mut self, depth: usize, into: &mut HashMap<String, Amf0Value>) -> Option<()> {
+        loop {
+            let name = self.text()?;
+            if name.is_empty() {
+                return Some(());
+            }
+            let value = self.value(depth)?;
+            into.insert(member(name), value);
         }
-        Some(())
     }
 
-    fn values(&mut self, count: usize, depth: usize) -> Option<()> {
-        (0..count).try_for_each(|_| self.value(depth))
+    fn values(&mut self, count: usize, depth: usize) -> Option<Vec<Amf0Value>> {
+        (0..count).map(|_| self.value(depth)).collect()
     }
 
-    fn array(&mut self, depth: usize) -> Option<()> {
-        let Some(count) = self.own()? else { return Some(()) };
-        self.members(depth)?;
-        self.values(count, depth)
+    /// One with names is an object: AMF0 has no array with both, and the names are what is looked for.
+    fn array(&mut self, depth: usize) -> Option<Amf0Value> {
+        let Some(count) = self.own()? else { return Some(Amf0Value::Undefined) };
+        let mut named = HashMap::new();
+        self.members(depth, &mut named)?;
+        let values = self.values(count, depth)?;
+        Some(if named.is_empty() { Amf0Value::StrictArray(values) } else { Amf0Value::Object(named) })
     }
 
-    fn object(&mut self, depth: usize) -> Option<()> {
-        let Some(number) = self.own()? else { return Some(()) };
+    fn object(&mut self, depth: usize) -> Option<Amf0Value> {
+        let Some(number) = self.own()? else { return Some(Amf0Value::Undefined) };
         let traits = match number & 1 {
-            0 => *self.traits.get(number >> 1)?,
+            0 => self.traits.get(number >> 1)?.clone(),
             _ => self.class(number >> 1)?,
         };
-        self.values(traits.sealed, depth)?;
-        if traits.dynamic { self.members(depth) } else { Some(()) }
+        let mut members = HashMap::new();
+        for name in traits.sealed {
+            let value = self.value(depth)?;
+            members.insert(member(name), value);
+        }
+        if traits.dynamic {
+            self.members(depth, &mut members)?;
+        }
+        Some(Amf0Value::Object(members))
     }
 
     /// A class (3.12): what is left of its number says whether it writes itself, is dynamic, and how many members it has.
-    fn class(&mut self, number: usize) -> Option<Traits> {
+    fn class(&mut self, number: usize) -> Option<Traits<'a>> {
         if number & 1 == 1 {
             return None;
         }
-        let traits = Traits { dynamic: number & 2 == 2, sealed: number >> 2 };
         self.text()?;
-        for _ in 0..traits.sealed {
+        let mut sealed = Vec::new();
+        for _ in 0..number >> 2 {
             *self.values_left = self.values_left.checked_sub(1)?;
-            self.text()?;
+            sealed.push(self.text()?);
         }
-        self.traits.push(traits);
+        let traits = Traits { sealed, dynamic: number & 2 == 2 };
+        self.traits.push(traits.clone());
         Some(traits)
     }
 
-    fn vector(&mut self, each: usize) -> Option<()> {
-        let Some(count) = self.own()? else { return Some(()) };
-        self.byte()?;
-        self.bytes(count.checked_mul(each)?)
+    fn byte_array(&mut self) -> Option<Amf0Value> {
+        let len = self.own()?.unwrap_or(0);
+        self.bytes(len).map(|_| Amf0Value::Undefined)
     }
 
-    fn object_vector(&mut self, depth: usize) -> Option<()> {
-        let Some(count) = self.own()? else { return Some(()) };
-        self.byte()?;
-        self.text()?;
-        self.values(count, depth)
+    fn vector(&mut self, each: usize) -> Option<Amf0Value> {
+        if let Some(count) = self.own()? {
+            self.byte()?;
+            self.bytes(count.checked_mul(each)?)?;
+        }
+        Some(Amf0Value::Undefined)
     }
 
-    fn dictionary(&mut self, depth: usize) -> Option<()> {
-        let Some(count) = self.own()? else { return Some(()) };
-        self.byte()?;
-        self.values(count.checked_mul(2)?, depth)
+    fn object_vector(&mut self, depth: usize) -> Option<Amf0Value> {
+        if let Some(count) = self.own()? {
+            self.byte()?;
+            self.text()?;
+            (0..count).try_for_each(|_| self.value(depth).map(drop))?;
+        }
+        Some(Amf0Value::Undefined)
     }
+
+    fn dictionary(&mut self, depth: usize) -> Option<Amf0Value> {
+        if let Some(count) = self.own()? {
+            self.byte()?;
+            (0..count.checked_mul(2)?).try_for_each(|_| self.value(depth).map(drop))?;
+        }
+        Some(Amf0Value::Undefined)
+    }
+}
+
+/// A number of 29 bits with its sign (3.6).
+fn signed(number: usize) -> i32 {
+    let number = i32::try_from(number & 0x1FFF_FFFF).unwrap_or_default();
+    (number << 3) >> 3
+}
+
+fn lossy(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
+fn member(name: &[u8]) -> String {
+    lossy(name.get(..MAX_REPEATED.get()).unwrap_or(name))
 }
 
 #[cfg(test)]
@@ -182,12 +255,59 @@ pub(super) mod tests {
         ("dictionary", b"\x11\x03\0\x06\x03k\x04\x01"),
     ];
 
+    /// How many bytes are left behind the value.
+    fn rest(bytes: &[u8], mut values_left: usize) -> Option<usize> {
+        read(bytes, &mut values_left).map(|(_, rest)| rest.len())
+    }
+
+    fn text(text: &str) -> Amf0Value {
+        Amf0Value::Utf8String(text.to_owned())
+    }
+
+    #[test]
+    fn what_amf0_has_too_is_read_also_where_a_number_names_what_was_sent_before() {
+        let object = |members: &[(&str, Amf0Value)]| {
+            Amf0Value::Object(
+                members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            )
+        };
+        for (bytes, expected) in [
+            (&b"\x03"[..], Amf0Value::Boolean(true)),
+            (b"\x04\x7f", Amf0Value::Number(127.0)),
+            (b"\x04\xff\xff\xff\xff", Amf0Value::Number(-1.0)),
+            (b"\x04\x87\xff\xff\xff", Amf0Value::Number(33_554_431.0)),
+            (b"\x05\x40\x08\0\0\0\0\0\0", Amf0Value::Number(3.0)),
+            (b"\x06\x07abc", text("abc")),
+            (b"\x07\x07<a>", text("<a>")),
+            (b"\x09\x05\x01\x06\x03a\x06\x00", Amf0Value::StrictArray(vec![text("a"), text("a")])),
+            (b"\x09\x01\x03k\x04\x01\x01", object(&[("k", Amf0Value::Number(1.0))])),
+            (
+                b"\x0a\x0b\x01\x07app\x06\x09live\x03n\x06\x02\x01",
+                object(&[("app", text("live")), ("n", text("live"))]),
+            ),
+            (b"\x0a\x13\x01\x03k\x06\x03v", object(&[("k", text("v"))])),
+        ] {
+            assert_eq!(read(bytes, &mut 100), Some((expected, &[][..])), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn f07_few_bytes_do_not_become_much_memory_by_naming_a_long_text_often() {
+        // A text of 8 KiB, then named 3,000 times.
+        let long =
+            [&b"\x09\xae\x71\x01\x06\x81\x80\x01"[..], &[b'x'; 8192], &b"\x06\x00".repeat(2999)].concat();
+        let Some((Amf0Value::StrictArray(values), _)) = read(&long, &mut 4096) else { panic!() };
+        let memory: usize =
+            values.iter().map(|value| value.clone().get_string().map_or(0, |text| text.len())).sum();
+        assert!(values.len() > 2900 && memory < 16 * 1024, "{} values, {memory} bytes", values.len());
+    }
+
     #[test]
     fn a_value_is_stepped_over_to_its_last_byte_and_no_cut_of_it_is_one() {
         for (what, value) in SAMPLES {
-            assert_eq!(skip(&[value, b"rest"].concat(), &mut 100), Some(&b"rest"[..]), "{what}");
+            assert_eq!(rest(&[value, b"rest"].concat(), 100), Some(4), "{what}");
             for cut in 0..value.len() {
-                assert_eq!(skip(&value[..cut], &mut 100), None, "{what} cut at {cut}");
+                assert_eq!(rest(&value[..cut], 100), None, "{what} cut at {cut}");
             }
         }
     }
@@ -195,11 +315,11 @@ pub(super) mod tests {
     #[test]
     fn depth_and_number_of_values_are_bounded_and_classes_that_write_themselves_are_broken() {
         let deep = [b"\x09\x03\x01".repeat(31), vec![1]].concat();
-        assert_eq!(skip(&deep, &mut 100), Some(&[][..]));
-        assert_eq!(skip(&[b"\x09\x03\x01".repeat(32), vec![1]].concat(), &mut 100), None);
-        assert_eq!(skip(&deep, &mut 31), None);
-        assert_eq!(skip(b"\x09\xff\xff\xff\xff\x01", &mut 4096), None);
-        assert_eq!(skip(b"\x0a\x07\x07Cls", &mut 100), None);
-        assert_eq!(skip(b"\x0a\x05", &mut 100), None, "a class that was not sent");
+        assert_eq!(rest(&deep, 100), Some(0));
+        assert_eq!(rest(&[b"\x09\x03\x01".repeat(32), vec![1]].concat(), 100), None);
+        assert_eq!(rest(&deep, 31), None);
+        assert_eq!(rest(b"\x09\xff\xff\xff\xff\x01", 4096), None);
+        assert_eq!(rest(b"\x0a\x07\x07Cls", 100), None);
+        assert_eq!(rest(b"\x0a\x05", 100), None, "a class that was not sent");
     }
 }

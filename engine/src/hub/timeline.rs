@@ -316,7 +316,7 @@ impl Odd {
     /// Where a frame that agrees is, if its distance from this one is true.
     fn beside(&self, timestamp: i64) -> Option<i64> {
         let step = timestamp.saturating_sub(self.timestamp);
-        (step.saturating_abs() <= JUMP_MS).then(|| self.held.saturating_add(step))
+        (step.saturating_abs() <= JUMP_MS.get()).then(|| self.held.saturating_add(step))
     }
 }
 
