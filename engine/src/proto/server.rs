@@ -568,7 +568,9 @@ impl ServerSession {
             return self.end(stream_id);
         }
         let name = as_text(command.arguments.first()).unwrap_or_default().to_owned();
-        if matches!(self.streams.get(stream_id), Some(Stream::Publishing { name: running, .. }) if *running == name)
+        // What stands behind the name has been judged with the first request, and is nothing that the stream is called.
+        let is_same = |running: &str| without_query(running) == without_query(&name);
+        if matches!(self.streams.get(stream_id), Some(Stream::Publishing { name: running, .. }) if is_same(running))
         {
             // Asked for again: it has it, and its players lose nothing.
             self.send_status(stream_id, publish_started());
@@ -776,6 +778,10 @@ fn is_reset(value: Option<&Amf0Value>) -> bool {
         Some(Amf0Value::Number(reset)) => *reset != 0.0,
         _ => true,
     }
+}
+
+fn without_query(name: &str) -> &str {
+    name.split('?').next().unwrap_or_default()
 }
 
 fn publish_started() -> HashMap<String, Amf0Value> {

@@ -196,8 +196,23 @@ fn a_repeated_publish_of_the_running_name_is_answered_and_changes_nothing() {
     let again = command("publish", 9.0, &[text("cam"), text("live")]);
     assert_eq!(server.feed_stream_command(1, &again), []);
     assert_eq!(server.sent()[0].code(), "NetStream.Publish.Start");
+    // Of another type, and with something else behind the name.
+    for (name, kind) in [("cam", "record"), ("cam?x=1", "append")] {
+        let again = command("publish", 9.0, &[text(name), text(kind)]);
+        assert_eq!(server.feed_stream_command(1, &again), []);
+        assert_eq!(server.sent()[0].code(), "NetStream.Publish.Start");
+    }
     let frame = server.writer.message(6, 9, 1, 40, b"\x17\x01x");
     assert_eq!(server.feed(&frame), [media(FrameKind::Video, 40, b"\x17\x01x")]);
+}
+
+#[test]
+fn a_name_in_amf3_is_a_name() {
+    let mut server = Server::connected();
+    let mut body = rml_amf0::serialize(&vec![text("publish"), number(3.0), Amf0Value::Null]).unwrap();
+    body.extend(b"\x11\x06\x07cam\x11\x06\x09live");
+    let message = server.writer.message(8, 20, 1, 0, &body);
+    assert_eq!(server.feed(&message), [publish(1, "cam")]);
 }
 
 #[test]
