@@ -486,8 +486,9 @@ mod tests {
             let error = StreamKey::new("live", sent).unwrap_err();
             assert_eq!(error, KeyError::Character(c), "{sent:?}");
             assert!(error.to_string().contains(&format!("U+{:04X}", u32::from(c))), "{error}");
-            assert!(!c.is_ascii_punctuation() || error.to_string().contains(c), "{error}");
         }
+        let error = StreamKey::new("live", "a#b").unwrap_err().to_string();
+        assert!(error.contains("U+0023 (#)"), "{error}");
         for sent in ["%2e%2e", "%2ehidden", "a%2e%2eb"] {
             assert_eq!(StreamKey::new("live", sent), Err(KeyError::Dots), "{sent}");
         }
