@@ -1,10 +1,8 @@
 //! Hostile names at every door: one parser, one verdict, and none of them reaches a log line unescaped.
 
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine::{Config, Engine, Limits, Secret, StreamKey, StreamName};
+use streamengine::proto::client::ClientEvent;
+use streamengine::{Config, Engine, Secret, StreamKey, StreamName, testing};
 
 /// Names of streams that must be refused: each tries to be a path, a line, a markup or another name.
 fn hostile() -> Vec<String> {
@@ -156,31 +154,8 @@ fn f43_the_key_that_authorisation_sees_is_the_key_that_the_hub_uses() {
 
 /// Publishes `name` over RTMP; what the server said.
 fn publish(server: SocketAddr, name: &str) -> ClientEvent {
-    let options = ClientOptions {
-        app: "live".to_owned(),
-        tc_url: format!("rtmp://{server}/live"),
-        stream: name.to_owned(),
-        role: ClientRole::Publish,
-        hops: Vec::new(),
-    };
-    let mut session = ClientSession::new(options, &Limits::default());
-    let mut socket = TcpStream::connect(server).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let mut buffer = [0; 4096];
-    loop {
-        let output = session.output().split();
-        socket.write_all(&output).unwrap();
-        while let Some(event) = session.poll().unwrap() {
-            if matches!(event, ClientEvent::Publishing { .. } | ClientEvent::Rejected { .. }) {
-                return event;
-            }
-        }
-        if session.output().is_empty() {
-            let count = socket.read(&mut buffer).unwrap();
-            assert!(count > 0, "closed without a word about {name:?}");
-            session.input().extend_from_slice(&buffer[..count]);
-        }
-    }
+    let answer = testing::rtmp::publish(TcpStream::connect(server).unwrap(), name);
+    answer.unwrap_or_else(|| panic!("closed without a word about {name:?}")).0
 }
 
 /// Whether `event` lets a publisher in.

@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
-use streamengine::{AuthRequest, Config, Engine, Grant, Limits, Ticket};
+use streamengine::proto::client::ClientEvent;
+use streamengine::testing::{self, wait::PATIENCE};
+use streamengine::{AuthRequest, Config, Engine, Grant, Ticket};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 12345 1935\r\n";
 
 /// A header of version 2 for `192.0.2.LAST:12345`; a `LOCAL` one with command 0.
@@ -34,29 +34,7 @@ fn dial(server: SocketAddr, header: &[u8]) -> TcpStream {
 
 /// Publishes behind `header`: the answer; none where the connection is closed without one.
 fn publish(server: SocketAddr, header: &[u8], name: &str) -> Option<(ClientEvent, TcpStream)> {
-    let options = ClientOptions {
-        app: "live".to_owned(),
-        tc_url: format!("rtmp://{server}/live"),
-        stream: name.to_owned(),
-        role: ClientRole::Publish,
-        hops: Vec::new(),
-    };
-    let mut session = ClientSession::new(options, &Limits::default());
-    let mut socket = dial(server, header);
-    let mut buffer = [0; 4096];
-    loop {
-        let output = session.output().split();
-        socket.write_all(&output).ok()?;
-        while let Some(event) = session.poll().ok()? {
-            if matches!(event, ClientEvent::Publishing { .. } | ClientEvent::Rejected { .. }) {
-                return Some((event, socket));
-            }
-        }
-        if session.output().is_empty() {
-            let count = socket.read(&mut buffer).ok().filter(|&count| count > 0)?;
-            session.input().extend_from_slice(&buffer[..count]);
-        }
-    }
+    testing::rtmp::publish(dial(server, header), name)
 }
 
 /// How long it takes until the server closes.

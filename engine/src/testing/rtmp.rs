@@ -1,0 +1,35 @@
+//! A client that publishes over a socket of the test's.
+
+use super::wait::PATIENCE;
+use crate::Limits;
+use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Asks on `socket` to publish `name` in the app `live`: the answer, and the socket, which holds what was granted; none where
+/// the server closes without a word.
+pub fn publish(mut socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStream)> {
+    let options = ClientOptions {
+        app: "live".to_owned(),
+        tc_url: "rtmp://server.example/live".to_owned(),
+        stream: name.to_owned(),
+        role: ClientRole::Publish,
+        hops: Vec::new(),
+    };
+    let mut session = ClientSession::new(options, &Limits::default());
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 4096];
+    loop {
+        let output = session.output().split();
+        socket.write_all(&output).ok()?;
+        while let Some(event) = session.poll().ok()? {
+            if matches!(event, ClientEvent::Publishing { .. } | ClientEvent::Rejected { .. }) {
+                return Some((event, socket));
+            }
+        }
+        if session.output().is_empty() {
+            let count = socket.read(&mut buffer).ok().filter(|&count| count > 0)?;
+            session.input().extend_from_slice(&buffer[..count]);
+        }
+    }
+}
