@@ -3,7 +3,7 @@
 use crate::args::{LoopArgs, RelayArgs, TuningArgs};
 use crate::foreign::{self, Role, is_url};
 use crate::host::{self, Started, Stop};
-use crate::output::{self, Console, Origin, Ready, relay_name, why};
+use crate::output::{self, Console, EventLines, Origin, Ready, relay_name, why};
 use crate::{Failure, config, rates};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,15 +61,11 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
     let outcome =
         work(&engine, events, &stop, console, |engine| loop_verdict(engine, serves)).and_then(|ended| {
             match ended {
-                Ended::Done => host::block_on(delivered(&engine))?,
-                Ended::Asked => {
-                    tell_unreached(&engine);
-                    Ok(())
-                }
+                Ended::Done => host::block_on(delivered(&engine))?.map(|()| Vec::new()),
+                Ended::Asked => Ok(unreached(&engine)),
             }
         });
-    let finished = host::finish([engine], lines);
-    outcome.and(finished.map_err(Failure::from))
+    end(engine, lines, outcome)
 }
 
 /// `relay`: fetches a stream and pushes it to targets.
@@ -94,9 +90,19 @@ pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failur
         .connect(args.tuning.connect.iter().cloned().collect());
     engine.add_pull(pull)?;
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
-    let outcome = work(&engine, events, &stop, console, relay_verdict).map(|_| tell_unreached(&engine));
+    let outcome = work(&engine, events, &stop, console, relay_verdict).map(|_| unreached(&engine));
+    end(engine, lines, outcome)
+}
+
+/// Ends in good order; what there is to know of servers that were not reached comes last, where it is seen.
+fn end(
+    engine: Engine,
+    lines: Option<EventLines>,
+    outcome: Result<Vec<String>, Failure>,
+) -> Result<(), Failure> {
     let finished = host::finish([engine], lines);
-    outcome.and(finished.map_err(Failure::from))
+    outcome?.iter().for_each(|why| tracing::warn!("{why}"));
+    finished.map_err(Failure::from)
 }
 
 /// Where a stream goes besides the targets.
@@ -199,9 +205,9 @@ fn tell_late_starts(engine: &Engine) {
 }
 
 /// Who ends a command that has not got through wants to know why it has not.
-fn tell_unreached(engine: &Engine) {
-    let unreached = |relay: &&RelayStatus| relay.last_error.is_some() && !relay.state.is_established();
-    engine.relays().iter().filter(unreached).for_each(|relay| tracing::warn!("{}", why(relay)));
+fn unreached(engine: &Engine) -> Vec<String> {
+    let is_unreached = |relay: &&RelayStatus| relay.last_error.is_some() && !relay.state.is_established();
+    engine.relays().iter().filter(is_unreached).map(why).collect()
 }
 
 fn is_over(relay: &RelayStatus) -> bool {
