@@ -1,6 +1,6 @@
 //! How connections end: reasons, what the peer is told, and the last bytes.
 
-use super::Connection;
+use super::{Connection, ONLY_LOOKED};
 use crate::egress::Delivery;
 use crate::hub::EndReason;
 use crate::limits::ms;
@@ -210,6 +210,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let (reason, is_granted) = (&end.reason, self.rtmp.phase() == Phase::Granted);
         let (pending, core) = (self.pending, self.client.core().clone());
         self.client.close(reason, |session, peer| match &pending {
+            _ if reason == ONLY_LOOKED => tracing::debug!(%session, %peer, "connection closed: {reason}"),
             Some(place) => {
                 if let Some(more) = place.may_log() {
                     tracing::warn!(%session, %peer, left_out = left_out(more), "connection closed: {reason}");

@@ -28,7 +28,7 @@ use crate::net::{
     read_header,
 };
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
-use crate::sessions::{Order, Session};
+use crate::sessions::{Measured, Order, Session};
 use crate::status::Protocol;
 use crate::{Error, ErrorKind, Limits};
 use end::End;
@@ -121,10 +121,10 @@ async fn learn_peer(core: &Core, accepted: &mut Accepted) -> bool {
             accepted.peer = peer;
             return accepted.pending.belongs_to(peer, &mut accepted.permit.1);
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the PROXY header took too long".to_owned(),
+        Ok(Err(error)) => error,
+        Err(_) => Error::new(ErrorKind::Timeout, "the PROXY header took too long"),
     };
-    log_early_failure(&accepted.pending, accepted.peer, &error);
+    log_early_end(&accepted.pending, accepted.peer, &error);
     false
 }
 
@@ -142,13 +142,25 @@ async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
     });
     let conn = match tokio::time::timeout_at(deadline, handshake).await {
         Ok(Ok(conn)) => conn,
-        Ok(Err(error)) => return log_early_failure(&pending, peer, &error.to_string()),
+        Ok(Err(error)) => return log_early_end(&pending, peer, &error),
         Err(_) => return log_early_failure(&pending, peer, "TLS handshake took too long"),
     };
     let arrival = Arrival { peer, tls: conn.is_tls(), since, pending: Some(pending) };
     match conn.into_halves() {
         Halves::Plain(reader, writer) => converse(core, reader, writer, arrival).await,
         Halves::Tls(reader, writer) => converse(core, reader, writer, arrival).await,
+    }
+}
+
+/// Of a peer that has sent nothing: a load balancer, container or monitor that looks whether the port is open, every few
+/// seconds.
+const ONLY_LOOKED: &str = "closed by the peer, which has sent nothing";
+
+/// Nothing has come before the TLS handshake or the PROXY header, as with [`ONLY_LOOKED`], where the connection was closed.
+fn log_early_end(pending: &PendingPlace, peer: SocketAddr, error: &Error) {
+    match error.kind() {
+        ErrorKind::Reset => tracing::debug!(%peer, "connection closed: {error}"),
+        _ => log_early_failure(pending, peer, &error.to_string()),
     }
 }
 
@@ -367,9 +379,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.output.lock().queue.push_output(self.rtmp.output());
     }
 
+    fn closed_by_peer(&self) -> &'static str {
+        if self.output.traffic().received == 0 { ONLY_LOOKED } else { "closed by the peer" }
+    }
+
     fn on_wake(&mut self, wake: Wake) -> Result<(), End> {
         match wake {
-            Wake::Read(0) => Err(End::cut("closed by the peer")),
+            Wake::Read(0) => Err(End::cut(self.closed_by_peer())),
             Wake::Read(bytes) => {
                 self.output.count_received(bytes);
                 self.digest()
