@@ -1,7 +1,9 @@
 //! What counts as one address, and what is remembered of addresses, of so many at most.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -58,6 +60,55 @@ impl<T: Account> ByAddress<T> {
     }
 }
 
+/// Counts what addresses hold, up to so much each.
+#[derive(Debug, Clone)]
+pub(crate) struct Holdings {
+    most: usize,
+    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One of the things that an address holds; until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    address: IpAddr,
+    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Holdings {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, held: Arc::default() }
+    }
+
+    /// One more for the address of a peer; `None` where it has as many as it may have.
+    pub(crate) fn take(&self, peer: IpAddr) -> Option<Held> {
+        let address = counted_as(peer);
+        let mut held = self.held.lock();
+        let count = held.get(&address).copied().unwrap_or_default();
+        if count >= self.most {
+            return None;
+        }
+        held.insert(address, count + 1);
+        Some(Held { address, held: self.held.clone() })
+    }
+}
+
+impl Held {
+    /// Whether it is held by the address of a peer.
+    pub(crate) fn is_of(&self, peer: IpAddr) -> bool {
+        self.address == counted_as(peer)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut held = self.held.lock();
+        match held.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(held.remove(&self.address)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +147,18 @@ mod tests {
         assert!(accounts.of(address(7), start).0.is_some(), "the first are remembered");
         assert!(accounts.of(address(MOST + 11), start + LOOK_PERIOD).0.is_none(), "it has its own");
         assert_eq!(accounts.accounts.len(), 1);
+    }
+
+    #[test]
+    fn an_address_holds_so_many_until_they_are_dropped() {
+        let holdings = Holdings::new(2);
+        let first = holdings.take(address(1)).unwrap();
+        let second = holdings.take(address(1)).unwrap();
+        assert!(holdings.take(address(1)).is_none() && holdings.take(address(2)).is_some());
+        assert!(first.is_of(address(1)) && !first.is_of(address(2)));
+        drop(first);
+        assert!(holdings.take(address(1)).is_some());
+        drop(second);
+        assert!(holdings.held.lock().is_empty());
     }
 }

@@ -65,6 +65,10 @@ pub struct Limits {
     /// bound of their own, 100 a second, and those left out are counted
     /// (test `w5_starts_of_one_address_wait_for_their_turn_and_those_of_others_do_not`).
     pub starts_per_minute_per_address: u32,
+    /// Streams that one address, or one /64 of IPv6, publishes over all its connections; those whose publisher is away count
+    /// until they end. What relays, files and the embedding program publish does not count. Bounds what an address can make
+    /// the engine hold (test `w8_one_address_publishes_so_many_streams_those_that_are_away_included`).
+    pub max_streams_per_address: usize,
     /// Longest message before `publish` is granted; bounds what a stranger can make us hold
     /// (test `f04_message_length_is_limited_by_the_grant`).
     #[serde(alias = "max_message_ungranted")]
@@ -115,7 +119,7 @@ setters! {
         ping_interval_ms, publisher_bytes_per_s, publisher_messages_per_s, ring_ms,
     }
     usize {
-        max_connections, max_connections_per_address, publisher_places, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
+        max_connections, max_connections_per_address, publisher_places, max_streams_per_address, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
         max_chunk_streams, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
     }
     u32 { max_lags, starts_per_minute_per_address, auth_failures_per_minute }
@@ -138,6 +142,7 @@ impl Default for Limits {
             max_pending: 1_000,
             max_pending_per_address: 64,
             starts_per_minute_per_address: 6_000,
+            max_streams_per_address: 1_000,
             max_message_pending: 64 * 1024,
             max_message: 8 * 1024 * 1024,
             max_partial: 8 * 1024 * 1024 + 64 * 1024,

@@ -23,6 +23,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.max_pending_per_address", 1..=10_000_000),
     ("limits.auth_failures_per_minute", 1..=u32::MAX as u64),
     ("limits.starts_per_minute_per_address", 1..=u32::MAX as u64),
+    ("limits.max_streams_per_address", 1..=10_000_000),
     ("limits.max_message_pending", 1..=LONGEST_MESSAGE),
     ("limits.max_message", 1..=LONGEST_MESSAGE),
     ("limits.max_partial", 1..=1 << 30),

@@ -33,6 +33,7 @@ pub(crate) use waiters::WakeFor;
 pub use watcher::{StreamChange, StreamWatcher};
 
 use crate::Limits;
+use crate::address::Held;
 use crate::key::StreamKey;
 use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::status::StreamInfo;
@@ -69,6 +70,8 @@ pub(crate) struct PublishRequest {
     pub(crate) policy: StreamPolicy,
     /// Who it is, for lists: a peer address, or the name of a file or relay.
     pub(crate) source: String,
+    /// Its place among the streams of an address; kept until the stream ends or has another publisher.
+    pub(crate) place: Option<Arc<Held>>,
 }
 
 /// Why a publisher was not let in.
@@ -256,6 +259,11 @@ impl Hub {
     /// The streams of engines that a stream has been; empty where it has no publisher.
     pub(crate) fn hops(&self, key: &StreamKey) -> Vec<String> {
         self.find(key).map_or_else(Vec::new, |stream| stream.hops())
+    }
+
+    /// The place among the streams of an address that a stream has.
+    pub(crate) fn place(&self, key: &StreamKey) -> Option<Arc<Held>> {
+        self.find(key)?.with_state(|state| state.place.clone())
     }
 
     /// Where the stream's publisher wants players to start.

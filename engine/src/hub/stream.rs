@@ -11,6 +11,7 @@ use super::waiters::{Waiters, WakeFor};
 use super::watcher::Changes;
 use super::{Backlog, EndReason, Hub, Interest};
 use crate::Limits;
+use crate::address::Held;
 use crate::key::StreamKey;
 use crate::media::flv::PayloadInfo;
 use crate::media::{Frame, FrameKind};
@@ -55,6 +56,8 @@ impl Counters {
 
 pub(super) struct State {
     phase: Phase,
+    /// Of its newest publisher, also while that is away.
+    pub(super) place: Option<Arc<Held>>,
     pub(super) ring: Ring,
     pub(super) policy: StreamPolicy,
     pub(super) join_headers: JoinHeaders,
@@ -91,6 +94,7 @@ impl Stream {
     ) -> Self {
         let state = State {
             phase: Phase::Idle,
+            place: None,
             ring: Ring::new(limits, total),
             policy: StreamPolicy::default(),
             join_headers: JoinHeaders::default(),

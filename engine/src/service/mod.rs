@@ -8,6 +8,7 @@ pub(crate) mod relay;
 pub(crate) mod rtmp;
 pub(crate) mod streams;
 
+use crate::address::Holdings;
 use crate::auth::Gate;
 use crate::config::{AppConfig, Config};
 use crate::egress::Egress;
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) egress: Egress,
     /// How often an address may begin something.
     pub(crate) pace: Pace,
+    /// How many streams an address publishes.
+    pub(crate) places: Holdings,
     /// Which lines about peers may be logged.
     pub(crate) log: PeerLog,
     /// Cancelled when the engine drains: no new connections, streams end, peers are told.
@@ -51,6 +54,7 @@ impl Core {
             id: hops::new_id(),
             hub: Hub::new(&config.limits),
             pace: Pace::new(&config.limits),
+            places: Holdings::new(config.limits.max_streams_per_address),
             log: PeerLog::default(),
             config,
             auth,

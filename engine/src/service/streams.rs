@@ -5,6 +5,7 @@
 //! comes of it in the protocol's words. The engine's own streams (files, relay pulls, the embedding program) need nobody's
 //! leave and come in by [`Published::by_engine`].
 
+use crate::address::Held;
 use crate::auth::{Action, AuthRequest, Claims, Door, Grant};
 use crate::config::{AppConfig, PublisherConfig, SubscriberConfig};
 use crate::egress::{Delivery, ShardHandle};
@@ -49,6 +50,8 @@ pub(crate) enum Refusal {
     NotPublished,
     /// There are as many connections as players may have.
     Full,
+    /// Its address publishes as many streams as it may.
+    TooManyStreams(usize),
 }
 
 impl fmt::Display for Refusal {
@@ -61,6 +64,11 @@ impl fmt::Display for Refusal {
             Self::Denied(text) | Self::Loop(text) => f.write_str(text),
             Self::Taken(refusal) => refusal.fmt(f),
             Self::NotPublished => EndReason::NotPublished.fmt(f),
+            Self::TooManyStreams(most) => write!(
+                f,
+                "too many streams of this address: {most} at most, those included whose publisher may come back \
+                 (limits.max_streams_per_address)"
+            ),
             Self::Full => f.write_str("the server is full: it has as many players as it may have"),
         }
     }
@@ -173,13 +181,23 @@ impl Client {
             return Err(Refusal::Loop(text));
         }
         let source = self.peer.to_string();
-        let request = publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
+        let mut request =
+            publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
+        request.place = Some(self.place(key)?);
         let published = Published::take(&self.core, key, request, Some((self.id(), self.peer.ip())))?;
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
         let (app, limits) = (self.app(key)?, &self.core.config.limits);
         let (patience, gap) = (app.publisher_timeout(limits), MediaGap::new(app, limits));
         Ok(ConnectionPublisher::new(published, patience, gap))
+    }
+
+    /// A place for a stream among those of the peer's address; who returns to a stream has it still.
+    fn place(&self, key: &StreamKey) -> Result<Arc<Held>, Refusal> {
+        let (core, peer) = (&self.core, self.peer.ip());
+        let own = core.hub.place(key).filter(|place| place.is_of(peer));
+        let place = own.or_else(|| core.places.take(peer).map(Arc::new));
+        place.ok_or(Refusal::TooManyStreams(core.config.limits.max_streams_per_address))
     }
 
     /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for.
@@ -295,6 +313,8 @@ fn publish_request(
         hops: hops.to_vec(),
         policy: wishes.policy().or(app.policy()),
         source,
+        // Nothing is counted of the engine's own.
+        place: None,
     }
 }
 

@@ -13,7 +13,8 @@ pub(crate) type Ended = watch::Receiver<Option<EndReason>>;
 
 pub(super) struct CurrentPublisher {
     id: u64,
-    request: PublishRequest,
+    /// Boxed: seldom looked at.
+    request: Box<PublishRequest>,
     ended: watch::Sender<Option<EndReason>>,
     pub(super) last_media: Instant,
     /// Until its first keyframe a returning publisher's video cannot be decoded.
@@ -205,7 +206,8 @@ impl State {
         let previous = returning.then(|| std::mem::take(&mut self.join_headers));
         self.timeline.splice();
         self.since.get_or_insert(now);
-        let request = request.clone();
+        let request = Box::new(request.clone());
+        self.place = request.place.clone();
         self.phase = Phase::Live(CurrentPublisher {
             id,
             request,
@@ -222,6 +224,7 @@ impl State {
             return;
         }
         self.waiters.wake_all();
+        self.place = None;
         let ended = Phase::Ended { reason: reason.clone(), at: self.ring.head() };
         if let Phase::Live(current) = std::mem::replace(&mut self.phase, ended) {
             current.ended.send_replace(Some(reason));

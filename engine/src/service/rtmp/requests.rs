@@ -201,7 +201,7 @@ fn claims(object: &HashMap<String, Amf0Value>) -> Claims {
 /// The status code of a refusal (7.2.2 of the RTMP specification names some; encoders know the others).
 fn status_code(action: Action, refusal: &Refusal) -> &'static str {
     match (action, refusal) {
-        (Action::Publish, Refusal::Denied(_)) => "NetStream.Publish.Denied",
+        (Action::Publish, Refusal::Denied(_) | Refusal::TooManyStreams(_)) => "NetStream.Publish.Denied",
         (Action::Publish, _) => "NetStream.Publish.BadName",
         (Action::Play, Refusal::Denied(_) | Refusal::Loop(_) | Refusal::Full) => "NetStream.Play.Failed",
         (Action::Play, _) => "NetStream.Play.StreamNotFound",

@@ -1,6 +1,8 @@
 //! Publishers: who is let in, who takes over, and what they are told at the end.
 
 use super::*;
+use crate::PublisherConfig;
+use crate::service::streams::Published;
 
 #[tokio::test(start_paused = true)]
 async fn f24_a_lost_publisher_frees_its_name_at_once_and_ends_players_by_policy() {
@@ -191,4 +193,44 @@ async fn what_an_app_decides_about_readers_holds_for_publishers_by_rtmp() {
     }
     let held = core.hub.stream(&key("live/a")).unwrap().ring_bytes;
     assert!((10_000..=20_000).contains(&held), "{held}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn w8_one_address_publishes_so_many_streams_those_that_are_away_included() {
+    let core = core(|config| {
+        config.limits.max_streams_per_address = 2;
+        config.default_app.resume_window_ms = 1_000;
+    });
+    let mut events = core.events.subscribe();
+    let engines_own = |name: &str| {
+        Published::by_engine(&core, &key(name), "program", &[], &PublisherConfig::default()).unwrap()
+    };
+    let refusal = async |name: &str| {
+        let (code, text) = Peer::new(&core, ClientRole::Publish, name).rejected().await;
+        assert_eq!(code, "NetStream.Publish.Denied");
+        assert!(text.starts_with("too many streams of this address: 2 at most"), "{text}");
+    };
+    let _own: Vec<_> = ["live/x", "live/y", "live/z"].map(engines_own).into();
+    let (mut first, second) =
+        (Peer::publisher(&core, "live/a").await, Peer::publisher(&core, "live/b").await);
+    refusal("live/c").await;
+    // Lost, it is away: it counts as long as it may come back, and it may.
+    drop(second);
+    stream_ended(&mut events).await;
+    refusal("live/c").await;
+    let second = Peer::publisher(&core, "live/b").await;
+    refusal("live/c").await;
+    drop(second);
+    stream_ended(&mut events).await;
+    sleep(Duration::from_millis(1_100)).await;
+    core.hub.sweep();
+    let _third = Peer::publisher(&core, "live/c").await;
+    refusal("live/d").await;
+    first.leave().await;
+    stream_ended(&mut events).await;
+    let _fourth = Peer::publisher(&core, "live/d").await;
+}
+
+async fn stream_ended(events: &mut EventReceiver) {
+    while !matches!(events.next().await, Some(Received::Event(Event::StreamEnded { .. }))) {}
 }
