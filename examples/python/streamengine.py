@@ -388,6 +388,11 @@ def _candidates() -> Iterator[str]:
         beside = Path(__file__).with_name(name)
         if beside.is_file():
             yield str(beside)
+    # Of the wheel, where this file lies beside a program in its place.
+    for folder in sys.path:
+        installed = Path(folder) / "streamengine" / "libstreamengine.so.0"
+        if installed.is_file():
+            yield str(installed)
     yield ctypes.util.find_library("streamengine") or "libstreamengine.so.0"
 
 
@@ -403,8 +408,8 @@ def _load() -> ctypes.CDLL:
         except (OSError, AttributeError) as error:  # no such file; a library of another version
             failures.append(f"{candidate}: {error}")
     asked = os.environ.get("STREAMENGINE_LIBRARY")
-    places = (f"$STREAMENGINE_LIBRARY ({asked or 'not set'}), beside {__file__} (libstreamengine.so.0), and where the "
-              f"system looks (ldconfig -p, $LD_LIBRARY_PATH: {os.environ.get('LD_LIBRARY_PATH') or 'not set'})")
+    places = (f"$STREAMENGINE_LIBRARY ({asked or 'not set'}), beside {__file__} (libstreamengine.so.0), an installed "
+              f"wheel, and where the system looks (ldconfig -p, $LD_LIBRARY_PATH: {os.environ.get('LD_LIBRARY_PATH') or 'not set'})")
     raise ImportError("libstreamengine cannot be loaded. Places: " + places + ". Said: " + "; ".join(failures))
 
 

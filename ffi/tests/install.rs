@@ -145,6 +145,12 @@ fn the_wheel_is_all_that_a_fresh_python_needs() {
     run.args(["-I", "-W", "error", "-c", program]).env_remove("STREAMENGINE_LIBRARY").current_dir(&folder);
     let said = support::succeed(&mut run);
     assert!(said.starts_with("True ") && said.contains("/venv/"), "{said}");
+    // The examples have the module beside them, and no library.
+    let mut example = Command::new(&python);
+    example.arg(support::root().join("examples/python/publish.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let said = example.env_remove("STREAMENGINE_LIBRARY").current_dir(&folder).output().unwrap();
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("usage: "), "it has got as far as its arguments: {said}");
     // As complete as its own list says.
     let mut check = Command::new(&python);
     support::succeed(check.args(["-m", "pip", "--disable-pip-version-check", "check"]));
