@@ -28,7 +28,7 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
     let urls = [url(&first.engine, &original)?, url(&second.engine, &copy)?];
 
     let engines = [first.engine, second.engine];
-    engines[0].add_push(PushConfig::new(original.clone(), urls[1].clone()))?;
+    let push = engines[0].add_push(PushConfig::new(original.clone(), urls[1].clone()))?;
     let clip = Clip::memory("bundled clip", CLIP);
     engines[0].loop_clips(&original, vec![clip], Repeat::Forever)?;
 
@@ -57,7 +57,9 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
             () = shown => Ok(()),
         }
     })?;
-    let finished = host::finish(engines, lines);
+    // Else the second server, which ends as well, would interrupt it, with a warning.
+    let left = engines[0].remove_relay(push);
+    let finished = left.and(host::finish(engines, lines));
     outcome.and(finished.map_err(Failure::from))
 }
 

@@ -663,6 +663,7 @@ fn the_demo_serves_a_clip_and_its_copy_and_ends_by_itself() {
     let env = [("STREAMENGINE_LOG", "warn")];
     let ended = run_with(&["demo", "--rtmp", ANY, "--rtmp2", ANY, "--duration", "3", "--json"], &env);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("interrupted"), "nothing went wrong: {}", ended.stderr);
     let lines: Vec<serde_json::Value> =
         ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let port = Process::port(&lines[0], 1);
