@@ -63,12 +63,12 @@ mod log_limit;
 mod manage;
 pub mod media;
 mod net;
-mod pace;
 mod policy;
 mod preflight;
 pub mod proto;
 mod service;
 mod sessions;
+mod starts;
 mod status;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]

@@ -17,8 +17,8 @@ use crate::hops;
 use crate::hub::Hub;
 use crate::key::StreamKey;
 use crate::log_limit::PeerLog;
-use crate::pace::Pace;
 use crate::sessions::Sessions;
+use crate::starts::Starts;
 use std::collections::{HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,7 +34,7 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) egress: Egress,
     /// How often an address may begin something.
-    pub(crate) pace: Pace,
+    pub(crate) starts: Starts,
     /// How many streams an address publishes.
     pub(crate) places: Holdings,
     /// Which lines about peers may be logged.
@@ -53,7 +53,7 @@ impl Core {
         Self {
             id: hops::new_id(),
             hub: Hub::new(&config.limits),
-            pace: Pace::new(&config.limits),
+            starts: Starts::new(&config.limits),
             places: Holdings::new(config.limits.max_streams_per_address),
             log: PeerLog::default(),
             config,

@@ -159,7 +159,7 @@ impl Client {
         let (core, peer) = (self.core.clone(), self.peer.ip());
         Box::pin(async move {
             if !is_first {
-                core.pace.turn(peer).await;
+                core.starts.turn(peer).await;
             }
             core.auth.decide(request?).await.map_err(Refusal::Denied)
         })

@@ -30,7 +30,7 @@ const FLOORS: &[&[&str]] = &[
     &["media"],
     &["policy", "hops", "amf0", "url"],
     &["key"],
-    &["log_limit", "pace"],
+    &["log_limit", "starts"],
     &["address"],
     &["budget"],
     &["id", "limits"],

@@ -75,7 +75,7 @@ async fn accept_boxed(core: Arc<Core>, mut accepted: Box<Accepted>, tls: Option<
     if accepted.by_proxy && !Box::pin(learn_peer(&core, &mut accepted)).await {
         return;
     }
-    let turn = core.pace.next(accepted.peer.ip());
+    let turn = core.starts.next(accepted.peer.ip());
     if let Some(turn) = turn
         && !Box::pin(await_turn(&core, &mut accepted, turn)).await
     {

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 /// only way to do so in which nothing is lost: an event that is left out would be an end without its beginning, and a
 /// refusal would be one more event. It costs others nothing, as a peer that waits is not read from.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Starts {
     rate: Rate,
-    starts: Mutex<ByAddress<Budget>>,
+    of: Mutex<ByAddress<Budget>>,
 }
 
 impl Account for Budget {
@@ -27,17 +27,17 @@ impl Account for Budget {
     }
 }
 
-impl Pace {
+impl Starts {
     pub(crate) fn new(limits: &Limits) -> Self {
         let rate = Rate::new(limits.starts_per_minute_per_address.into(), Duration::from_secs(60));
-        Self { rate, starts: Mutex::default() }
+        Self { rate, of: Mutex::default() }
     }
 
     /// Counts a start of a peer; when its turn comes, where that is not at once. A place in the row is used even where the
     /// peer does not wait for it.
     pub(crate) fn next(&self, peer: IpAddr) -> Option<Instant> {
         let now = Instant::now();
-        let turn = self.starts.lock().of(peer, now).borrow(self.rate, 1, now);
+        let turn = self.of.lock().of(peer, now).borrow(self.rate, 1, now);
         (turn > now).then_some(turn)
     }
 
@@ -56,19 +56,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn w5_starts_of_one_address_wait_for_their_turn_and_those_of_others_do_not() {
         let limits = Limits::default().starts_per_minute_per_address(600);
-        let (pace, start) = (Pace::new(&limits), Instant::now());
+        let (starts, start) = (Starts::new(&limits), Instant::now());
         let (busy, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         for _ in 0..600 {
-            pace.turn(busy).await;
+            starts.turn(busy).await;
         }
         assert_eq!(start.elapsed(), Duration::ZERO, "a minute's worth at once");
         for _ in 0..50 {
-            pace.turn(busy).await;
-            assert_eq!(pace.next(other), None);
+            starts.turn(busy).await;
+            assert_eq!(starts.next(other), None);
         }
         let waited = start.elapsed();
         assert!((4_900..=5_100).contains(&waited.as_millis()), "{waited:?} for 50 starts at 10 a second");
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(pace.next(busy), None, "forgotten after a minute");
+        assert_eq!(starts.next(busy), None, "forgotten after a minute");
     }
 }
