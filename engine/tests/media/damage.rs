@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::RngSeed;
 use std::io::Cursor;
 use streamengine::media::elementary::FlvStream;
 use streamengine::media::flv_file::FlvReader;
@@ -93,12 +92,12 @@ fn shown(frames: &[Frame]) -> String {
     frames.iter().map(|frame| format!("{} bytes at {} ", frame.payload.len(), frame.timestamp)).collect()
 }
 
+// What is put in may look like the head of a tag; only bytes that by accident make a whole tag with its size behind it
+// can take the place of one. Of some hundred thousand cases none did.
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 10_000,
         failure_persistence: None,
-        // Bytes that by accident are just what a reader has to look for are one in some hundred thousand.
-        rng_seed: RngSeed::Fixed(1),
         ..ProptestConfig::default()
     })]
 

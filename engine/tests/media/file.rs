@@ -108,6 +108,36 @@ fn a_header_that_is_missing_wrong_or_without_the_first_size_costs_no_tag() {
 }
 
 #[test]
+fn what_looks_like_a_tag_is_nothing_against_tags_that_their_sizes_confirm() {
+    let clip = testing::flv(&[testing::audio(0), testing::audio(20), testing::audio(40)]).to_vec();
+    let size = u32::from_be_bytes(clip[clip.len() - 4..].try_into().unwrap()) as usize;
+    let (first, second) = (13, 13 + size + 4);
+    let half: &[u8] = &[9, 0, 0, 2, 0, 0, 20, 0, 0, 0];
+    for (at, garbage) in [
+        // Data offsets that lead into the first tag, or behind it.
+        (8, &[0x61; 15][..]),
+        (8, &[0x2e; 5]),
+        (7, &[1]),
+        (4, &[9, 0, 0]),
+        // The head of a tag where a size belongs.
+        (9, half),
+        (first + size, half),
+        (second + size, half),
+        (second, half),
+        (second, &half[..5]),
+        // At the end, what makes a time look like a length.
+        (clip.len() - 4, &[0; 14]),
+        (clip.len() - 4, &half[..3]),
+    ] {
+        let mut bytes = clip.clone();
+        bytes.splice(at..at, garbage.iter().copied());
+        let (tags, _) = read(&bytes);
+        let times: Vec<_> = tags.iter().map(|tag| tag.frame.timestamp).collect();
+        assert_eq!(times, [0, 20, 40], "{garbage:x?} at {at}");
+    }
+}
+
+#[test]
 fn f34_a_file_cut_anywhere_plays_up_to_the_last_whole_tag() {
     let source = FileBuilder::default().video_headers().video(0, 3, (1, 25)).audio(0, 2);
     let whole = source.file();

@@ -108,6 +108,8 @@ pub(crate) struct TagFinder {
     search: Search,
     header: Option<FileHeader>,
     header_error: Option<(u64, HeaderError)>,
+    /// Where the newest file header says that the size before the first tag is.
+    first_size: Option<u64>,
     truncated_at: Option<u64>,
     left_out: LeftOut,
     tags: u64,
@@ -210,6 +212,7 @@ impl TagFinder {
             search: Search::default(),
             header: None,
             header_error: None,
+            first_size: None,
             truncated_at: None,
             left_out: LeftOut::default(),
             tags: 0,
@@ -365,29 +368,21 @@ impl TagFinder {
         self.go(State::Tag, 0)
     }
 
-    /// After a file header: the size may be missing, or have any value, and the data offset may be wrong.
+    /// After a file header. Only what is as it should be is believed; else the first tag is searched: the size may be
+    /// missing, or have any value.
     fn first_size(&mut self, header_end: u64) -> Step {
-        let at = self.at;
-        let behind = at.saturating_add(SIZE_LEN);
-        if let Some(start) = self.find(at) {
-            return self.resume(start, Lost::at(header_end));
-        }
-        if !self.is_known(at, SIZE_LEN) {
+        if !self.is_known(header_end, SIZE_LEN) {
             return self.wait(State::FirstSize(header_end));
         }
-        if at == header_end && self.window.starts_with(at, &[0; 4]) {
+        let behind = header_end.saturating_add(SIZE_LEN);
+        if self.window.starts_with(header_end, &[0; 4]) {
             return self.go(State::Tag, behind);
-        }
-        if !self.is_known(behind, TAG_HEADER_LEN as u64) {
-            return self.wait(State::FirstSize(header_end));
-        }
-        for position in [at, behind] {
-            if self.header_at(position).is_some_and(|header| self.is_plausible(&header, position)) {
-                return self.go(State::Tag, position);
-            }
         }
         if self.length.is_some_and(|length| length <= behind) {
             return Step::On;
+        }
+        if !self.is_known(header_end, TAG_HEADER_LEN as u64) {
+            return self.wait(State::FirstSize(header_end));
         }
         self.lose(header_end, after_signature(header_end))
     }
@@ -445,10 +440,19 @@ impl TagFinder {
             });
         match parsed {
             Ok((header, offset)) => {
-                self.header.get_or_insert(header);
                 let header_end = at.saturating_add(FILE_HEADER_LEN as u64);
-                self.search.begin(after_signature(header_end));
-                Some(self.go(State::FirstSize(header_end), at.saturating_add(offset.into())))
+                let size = at.saturating_add(offset.into());
+                // Every file that is known has its first tag right behind the header.
+                let is_usual = size == header_end;
+                if !is_usual && !self.is_known(header_end, TAG_HEADER_LEN as u64) {
+                    return Some(self.wait(State::Tag));
+                }
+                self.header.get_or_insert(header);
+                self.first_size = Some(size);
+                match is_usual {
+                    true => Some(self.go(State::FirstSize(header_end), header_end)),
+                    false => Some(self.lose(header_end, after_signature(header_end))),
+                }
             }
             Err(error) => {
                 self.header_error.get_or_insert((at, error));
@@ -502,31 +506,67 @@ impl TagFinder {
         }
         let size = self.window.array(end).map(u32::from_be_bytes);
         if size == Some(header.size()) {
-            self.sizes.right = self.sizes.right.saturating_add(1);
-            return self.accept(ended, next);
+            // What looks unlike its neighbours may have been confirmed by accident.
+            if self.is_odd(&header) && !self.is_known(next, TAG_HEADER_LEN as u64) {
+                return self.wait(State::Behind(ended));
+            }
+            if !self.is_odd(&header) || self.may_go_on_at(next) {
+                self.sizes.right = self.sizes.right.saturating_add(1);
+                return self.accept(ended, next);
+            }
         }
         // A tag within this one may end where this one does.
         self.search_within(next);
-        if !is_known || self.search.first.is_some() {
+        if !is_known || self.search.first.is_some_and(|first| first < end) {
             return self.break_at(self.at, None, None);
         }
         if size.is_none() {
             return self.accept(ended, next);
         }
         if self.sizes.may_be_wrong() && !self.is_doubtful(&header) {
-            if !self.is_known(next, TAG_HEADER_LEN as u64) {
-                return self.wait(State::Behind(ended));
-            }
-            if let Some(next) = [next, end].into_iter().find(|next| self.may_go_on_at(*next)) {
-                self.sizes.wrong = self.sizes.wrong.saturating_add(1);
-                return self.accept(ended, next);
+            for next in [next, end] {
+                match self.goes_on_at(next) {
+                    None => return self.wait(State::Behind(ended)),
+                    Some(false) => {}
+                    Some(true) => {
+                        self.sizes.wrong = self.sizes.wrong.saturating_add(1);
+                        return self.accept(ended, next);
+                    }
+                }
             }
         }
         let last = (!is_given).then(|| self.found(self.at, header));
         self.break_at(self.at, last, Some(end))
     }
 
-    /// Whether a row may go on, or the input ends, at `position`, though no size says so.
+    /// Whether a row goes on at `position`, though no size says so: with one tag where that is known to be this writer's
+    /// habit, else with one that its own size or a second one confirms. `None` where more bytes are needed.
+    fn goes_on_at(&mut self, position: u64) -> Option<bool> {
+        if !self.is_known(position, TAG_HEADER_LEN as u64) {
+            return None;
+        }
+        let Some(header) = self.header_at(position) else { return Some(self.window.end() <= position) };
+        if !self.may_go_on_at(position) {
+            return Some(false);
+        }
+        if self.sizes.wrong > self.sizes.right || self.window.starts_with(position, b"F") {
+            return Some(true);
+        }
+        let end = position.saturating_add(header.size().into());
+        let next = end.saturating_add(SIZE_LEN);
+        // Nothing would come for long where the length is none, and another tag is within.
+        self.search_within(end);
+        if self.search.first.is_some() {
+            return Some(false);
+        }
+        if !self.is_known(next, TAG_HEADER_LEN as u64) {
+            return None;
+        }
+        let size = self.window.array(end).map(u32::from_be_bytes);
+        Some(size == Some(header.size()) || self.may_go_on_at(next) || self.may_go_on_at(end))
+    }
+
+    /// Whether what is at `position` looks like a tag or a file header, or the input ends there.
     fn may_go_on_at(&self, position: u64) -> bool {
         match self.header_at(position) {
             Some(header) => {
@@ -593,7 +633,10 @@ impl TagFinder {
         }
         let end = self.window.end();
         if self.has_ended() {
-            return match self.search.ends_with(end) {
+            // What is only plausible is nothing against a tag that is whole.
+            let whole = lost.last_end.filter(|_| lost.last.is_some());
+            return match self.search.ends_with(end).filter(|start| whole.is_none_or(|whole| whole <= *start))
+            {
                 Some(start) => self.resume(start, lost),
                 None => self.end_lost(lost, end),
             };
@@ -627,7 +670,14 @@ impl TagFinder {
                 self.give_last(lost.last)
             }
             _ => {
-                self.leave_out(lost.from, start);
+                // A file header longer than usual, with the size behind it.
+                let is_announced = self
+                    .first_size
+                    .take()
+                    .is_some_and(|size| (size..=size.saturating_add(SIZE_LEN)).contains(&start));
+                if !is_announced {
+                    self.leave_out(lost.from, start);
+                }
                 Step::On
             }
         }
@@ -660,7 +710,22 @@ impl TagFinder {
     /// Whether this is a tag's header, as far as can be told without what follows.
     fn is_likely(&self, header: &TagHeader, at: u64) -> bool {
         let is_frame = matches!(header.content(), TagContent::Frame(_)) && header.length > 0;
-        is_frame && self.is_plausible(header, at) && !self.is_far_in_time(header)
+        is_frame
+            && self.is_plausible(header, at)
+            && !self.is_far_in_time(header)
+            && self.may_begin_with(header, at)
+    }
+
+    /// Whether the payload's first byte, where it is there, is one that this type has: data begins with a name, in AMF3's
+    /// tags behind a zero.
+    fn may_begin_with(&self, header: &TagHeader, at: u64) -> bool {
+        const SCRIPT: u8 = 18;
+        const AMF3_SCRIPT: u8 = 15;
+        match (header.tag_type, self.window.byte(at.saturating_add(TAG_HEADER_LEN as u64))) {
+            (SCRIPT, Some(first)) => matches!(first, 2 | 12),
+            (AMF3_SCRIPT, Some(first)) => matches!(first, 0 | 2 | 6 | 12),
+            _ => true,
+        }
     }
 
     /// A type that is none, or a stream id that no other tag has.
