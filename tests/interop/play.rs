@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 use streamengine_tests::flv::{Extent, Recording, Track, assert_arrived};
 use streamengine_tests::nginx::Nginx;
-use streamengine_tests::peers::{self, FilePlayer, Speed};
+use streamengine_tests::peers::{self, Ffmpeg, FilePlayer, Speed};
 use streamengine_tests::{Engine, PATIENCE, Recorder, demo_clip, needs, shared_clip, unique};
 
 const LEGACY: &str = "shared:bbb-h264-aac-10s.flv";
@@ -93,6 +93,33 @@ fn rtmpdump_joins_late_at_a_keyframe() {
 fn rtmp2src_joins_late_at_a_keyframe() {
     needs!("ffmpeg", "gst:rtmp2src");
     joins_late(Extent::ToTheLastButOne, peers::gst_play);
+}
+
+#[test]
+fn a_current_ffmpeg_gets_what_another_one_publishes() {
+    needs!("ffmpeg", "current-ffmpeg");
+    plays_all(&demo_clip(), Extent::ToTheEnd, |url| Ffmpeg::Current.play(url));
+}
+
+#[test]
+fn a_current_ffmpeg_joins_late_at_a_keyframe() {
+    needs!("ffmpeg", "current-ffmpeg");
+    joins_late(Extent::ToTheEnd, |url| Ffmpeg::Current.play(url));
+}
+
+#[test]
+fn what_a_current_ffmpeg_publishes_arrives_at_older_players() {
+    needs!("ffmpeg", "current-ffmpeg", "rtmpdump");
+    let engine = Engine::start();
+    let name = format!("live/{}", unique("clip"));
+    let players = [peers::ffmpeg_play, peers::rtmpdump_play].map(|play| play(&engine.url(&name)));
+    engine.wait_players(&name, 2);
+    let publisher = Ffmpeg::Current.publish(&demo_clip(), &engine.url(&name), Speed::Fast);
+    publisher.succeed(PATIENCE);
+    let source = Recording::read(&demo_clip());
+    for player in players {
+        assert_arrived(&source, &player.finish(), Extent::ToTheEnd);
+    }
 }
 
 /// nginx's player side sends what its pull brings; `play_restart` makes it ask as its sessions do.

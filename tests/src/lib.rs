@@ -79,7 +79,7 @@ pub fn shared_clip(name: &str) -> Option<PathBuf> {
 
 /// Whether everything in `needs` is there; if not, says on stderr that the running test is skipped and why.
 ///
-/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `root`, `capture`, `shared:FILE`.
+/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `root`, `capture`, `shared:FILE`.
 pub fn requires(needs: &[&str]) -> bool {
     let Some(reason) = needs.iter().find_map(|need| missing(need)) else { return true };
     let test = std::thread::current().name().unwrap_or("?").to_owned();
@@ -112,6 +112,7 @@ fn missing(need: &str) -> Option<String> {
             "nginx-rtmp" => {
                 absent(nginx::module().is_some(), "nginx with its rtmp module is not installed".into())
             }
+            "current-ffmpeg" => absent(peers::current_ffmpeg().is_some(), "current ffmpeg is absent".into()),
             "capture" => absent(
                 is_root() && has_program("tshark") && has_program("dumpcap"),
                 "needs tshark, dumpcap and root to capture".into(),

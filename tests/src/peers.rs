@@ -27,31 +27,102 @@ pub fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>
     command
 }
 
-fn ffmpeg() -> Command {
-    command("ffmpeg", ["-hide_banner", "-nostdin", "-loglevel", "warning"])
+/// Which of the ffmpegs of a machine.
+#[derive(Debug, Clone, Copy)]
+pub enum Ffmpeg {
+    /// The first of `PATH`, Debian's.
+    System,
+    /// The [current one](current_ffmpeg), where a test `needs!("current-ffmpeg")`.
+    Current,
+}
+
+impl Ffmpeg {
+    fn command(self) -> Command {
+        let program = match self {
+            Self::System => PathBuf::from("ffmpeg"),
+            Self::Current => current_ffmpeg().expect("current ffmpeg"),
+        };
+        let mut command = Command::new(program);
+        command.args(["-hide_banner", "-nostdin", "-loglevel", "warning"]);
+        command
+    }
+
+    /// Publishes a file as it is, in real time, again and again until it is killed.
+    pub fn publish_forever(self, file: &Path, url: &str) -> Proc {
+        let mut ffmpeg = self.command();
+        ffmpeg.args(["-re", "-stream_loop", "-1", "-i"]).arg(file).args(["-c", "copy", "-f", "flv"]).arg(url);
+        Proc::spawn("ffmpeg publisher", ffmpeg)
+    }
+
+    /// Publishes a file as it is, once.
+    pub fn publish(self, file: &Path, url: &str, speed: Speed) -> Proc {
+        self.publish_with(file, url, speed, &[])
+    }
+
+    fn publish_with(self, file: &Path, url: &str, speed: Speed, options: &[&str]) -> Proc {
+        let mut ffmpeg = self.command();
+        match speed {
+            Speed::Real => ffmpeg.arg("-re"),
+            Speed::Fast => ffmpeg.args(["-readrate", "3"]),
+        };
+        ffmpeg.arg("-i").arg(file).args(["-c", "copy", "-f", "flv"]).args(options).arg(url);
+        Proc::spawn("ffmpeg publisher", ffmpeg)
+    }
+
+    /// Plays a stream into an FLV file, without decoding.
+    pub fn play(self, url: &str) -> FilePlayer {
+        self.play_with(url, &[])
+    }
+
+    fn play_with(self, url: &str, options: &[&str]) -> FilePlayer {
+        FilePlayer::spawn("ffmpeg player", |file| {
+            let mut ffmpeg = self.command();
+            ffmpeg.args(options).args([
+                "-i",
+                url,
+                "-c",
+                "copy",
+                "-flvflags",
+                "no_duration_filesize",
+                "-f",
+                "flv",
+            ]);
+            ffmpeg.arg(file);
+            ffmpeg
+        })
+    }
+
+    /// Plays all tracks that it sees into an MP4 file, without decoding, for so many seconds.
+    pub fn play_all_tracks(self, url: &str, options: &[&str], seconds: u32) -> FilePlayer {
+        FilePlayer::spawn("ffmpeg of all tracks", |file| {
+            let mut ffmpeg = self.command();
+            ffmpeg.args(options).args(["-i", url, "-map", "0", "-c", "copy", "-f", "mp4"]);
+            ffmpeg.args(["-t", &seconds.to_string()]).arg(file);
+            ffmpeg
+        })
+    }
+}
+
+/// An ffmpeg that is years newer than Debian's: `$STREAMENGINE_FFMPEG`, else the one that `tests/run` gets.
+pub fn current_ffmpeg() -> Option<PathBuf> {
+    let place = std::env::var_os("STREAMENGINE_FFMPEG")
+        .map_or_else(|| crate::workspace().join("target/judges/ffmpeg"), PathBuf::from);
+    place.is_file().then_some(place)
 }
 
 /// ffmpeg publishes a file as it is, without encoding.
 pub fn ffmpeg_publish(file: &Path, url: &str, speed: Speed) -> Proc {
-    ffmpeg_publish_with(file, url, speed, &[])
+    Ffmpeg::System.publish(file, url, speed)
 }
 
 /// The same with more output options.
 pub fn ffmpeg_publish_with(file: &Path, url: &str, speed: Speed, options: &[&str]) -> Proc {
-    let mut ffmpeg = ffmpeg();
-    match speed {
-        Speed::Real => ffmpeg.arg("-re"),
-        Speed::Fast => ffmpeg.args(["-readrate", "3"]),
-    };
-    ffmpeg.arg("-i").arg(file).args(["-c", "copy", "-f", "flv"]).args(options).arg(url);
-    Proc::spawn("ffmpeg publisher", ffmpeg)
+    Ffmpeg::System.publish_with(file, url, speed, options)
 }
 
 /// ffmpeg publishes a file in a loop until it is killed.
 pub fn ffmpeg_publish_forever(file: &Path, url: &str) -> Proc {
-    let mut ffmpeg = ffmpeg();
-    ffmpeg.args(["-re", "-stream_loop", "-1", "-i"]).arg(file).args(["-c", "copy", "-f", "flv"]).arg(url);
-    Proc::spawn("ffmpeg publisher", ffmpeg)
+    Ffmpeg::System.publish_forever(file, url)
 }
 
 /// A player that writes an FLV file.
@@ -66,26 +137,6 @@ impl FilePlayer {
         let folder = tempfile::tempdir().expect("temporary folder");
         let process = Proc::spawn(name, build(&folder.path().join("recorded.flv")));
         Self { process, folder }
-    }
-
-    /// ffmpeg plays all tracks that it sees into an MP4 file, without decoding, for so many seconds.
-    pub fn of_all_tracks(url: &str, options: &[&str], seconds: u32) -> Self {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let mut ffmpeg = ffmpeg();
-        ffmpeg.args(options).args([
-            "-i",
-            url,
-            "-map",
-            "0",
-            "-c",
-            "copy",
-            "-f",
-            "mp4",
-            "-t",
-            &seconds.to_string(),
-        ]);
-        ffmpeg.arg(folder.path().join("recorded.flv"));
-        Self { process: Proc::spawn("ffmpeg of all tracks", ffmpeg), folder }
     }
 
     /// The file that it writes.
@@ -110,26 +161,12 @@ impl FilePlayer {
 
 /// ffmpeg plays a stream into an FLV file, without decoding.
 pub fn ffmpeg_play(url: &str) -> FilePlayer {
-    ffmpeg_play_with(url, &[])
+    Ffmpeg::System.play(url)
 }
 
 /// The same with more input options.
 pub fn ffmpeg_play_with(url: &str, options: &[&str]) -> FilePlayer {
-    FilePlayer::spawn("ffmpeg player", |file| {
-        let mut ffmpeg = ffmpeg();
-        ffmpeg.args(options).args([
-            "-i",
-            url,
-            "-c",
-            "copy",
-            "-flvflags",
-            "no_duration_filesize",
-            "-f",
-            "flv",
-        ]);
-        ffmpeg.arg(file);
-        ffmpeg
-    })
+    Ffmpeg::System.play_with(url, options)
 }
 
 /// rtmpdump plays a stream into an FLV file.
