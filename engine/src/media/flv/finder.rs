@@ -525,7 +525,7 @@ impl TagFinder {
         }
         if self.sizes.may_be_wrong() && !self.is_doubtful(&header) {
             for next in [next, end] {
-                match self.goes_on_at(next) {
+                match self.goes_on_at(next, next.saturating_sub(end)) {
                     None => return self.wait(State::Behind(ended)),
                     Some(false) => {}
                     Some(true) => {
@@ -539,9 +539,10 @@ impl TagFinder {
         self.break_at(self.at, last, Some(end))
     }
 
-    /// Whether a row goes on at `position`, though no size says so: with one tag where that is known to be this writer's
-    /// habit, else with one that its own size or a second one confirms. `None` where more bytes are needed.
-    fn goes_on_at(&mut self, position: u64) -> Option<bool> {
+    /// Whether a row goes on at `position`, which is `gap` bytes behind a tag, though no size says so: with one tag where
+    /// that is known to be this writer's habit, else with one that its own size confirms, or a second one as far behind it.
+    /// `None` where more bytes are needed.
+    fn goes_on_at(&mut self, position: u64, gap: u64) -> Option<bool> {
         if !self.is_known(position, TAG_HEADER_LEN as u64) {
             return None;
         }
@@ -563,7 +564,7 @@ impl TagFinder {
             return None;
         }
         let size = self.window.array(end).map(u32::from_be_bytes);
-        Some(size == Some(header.size()) || self.may_go_on_at(next) || self.may_go_on_at(end))
+        Some(size == Some(header.size()) || self.may_go_on_at(end.saturating_add(gap)))
     }
 
     /// Whether what is at `position` looks like a tag or a file header, or the input ends there.
