@@ -601,9 +601,19 @@ impl Config {
         for (section, app) in std::iter::once(("default_app".to_owned(), &self.default_app)).chain(apps) {
             app.policy().check().or_else(|text| fail(&format!("{section}.{text}")))?;
         }
+        self.apps.keys().try_for_each(|app| check_app(app).or_else(|text| fail(&text)))?;
         self.push.iter().try_for_each(PushConfig::check)?;
         self.pull.iter().try_for_each(PullConfig::check)?;
         bounds::check("", self)
+    }
+}
+
+/// Streams come by the one form of their names: a section in another form would be no stream's.
+fn check_app(name: &str) -> std::result::Result<(), String> {
+    match StreamKey::new(name, "stream") {
+        Ok(key) if key.app() == name => Ok(()),
+        Ok(key) => Err(format!("apps.{name} is no app's name, but apps.\"{}\" is", key.app())),
+        Err(error) => Err(format!("apps.{name} is no app's name: {error}")),
     }
 }
 
@@ -842,6 +852,8 @@ mod tests {
             ("[publish]\nkey = \"\"", "empty"),
             ("[publish]\nkey = \"a\"\nopen = true", "exclude"),
             ("[rtmps]\nlisten = [\"127.0.0.1:0\"]", "rtmps.cert"),
+            ("[apps.\"a b\"]", "is no app's name: the name has the character U+0020"),
+            ("[apps.\"/live\"]", "apps./live is no app's name, but apps.\"live\" is"),
             ("[[push]]\nstream = \"../x\"\nurl = \"rtmp://h/a/b\"", "part of the name"),
         ] {
             let error = Config::from_toml(text).unwrap_err().to_string();
