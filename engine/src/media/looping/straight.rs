@@ -48,7 +48,7 @@ struct Newest {
 impl Newest {
     fn goes_on_at(self, time: i64) -> bool {
         let step = time.saturating_sub(self.time);
-        (-ODD_BACK_MS.get()..=ODD_FORWARD_MS.get()).contains(&step)
+        (ODD_BACK_MS.get().saturating_neg()..=ODD_FORWARD_MS.get()).contains(&step)
     }
 }
 
