@@ -167,7 +167,9 @@ impl Timeline {
 
     /// Data is where its publisher says, as long as that is near audio and video; it never moves them.
     fn place_data(&mut self, timestamp: i64) -> i64 {
-        let placed = timestamp.saturating_add(self.offset);
+        // What goes with frames that are soon to be believed goes where they are.
+        let beside = self.odd.filter(|odd| odd.count > 1).and_then(|odd| odd.beside(timestamp));
+        let placed = beside.unwrap_or(timestamp.saturating_add(self.offset));
         let is_near = self.tracks.iter().any(|track| distance(placed, track.last) <= APART_MS.get());
         let placed = match self.media_end() {
             Some(end) if self.splicing || !is_near => end,
@@ -451,6 +453,14 @@ mod tests {
         assert_eq!(out, [63_300, 63_300, 63_340, 63_383, 63_340, 63_340, 63_383]);
         t.splice();
         assert_eq!(play(&mut t, &[(Data, 5), (Video, 0), (Data, 7)]), [63_383, 63_423, 63_430]);
+    }
+
+    #[test]
+    fn data_at_a_clock_that_starts_again_goes_with_audio_and_video() {
+        let mut t = Timeline::default();
+        play(&mut t, &[(Video, 60_000), (Audio, 60_005), (Video, 60_040)]);
+        let out = play(&mut t, &[(Video, 58_000), (Audio, 58_005), (Data, 58_000), (Video, 58_040)]);
+        assert_eq!(out, [60_080, 60_085, 60_080, 60_120]);
     }
 
     #[test]
