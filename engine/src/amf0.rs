@@ -19,9 +19,9 @@ pub const MAX_DEPTH: usize = 32;
 pub const MAX_VALUES: usize = 4096;
 
 bound! {
-    /// [`MAX_DEPTH`] as it is kept to.
+    /// [`MAX_DEPTH`] as it is kept to (test `f06_deep_nesting_is_refused_on_a_small_stack`).
     const DEPTH: usize = MAX_DEPTH, without 1_000;
-    /// [`MAX_VALUES`] as it is kept to.
+    /// [`MAX_VALUES`] as it is kept to (test `f07_huge_counts_and_lengths_are_cut_off`).
     const VALUES: usize = MAX_VALUES, without usize::MAX;
 }
 

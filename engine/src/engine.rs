@@ -39,10 +39,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
+/// Ended resume windows are looked for this often.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+
 bound! {
-    /// Ended resume windows are looked for this often.
-    const SWEEP_PERIOD: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
-    /// How long dropping an engine waits for its threads.
+    /// How long dropping an engine waits for its threads
+    /// (test `dropping_an_engine_whose_authoriser_hangs_waits_no_longer_than_two_seconds`).
     const STOP_TIMEOUT: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
 }
 
@@ -610,7 +612,7 @@ fn not_found(what: &str, id: impl std::fmt::Display) -> Error {
 }
 
 async fn sweep(core: Arc<Core>, admission: Arc<Admission>) {
-    let mut ticks = tokio::time::interval(SWEEP_PERIOD.get());
+    let mut ticks = tokio::time::interval(SWEEP_PERIOD);
     while core.draining.run_until_cancelled(ticks.tick()).await.is_some() {
         core.hub.sweep();
         tell_left_out(&core, &admission, false);

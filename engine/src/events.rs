@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 bound! {
-    /// Events kept for a receiver that does not keep up; then it is told how many it lost.
+    /// Events kept for a receiver that does not keep up; then it is told how many it lost
+    /// (test `a_receiver_that_does_not_keep_up_is_told_how_many_events_it_lost`).
     const BACKLOG: usize = 4_096, without 1 << 16;
 }
 

@@ -15,11 +15,13 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 bound! {
-    /// Longest time that a small file may take to be read.
+    /// Longest time that a small file may take to be read (test `a_file_that_hangs_is_given_up`).
     const MAX_READ_TIME: Duration = Duration::from_secs(5), without Duration::from_secs(1 << 30);
-    /// Reads at once that hang; more are refused, as each costs a thread.
+    /// Reads at once that hang; more are refused, as each costs a thread
+    /// (test `no_more_than_sixteen_reads_hang_at_once`).
     const MAX_HANGING: usize = 16, without usize::MAX;
-    /// Only regular files are opened: a pipe or device would block or never end.
+    /// Only regular files are opened: a pipe or device would block or never end
+    /// (test `pipes_devices_and_directories_are_refused_in_words_and_at_once`).
     const ONLY_REGULAR: bool = true, without false;
 }
 
@@ -101,7 +103,7 @@ impl ClipSource for FileClip {
 pub(crate) fn read_small(path: &Path, what: impl fmt::Display) -> Result<Vec<u8>> {
     let what = what.to_string();
     let (path, name) = (path.to_owned(), what.clone());
-    within(MAX_READ_TIME.get(), what, move || read_all(&path, &name))
+    READS.within(what, move || read_all(&path, &name))
 }
 
 fn read_all(path: &Path, what: &str) -> Result<Vec<u8>> {
@@ -116,42 +118,51 @@ fn read_all(path: &Path, what: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Does `work` on a thread of its own, and gives it up after `time`.
-fn within<T: Send + 'static>(
-    time: Duration,
-    what: String,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    static HANGING: AtomicUsize = AtomicUsize::new(0);
-    let hangs = |text: &str| Error::new(ErrorKind::Timeout, format!("{what}: {text}"));
-    if HANGING.load(Ordering::Relaxed) >= MAX_HANGING.get() {
-        return Err(hangs("reading other files hangs"));
+static READS: Reads = Reads { hanging: AtomicUsize::new(0) };
+
+/// Reads that go on.
+struct Reads {
+    hanging: AtomicUsize,
+}
+
+impl Reads {
+    /// Does `work` on a thread of its own, and gives it up after [`MAX_READ_TIME`].
+    fn within<T: Send + 'static>(
+        &'static self,
+        what: String,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let hangs = |text: &str| Error::new(ErrorKind::Timeout, format!("{what}: {text}"));
+        if self.hanging.load(Ordering::Relaxed) >= MAX_HANGING.get() {
+            return Err(hangs("reading other files hangs"));
+        }
+        // No channel of std: waiting for one leaves something behind in a C program's thread for as long as that lives.
+        let result = Arc::new((Mutex::new(None), Condvar::new()));
+        let theirs = Arc::clone(&result);
+        self.hanging.fetch_add(1, Ordering::Relaxed);
+        let reading = thread::Builder::new().name("se-file".to_owned()).spawn(move || {
+            let (place, waiting) = &*theirs;
+            let read = work();
+            *place.lock() = Some(read);
+            waiting.notify_all();
+            self.hanging.fetch_sub(1, Ordering::Relaxed);
+        });
+        let reading = reading.map_err(|cause| {
+            self.hanging.fetch_sub(1, Ordering::Relaxed);
+            Error::io(&what, cause)
+        })?;
+        let (place, waiting) = &*result;
+        let mut place = place.lock();
+        let time = MAX_READ_TIME.get();
+        waiting.wait_while_for(&mut place, |read| read.is_none(), time);
+        let Some(read) = place.take() else {
+            return Err(hangs(&format!("reading it takes longer than {time:?}")));
+        };
+        drop(place);
+        // It has said what it had to say.
+        let _ = reading.join();
+        read
     }
-    // No channel of std: waiting for one leaves something behind in a C program's thread for as long as that lives.
-    let result = Arc::new((Mutex::new(None), Condvar::new()));
-    let theirs = Arc::clone(&result);
-    HANGING.fetch_add(1, Ordering::Relaxed);
-    let reading = thread::Builder::new().name("se-file".to_owned()).spawn(move || {
-        let (place, waiting) = &*theirs;
-        let read = work();
-        *place.lock() = Some(read);
-        waiting.notify_all();
-        HANGING.fetch_sub(1, Ordering::Relaxed);
-    });
-    let reading = reading.map_err(|cause| {
-        HANGING.fetch_sub(1, Ordering::Relaxed);
-        Error::io(&what, cause)
-    })?;
-    let (place, waiting) = &*result;
-    let mut place = place.lock();
-    waiting.wait_while_for(&mut place, |read| read.is_none(), time);
-    let Some(read) = place.take() else {
-        return Err(hangs(&format!("reading it takes longer than {time:?}")));
-    };
-    drop(place);
-    // It has said what it had to say.
-    let _ = reading.join();
-    read
 }
 
 fn open(path: &Path, what: fmt::Arguments<'_>) -> Result<BufReader<File>> {
@@ -218,11 +229,22 @@ mod tests {
     #[test]
     fn a_file_that_hangs_is_given_up() {
         let (release, hang) = mpsc::channel::<()>();
-        let error = within(Duration::from_millis(10), "key".to_owned(), move || {
-            let _ = hang.recv();
+        static OWN: Reads = Reads { hanging: AtomicUsize::new(0) };
+        let error = OWN.within("key".to_owned(), move || {
+            // Longer than is waited for, and not for ever.
+            let _ = hang.recv_timeout(Duration::from_secs(20));
             Ok(())
         });
-        assert_eq!(error.unwrap_err().to_string(), "key: reading it takes longer than 10ms");
+        assert_eq!(error.unwrap_err().to_string(), "key: reading it takes longer than 5s");
         drop(release);
+    }
+
+    #[test]
+    fn no_more_than_sixteen_reads_hang_at_once() {
+        static OWN: Reads = Reads { hanging: AtomicUsize::new(16) };
+        let refused = OWN.within("key".to_owned(), || Ok(())).unwrap_err();
+        assert_eq!(refused.to_string(), "key: reading other files hangs");
+        OWN.hanging.fetch_sub(1, Ordering::Relaxed);
+        OWN.within("key".to_owned(), || Ok(())).unwrap();
     }
 }

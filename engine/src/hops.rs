@@ -7,9 +7,10 @@
 pub(crate) const KEY: &str = "streamengineHops";
 
 bound! {
-    /// Streams of engines that a stream may have been, the last one included.
+    /// Streams of engines that a stream may have been, the last one included
+    /// (test `f32_a_stream_that_has_passed_eight_engines_is_not_pushed_on`).
     pub(crate) const MAX: usize = 8, without usize::MAX - 1;
-    /// Longest id.
+    /// Longest id (test `what_cannot_be_an_id_is_left_out_and_too_many_are_seen_but_not_held`).
     const MAX_ID: usize = 64, without usize::MAX;
 }
 

@@ -12,9 +12,9 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 bound! {
-    /// Longest part of a name, in bytes.
+    /// Longest part of a name, in bytes (test `parts_and_the_whole_have_their_greatest_length`).
     const MAX_PART: usize = 128, without usize::MAX;
-    /// Longest whole name, in bytes.
+    /// Longest whole name, in bytes (test `parts_and_the_whole_have_their_greatest_length`).
     const MAX_NAME: usize = 256, without usize::MAX;
 }
 
@@ -101,14 +101,12 @@ impl fmt::Debug for StreamKey {
 /// What encoders and forms leave behind a name.
 const TRAILING: [char; 4] = ['\0', ' ', '\r', '\n'];
 
-bound! {
-    /// Longest part as it is sent, where each byte may be written as `%XX`, and be composed of more than one.
-    const MAX_RAW_PART: usize = 8 * MAX_PART.stated(), without usize::MAX;
-}
+/// Longest part as it is sent, where each byte may be written as `%XX`, and be composed of more than one.
+const MAX_RAW_PART: usize = 8 * MAX_PART.stated();
 
 /// The one form of a part, checked.
 fn canonical_part(raw: &str) -> Result<Cow<'_, str>, KeyError> {
-    if raw.len() > MAX_RAW_PART.get() {
+    if raw.len() > MAX_RAW_PART {
         return Err(KeyError::TooLong(MAX_PART.stated()));
     }
     let part = decode(raw);
@@ -358,7 +356,7 @@ pub struct Printable<'a>(pub &'a str);
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         bound! {
-            /// Characters of a text that are shown.
+            /// Characters of a text that are shown (test `f41_text_from_the_wire_cannot_break_a_log_line`).
             const CUT: usize = 128, without usize::MAX;
         }
         for (i, c) in self.0.chars().enumerate() {

@@ -70,10 +70,10 @@ pub struct Limits {
     /// the engine hold (test `w8_one_address_publishes_so_many_streams_those_that_are_away_included`).
     pub max_streams_per_address: usize,
     /// Longest message before `publish` is granted; bounds what a stranger can make us hold
-    /// (test `f04_message_length_is_limited_by_the_grant`).
+    /// (test `f04_only_a_publisher_may_send_messages_of_8_mib_and_nobody_longer_ones`).
     #[serde(alias = "max_message_ungranted")]
     pub max_message_pending: usize,
-    /// Longest message of a publisher (test `f04_message_length_is_limited_by_the_grant`).
+    /// Longest message of a publisher (test `f04_only_a_publisher_may_send_messages_of_8_mib_and_nobody_longer_ones`).
     pub max_message: usize,
     /// Unfinished message bytes of one connection, over all its chunk streams, once granted
     /// (test `f04_unfinished_messages_of_a_publisher_share_8_mib`).

@@ -16,7 +16,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 bound! {
-    /// Most bytes that a subscriber takes out of the ring at a time.
+    /// Most bytes that a subscriber takes out of the ring at a time
+    /// (test `a_subscriber_takes_256_kib_out_of_the_ring_at_a_time`).
     const BATCH_BYTES: usize = 256 * 1024, without usize::MAX;
 }
 
@@ -198,4 +199,27 @@ pub(crate) fn block_on<F: Future>(runtime: &Handle, future: F) -> Result<F::Outp
         ));
     }
     Ok(runtime.block_on(future))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+    use crate::hub::{Hub, PublishRequest, SubscribeOptions};
+    use crate::media::FrameKind;
+
+    #[tokio::test]
+    async fn a_subscriber_takes_256_kib_out_of_the_ring_at_a_time() {
+        let (hub, key) = (Hub::new(&Limits::default()), StreamKey::new("live", "s").unwrap());
+        let publisher = hub.publish(&key, PublishRequest::default()).unwrap();
+        let subscriber = hub.subscribe(&key, SubscribeOptions::default());
+        let mut subscriber = Subscriber::new(subscriber, Handle::current());
+        for timestamp in 0..10 {
+            let mut payload = vec![0; 100 * 1024];
+            payload[..2].copy_from_slice(&[0xaf, 1]);
+            publisher.push(Frame::new(FrameKind::Audio, timestamp, payload.into())).unwrap();
+        }
+        subscriber.next().await.unwrap();
+        assert!((1..=2).contains(&subscriber.frames.len()), "{}", subscriber.frames.len());
+    }
 }

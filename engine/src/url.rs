@@ -16,7 +16,8 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 bound! {
-    /// Longest URL in bytes: room for signed queries, small enough to log and to send in one command.
+    /// Longest URL in bytes: room for signed queries, small enough to log and to send in one command
+    /// (test `errors_say_what_is_missing`).
     const MAX_URL: usize = 8 * 1024, without usize::MAX;
 }
 
@@ -224,7 +225,8 @@ fn default_port(tls: bool) -> u16 {
 }
 
 bound! {
-    /// A stream name of this length is taken for a key, as large platforms give them out in place of names.
+    /// A stream name of this length is taken for a key, as large platforms give them out in place of names
+    /// (test `f40_a_stream_name_that_looks_like_a_key_shows_its_start_only`).
     const KEY_LENGTH: usize = 16, without usize::MAX;
 }
 /// How much of such a key is shown, to tell targets apart.

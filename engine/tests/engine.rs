@@ -1,8 +1,8 @@
 //! The public API as an embedding program uses it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use streamengine::testing::{self, key, keyframe, wait};
 use streamengine::{
@@ -137,6 +137,27 @@ fn the_embedding_program_decides_and_may_take_its_time() {
     let published = |event| matches!(event, Event::StreamStarted { .. }).then_some(());
     wait_for(&server, published, || push("y?token=good"));
     assert!(asked.load(Ordering::SeqCst) >= 2);
+}
+
+#[test]
+fn dropping_an_engine_whose_authoriser_hangs_waits_no_longer_than_two_seconds() {
+    let ((asked, is_asked), (release, hang)) = (mpsc::channel(), mpsc::channel::<()>());
+    let hang = Mutex::new(hang);
+    let decide = move |_: AuthRequest, _: Ticket| {
+        asked.send(()).unwrap();
+        let _ = hang.lock().unwrap().recv_timeout(Duration::from_secs(20));
+    };
+    let server = Engine::builder().listen_rtmp(any_port()).authorize(decide).start().unwrap();
+    let client = Engine::builder().start().unwrap();
+    let publisher = client.publish(&key("live/a")).unwrap();
+    publisher.push(keyframe(0, 10)).unwrap();
+    client.add_push(PushConfig::new(key("live/a"), url(&server, "live/a"))).unwrap();
+    is_asked.recv_timeout(Duration::from_secs(20)).unwrap();
+    let begun = Instant::now();
+    drop(server);
+    // Headroom for a busy machine.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    drop(release);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use super::Amf0Value;
 use std::collections::HashMap;
 
 bound! {
-    /// Deepest nesting that is followed.
+    /// Deepest nesting that is followed
+    /// (test `depth_and_number_of_values_are_bounded_and_classes_that_write_themselves_are_broken`).
     const MAX_DEPTH: usize = 32, without 1_000;
     /// Longest text, in bytes, that is taken where it is only named by its number, and longest name of a member: a few bytes
     /// on the wire are not to become many kilobytes each.

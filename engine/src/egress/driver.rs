@@ -13,7 +13,8 @@ use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
 bound! {
-    /// Replies that may wait for a peer that does not read them; then nothing more is read from it.
+    /// Replies that may wait for a peer that does not read them; then nothing more is read from it
+    /// (test `a_peer_that_does_not_read_our_replies_is_not_read_from`).
     const MAX_UNREAD_REPLIES: usize = 64 * 1024, without usize::MAX;
 }
 

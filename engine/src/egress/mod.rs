@@ -41,13 +41,16 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
 bound! {
-    /// With [`Flush::WithVideo`]: the longest that audio waits for video.
+    /// With [`Flush::WithVideo`]: the longest that audio waits for video
+    /// (test `riding_audio_waits_for_video_and_50_ms_at_most`).
     const AUDIO_WAIT: Duration = Duration::from_millis(50), without Duration::from_secs(1 << 30);
-    /// Outputs that a shard writes to before it lets other tasks on.
+    /// Outputs that a shard writes to before it lets other tasks on
+    /// (test `a_shard_lets_others_on_after_every_128_outputs`).
     const OUTPUTS_PER_TURN: usize = 128, without usize::MAX;
-    /// A shard looks at its stream at least this often: the end of a resume window wakes nobody.
-    const LOOK_PERIOD: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
 }
 
 /// Frames for all players that have caught up, with their wire forms: each is made once, when somebody wants it.
@@ -272,12 +275,12 @@ impl ShardTask {
     /// Waits until it is time to write.
     async fn wait(&mut self, last: Instant) {
         match self.flush {
-            Flush::Immediate => drop(timeout(LOOK_PERIOD.get(), self.feed.news(WakeFor::Any)).await),
+            Flush::Immediate => drop(timeout(LOOK_PERIOD, self.feed.news(WakeFor::Any)).await),
             // Elapsed: audio has waited long enough, if there is any.
             Flush::WithVideo => drop(timeout(AUDIO_WAIT.get(), self.feed.news(WakeFor::Video)).await),
             Flush::Merge(period) => {
                 sleep_until(last + period).await;
-                drop(timeout(LOOK_PERIOD.get(), self.feed.news(WakeFor::Any)).await);
+                drop(timeout(LOOK_PERIOD, self.feed.news(WakeFor::Any)).await);
             }
         }
     }

@@ -5,6 +5,7 @@ use super::*;
 use crate::hub::{Hub, PublishRequest, Publisher, SubscribeOptions};
 use crate::media::Frame;
 use crate::net::Sink;
+use std::task::Poll;
 use tokio::io::{AsyncReadExt, duplex, split};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -160,4 +161,21 @@ async fn a_lane_that_somebody_holds_holds_up_none_of_the_others() {
     });
     held_peer.read_exact(&mut got).expect("the batch, when the output is free");
     assert!(&got == batch.bytes(Form::Rtmp));
+}
+
+#[tokio::test]
+async fn a_shard_lets_others_on_after_every_128_outputs() {
+    let mut stage = Stage::new();
+    let outputs: Vec<_> = (0..129).map(|_| stage.output(split(duplex(1_000).0).1)).collect();
+    let batch = stage.batch(100);
+    let egress = Egress::new(1, usize::MAX, TaskTracker::new(), CancellationToken::new());
+    let (key, shard, feed) = (stage.key.clone(), stage.shard.clone(), stage.feed.again());
+    let task = ShardTask { egress, key, flush: Flush::Immediate, shard, feed };
+    let mut writers: Vec<Arc<dyn ShardWriter>> = Vec::new();
+    writers.extend(outputs.iter().map(|output| output.clone() as Arc<dyn ShardWriter>));
+    let mut writing = Box::pin(task.write_batch(&mut writers, &batch));
+    let is_first_turn_all =
+        std::future::poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx).is_ready())).await;
+    assert!(!is_first_turn_all, "one output has to wait");
+    writing.await;
 }

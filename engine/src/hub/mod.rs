@@ -49,7 +49,8 @@ use tokio::sync::watch;
 use watcher::Changes;
 
 bound! {
-    /// Silence after which [`Takeover::ReplaceIfStalled`] lets a publisher be replaced.
+    /// Silence after which [`Takeover::ReplaceIfStalled`] lets a publisher be replaced
+    /// (test `f25_a_stalled_publisher_is_replaced_by_one_with_the_same_rights_only`).
     const STALLED_AFTER: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
 }
 

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 pub(super) type JoinHeaders = Arc<Vec<Frame>>;
 
 bound! {
-    /// What a frame costs beside its payload; keeps streams of tiny frames within the byte bound too.
+    /// What a frame costs beside its payload; keeps streams of tiny frames within the byte bound too
+    /// (test `bytes_of_a_ring_count_what_tiny_frames_cost_beside_their_payload`).
     const FRAME_OVERHEAD: usize = 128, without 0;
 }
 

@@ -25,9 +25,10 @@ use tokio::time::Instant;
 
 bound! {
     /// Pieces of configuration kept for joining subscribers, and their bytes; a stream with more still passes, but
-    /// its joiners miss the surplus. Bounds what one publisher can pin beside its ring.
+    /// its joiners miss the surplus. Bounds what one publisher can pin beside its ring
+    /// (test `configuration_that_a_publisher_piles_up_is_bounded`).
     const MAX_CONFIG_FRAMES: usize = 64, without usize::MAX;
-    /// Bytes of these pieces.
+    /// Bytes of these pieces (test `large_metadata_pushes_no_decoder_configuration_out`).
     const MAX_CONFIG_BYTES: usize = 1024 * 1024, without usize::MAX;
 }
 

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 bound! {
     /// Within so many milliseconds frames fit together: a longer step back is not reordering, a longer step forward is not
-    /// a few lost frames.
+    /// a few lost frames (test `f08_a_clock_that_jumps_back_keeps_the_output_monotone_and_the_tracks_in_step`).
     const JUMP_MS: i64 = 1_000, without 1 << 60;
-    /// Tracks may be so far apart; and data events from audio and video.
+    /// Tracks may be so far apart; and data events from audio and video (test `data_moves_no_audio_and_no_video`).
     const APART_MS: i64 = 10_000, without 1 << 60;
 }
 /// Distance of frames where the track has not shown its own yet.
@@ -21,7 +21,7 @@ bound! {
     /// Longest distance that is taken for the usual one.
     const MAX_FRAME_MS: i64 = 200, without 1 << 60;
     /// A track without a frame for so long is gone: who joins does not get its configuration, for players wait for the frames
-    /// of what is announced to them.
+    /// of what is announced to them (test `the_header_of_a_track_that_is_gone_is_for_who_joins_when_it_is_back`).
     const GONE_AFTER: Duration = Duration::from_secs(10), without Duration::from_secs(1 << 30);
 }
 

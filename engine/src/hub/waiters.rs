@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 bound! {
-    /// Readers that leave take their waker out of the lists.
+    /// Readers that leave take their waker out of the lists (test `readers_that_leave_take_their_waker_out`).
     const LEAVE_NOTHING_BEHIND: bool = true, without false;
 }
 
@@ -76,5 +76,22 @@ impl Waiters {
     pub(super) fn take(&mut self, wake_for: WakeFor, woken: &mut Vec<Waker>) {
         self.rounds[wake_for as usize] += 1;
         woken.append(self.list(wake_for));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_leave_take_their_waker_out() {
+        let mut waiters = Waiters::default();
+        for wake_for in [WakeFor::Any, WakeFor::Video].repeat(100) {
+            let mut place = None;
+            waiters.register(&mut place, wake_for, Waker::noop());
+            assert_eq!(waiters.any.len() + waiters.video.len(), 1);
+            waiters.unregister(&mut place);
+            assert!(place.is_none() && waiters.any.is_empty() && waiters.video.is_empty());
+        }
     }
 }

@@ -15,7 +15,8 @@ const SUPPOSED_SPREAD: i64 = 1_010_000;
 const KNOWN_SPREAD: i64 = 2_000_000;
 
 bound! {
-    /// Longest last frame that is believed without a steady rate if other tracks tell the length too.
+    /// Longest last frame that is believed without a steady rate if other tracks tell the length too
+    /// (test `a_lone_late_picture_does_not_lengthen_a_clip_with_sound`).
     const MAX_GUESS_MS: i64 = 1_000, without i64::MAX;
 }
 

@@ -100,7 +100,8 @@ impl ClipSource for Memory {
 }
 
 bound! {
-    /// Bytes of a clip that are read before it is played: what is longer starts without being read through.
+    /// Bytes of a clip that are read before it is played: what is longer starts without being read through
+    /// (test `a_long_file_is_not_read_through_before_it_plays`).
     const MAX_SCAN: u64 = 64 * 1024 * 1024, without u64::MAX;
 }
 

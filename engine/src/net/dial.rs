@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 bound! {
-    /// Addresses of one host that are tried; bounds the whole dial together with the time for each.
+    /// Addresses of one host that are tried; bounds the whole dial together with the time for each
+    /// (test `f31_no_more_than_eight_addresses_of_a_host_are_tried`).
     const ADDRESSES: usize = 8, without usize::MAX;
 }
 

@@ -26,11 +26,13 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: i32 = 4096;
 bound! {
-    /// Pauses after an accept error: the first, and the longest. The longest keeps recovery within a second.
+    /// Pauses after an accept error: the first, and the longest. The longest keeps recovery within a second
+    /// (test `f15_failing_accepts_are_retried_ever_later_but_within_half_a_second`).
     const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500)), without (Duration::from_secs(3_600), Duration::from_secs(3_600));
-    /// Log lines about connections that are turned away.
+    /// Log lines about connections that are turned away (test `f14_strangers_cannot_fill_the_log`).
     const REJECTED_LINES: Rate = Rate::new(1, Duration::from_secs(10)), without Rate::new(1 << 40, Duration::from_secs(1));
-    /// Log lines about connections that end before they were granted anything.
+    /// Log lines about connections that end before they were granted anything
+    /// (test `f14_strangers_cannot_fill_the_log`).
     const PENDING_LINES: Rate = Rate::new(10, Duration::from_secs(1)), without Rate::new(1 << 40, Duration::from_secs(1));
 }
 

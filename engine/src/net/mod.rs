@@ -41,9 +41,10 @@ use tokio_rustls::TlsStream;
 
 bound! {
     /// Unsent bytes that the kernel may hold before a socket stops being writable, so that the lag rule acts on
-    /// fresh frames and not on megabytes that are already queued.
+    /// fresh frames and not on megabytes that are already queued (test `sockets_have_no_delay_and_little_unsent_data`).
     const NOT_SENT_LOW_WATER: u32 = 128 * 1024, without i32::MAX as u32;
-    /// The kernel ends connections whose peer acknowledges nothing any more.
+    /// The kernel ends connections whose peer acknowledges nothing any more
+    /// (test `the_kernel_gives_up_a_peer_that_acknowledges_nothing_after_twice_the_write_timeout`).
     const KERNEL_GIVES_UP: bool = true, without false;
 }
 
@@ -309,9 +310,11 @@ pub(crate) fn poll_yield(cx: &mut Context<'_>, has_yielded: &mut bool) -> Poll<(
 }
 
 bound! {
-    /// An alarm this late tells of us and not of a peer: the process was stopped, or the machine slept.
+    /// An alarm this late tells of us and not of a peer: the process was stopped, or the machine slept
+    /// (test `w4_an_alarm_that_comes_far_too_late_gives_everybody_a_fresh_period_once`).
     const OVERSLEPT: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
-    /// What everybody gets then, to show that it is still there.
+    /// What everybody gets then, to show that it is still there
+    /// (test `w4_an_alarm_that_comes_far_too_late_gives_everybody_a_fresh_period_once`).
     const FRESH_PERIOD: Duration = Duration::from_secs(5), without Duration::ZERO;
 }
 

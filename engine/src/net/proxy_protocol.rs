@@ -8,9 +8,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 bound! {
-    /// Longest header of version 1, its line end included.
+    /// Longest header of version 1, its line end included
+    /// (test `what_is_no_header_is_an_error_in_words_and_bounded_in_length`).
     const LONGEST_V1: usize = 107, without usize::MAX;
-    /// Longest header of version 2 that is read; addresses take 52 bytes, and what proxies add to them (TLS, ids) a few hundred.
+    /// Longest header of version 2 that is read; addresses take 52 bytes, and what proxies add to them (TLS, ids) a few hundred
+    /// (test `what_is_no_header_is_an_error_in_words_and_bounded_in_length`).
     const LONGEST_V2: usize = 2048, without usize::MAX;
 }
 /// What version 2 begins with, up to its length field.

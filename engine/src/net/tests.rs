@@ -472,6 +472,15 @@ async fn sockets_have_no_delay_and_little_unsent_data() {
     assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), NOT_SENT_LOW_WATER.stated());
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[tokio::test]
+async fn the_kernel_gives_up_a_peer_that_acknowledges_nothing_after_twice_the_write_timeout() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    tune(&stream, Duration::from_secs(10));
+    assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(Duration::from_secs(20)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_timer_is_ready_at_the_earliest_time_it_was_set_to() {
     let mut timer = DeadlineTimer::new();

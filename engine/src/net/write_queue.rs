@@ -11,10 +11,8 @@ use tokio::time::Instant;
 
 /// Slices of one vectored write; a flush at 30 frames a second has two to four, a join more.
 const SLICES: usize = 64;
-bound! {
-    /// Items for which an empty queue keeps its memory.
-    const IDLE_CAPACITY: usize = 8, without usize::MAX;
-}
+/// Items for which an empty queue keeps its memory.
+const IDLE_CAPACITY: usize = 8;
 
 /// A message whose bytes lie in several places: headers that are its own, a payload that is shared.
 pub(crate) trait Segments {
@@ -172,7 +170,7 @@ impl<M: Segments> WriteQueue<M> {
             self.unflushed = false;
         }
         self.busy = None;
-        self.items.shrink_to(IDLE_CAPACITY.get());
+        self.items.shrink_to(IDLE_CAPACITY);
         Poll::Ready(Ok(()))
     }
 

@@ -18,13 +18,16 @@ pub const MAX_CHUNK_SIZE: u32 = 0x7FFF_FFFF;
 /// Chunk size of a peer that has not announced one (5.4.1).
 const CHUNK_SIZE_START: usize = 128;
 bound! {
-    /// Chunk streams before a grant: an encoder uses two of them for its commands.
+    /// Chunk streams before a grant: an encoder uses two of them for its commands
+    /// (test `f04_65th_chunk_stream_is_refused_and_17th_before_the_grant`).
     const MAX_STREAMS_PENDING: usize = 16, without usize::MAX;
-    /// Room besides the longest message before a grant, so that a control message can be cut by a read meanwhile.
+    /// Room besides the longest message before a grant, so that a control message can be cut by a read meanwhile
+    /// (test `f04_unfinished_messages_share_one_budget_before_the_grant`).
     const SPARE_PENDING: usize = 4 * 1024, without usize::MAX;
-    /// Least and most bytes that are allocated ahead of those received, per chunk stream, before a grant.
+    /// Least and most bytes that are allocated ahead of those received, per chunk stream, before a grant
+    /// (test `f04_announced_bytes_cost_nothing_before_they_arrive`).
     const AHEAD_PENDING: (usize, usize) = (256, 1024), without (1 << 20, 1 << 20);
-    /// The same after it.
+    /// The same after it (test `f04_announced_bytes_cost_nothing_before_they_arrive`).
     const AHEAD: (usize, usize) = (8 * 1024, 32 * 1024), without (1 << 20, 1 << 20);
 }
 /// Value of a 24-bit timestamp field that says that four more bytes follow the header (5.3.1.3).

@@ -162,7 +162,7 @@ mod transaction {
 /// How far ahead a server may send, as we tell it: what ffmpeg says.
 const BUFFER_MS: u32 = 3_000;
 bound! {
-    /// Messages of a turn.
+    /// Messages of a turn (test `w3_a_turn_of_a_client_ends_after_256_messages`).
     const TURN: u32 = 256, without u32::MAX;
 }
 /// `start` of `play`: live where there is a live stream of the name.

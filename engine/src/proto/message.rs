@@ -30,9 +30,11 @@ mod event {
 }
 
 bound! {
-    /// Longest command body: more is never needed, and decoding multiplies it.
+    /// Longest command body: more is never needed, and decoding multiplies it
+    /// (test `f07_command_over_64_kib_is_refused`).
     const MAX_COMMAND: usize = 64 * 1024, without usize::MAX;
-    /// Most sub-messages of an aggregate: each costs more memory than its bytes on the wire.
+    /// Most sub-messages of an aggregate: each costs more memory than its bytes on the wire
+    /// (test `f09_aggregate_of_empty_tags_cannot_multiply_memory`).
     const MAX_SUB_MESSAGES: usize = 4096, without usize::MAX;
 }
 

@@ -27,17 +27,18 @@ use streams::{Stream, Streams};
 
 bound! {
     /// Memory that the object of `connect` may take: it is kept as long as the connection. Encoders send less than
-    /// a tenth.
+    /// a tenth (test `f07_what_connect_leaves_in_memory_before_a_grant_is_at_most_64_kib`).
     const MAX_CONNECT: usize = 16 * 1024, without usize::MAX;
     /// Messages of a turn of a publisher. They cost a few microseconds each, and no honest one
-    /// has as many in one read.
+    /// has as many in one read (test `w3_a_turn_of_a_publisher_ends_after_64_messages`).
     const PUBLISHER_TURN: u32 = 64, without u32::MAX;
-    /// Messages of a turn of everybody else.
+    /// Messages of a turn of everybody else (test `w3_a_turn_ends_before_many_small_messages_do_and_the_next_goes_on`).
     const TURN: u32 = 16, without u32::MAX;
     /// Messages before anything is published or played; encoders send about a dozen
     /// (test `a_thousand_messages_of_any_kind_are_read_before_a_grant_and_no_more`).
     const MAX_MESSAGES_PENDING: u64 = 1_000, without u64::MAX;
-    /// Refused requests that a connection survives on which something goes on: one that asks for more guesses names or keys.
+    /// Refused requests that a connection survives on which something goes on: one that asks for more guesses names or keys
+    /// (test `a_refused_request_costs_only_itself_while_something_else_goes_on_but_not_for_ever`).
     const MAX_REFUSED: usize = 8, without usize::MAX;
 }
 

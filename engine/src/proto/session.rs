@@ -16,7 +16,8 @@ use std::collections::HashMap;
 /// The acknowledgement window that we announce, and ours for a peer that announces none (as librtmp has it).
 pub(super) const WINDOW: u32 = 2_500_000;
 bound! {
-    /// Smallest acknowledgement window that a peer can make us use: smaller ones would cost a message per read.
+    /// Smallest acknowledgement window that a peer can make us use: smaller ones would cost a message per read
+    /// (test `f16_windows_of_0_and_1_and_the_largest_cost_at_most_one_acknowledgement_per_read`).
     const MIN_WINDOW: u32 = 16 * 1024, without 1;
 }
 /// Chunk size of everything before our Set Chunk Size.

@@ -25,14 +25,13 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Frames of one read; two batches are in memory at a time.
+/// Frames and bytes of one read; two batches are in memory at a time.
 const BATCH_FRAMES: usize = 64;
+const BATCH_BYTES: usize = 256 * 1024;
 
 bound! {
-    /// Bytes of one read.
-    const BATCH_BYTES: usize = 256 * 1024, without usize::MAX;
     /// Lateness (a disk that hangs, a process that was stopped) after which the schedule moves instead of frames being
-    /// sent in a burst to catch up.
+    /// sent in a burst to catch up (test `after_a_long_standstill_the_schedule_moves_and_nothing_is_sent_in_a_burst`).
     const MAX_LATE: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
     /// Time between two looks at a file that cannot be played any more, or is being written.
     const LOOK_AGAIN: Duration = Duration::from_secs(1), without Duration::ZERO;
@@ -125,7 +124,7 @@ fn read(clips: &mut Loop) -> Batch {
         Batch { frames: Vec::with_capacity(BATCH_FRAMES), file: None, loops_done: 0, end: End::More };
     let mut bytes = 0;
     clips.leave_overwritten();
-    while batch.frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES.get() && matches!(batch.end, End::More) {
+    while batch.frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES && matches!(batch.end, End::More) {
         match clips.next_frame() {
             Ok(Some(timed)) => {
                 bytes += timed.frame.payload.len();

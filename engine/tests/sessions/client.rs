@@ -317,3 +317,16 @@ fn hops_sent_by_the_client_are_the_hops_that_the_server_reads() {
     assert_eq!(connect.hops, ["engine-a", "engine-b"]);
     assert_eq!(connect.app, "live");
 }
+
+#[test]
+fn w3_a_turn_of_a_client_ends_after_256_messages() {
+    let mut client = Client::playing();
+    let empty: Vec<u8> = (0..257).flat_map(|_| client.writer.message(6, 99, 1, 0, &[])).collect();
+    client.session.input().extend_from_slice(&empty);
+    client.session.begin_turn();
+    assert_eq!(client.session.poll().unwrap(), None);
+    assert!(client.session.is_turn_over());
+    client.session.begin_turn();
+    assert_eq!(client.session.poll().unwrap(), None);
+    assert!(!client.session.is_turn_over());
+}

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 bound! {
-    /// Where neither app nor publisher says how long players wait for a keyframe.
+    /// Where neither app nor publisher says how long players wait for a keyframe
+    /// (test `a_stream_without_keyframes_is_shown_after_three_seconds`).
     const KEYFRAME_WAIT: Duration = Duration::from_secs(3), without Duration::from_secs(1 << 30);
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 bound! {
-    /// Longest configuration: NAL unit lengths in it have 16 bits.
+    /// Longest configuration: NAL unit lengths in it have 16 bits (test `tracks_that_cannot_be_written_are_refused`).
     const MAX_EXTRADATA: usize = 64 * 1024, without usize::MAX;
 }
 

@@ -19,10 +19,8 @@ use std::fmt;
 /// Bytes of "previous tag size".
 const SIZE_LEN: u64 = 4;
 
-bound! {
-    /// A step of time between two tags from which on the second one's header is doubted, in milliseconds.
-    const DOUBTFUL_STEP_MS: u32 = 10 * 60 * 1_000, without u32::MAX;
-}
+/// A step of time between two tags from which on the second one's header is doubted, in milliseconds.
+const DOUBTFUL_STEP_MS: u32 = 10 * 60 * 1_000;
 
 /// Plausible tags in a row that count where their sizes confirm nothing.
 const ROW: u8 = 3;
@@ -34,7 +32,8 @@ bound! {
     const MAX_DATA_OFFSET: u32 = 4 * 1024, without u32::MAX;
     /// Longest tag of unknown type that a stream waits for.
     const MAX_UNKNOWN: u32 = 64 * 1024, without u32::MAX;
-    /// Bytes without any tag after which a stream is told of it.
+    /// Bytes without any tag after which a stream is told of it
+    /// (test `what_is_no_flv_is_told_and_tags_that_come_later_are_read_all_the_same`).
     const TELL_AFTER: u64 = 1024 * 1024, without 1 << 60;
     /// What is kept of the window's memory when nothing needs it.
     const SPARE_CAPACITY: usize = 1024 * 1024, without usize::MAX;
@@ -741,7 +740,7 @@ impl TagFinder {
 
     fn is_far_in_time(&self, header: &TagHeader) -> bool {
         let step = |(time, _): (u32, u32)| header.timestamp.wrapping_sub(time).cast_signed().unsigned_abs();
-        self.newest.map(step).is_some_and(|step| step > DOUBTFUL_STEP_MS.get())
+        self.newest.map(step).is_some_and(|step| step > DOUBTFUL_STEP_MS)
     }
 
     /// Searches on up to `limit`: the start of the next tag that is found.

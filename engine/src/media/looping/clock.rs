@@ -7,9 +7,11 @@ use crate::media::{ConfigSlot, Frame, FrameKind, NANOS_PER_MS, metadata};
 use std::collections::BTreeMap;
 
 bound! {
-    /// A step back of a track's time by more than this is a clock that started again, not disorder.
+    /// A step back of a track's time by more than this is a clock that started again, not disorder
+    /// (test `a_clock_that_starts_again_inside_a_file_goes_on_after_the_end`).
     const CLOCK_RESTART_MS: i64 = 1_000, without 1 << 60;
-    /// Tracks that start further apart than this do not overlap with the next pass.
+    /// Tracks that start further apart than this do not overlap with the next pass
+    /// (test `f34_tracks_that_hardly_overlap_do_not_mix_passes`).
     const MAX_OVERLAP_MS: i64 = 1_000, without 1 << 40;
 }
 

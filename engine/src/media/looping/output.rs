@@ -8,17 +8,20 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+/// How far frames are read ahead at least.
+const LOOK_AHEAD: Duration = Duration::from_millis(1_000);
+
 bound! {
-    /// How far frames are read ahead at least.
-    const LOOK_AHEAD: Duration = Duration::from_millis(1_000), without Duration::from_secs(1 << 30);
-    /// Frames that are held at most, to put those of tracks that lie far apart in the file into the order of their time.
+    /// Frames that are held at most, to put those of tracks that lie far apart in the file into the order of their time
+    /// (test `what_is_read_ahead_is_bounded_by_frames_and_bytes`).
     const MAX_AHEAD_FRAMES: usize = 4_096, without usize::MAX;
-    /// Bytes of them.
+    /// Bytes of them (test `what_is_read_ahead_is_bounded_by_frames_and_bytes`).
     const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024, without usize::MAX;
     /// How far configuration and data may be ahead of the frames around them, in milliseconds.
     const MAX_DATA_AHEAD_MS: i64 = 10_000, without 1 << 60;
     /// Configuration frames held back at once while it is not known whether they change anything, and ends of
-    /// sequence while it is not known whether it goes on.
+    /// sequence while it is not known whether it goes on
+    /// (test `configuration_and_ends_that_are_held_back_are_bounded`).
     const MAX_HELD: usize = 64, without usize::MAX;
 }
 
@@ -172,7 +175,7 @@ impl Queue {
             return self.pop();
         }
         let is_missing = self.kinds.values().any(|kind| kind.is_missing_at(oldest));
-        let is_read_ahead = newest.saturating_sub(oldest) >= LOOK_AHEAD.get();
+        let is_read_ahead = newest.saturating_sub(oldest) >= LOOK_AHEAD;
         if is_read_ahead && !is_missing { self.pop() } else { None }
     }
 

@@ -10,21 +10,26 @@ use crate::Result;
 use crate::media::flv_file::{FileTag, FlvReader};
 use std::collections::{BTreeMap, VecDeque};
 
+/// A step forward by more than this is odd, in milliseconds.
+const ODD_FORWARD_MS: i64 = 10_000;
+
+/// A step back by more than this is odd, in milliseconds.
+const ODD_BACK_MS: i64 = 1_000;
+
+/// A step to the last picture of a file without sound that is odd.
+const ODD_END_MS: i64 = 600_000;
+
+/// Longest step that is taken for the distance of a track's frames.
+const MAX_STEP_MS: i64 = 1_000;
+
+/// Odd frames of a track in a row that are put right; more have really gone on elsewhere.
+const MAX_ODD: usize = 8;
+
 bound! {
-    /// A step forward by more than this is odd, in milliseconds.
-    const ODD_FORWARD_MS: i64 = 10_000, without 1 << 60;
-    /// A step back by more than this is odd, in milliseconds.
-    const ODD_BACK_MS: i64 = 1_000, without 1 << 60;
-    /// A step to the last picture of a file without sound that is odd.
-    const ODD_END_MS: i64 = 600_000, without 1 << 60;
-    /// Odd frames of a track in a row that are put right; more have really gone on elsewhere.
-    const MAX_ODD: usize = 8, without usize::MAX;
     /// Tags that are read ahead to know.
     const MAX_AHEAD: usize = 1_024, without usize::MAX;
     /// Bytes that are read ahead for it.
     const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024, without usize::MAX;
-    /// Longest step that is taken for the distance of a track's frames.
-    const MAX_STEP_MS: i64 = 1_000, without 1 << 60;
 }
 
 /// Reads tags of a clip.
@@ -48,7 +53,7 @@ struct Newest {
 impl Newest {
     fn goes_on_at(self, time: i64) -> bool {
         let step = time.saturating_sub(self.time);
-        (ODD_BACK_MS.get().saturating_neg()..=ODD_FORWARD_MS.get()).contains(&step)
+        (-ODD_BACK_MS..=ODD_FORWARD_MS).contains(&step)
     }
 }
 
@@ -134,17 +139,17 @@ impl Straight {
             return Verdict::Right;
         }
         let right = newest.time.saturating_add(newest.step);
-        if times.iter().take(MAX_ODD.get()).any(|next| newest.goes_on_at(*next)) {
+        if times.iter().take(MAX_ODD).any(|next| newest.goes_on_at(*next)) {
             return Verdict::At(right);
         }
-        if times.len() >= MAX_ODD.get() {
+        if times.len() >= MAX_ODD {
             return Verdict::Right;
         }
         let is_alone = self.tracks.len() < 2;
         match (knows_all, is_forward) {
             (false, _) => Verdict::Unknown,
             (true, true)
-                if self.has_ended && (!is_alone || time.saturating_sub(newest.time) > ODD_END_MS.get()) =>
+                if self.has_ended && (!is_alone || time.saturating_sub(newest.time) > ODD_END_MS) =>
             {
                 Verdict::At(right)
             }
@@ -155,7 +160,7 @@ impl Straight {
     fn note(&mut self, key: TrackKey, time: i64) {
         let newest = self.tracks.entry(key).or_insert(Newest { time, step: 1 });
         let step = time.saturating_sub(newest.time);
-        if (1..=MAX_STEP_MS.get()).contains(&step) {
+        if (1..=MAX_STEP_MS).contains(&step) {
             newest.step = step;
         }
         newest.time = time;
@@ -196,6 +201,6 @@ fn first_verdict(time: i64, times: &[i64], knows_all: bool) -> Verdict {
     };
     let (first, next) = (Newest { time, step: 1 }, Newest { time: second, step: 1 });
     let is_odd = !first.goes_on_at(second) && !first.goes_on_at(third) && next.goes_on_at(third);
-    let step = third.saturating_sub(second).clamp(1, MAX_STEP_MS.get());
+    let step = third.saturating_sub(second).clamp(1, MAX_STEP_MS);
     if is_odd { Verdict::At(second.saturating_sub(step).max(0)) } else { Verdict::Right }
 }

@@ -20,7 +20,8 @@ use tokio::time::Instant;
 /// An outage this long is worth slower tries.
 const LONG_OUTAGE: Duration = Duration::from_secs(30);
 bound! {
-    /// Success must last this long to end an outage; a target that accepts and drops at once stays in it.
+    /// Success must last this long to end an outage; a target that accepts and drops at once stays in it
+    /// (test `f28_an_outage_ends_only_when_media_flowed_for_a_while`).
     pub(crate) const STABLE: Duration = Duration::from_secs(5), without Duration::ZERO;
 }
 

@@ -122,7 +122,8 @@ pub(super) struct Connection<'a> {
 
 bound! {
     /// Messages other than media that are read of a peer in a second: more is no conversation, and would cost our CPU for ever.
-    /// Peers that acknowledge every packet of a fast stream stay below.
+    /// Peers that acknowledge every packet of a fast stream stay below
+    /// (test `a_target_that_floods_us_with_control_messages_is_read_from_in_measure_and_gets_its_stream`).
     const MAX_CHATTER: u64 = 10_000, without u64::MAX;
 }
 

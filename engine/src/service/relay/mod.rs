@@ -30,7 +30,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 bound! {
-    /// Pause before a relay that a bug of ours has ended is started again.
+    /// Pause before a relay that a bug of ours has ended is started again
+    /// (test `f52_a_panic_costs_one_attempt_of_one_relay_and_is_counted`).
     const AFTER_PANIC: Duration = Duration::from_secs(5), without Duration::ZERO;
 }
 

@@ -25,7 +25,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 bound! {
-    /// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew.
+    /// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew
+    /// (test `f33_who_comes_to_watch_shortens_a_wait_to_5_seconds_and_no_further`).
     const NEGATIVE_RESULT: Duration = Duration::from_secs(5), without Duration::from_secs(1 << 30);
     /// For how long frames are taken from a server that has asked us to connect anew.
     const LAST_FRAMES: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);

@@ -4,6 +4,7 @@ use crate::peer::{Server, command, number, object, text};
 use streamengine::amf0::Amf0Value;
 use streamengine::media::FrameKind;
 use streamengine::proto::ProtocolErrorKind;
+use streamengine::proto::message::Control;
 use streamengine::proto::server::{Phase, Play, Rejection, ServerEvent};
 
 #[test]
@@ -15,6 +16,35 @@ fn w2_a_player_may_send_no_longer_messages_than_a_stranger() {
     let mut publisher = Server::publishing();
     let bytes = publisher.writer.message(6, 9, 1, 0, &long);
     assert_eq!(publisher.feed(&bytes).len(), 1);
+}
+
+#[test]
+fn f04_only_a_publisher_may_send_messages_of_8_mib_and_nobody_longer_ones() {
+    for (mut server, most) in [
+        (Server::with_stream(), 64 * 1024),
+        (Server::playing(), 64 * 1024),
+        (Server::publishing(), 8 * 1024 * 1024),
+    ] {
+        server.feed_control(Control::SetChunkSize(0x7FFF_FFFF));
+        server.writer.chunk_size = usize::MAX;
+        let bytes = server.writer.message(6, 9, 1, 0, &vec![0; most]);
+        server.feed(&bytes);
+        let bytes = server.writer.message(6, 9, 1, 0, &vec![0; most + 1]);
+        assert_eq!(server.feed_error(&bytes).kind, ProtocolErrorKind::Limit);
+    }
+}
+
+#[test]
+fn w3_a_turn_of_a_publisher_ends_after_64_messages() {
+    let mut server = Server::publishing();
+    let empty: Vec<u8> = (0..65).flat_map(|_| server.writer.message(6, 99, 1, 0, &[])).collect();
+    server.session.input().extend_from_slice(&empty);
+    server.session.begin_turn();
+    assert_eq!(server.session.poll().unwrap(), None);
+    assert!(server.session.is_turn_over());
+    server.session.begin_turn();
+    assert_eq!(server.session.poll().unwrap(), None);
+    assert!(!server.session.is_turn_over());
 }
 
 #[test]

@@ -128,6 +128,26 @@ async fn a_player_that_stops_reading_for_a_while_costs_the_others_nothing_and_ca
 }
 
 #[tokio::test(start_paused = true)]
+async fn f19_a_player_that_has_caught_up_and_stops_reading_is_handed_one_batch_only() {
+    let core = core_that_flushes(FlushKind::Merge);
+    let mut events = core.events.subscribe();
+    let (mut publisher, player) = level(&core, "live/a").await;
+    // All in one period, so that the shard finds them together.
+    for timestamp in 0..200 {
+        publisher.keyframe(80 + timestamp, 10_000).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    drop(player);
+    loop {
+        if let Some(Received::Event(Event::PlayEnded { bytes_sent, .. })) = events.next().await {
+            let most = (Limits::default().player_batch + 11_000) as u64;
+            assert!((10_000..=most).contains(&bytes_sent), "{bytes_sent}");
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn shards_end_with_their_stream_and_with_their_last_player() {
     let core = core_that_flushes(FlushKind::WithVideo);
     let before = core.tasks.len();
