@@ -14,8 +14,10 @@ static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");
 
 const FIRST_PORT: u16 = 1935;
 const SECOND_PORT: u16 = 1936;
-/// How long the welcome waits for the second server.
-const START_TIMEOUT: Duration = Duration::from_secs(2);
+streamengine::bound! {
+    /// How long the welcome waits for the second server.
+    const START_TIMEOUT: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
+}
 /// How often rates are logged where there is no terminal.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
@@ -106,7 +108,7 @@ async fn started(engine: &Engine, mut events: EventReceiver) {
     let is_through = || engine.relays().iter().all(|relay| relay.state.is_established());
     let through = async { while !is_through() && events.next().await.is_some() {} };
     // Where it does not come through, the welcome must not wait.
-    let _ = tokio::time::timeout(START_TIMEOUT, through).await;
+    let _ = tokio::time::timeout(START_TIMEOUT.get(), through).await;
 }
 
 fn welcome(urls: &[RtmpUrl; 2]) -> String {

@@ -9,10 +9,14 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Lines that wait to be written; those that come while there are so many are counted, and told of later.
-const QUEUE: usize = 4096;
-/// How long the end of a command waits for who does not read.
-pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+streamengine::bound! {
+    /// Lines that wait to be written; those that come while there are so many are counted, and told of later
+    /// (test `what_does_not_fit_behind_a_reader_that_stalls_is_counted_and_told_when_it_reads_on`).
+    const QUEUE: usize = 4096, without 1 << 20;
+    /// How long the end of a command waits for who does not read
+    /// (test `the_end_waits_half_a_second_for_who_does_not_read`).
+    pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
+}
 /// How often a writer that cannot wait for its file itself looks again: one that another process made non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -41,7 +45,7 @@ impl Lines {
         told: impl Fn(u64) -> String + Send + 'static,
         terminal: Option<MultiProgress>,
     ) -> Self {
-        let (queue, messages) = mpsc::sync_channel(QUEUE);
+        let (queue, messages) = mpsc::sync_channel(QUEUE.get());
         let lost = Arc::new(AtomicU64::new(0));
         let foot = terminal.map(|terminal| Foot { terminal, bars: Vec::new() });
         let writer = Writer { out: WholeLines::new(out), lost: lost.clone(), told, foot, said: None };
@@ -68,7 +72,7 @@ impl Lines {
 
     /// Writes a last text, and waits until all is written, or until who reads has had [`FLUSH_TIMEOUT`] for it.
     pub(crate) fn end(&self, last: Option<String>) {
-        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        let deadline = Instant::now() + FLUSH_TIMEOUT.get();
         let (end, ended) = mpsc::channel();
         let last = last.map(|text| Message::Text(text.into_bytes()));
         if last.is_none_or(|last| self.send_by(last, deadline)) && self.send_by(Message::End(end), deadline) {
@@ -298,12 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn the_end_waits_half_a_second_for_who_does_not_read() {
+        let (go_on, stalled) = mpsc::channel();
+        let lines = Lines::start(Stuck(stalled, Paper::default()), |_| String::new(), None);
+        let begun = Instant::now();
+        lines.end(Some("last\n".to_owned()));
+        // Headroom for a busy machine.
+        assert!((FLUSH_TIMEOUT.stated()..Duration::from_secs(10)).contains(&begun.elapsed()));
+        drop(go_on);
+    }
+
+    #[test]
     fn what_does_not_fit_behind_a_reader_that_stalls_is_counted_and_told_when_it_reads_on() {
         let (go_on, stalled) = mpsc::channel();
         let paper = Paper::default();
         let stuck = Stuck(stalled, paper.clone());
         let lines = Lines::start(stuck, |count| format!("{count} missing\n"), None);
-        for _ in 0..3 * QUEUE {
+        for _ in 0..3 * QUEUE.stated() {
             lines.put("x\n");
         }
         drop(go_on);
@@ -314,7 +329,7 @@ mod tests {
         let written = text.lines().filter(|line| *line == "x").count();
         let missing: usize =
             text.lines().filter_map(|line| line.strip_suffix(" missing")?.parse::<usize>().ok()).sum();
-        assert!(missing > 0 && written >= QUEUE, "{written} written, {missing} missing");
-        assert_eq!(written + missing, 3 * QUEUE);
+        assert!(missing > 0 && written >= QUEUE.stated(), "{written} written, {missing} missing");
+        assert_eq!(written + missing, 3 * QUEUE.stated());
     }
 }

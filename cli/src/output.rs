@@ -309,7 +309,7 @@ impl EventLines {
     pub(crate) fn finish(self) {
         // Nobody sends: an error means that all threads are done, which is what we wait for, or that the reader of
         // stdout is stuck.
-        let _ = self.printed.recv_timeout(FLUSH_TIMEOUT);
+        let _ = self.printed.recv_timeout(FLUSH_TIMEOUT.get());
     }
 }
 

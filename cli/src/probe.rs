@@ -16,8 +16,10 @@ use streamengine::{
 };
 use tokio::time::{Instant, timeout};
 
-/// How long a stream may take to send its first frame, connecting included.
-const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+streamengine::bound! {
+    /// How long a stream may take to send its first frame, connecting included.
+    const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10), without Duration::from_secs(1 << 30);
+}
 
 /// Watches a stream for a while, or reads a file, and tells what is in it.
 pub(crate) fn run(args: ProbeArgs) -> Result<(), Failure> {
@@ -130,7 +132,7 @@ async fn watch(
     let pull = engine.add_pull(pull)?;
     let mut probe = Probe::new();
     tokio::select! {
-        arrived = timeout(FIRST_FRAME_TIMEOUT, collect(&mut subscriber, &mut probe, start, Until::FirstFrame)) => {
+        arrived = timeout(FIRST_FRAME_TIMEOUT.get(), collect(&mut subscriber, &mut probe, start, Until::FirstFrame)) => {
             arrived.map_err(|_| no_frame(&url))?;
         }
         error = broken(&mut events) => return Err(error),
@@ -171,5 +173,5 @@ async fn broken(events: &mut EventReceiver) -> Failure {
 }
 
 fn no_frame(url: &RtmpUrl) -> Failure {
-    Failure::running(format!("probe {url}: no frame within {} s", FIRST_FRAME_TIMEOUT.as_secs()))
+    Failure::running(format!("probe {url}: no frame within {} s", FIRST_FRAME_TIMEOUT.get().as_secs()))
 }

@@ -14,8 +14,10 @@ use streamengine::{
 
 /// How often rates are logged where there is no terminal.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
-/// After the last loop: how long targets may take to get the rest.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
+streamengine::bound! {
+    /// After the last loop: how long targets may take to get the rest.
+    const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4), without Duration::from_secs(1 << 30);
+}
 
 /// `loop`: plays files into targets, and serves them here if asked to.
 pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure> {
@@ -186,7 +188,7 @@ async fn delivered(engine: &Engine) -> Result<(), Failure> {
     let mut events = engine.events();
     let all_idle = async { while !engine.relays().iter().all(is_over) && events.next().await.is_some() {} };
     // What is not delivered by then is told below.
-    let _ = tokio::time::timeout(DELIVERY_TIMEOUT, all_idle).await;
+    let _ = tokio::time::timeout(DELIVERY_TIMEOUT.get(), all_idle).await;
     tell_late_starts(engine);
     let missed: Vec<_> = engine.relays().iter().filter_map(missed).collect();
     if missed.is_empty() { Ok(()) } else { Err(Failure::running(missed.join("; "))) }

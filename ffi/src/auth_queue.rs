@@ -9,8 +9,10 @@ use std::sync::Arc;
 use streamengine::{AuthRequest, Authorize, PublishRule, Ticket};
 use tokio::sync::Notify;
 
-/// Requests that wait for the callback thread at most; more are refused.
-const MAX_WAITING: usize = 4_096;
+streamengine::bound! {
+    /// Requests that wait for the callback thread at most; more are refused.
+    const MAX_WAITING: usize = 4_096, without usize::MAX;
+}
 
 /// What a refused peer is told where the program does not say it.
 pub(crate) const REFUSED: &str = "not authorised";
@@ -79,7 +81,7 @@ impl AuthQueue {
             drop(state);
             return self.rule.authorize(request, ticket);
         }
-        if state.closed || state.waiting.len() >= MAX_WAITING {
+        if state.closed || state.waiting.len() >= MAX_WAITING.get() {
             drop(state);
             return ticket.reject(REFUSED);
         }

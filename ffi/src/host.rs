@@ -10,8 +10,10 @@ use std::time::Duration;
 use streamengine::{Config, Engine};
 use tokio_util::sync::CancellationToken;
 
-/// How long freeing waits for a callback that runs.
-const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
+streamengine::bound! {
+    /// How long freeing waits for a callback that runs (test `closing_waits_two_seconds_for_a_callback_that_hangs`).
+    const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
+}
 
 /// Behind `se_engine`. Children that need it after their making hold it too.
 pub(crate) struct Host {
@@ -122,7 +124,7 @@ impl Host {
         drop(self.changing.lock());
         self.events.close();
         self.requests.close();
-        self.dispatcher.shutdown(CALLBACK_TIMEOUT)
+        self.dispatcher.shutdown(CALLBACK_TIMEOUT.get())
     }
 }
 
@@ -130,7 +132,24 @@ impl Host {
 mod tests {
     use super::*;
     use crate::queue::Wait;
+    use std::sync::mpsc;
     use std::time::Instant;
+
+    #[test]
+    fn closing_waits_two_seconds_for_a_callback_that_hangs() {
+        let host = Host::new(Config::default()).unwrap();
+        let ((started, is_started), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel::<()>());
+        let stuck = async move {
+            started.send(()).unwrap();
+            let _ = may_go_on.recv_timeout(Duration::from_secs(20));
+        };
+        host.dispatcher.spawn(stuck).unwrap().detach();
+        is_started.recv_timeout(Duration::from_secs(20)).unwrap();
+        let begun = Instant::now();
+        assert!(!host.close(), "it still runs");
+        assert!((CALLBACK_TIMEOUT.stated()..Duration::from_secs(15)).contains(&begun.elapsed()));
+        drop(go_on);
+    }
 
     #[test]
     fn closing_wakes_whoever_waits_and_cuts_a_stop_short() {

@@ -109,10 +109,13 @@ pub unsafe extern "C" fn se_log_set_filter(directives: *const c_char) -> se_stat
     })
 }
 
-/// Lines that wait for the callback; more are lost.
-const MAX_WAITING: usize = 4_096;
-/// How long replacing a callback waits for its last lines.
-const LAST_LINES: Duration = Duration::from_secs(2);
+streamengine::bound! {
+    /// Lines that wait for the callback; more are lost
+    /// (test `lost_lines_are_told_by_every_engine_at_once_and_by_the_log_when_it_goes_on`).
+    const MAX_WAITING: usize = 4_096, without usize::MAX;
+    /// How long replacing a callback waits for its last lines.
+    const LAST_LINES: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
+}
 
 /// Parts of the library, and where they are in it.
 const PARTS: [(&str, &str); 10] = [
@@ -365,7 +368,7 @@ impl Writer {
     /// Never waits.
     fn take(&self, line: Line) {
         let mut state = self.state.lock();
-        let is_full = state.lines.len() >= MAX_WAITING;
+        let is_full = state.lines.len() >= MAX_WAITING.get();
         if is_full {
             state.lines.pop_front();
             state.lost += 1;
@@ -386,7 +389,7 @@ impl Writer {
         if IS_WRITER.get() {
             return;
         }
-        let deadline = Instant::now() + LAST_LINES;
+        let deadline = Instant::now() + LAST_LINES.get();
         while !state.ended {
             if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return;

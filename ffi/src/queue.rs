@@ -8,10 +8,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use streamengine::Event;
 use tokio::sync::Notify;
 
-/// Events that peers cause: any stranger can make more of them.
-const MAX_OF_PEERS: usize = 4_096;
-/// Events about what the host itself has set up. Nobody makes so many but a host that never looks.
-const MAX_OWN: usize = 65_536 - MAX_OF_PEERS;
+streamengine::bound! {
+    /// Events that peers cause: any stranger can make more of them
+    /// (test `a_flood_of_strangers_drops_its_own_oldest_and_never_the_hosts_events`).
+    const MAX_OF_PEERS: usize = 4_096, without usize::MAX;
+    /// Events about what the host itself has set up. Nobody makes so many but a host that never looks
+    /// (test `events_that_a_host_never_fetches_are_bounded_too`).
+    const MAX_OWN: usize = 65_536 - MAX_OF_PEERS.stated(), without usize::MAX;
+}
 
 /// The queues of all engines: the log is one for the whole process, and so is what it has to tell.
 static QUEUES: RwLock<Vec<Weak<EventQueue>>> = RwLock::new(Vec::new());
@@ -225,7 +229,7 @@ impl Wait {
 impl State {
     fn push(&mut self, happened: QueuedEvent, of_peers: bool) {
         let (entries, max) =
-            if of_peers { (&mut self.of_peers, MAX_OF_PEERS) } else { (&mut self.own, MAX_OWN) };
+            if of_peers { (&mut self.of_peers, MAX_OF_PEERS.get()) } else { (&mut self.own, MAX_OWN.get()) };
         if entries.len() >= max {
             entries.pop_front();
             self.lost += 1;
@@ -369,12 +373,20 @@ mod tests {
         let address = ([127, 0, 0, 1], 1).into();
         queue.push(&published());
         queue.push(&Event::ListenerClosed { id: ListenerId(1), protocol: Protocol::Rtmp, address });
-        (0..MAX_OF_PEERS as u64 + 3).for_each(|session| queue.push(&closed(session)));
+        (0..MAX_OF_PEERS.stated() as u64 + 3).for_each(|session| queue.push(&closed(session)));
         queue.push(&published());
         let ids = ids(&queue);
         assert_eq!(ids[..5], ["3 lost", "own", "own", "3", "4"]);
         assert_eq!(ids.last().unwrap(), "own");
-        assert_eq!((ids.len(), queue.lost_in_all()), (MAX_OF_PEERS + 4, 3));
+        assert_eq!((ids.len(), queue.lost_in_all()), (MAX_OF_PEERS.stated() + 4, 3));
+    }
+
+    #[test]
+    fn events_that_a_host_never_fetches_are_bounded_too() {
+        let queue = EventQueue::default();
+        (0..MAX_OWN.stated() + 3).for_each(|_| queue.push(&published()));
+        assert_eq!(queue.lost_in_all(), 3);
+        assert_eq!(ids(&queue).len(), MAX_OWN.stated() + 1);
     }
 
     #[test]

@@ -140,11 +140,13 @@ pub unsafe extern "C" fn se_subscriber_free(subscriber: *mut se_subscriber) {
     });
 }
 
-/// How long freeing waits for a callback that runs.
-const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// After this many calls in a row others get their turn on the callback thread.
-const CALLS_IN_A_ROW: usize = 16;
+streamengine::bound! {
+    /// How long freeing waits for a callback that runs.
+    const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
+    /// After this many calls in a row others get their turn on the callback thread
+    /// (test `a_callback_of_one_subscriber_does_not_keep_others_waiting_for_ever`).
+    const CALLS_IN_A_ROW: usize = 16, without usize::MAX;
+}
 
 type FrameFn = unsafe extern "C" fn(*const se_frame, *const se_frame_ref, *mut c_void);
 
@@ -252,7 +254,7 @@ impl Reading {
         let callback = match self.host.dispatcher.is_current() {
             // If it is held, then by this very callback: the task gives it back afterwards.
             true => self.delivery.callback.try_lock(),
-            false => self.delivery.callback.try_lock_for(CALLBACK_TIMEOUT),
+            false => self.delivery.callback.try_lock_for(CALLBACK_TIMEOUT.get()),
         };
         let callback = callback.and_then(|mut callback| callback.take());
         drop(callback);
@@ -357,7 +359,7 @@ async fn deliver(reader: Arc<Mutex<Option<Reader>>>, delivering: Delivering) {
             return;
         }
         calls += 1;
-        if calls % CALLS_IN_A_ROW == 0 {
+        if calls % CALLS_IN_A_ROW.get() == 0 {
             future::yield_now().await;
         }
     }

@@ -11,8 +11,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Requests that may wait for slow handlers; more are refused, so that strangers cannot fill the memory.
-const MAX_REQUESTS: usize = 1_024;
+streamengine::bound! {
+    /// Requests that may wait for slow handlers; more are refused, so that strangers cannot fill the memory
+    /// (test `requests_beyond_the_bound_are_dropped_while_a_handler_takes_its_time`).
+    const MAX_REQUESTS: usize = 1_024, without usize::MAX;
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -73,7 +76,7 @@ impl Dispatcher {
 
     /// Runs `job` like [`Self::post`], unless too many of its kind wait: then it is dropped.
     pub(crate) fn post_request(&self, job: impl FnOnce() + Send + 'static) {
-        if self.requests.fetch_add(1, Ordering::Relaxed) >= MAX_REQUESTS {
+        if self.requests.fetch_add(1, Ordering::Relaxed) >= MAX_REQUESTS.get() {
             self.requests.fetch_sub(1, Ordering::Relaxed);
             return;
         }
@@ -155,6 +158,6 @@ mod tests {
         }
         drop(out);
         go.send(()).unwrap();
-        assert_eq!(seen.iter().count(), MAX_REQUESTS);
+        assert_eq!(seen.iter().count(), MAX_REQUESTS.stated());
     }
 }

@@ -21,8 +21,10 @@ use streamengine::{
     AuthRequest, Config, Engine, ErrorKind, Event, ListenerInfo, SessionId, StreamKey, Ticket, TlsIdentity,
 };
 
-/// Time in which a server that is closed takes leave of its peers. A state change waits for it, so it is short.
-const DRAIN_MS: u64 = 1_500;
+streamengine::bound! {
+    /// Time in which a server that is closed takes leave of its peers. A state change waits for it, so it is short.
+    const DRAIN_MS: u64 = 1_500, without 1 << 40;
+}
 
 /// All servers that listen.
 static SERVERS: Mutex<Vec<Weak<Server>>> = Mutex::new(Vec::new());
@@ -211,7 +213,7 @@ impl Server {
         let (asked, told) = (claims.clone(), claims.clone());
         let (asking, telling) = (dispatcher.clone(), dispatcher.clone());
         let mut config = Config::default();
-        config.engine.drain_timeout_ms = DRAIN_MS;
+        config.engine.drain_timeout_ms = DRAIN_MS.get();
         // Only rtmpserversrc lets publishers in, and has a property for this.
         config.limits.publisher_timeout_ms = u64::MAX;
         let engine = Engine::builder()

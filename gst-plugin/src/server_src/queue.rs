@@ -7,8 +7,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use streamengine::media::FrameKind;
 
-/// Most items that wait, whatever their size: a peer can send configuration without end.
-const MAX_ITEMS: usize = 16_384;
+streamengine::bound! {
+    /// Most items that wait, whatever their size: a peer can send configuration without end
+    /// (test `headers_and_caps_without_end_are_bounded_too`).
+    const MAX_ITEMS: usize = 16_384, without usize::MAX;
+}
 
 /// A frame on its way into the pipeline.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl Queue {
     /// Adds what is no frame.
     pub(super) fn push(&self, item: Item) {
         let mut state = self.state.lock();
-        if state.items.len() >= MAX_ITEMS {
+        if state.items.len() >= MAX_ITEMS.get() {
             state.drop_waiting(usize::MAX);
         }
         state.items.push_back(item);
@@ -159,7 +162,7 @@ impl State {
         let waits = self.oldest().map(|oldest| media.arrival.saturating_duration_since(oldest));
         let is_late = !bounds.time.is_zero() && waits.is_some_and(|waits| waits > bounds.time);
         let is_full = self.bytes > 0 && self.bytes.saturating_add(media.data.len()) > bounds.bytes;
-        let is_long = self.items.len() >= MAX_ITEMS;
+        let is_long = self.items.len() >= MAX_ITEMS.get();
         if is_late || is_full || is_long { self.drop_waiting(bounds.bytes) } else { 0 }
     }
 
@@ -185,7 +188,7 @@ impl State {
         }
         self.items = kept;
         self.bytes = self.items.iter().map(Item::len).sum();
-        if self.bytes > max_bytes / 2 || self.items.len() > MAX_ITEMS / 2 {
+        if self.bytes > max_bytes / 2 || self.items.len() > MAX_ITEMS.get() / 2 {
             self.items.retain(|item| !item.is_media());
             self.bytes = 0;
         }
@@ -296,11 +299,11 @@ mod tests {
     fn headers_and_caps_without_end_are_bounded_too() {
         gst::init().unwrap();
         let queue = Queue::default();
-        for _ in 0..3 * MAX_ITEMS {
+        for _ in 0..3 * MAX_ITEMS.stated() {
             queue.push(Item::Caps(gst::Caps::new_any()));
             queue.push_media(media(FrameKind::Video, Role::Header, 1, Instant::now()), BOUNDS);
         }
-        assert!(queue.state.lock().items.len() <= MAX_ITEMS + 1);
+        assert!(queue.state.lock().items.len() <= MAX_ITEMS.stated() + 1);
         assert!(queue.level().bytes <= BOUNDS.bytes);
     }
 

@@ -15,8 +15,10 @@ use std::time::Duration;
 
 /// Time after which all streams of a demuxer should have come.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// Queues, parsers and the like between a demuxer and a pad.
-const MAX_ELEMENTS_BETWEEN: usize = 8;
+streamengine::bound! {
+    /// Queues, parsers and the like between a demuxer and a pad.
+    const MAX_ELEMENTS_BETWEEN: usize = 8, without usize::MAX;
+}
 
 impl RtmpRelaySink {
     pub(super) fn add_always_pad(&self) -> Result<(), glib::BoolError> {
