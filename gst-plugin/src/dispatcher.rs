@@ -152,7 +152,7 @@ mod tests {
         let (go, wait) = mpsc::channel::<()>();
         let (out, seen) = mpsc::channel();
         dispatcher.post(move || wait.recv().unwrap());
-        for index in 0..MAX_REQUESTS + 7 {
+        for index in 0..MAX_REQUESTS.stated() + 7 {
             let out = out.clone();
             dispatcher.post_request(move || out.send(index).unwrap());
         }

@@ -150,7 +150,7 @@ impl RtmpRelaySink {
 /// The demuxer that feeds a pad, through elements with one input.
 fn demuxer_before(pad: &gst::Pad) -> Option<gst::Element> {
     let mut before = pad.peer()?;
-    for _ in 0..MAX_ELEMENTS_BETWEEN {
+    for _ in 0..MAX_ELEMENTS_BETWEEN.get() {
         let element = before.parent_element()?;
         let class = element.metadata(gst::ELEMENT_METADATA_KLASS).unwrap_or_default();
         if class.contains("Demux") {
