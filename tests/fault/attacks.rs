@@ -63,7 +63,6 @@ fn flood_of_small_messages(server: SocketAddr) -> Flood {
     for _ in 0..60 {
         let open = move || {
             let mut peer = RawPeer::dial_with(server, Some(Ipv4Addr::new(127, 0, 9, 9)), None)?;
-            peer.handshake()?;
             peer.open("live")?;
             Ok(peer)
         };

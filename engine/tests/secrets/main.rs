@@ -142,6 +142,7 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
     let (server, server_events) = serve(&output);
     let (engine, engine_events) = push(&server, &output);
     print_values(&output);
+    tracing::trace!("nobody writes at this level now, but somebody may");
     engine.blocking_drain().unwrap();
     server.blocking_drain().unwrap();
     output.add_events(server_events);

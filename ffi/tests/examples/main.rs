@@ -11,7 +11,7 @@ mod wrapper;
 
 use programs::{Program, Way};
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -294,20 +294,23 @@ fn auth_decides_on_a_thread_of_its_own() {
 
 #[test]
 fn auth_prints_whole_lines_whichever_thread_prints() {
-    const STRANGERS: usize = 24;
+    const STRANGERS: u8 = 24;
+    let address = |number| Ipv4Addr::new(127, 0, 1, number);
     in_every_language("auth", |program| {
         let process = program.run(&["127.0.0.1:0", "right"]);
         let server = served(&process.out);
         std::thread::scope(|scope| {
             for number in 0..STRANGERS {
                 scope.spawn(move || {
-                    let mut stranger = RawPeer::connect(server, "live").unwrap();
+                    // Each from an address of its own: one that is refused often has to wait.
+                    let mut stranger = RawPeer::dial_with(server, Some(address(number)), None).unwrap();
+                    stranger.open("live").unwrap();
                     assert_eq!(stranger.publish(&format!("s{number}?key=wrong")).unwrap().level, "error");
                 });
             }
         });
         for number in 0..STRANGERS {
-            let start = format!("refused to live/s{number} from 127.0.0.1:");
+            let start = format!("refused to live/s{number} from {}:", address(number));
             let whole = |line: &str| line.strip_prefix(&start)?.parse::<u16>().ok();
             process.out.find_after(0, LONG, whole).unwrap_or_else(|| panic!("{start}\n{}", process.log()));
         }
