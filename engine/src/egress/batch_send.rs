@@ -35,13 +35,20 @@ pub(super) fn write(
     batch: &WireBatch,
     gone: &mut Vec<usize>,
 ) {
-    let mut begun = Form::ALL.map(|_| Vec::with_capacity(outputs.len()));
+    let mut begun = Form::ALL.map(|_| Vec::new());
     let mut alone = Vec::new();
     for (index, output) in outputs.iter().enumerate() {
         match output.begin(shard, batch) {
             Begun::Done(true) => {}
             Begun::Done(false) => gone.push(index),
-            Begun::Sending(form, output) => begun[form as usize].push((index, output)),
+            Begun::Sending(form, output) => {
+                let begun = &mut begun[form.index()];
+                if begun.is_empty() {
+                    // One allocation, and none for a form that nobody wants.
+                    begun.reserve(outputs.len());
+                }
+                begun.push((index, output));
+            }
             Begun::Alone => alone.push((index, output)),
         }
     }

@@ -161,6 +161,8 @@ impl<W: Sink> OutputState<W> {
         let is_writable = self.io.is_some() && self.queue.is_empty();
         let step = match self.deliveries.get_mut(index).map(|delivery| (delivery.driver(), delivery)) {
             Some((Driver::Shard(form), delivery)) if is_writable => match delivery.step_over(batch, form) {
+                // All of it may be nothing for this form.
+                Place::At if batch.bytes(form).is_empty() => Step::Stay,
                 Place::At => Step::Write(form),
                 Place::After => Step::Stay,
                 Place::Elsewhere => Step::Leave,

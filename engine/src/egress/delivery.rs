@@ -1,7 +1,7 @@
 //! One stream on its way to one player or target: frames out of the hub, in the wire form, filtered as the player
 //! asked.
 
-use super::form::{Form, Framing, Message};
+use super::form::{Encoded, Form, Framing, Message};
 use super::{Shard, ShardHandle, ShardWriter, WireBatch};
 use crate::hub::{Backlog, EndReason, Place, Subscriber};
 use crate::key::StreamKey;
@@ -125,14 +125,15 @@ impl Delivery {
 
     /// Where the player stands to a batch of the shard; where it is [`Place::At`] it has taken it, in that form.
     pub(super) fn step_over(&mut self, batch: &WireBatch, form: Form) -> Place {
-        if batch.has_data && !self.framing.shares_data() {
+        if !self.framing.shares(batch, form) {
             return Place::Elsewhere;
         }
         let place = self.subscriber.step_over(&batch.batch);
         if place == Place::At {
-            self.frames_sent += batch.batch.frames.len() as u64;
-            self.bytes_sent += batch.bytes(form).len() as u64;
-            for (newest, sent) in self.newest.iter_mut().zip(batch.newest) {
+            let Encoded { bytes, content } = batch.encoded(form);
+            self.frames_sent += content.frames;
+            self.bytes_sent += bytes.len() as u64;
+            for (newest, sent) in self.newest.iter_mut().zip(content.newest) {
                 *newest = sent.or(*newest);
             }
         }
@@ -169,6 +170,11 @@ impl Delivery {
     /// Frames that it missed because it was too slow.
     pub(crate) fn skipped(&self) -> u64 {
         self.subscriber.skipped()
+    }
+
+    /// A kind of media that has come and is left out, as the peer was not told that there is such.
+    pub(crate) fn late_kind(&self) -> Option<FrameKind> {
+        self.framing.late_kind()
     }
 
     /// Frames that have not been handed to the connection yet.
@@ -235,25 +241,28 @@ impl Delivery {
     }
 
     fn send(&mut self, frame: Frame, queue: &mut WriteQueue<Message>) {
+        let Some((head, frame)) = self.framing.adapt(frame, self.subscriber.main()) else { return };
         let timestamp = self.time_of(&frame);
-        let message = self.framing.message(Frame { timestamp, ..frame });
+        let message = self.framing.message(head, Frame { timestamp, ..frame });
         self.frames_sent += 1;
         self.bytes_sent += message.len() as u64;
         queue.push(message);
     }
 
     fn time_of(&mut self, frame: &Frame) -> i64 {
-        if frame.is_metadata() {
+        if self.framing.is_timeless(frame) {
             return 0;
         }
         let newest = &mut self.newest[frame.kind as usize];
-        let not_before = newest.map_or(frame.timestamp, |newest| newest.max(frame.timestamp));
+        let not_before = |time: i64| newest.map_or(time, |newest| newest.max(time));
+        let time = self.framing.time_of(frame, *newest, self.subscriber.main());
         if frame.is_config() {
             // What is repeated after a jump may be older than what was sent: time does not go back.
-            return self.place(not_before);
+            let time = not_before(time);
+            return self.place(time);
         }
-        *newest = Some(not_before);
-        self.place(frame.timestamp)
+        *newest = Some(not_before(frame.timestamp));
+        self.place(time)
     }
 
     /// A time of the stream as the peer is to get it.

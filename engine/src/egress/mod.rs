@@ -21,14 +21,14 @@ mod tests;
 pub(crate) use connection_output::ConnectionOutput;
 pub(crate) use delivery::{Clock, Delivery};
 pub(crate) use driver::{Patience, Stuck};
-pub(crate) use form::{Framing, RtmpFraming};
+pub(crate) use form::{Envelope, Flavour, FlvFraming, Framing, RtmpFraming, pong};
 
 use crate::config::Flush;
 use crate::hub::{Batch, Feed, WakeFor};
 use crate::key::StreamKey;
 use crate::media::FrameKind;
 use bytes::{Bytes, BytesMut};
-use form::Form;
+use form::{Encoded, Form};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -57,32 +57,48 @@ bound! {
 #[derive(Default)]
 struct WireBatch {
     batch: Batch,
-    forms: [OnceLock<Bytes>; Form::ALL.len()],
+    forms: [OnceLock<Encoded>; Form::ALL.len()],
     /// Memory for the next form; shards keep it from batch to batch.
     buffer: Mutex<BytesMut>,
-    /// Time of the newest coded frame, by kind.
-    newest: [Option<i64>; 3],
     /// Whether there is metadata among them, which servers want in a form of its own.
     has_data: bool,
+    /// Whether there is a video configuration among them that may be another than the one before: what follows it gets a
+    /// time that depends on what its player has got.
+    changes_video: bool,
+    /// The main video track's configuration, where the frames so far have shown it.
+    video_config: Option<Bytes>,
+    /// Where the batch after this one begins.
+    next: u64,
 }
 
 impl WireBatch {
     /// Notes what has to be known of the frames that have been taken into it.
     fn begin(&mut self) {
         self.forms.iter_mut().for_each(|form| drop(form.take()));
-        self.newest = [None; 3];
         self.has_data = false;
+        self.changes_video = false;
+        if self.batch.from != std::mem::replace(&mut self.next, self.batch.to) {
+            // Some have been missed.
+            self.video_config = None;
+        }
+        let main = self.batch.main.of(FrameKind::Video);
         for frame in &self.batch.frames {
             self.has_data |= frame.kind == FrameKind::Data;
-            if !frame.is_config() {
-                self.newest[frame.kind as usize] = Some(frame.timestamp);
+            let is_video = frame.kind == FrameKind::Video && frame.flags.track == main;
+            if is_video && frame.is_sequence_start() && self.video_config.as_ref() != Some(&frame.payload) {
+                self.changes_video = true;
+                self.video_config = Some(frame.payload.clone());
             }
         }
     }
 
-    /// All frames in one piece.
+    /// All frames in one piece, and what of them is in it.
+    fn encoded(&self, form: Form) -> &Encoded {
+        self.forms[form.index()].get_or_init(|| form.encode(&self.batch, &mut self.buffer.lock()))
+    }
+
     fn bytes(&self, form: Form) -> &Bytes {
-        self.forms[form as usize].get_or_init(|| form.encode(&self.batch.frames, &mut self.buffer.lock()))
+        &self.encoded(form).bytes
     }
 }
 

@@ -87,7 +87,7 @@ async fn a_batch_is_put_into_a_form_once_and_only_when_somebody_wants_it() {
     assert!(turn(&stage, &[], &batch).is_empty());
     assert!(batch.forms.iter().all(|form| form.get().is_none()), "nobody has asked");
     assert!(turn(&stage, &outputs, &batch).is_empty());
-    let made = batch.forms[Form::Rtmp as usize].get().expect("somebody has").as_ptr();
+    let made = batch.forms[Form::Rtmp.index()].get().expect("somebody has").bytes.as_ptr();
     assert_eq!(batch.bytes(Form::Rtmp).as_ptr(), made, "the same bytes for the next");
     batch.begin();
     assert!(batch.forms.iter().all(|form| form.get().is_none()), "another batch");

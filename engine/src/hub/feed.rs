@@ -1,6 +1,6 @@
 //! A feed: one reader of a stream for all its subscribers that have caught up.
 
-use super::stream::Stream;
+use super::stream::{MainIds, Stream};
 use super::waiters::{Registered, WakeFor};
 use crate::media::{Frame, FrameKind};
 use std::future::poll_fn;
@@ -18,6 +18,8 @@ pub(crate) struct Batch {
     pub(crate) frames: Vec<Frame>,
     /// Whether there is coded video among them.
     pub(crate) has_video: bool,
+    /// The stream's main tracks.
+    pub(crate) main: MainIds,
 }
 
 /// Where a subscriber stands to a batch.
@@ -94,6 +96,7 @@ impl Feed {
         stream.with_state(|state| {
             *position = (*position).max(state.ring.first());
             batch.from = *position;
+            batch.main = state.main_ids();
             let mut bytes = 0;
             while *position < until
                 && bytes < max_bytes

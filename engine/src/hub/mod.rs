@@ -27,7 +27,7 @@ mod watcher;
 pub(crate) use fault::panic_at_next_frame;
 pub(crate) use feed::{Batch, Feed, Place};
 pub(crate) use ring::Backlog;
-pub(crate) use stream::Publisher;
+pub(crate) use stream::{MainIds, Publisher, StreamTracks, TrackCodec};
 pub(crate) use subscriber::Subscriber;
 pub(crate) use waiters::WakeFor;
 pub use watcher::{StreamChange, StreamWatcher};

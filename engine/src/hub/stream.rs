@@ -3,6 +3,9 @@
 mod info;
 mod policy;
 mod rights;
+mod tracks;
+
+pub(crate) use tracks::{MainIds, StreamTracks, TrackCodec};
 
 use super::discarded::Discarded;
 use super::ring::{JoinHeaders, Ring};
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
 use tokio::time::Instant;
+use tracks::MainTracks;
 
 bound! {
     /// Pieces of configuration kept for joining subscribers, and their bytes; a stream with more still passes, but
@@ -70,6 +74,7 @@ pub(super) struct State {
     counters: Counters,
     /// By kind of frame, [`codec_mark`] of the newest.
     codecs: [u64; 3],
+    main_tracks: MainTracks,
 }
 
 pub(super) struct Stream {
@@ -106,6 +111,7 @@ impl Stream {
             followers: 0,
             counters: Counters::default(),
             codecs: [0; 3],
+            main_tracks: MainTracks::default(),
         };
         let (key, ring_bytes) = (key.clone(), limits.ring_bytes);
         Self { key, serial, changes, ring_bytes, discarded, state: Mutex::new(state) }
@@ -214,6 +220,12 @@ impl State {
         self.timeline.end().unwrap_or(0)
     }
 
+    /// The numbers of the tracks for readers that can have one of each kind.
+    #[inline]
+    pub(super) fn main_ids(&self) -> MainIds {
+        self.main_tracks.ids()
+    }
+
     fn count(&mut self, interest: Interest) -> &mut usize {
         match interest {
             Interest::Viewer => &mut self.viewers,
@@ -231,6 +243,7 @@ impl State {
         }
         let left_out = current.leaves_out(&frame);
         self.counters.count(&frame);
+        self.main_tracks.note(&frame);
         if frame.is_config() {
             remember_config(&mut self.join_headers, &frame);
         } else if frame.kind != FrameKind::Data {
@@ -244,6 +257,9 @@ impl State {
             true => self.timeline.place_config(frame.kind, frame.timestamp),
             false => self.timeline.place(frame.kind, frame.flags.track, frame.timestamp, now),
         };
+        if !frame.is_config() {
+            self.main_tracks.note_time(&frame);
+        }
         if self.timeline.take_return() {
             self.repeat_config(&frame, now);
         }

@@ -2,7 +2,7 @@
 
 use super::feed::{Batch, Feed, Place};
 use super::ring::{Backlog, JoinHeaders};
-use super::stream::{State, Stream};
+use super::stream::{MainIds, State, Stream, StreamTracks};
 use super::waiters::{Registered, WakeFor};
 use super::{EndReason, Hub, Interest, SubscribeOptions};
 use crate::limits::ms;
@@ -36,6 +36,8 @@ pub(crate) struct Subscriber {
     options: SubscribeOptions,
     registered: Registered,
     cursor: u64,
+    /// The stream's main tracks when frames were taken last.
+    main: MainIds,
     /// Configuration to send before the frame at `cursor`.
     pending: Vec<Frame>,
     needs_keyframe: bool,
@@ -62,6 +64,7 @@ impl Subscriber {
             stream,
             options,
             cursor: 0,
+            main: MainIds::default(),
             pending: Vec::new(),
             needs_keyframe: true,
             waiting_since: Instant::now(),
@@ -154,6 +157,16 @@ impl Subscriber {
         Ok(out.len() - before)
     }
 
+    /// The main tracks of the stream that was taken from, as they were then.
+    pub(crate) fn main(&self) -> MainIds {
+        self.main
+    }
+
+    /// What is known of the stream's tracks now.
+    pub(crate) fn tracks(&self) -> StreamTracks {
+        self.stream.tracks()
+    }
+
     /// What it has not taken yet.
     pub(crate) fn backlog(&self) -> Backlog {
         self.stream.backlog(self.cursor)
@@ -206,6 +219,7 @@ impl Subscriber {
         if state.is_idle() {
             return self.check_wait();
         }
+        self.main = state.main_ids();
         if self.cursor < state.ring.first() {
             self.jump(state)?;
         } else if self.has_caught_up && state.is_too_far(self.cursor) {

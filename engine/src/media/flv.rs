@@ -3,6 +3,7 @@
 //! Sources: Adobe FLV specification 10.1 annex E, and Enhanced RTMP v2 (Veovera) for what follows bit 7 of a
 //! video payload's first byte and sound format 9.
 
+pub(crate) mod browser;
 mod finder;
 mod recovery;
 mod tag;
@@ -87,6 +88,11 @@ fn config_slot(kind: FrameKind, info: &PayloadInfo) -> Option<ConfigSlot> {
     // A message with several tracks must not replace, or be replaced by, one with its first track only.
     let many: u32 = u32::from(matches!(info.layout, TrackLayout::Many | TrackLayout::ManyCodecs));
     Some(ConfigSlot((kind << 24) | (packet << 16) | (many << 8) | u32::from(info.track)))
+}
+
+/// Whether a slot is for a decoder configuration record.
+pub(crate) fn is_sequence_start(slot: ConfigSlot) -> bool {
+    slot.kind().is_some() && (slot.0 >> 16) & 0xff <= 1
 }
 
 impl ConfigSlot {

@@ -69,8 +69,13 @@ pub fn on_metadata(timestamp: i64, fields: &[(&str, Value<'_>)]) -> Frame {
 /// All other bytes stay as they are and in order, unknown fields and values after the object included. A
 /// payload that is malformed or has none of the fields is returned as it is.
 pub fn without_file_fields(payload: &Bytes) -> Bytes {
+    without(payload, &FILE_FIELDS)
+}
+
+/// [`without_file_fields`] for any fields.
+pub(crate) fn without(payload: &Bytes, fields: &[&[u8]]) -> Bytes {
     match Properties::of(payload) {
-        Some(properties) => remove(payload, &properties).unwrap_or_else(|| payload.clone()),
+        Some(properties) => remove(payload, &properties, fields).unwrap_or_else(|| payload.clone()),
         None => payload.clone(),
     }
 }
@@ -100,9 +105,8 @@ fn value_of<'a>(payload: &'a [u8], field: &str) -> Option<Cursor<'a>> {
     Some(Cursor::at(payload, property.value))
 }
 
-fn remove(payload: &Bytes, properties: &Properties<'_>) -> Option<Bytes> {
-    let doomed: Vec<_> =
-        properties.list.iter().filter(|property| FILE_FIELDS.contains(&property.name)).collect();
+fn remove(payload: &Bytes, properties: &Properties<'_>, fields: &[&[u8]]) -> Option<Bytes> {
+    let doomed: Vec<_> = properties.list.iter().filter(|property| fields.contains(&property.name)).collect();
     if doomed.is_empty() {
         return None;
     }

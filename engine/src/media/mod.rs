@@ -95,6 +95,11 @@ impl Frame {
         self.kind != FrameKind::Data && !self.is_config() && flv::has_media(self.kind, &self.payload)
     }
 
+    /// Whether this is the decoder configuration of an audio or video track.
+    pub(crate) fn is_sequence_start(&self) -> bool {
+        self.flags.config.is_some_and(flv::is_sequence_start)
+    }
+
     /// Whether this is `onMetaData`, which describes the stream as a whole. In a stream its time is always 0, as other
     /// servers send it: ffmpeg takes a script tag at any other time for a track of subtitles.
     pub fn is_metadata(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Frames as RTMP messages.
 
+use super::{Content, Encoded};
 use crate::media::flv::{ON_METADATA, SET_DATA_FRAME};
 use crate::media::{Frame, FrameKind};
 use crate::proto::chunk::{WireMessage, csid};
@@ -8,9 +9,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// The message stream of players and targets: nearly all use the first one that they create.
 const USUAL_STREAM: u32 = 1;
 
-/// Puts frames behind each other into `buffer`, on message stream [`USUAL_STREAM`].
-pub(super) fn encode(frames: &[Frame], buffer: &mut BytesMut) {
-    frames.iter().for_each(|frame| wire_message(frame.clone(), USUAL_STREAM).encode(buffer));
+/// Puts frames behind each other, on message stream [`USUAL_STREAM`].
+pub(super) fn encode(frames: &[Frame], buffer: &mut BytesMut) -> Encoded {
+    let mut content = Content::default();
+    for frame in frames {
+        wire_message(frame.clone(), USUAL_STREAM).encode(buffer);
+        content.add(frame);
+    }
+    Encoded { bytes: buffer.split().freeze(), content }
 }
 
 fn wire_message(frame: Frame, stream_id: u32) -> WireMessage {

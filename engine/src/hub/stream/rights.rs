@@ -205,6 +205,7 @@ impl State {
         // The newcomer's own configuration is collected afresh: it may have fewer tracks.
         let previous = returning.then(|| std::mem::take(&mut self.join_headers));
         self.timeline.splice();
+        self.main_tracks.renew();
         self.since.get_or_insert(now);
         let request = Box::new(request.clone());
         self.place = request.place.clone();

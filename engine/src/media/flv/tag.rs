@@ -182,16 +182,21 @@ pub struct TagFraming {
 ///
 /// `None` when the payload is longer than [`MAX_TAG_PAYLOAD`].
 pub fn encode_tag(frame: &Frame) -> Option<TagFraming> {
-    if frame.payload.len() > MAX_TAG_PAYLOAD {
-        return None;
+    let length = frame.payload.len();
+    (length <= MAX_TAG_PAYLOAD).then(|| TagFraming::new(frame.kind, frame.timestamp, length))
+}
+
+impl TagFraming {
+    /// For a payload of so many bytes, no more than [`MAX_TAG_PAYLOAD`].
+    pub(crate) fn new(kind: FrameKind, timestamp: i64, length: usize) -> Self {
+        let header = TagHeader {
+            tag_type: kind.type_id(),
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            timestamp: wire_timestamp(timestamp),
+            stream_id: 0,
+        };
+        Self { header: header.encode(), trailer: header.size().to_be_bytes() }
     }
-    let header = TagHeader {
-        tag_type: frame.kind.type_id(),
-        length: u32::try_from(frame.payload.len()).ok()?,
-        timestamp: wire_timestamp(frame.timestamp),
-        stream_id: 0,
-    };
-    Some(TagFraming { header: header.encode(), trailer: header.size().to_be_bytes() })
 }
 
 fn wire_timestamp(time: i64) -> u32 {

@@ -1,0 +1,1 @@
+//! Tests of payloads for players in browsers.
