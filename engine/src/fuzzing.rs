@@ -9,7 +9,7 @@ mod elementary;
 mod flv;
 mod sessions;
 pub use elementary::elementary;
-pub use flv::{flv_file, flv_tag};
+pub use flv::{browser_payload, flv_file, flv_tag};
 pub use sessions::{client_session_ops, server_session_ops, session_pair};
 
 use crate::Limits;
@@ -35,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "aggregate", run: aggregate, mutations: 20_000 },
     Target { name: "amf0_decode", run: amf0_decode, mutations: 20_000 },
     Target { name: "amf0_roundtrip", run: amf0_roundtrip, mutations: 500 },
+    Target { name: "browser_payload", run: browser_payload, mutations: 20_000 },
     Target { name: "chunk_read", run: chunk_read, mutations: 20_000 },
     Target { name: "chunk_roundtrip", run: chunk_roundtrip, mutations: 2_000 },
     Target { name: "elementary", run: elementary, mutations: 1_500 },

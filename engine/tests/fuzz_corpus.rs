@@ -114,6 +114,7 @@ fn write_seeds() {
         ("aggregate", aggregate_seeds()),
         ("amf0_decode", amf0_seeds()),
         ("amf0_roundtrip", choice_seeds(400)),
+        ("browser_payload", browser_seeds()),
         ("chunk_read", chunk_seeds()),
         ("chunk_roundtrip", choice_seeds(600)),
         ("elementary", choice_seeds(2000)),
@@ -156,6 +157,33 @@ fn aggregate_seeds() -> Seeds {
         ("back-pointer-missing", with_time(&two[..two.len() - 4])),
         ("cut", with_time(&two[..two.len() - 6])),
         ("many-empty", with_time(&tag(8, 0, b"", 11).repeat(300))),
+    ]
+}
+
+/// Payloads of each way in which players in browsers get them. First comes the kind (0 audio, 1 data, 2 video), then the
+/// number of the track.
+fn browser_seeds() -> Seeds {
+    vec![
+        ("aac-enhanced", b"\0\0\x91mp4adata".to_vec()),
+        ("ac3", b"\0\0\x91ac-3data".to_vec()),
+        ("av1-without-time", b"\x02\0\xa3av01data".to_vec()),
+        ("av1-legacy-number", b"\x02\0\x1d\x01\0\0\0data".to_vec()),
+        ("avc-enhanced", b"\x02\0\x91avc1\xff\xff\xd8data".to_vec()),
+        ("avc-enhanced-header", b"\x02\0\x90avc1record".to_vec()),
+        ("avc-enhanced-end", b"\x02\0\x92avc1".to_vec()),
+        ("avc-legacy", b"\x02\0\x17\x01\0\0\x28data".to_vec()),
+        ("generated-keyframe", b"\x02\0\x47\x01\0\0\0data".to_vec()),
+        ("hevc-many-tracks", b"\x02\x03\x96\x11hvc1\0\0\0\x05\0\0\x28ab\x03\0\0\x06\0\0\x50cde".to_vec()),
+        ("hevc-mod-ex", b"\x02\0\xa7\x02\x01\x02\x03\x01hvc1\0\0\x01data".to_vec()),
+        ("many-codecs", b"\0\x02\x95\x21Opus\x01\0\0\x01omp4a\x02\0\0\x02aa".to_vec()),
+        (
+            "metadata",
+            b"\x01\0\x02\0\x0aonMetaData\x08\0\0\0\x02\0\x08hasVideo\x01\x01\0\x05width\x01\0\0\0\x09"
+                .to_vec(),
+        ),
+        ("mp3-enhanced", b"\0\0\x91.mp3data".to_vec()),
+        ("opus-channels", b"\0\0\x94Opus\x01\x02".to_vec()),
+        ("pcm", b"\0\0\x0fdata".to_vec()),
     ]
 }
 

@@ -1,7 +1,8 @@
 //! Bodies of the fuzz targets for FLV: a panic or a failed assertion is the finding.
 
 use crate::media::elementary::{Demuxer, FlvStream, Format};
-use crate::media::flv::{self, PayloadInfo, TagHeader};
+use crate::media::flv::browser::{self, Adapted};
+use crate::media::flv::{self, Codec, PacketType, PayloadInfo, TagHeader, TrackLayout};
 use crate::media::flv_file::{FileTag, FlvReader};
 use crate::media::looping::{Clip, Loop, Repeat};
 use crate::media::probe::Probe;
@@ -90,6 +91,54 @@ pub fn flv_tag(data: &[u8]) {
     assert!((1..=payload.len().max(1)).contains(&tracks));
 }
 
+/// A payload of arbitrary bytes for players in browsers: the same, or one that says what the chosen track says in a way
+/// that they know; and that is one which stays as it is. Input: kind, number of the track, the payload.
+pub fn browser_payload(data: &[u8]) {
+    let [selector, track, payload @ ..] = data else { return };
+    let kind = match selector & 3 {
+        0 => FrameKind::Audio,
+        1 => FrameKind::Data,
+        _ => FrameKind::Video,
+    };
+    let frame = Frame::new(kind, 40, Bytes::copy_from_slice(payload));
+    let Some(Adapted { head, data }) = browser::adapt(&frame, *track) else { return };
+    let adapted: Bytes = [head.as_slice(), &data].concat().into();
+    let again = browser::adapt(&Frame::new(kind, 40, adapted.clone()), 0);
+    let unchanged = Adapted { head: browser::Head::default(), data: adapted.clone() };
+    if adapted != frame.payload || *track == 0 {
+        assert_eq!(again, Some(unchanged));
+    }
+    assert!(adapted.len() <= payload.len().saturating_add(browser::MAX_HEAD));
+    if kind != FrameKind::Data {
+        assert_same_track(&frame, *track, &adapted);
+    }
+}
+
+/// Compares what a player in a browser gets with the track of the frame that it is of.
+fn assert_same_track(frame: &Frame, track: u8, adapted: &[u8]) {
+    let parse = |payload| PayloadInfo::parse(frame.kind, payload);
+    let (Some(from), Some(to)) = (parse(&frame.payload), parse(adapted)) else {
+        panic!("what is no payload is nothing for players");
+    };
+    let Some(its) = from.tracks(&frame.payload).find(|its| its.id == track) else {
+        panic!("another track");
+    };
+    assert_eq!((to.layout, to.nanos, to.track), (TrackLayout::Single, 0, 0));
+    // AV1 has no reordering; a number of Chinese networks has room for it.
+    let composition_time = if its.codec.has_composition_time() { its.composition_time } else { 0 };
+    assert_eq!((to.codec, to.composition_time), (its.codec, composition_time));
+    assert!(browser::plays(to.codec, browser::is_enhanced(frame.kind, adapted)));
+    if from.packet != PacketType::SequenceEnd {
+        assert_eq!(to.data(adapted), its.data);
+    }
+    let is_coded = |info: &PayloadInfo| info.packet.is_coded();
+    assert!(to.packet == from.packet || is_coded(&to) && is_coded(&from));
+    assert!(to.packet != PacketType::CodedFramesX || to.codec == Codec::Hevc);
+    let flags = flv::classify(frame.kind, adapted);
+    assert_eq!(flags.keyframe, frame.flags.keyframe);
+    assert_eq!(flags.config.is_some(), frame.flags.config.is_some());
+}
+
 /// The payload as it is, and once it has configured its tracks.
 fn demux_twice(frame: &Frame) {
     let mut demuxer = Demuxer::new().with_format(Format::AnnexB).with_format(Format::Adts);
@@ -153,6 +202,7 @@ mod tests {
     fn kept_inputs_cut_anywhere_pass() {
         replay("flv_file", super::flv_file);
         replay("flv_tag", super::flv_tag);
+        replay("browser_payload", super::browser_payload);
     }
 
     #[test]
@@ -189,6 +239,7 @@ mod tests {
                 *byte = u8::try_from(state >> 24).unwrap();
             }
             super::flv_tag(&bytes);
+            super::browser_payload(&bytes);
         }
     }
 }
