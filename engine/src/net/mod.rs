@@ -15,7 +15,7 @@ pub(crate) mod uring;
 mod write_queue;
 
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
-pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace};
+pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace, Permit};
 pub(crate) use proxy_protocol::{Proxies, read_header};
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
@@ -258,6 +258,17 @@ fn tune(stream: &TcpStream, write_timeout: Duration) {
         let socket = SockRef::from(stream);
         let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER.get());
         let _ = socket.set_tcp_user_timeout(KERNEL_GIVES_UP.get().then(|| write_timeout.saturating_mul(2)));
+    }
+}
+
+/// An I/O error of a connection, in words that are the same on all systems.
+pub(crate) fn io_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
+            "connection reset by the peer".into()
+        }
+        io::ErrorKind::TimedOut => "the peer has stopped answering".into(),
+        _ => format!("connection failed: {error}"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The services: each talks to the hub, never to another service.
 
+mod arrival;
 pub(crate) mod file_loop;
 pub(crate) mod jobs;
 pub(crate) mod media_gap;

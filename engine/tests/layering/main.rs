@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine"],
     &["preflight"],
     &["local", "service/rtmp", "service/relay", "service/file_loop"],
-    &["service/streams", "service/jobs"],
+    &["service/streams", "service/jobs", "service/arrival"],
     &["service/media_gap", "service/pace"],
     &["service"],
     &["egress"],

@@ -9,7 +9,6 @@ use crate::net::Sink;
 use crate::proto::server::{Phase, Rejection};
 use crate::proto::{ProtocolError, ProtocolErrorKind};
 use smallvec::SmallVec;
-use std::io;
 use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
@@ -58,17 +57,6 @@ impl From<ProtocolError> for End {
             ProtocolErrorKind::Handshake => Self::cut(error.detail),
             _ => Self::tell(format!("protocol error: {error}")),
         }
-    }
-}
-
-/// An I/O error of a connection, in words that are the same on all systems.
-pub(super) fn io_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-            "connection reset by the peer".into()
-        }
-        io::ErrorKind::TimedOut => "the peer has stopped answering".into(),
-        _ => format!("connection failed: {error}"),
     }
 }
 

@@ -16,21 +16,21 @@ mod requests;
 mod tests;
 
 use super::Core;
+use super::arrival::{self, Arrived, GAVE_WAY, ONLY_LOOKED, shake_hands};
 use super::pace::{Pace, Verdict};
 use super::streams::{Client, ConnectionPublisher, Refusal};
+use crate::Limits;
 use crate::auth::{Door, Grant};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::log_limit::left_out;
 use crate::net::{
-    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, poll_yield, read,
-    read_header,
+    Accepted, DeadlineTimer, Halves, PendingPlace, Reprieve, ServerTls, Sink, WakeFlag, io_words, poll_yield,
+    read,
 };
 use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::{Measured, Order, Session};
 use crate::status::Protocol;
-use crate::{Error, ErrorKind, Limits};
 use end::End;
 use requests::WaitingRequest;
 use std::future::{Future, poll_fn};
@@ -45,9 +45,6 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// Size of one read from anybody but a publisher: what has been read may have to wait for a verdict.
 const SMALL_READ: usize = 4 * 1024;
-
-/// Why somebody is ended who has not published or played yet.
-const GAVE_WAY: &str = "gave way to newer connections: nothing published or played yet";
 
 /// Who has come, when and how.
 struct Arrival {
@@ -71,14 +68,7 @@ pub(crate) fn accept(
 }
 
 async fn accept_boxed(core: Arc<Core>, mut accepted: Box<Accepted>, tls: Option<Arc<ServerTls>>) {
-    // Boxed: few come by a proxy, and the task keeps the room for all its life.
-    if accepted.by_proxy && !Box::pin(learn_peer(&core, &mut accepted)).await {
-        return;
-    }
-    let turn = core.starts.next(accepted.peer.ip());
-    if let Some(turn) = turn
-        && !Box::pin(await_turn(&core, &mut accepted, turn)).await
-    {
+    if !arrival::may_begin(&core, &mut accepted).await {
         return;
     }
     match tls {
@@ -94,79 +84,16 @@ async fn accept_boxed(core: Arc<Core>, mut accepted: Box<Accepted>, tls: Option<
     }
 }
 
-/// Waits until an address that begins much may begin one thing more; false where the connection is to be closed. Until then
-/// nobody has been told of it.
-async fn await_turn(core: &Core, accepted: &mut Accepted, turn: Instant) -> bool {
-    tokio::select! {
-        () = tokio::time::sleep_until(turn) => {
-            accepted.since = Instant::now();
-            true
-        }
-        () = poll_fn(|cx| accepted.pending.poll_evicted(cx)) => {
-            log_early_failure(&accepted.pending, accepted.peer, GAVE_WAY);
-            false
-        }
-        () = core.draining.cancelled() => false,
-    }
-}
-
-/// Learns from the proxy whose connection it is; false where the connection is to be closed. The time for that is part of the
-/// handshake's.
-async fn learn_peer(core: &Core, accepted: &mut Accepted) -> bool {
-    let deadline = accepted.since + ms(core.config.limits.handshake_timeout_ms);
-    let error = match tokio::time::timeout_at(deadline, read_header(&mut accepted.stream)).await {
-        // The proxy itself, which looks whether we live.
-        Ok(Ok(None)) => return true,
-        Ok(Ok(Some(peer))) => {
-            accepted.peer = peer;
-            return accepted.pending.belongs_to(peer, &mut accepted.permit.1);
-        }
-        Ok(Err(error)) => error,
-        Err(_) => Error::new(ErrorKind::Timeout, "the PROXY header took too long"),
-    };
-    log_early_end(&accepted.pending, accepted.peer, &error);
-    false
-}
-
 async fn accept_tls(core: Arc<Core>, accepted: Accepted, tls: Arc<ServerTls>) {
-    let Accepted { stream, peer, since, pending, permit, .. } = accepted;
-    let _permit = permit;
-    let deadline = since + ms(core.config.limits.handshake_timeout_ms);
+    let peer = accepted.peer;
     // Boxed: the handshake would otherwise enlarge the task for all its life.
-    let mut pending = pending;
-    let handshake = Box::pin(async {
-        tokio::select! {
-            accepted = tls.accept(stream, peer) => accepted,
-            () = poll_fn(|cx| pending.poll_evicted(cx)) => Err(Error::new(ErrorKind::Limit, GAVE_WAY)),
-        }
-    });
-    let conn = match tokio::time::timeout_at(deadline, handshake).await {
-        Ok(Ok(conn)) => conn,
-        Ok(Err(error)) => return log_early_end(&pending, peer, &error),
-        Err(_) => return log_early_failure(&pending, peer, "TLS handshake took too long"),
-    };
+    let Some(arrived) = Box::pin(shake_hands(&core, accepted, &tls)).await else { return };
+    let Arrived { conn, since, pending, permit } = arrived;
+    let _permit = permit;
     let arrival = Arrival { peer, tls: conn.is_tls(), since, pending: Some(pending) };
     match conn.into_halves() {
         Halves::Plain(reader, writer) => converse(core, reader, writer, arrival).await,
         Halves::Tls(reader, writer) => converse(core, reader, writer, arrival).await,
-    }
-}
-
-/// Of a peer that has sent nothing: a load balancer, container or monitor that looks whether the port is open, every few
-/// seconds.
-const ONLY_LOOKED: &str = "closed by the peer, which has sent nothing";
-
-/// Nothing has come before the TLS handshake or the PROXY header, as with [`ONLY_LOOKED`], where the connection was closed.
-fn log_early_end(pending: &PendingPlace, peer: SocketAddr, error: &Error) {
-    match error.kind() {
-        ErrorKind::Reset => tracing::debug!(%peer, "connection closed: {error}"),
-        _ => log_early_failure(pending, peer, &error.to_string()),
-    }
-}
-
-fn log_early_failure(pending: &PendingPlace, peer: SocketAddr, error: &str) {
-    if let Some(more) = pending.may_log() {
-        tracing::warn!(%peer, left_out = left_out(more), "connection closed: {error}");
     }
 }
 
@@ -406,10 +333,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             Wake::Draining => Err(self.on_draining()),
             Wake::Evicted => Err(End::cut(GAVE_WAY)),
             Wake::Deadline => self.on_timer(),
-            Wake::ReadFailed(error) => Err(End::cut(end::io_words(&error))),
+            Wake::ReadFailed(error) => Err(End::cut(io_words(&error))),
             Wake::WriteFailed(error) => {
                 self.read_rest()?;
-                Err(End::cut(end::io_words(&error)))
+                Err(End::cut(io_words(&error)))
             }
         }
     }
@@ -461,7 +388,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     fn look_at_socket(&mut self) -> Result<(), End> {
         let mut cx = Context::from_waker(Waker::noop());
         if let Poll::Ready(Err(error)) = self.output.poll_write(&mut cx) {
-            return Err(End::cut(end::io_words(&error)));
+            return Err(End::cut(io_words(&error)));
         }
         if self.rtmp.is_waiting() || self.rtmp.is_turn_over() || !self.output.takes_replies() {
             return Ok(());
