@@ -118,6 +118,14 @@ impl Subscriber {
         self.look().deadline
     }
 
+    /// The end, where nothing comes before it.
+    pub(crate) fn end(&self) -> Option<EndReason> {
+        self.stream.with_state(|state| match state.is_idle() {
+            true => self.check_wait().err(),
+            false => state.end_at(self.cursor).cloned(),
+        })
+    }
+
     /// Whether everything has been taken and the next frame is wanted as it comes: nothing has to be sent
     /// before it or left out.
     pub(crate) fn is_caught_up(&self) -> bool {

@@ -217,8 +217,8 @@ impl Client {
         let wait = ms(app.wait_for_publisher_ms);
         let start = hub.start(key).unwrap_or(app.start);
         let options = SubscribeOptions { start, wait: Some(wait), interest: Interest::Viewer };
-        let mut subscriber = hub.subscribe(key, options);
-        if wait.is_zero() && subscriber.take(0, &mut Vec::new()) == Err(EndReason::NotPublished) {
+        let subscriber = hub.subscribe(key, options);
+        if wait.is_zero() && subscriber.end() == Some(EndReason::NotPublished) {
             return Err(Refusal::NotPublished);
         }
         let shard = self.core.egress.shard(key, app.flush_for(latency_ms), subscriber.feed());

@@ -1,6 +1,7 @@
 //! Players: what they get, what they may ask for, and when they are given up.
 
 use super::*;
+use crate::service::streams::Published;
 
 /// Sends a command of the played stream with boolean arguments.
 async fn send_command(player: &mut Peer<DuplexStream>, name: &str, arguments: &[bool]) {
@@ -250,4 +251,18 @@ async fn w6_players_leave_places_to_publishers() {
         "{text}"
     );
     Peer::publisher(&core, "live/b").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_player_that_waits_for_no_publisher_gets_the_headers_of_a_live_stream_too() {
+    use crate::testing::{keyframe, video_header};
+    let core = core(|config| config.default_app.wait_for_publisher_ms = 0);
+    let published =
+        Published::by_engine(&core, &key("live/a"), "test", &[], &crate::PublisherConfig::default()).unwrap();
+    let frames = [video_header(0), keyframe(0, 100)];
+    frames.iter().for_each(|frame| published.push(frame.clone()).unwrap());
+    let mut player = Peer::player(&core, "live/a").await;
+    for frame in frames {
+        assert_eq!(player.media().await, (frame.kind, frame.timestamp, frame.payload.len()));
+    }
 }
