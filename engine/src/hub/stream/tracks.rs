@@ -147,3 +147,6 @@ impl Stream {
         self.with_state(|state| state.tracks())
     }
 }
+
+#[cfg(test)]
+mod tests;
