@@ -113,7 +113,7 @@ impl Delivery {
     }
 
     /// The form in which it gets every frame as it is; `None` where it is not like the others now.
-    fn shared_form(&self) -> Option<Form> {
+    pub(super) fn shared_form(&self) -> Option<Form> {
         let wants_all = self.wants_audio && self.wants_video && !self.paused;
         let is_usual = self.clock == Clock::Stream && self.sent_before == [None; 3];
         self.framing.form().filter(|_| wants_all && is_usual)

@@ -8,7 +8,7 @@ mod envelope;
 mod flv;
 mod rtmp;
 
-pub(crate) use envelope::{Envelope, pong};
+pub(crate) use envelope::Envelope;
 pub(crate) use flv::{Flavour, FlvFraming};
 pub(crate) use rtmp::RtmpFraming;
 

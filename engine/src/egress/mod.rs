@@ -21,7 +21,7 @@ mod tests;
 pub(crate) use connection_output::ConnectionOutput;
 pub(crate) use delivery::{Clock, Delivery};
 pub(crate) use driver::{Patience, Stuck};
-pub(crate) use form::{Envelope, Flavour, FlvFraming, Framing, RtmpFraming, pong};
+pub(crate) use form::{Envelope, Flavour, FlvFraming, Framing, RtmpFraming};
 
 use crate::config::Flush;
 use crate::hub::{Batch, Feed, WakeFor};

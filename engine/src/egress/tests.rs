@@ -1,5 +1,7 @@
 //! What a shard does to outputs of all kinds in one turn.
 
+mod flv;
+
 use super::connection_output::OutputState;
 use super::*;
 use crate::hub::{Hub, PublishRequest, Publisher, SubscribeOptions};
@@ -32,18 +34,19 @@ impl Stage {
         Self { hub, key, publisher, feed, shard, readers: Vec::new() }
     }
 
-    /// An output with a player that has caught up.
-    fn output<W: Sink>(&self, io: W) -> Arc<ConnectionOutput<W>> {
+    fn delivery(&self, framing: Framing, clock: Clock) -> Delivery {
         let subscriber = self.hub.subscribe(&self.key, SubscribeOptions::default());
-        let delivery = Delivery::new(
-            1,
-            Framing::Rtmp(RtmpFraming::player(1)),
-            Clock::Stream,
-            subscriber,
-            ShardHandle(self.shard.clone()),
-        );
+        Delivery::new(1, framing, clock, subscriber, ShardHandle(self.shard.clone()))
+    }
+
+    /// An output with an RTMP player that has caught up.
+    fn output<W: Sink>(&self, io: W) -> Arc<ConnectionOutput<W>> {
+        self.output_of(Framing::Rtmp(RtmpFraming::player(1)), io)
+    }
+
+    fn output_of<W: Sink>(&self, framing: Framing, io: W) -> Arc<ConnectionOutput<W>> {
         let output = Arc::new(ConnectionOutput::new(io));
-        output.lock().deliveries.push(delivery);
+        output.lock().deliveries.push(self.delivery(framing, Clock::Stream));
         output.hand_over();
         assert!(output.lock().deliveries[0].is_listed_by(&self.shard), "it has caught up");
         output
@@ -51,11 +54,15 @@ impl Stage {
 
     /// An output over a socket, and the socket's other end.
     async fn tcp(&mut self) -> (Arc<ConnectionOutput<OwnedWriteHalf>>, TcpStream) {
+        self.tcp_of(Framing::Rtmp(RtmpFraming::player(1))).await
+    }
+
+    async fn tcp_of(&mut self, framing: Framing) -> (Arc<ConnectionOutput<OwnedWriteHalf>>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (reader, writer) = listener.accept().await.unwrap().0.into_split();
         self.readers.push(reader);
-        (self.output(writer), theirs)
+        (self.output_of(framing, writer), theirs)
     }
 
     /// Publishes a frame of `len` bytes; the batch with it.
@@ -63,7 +70,12 @@ impl Stage {
         let mut payload = vec![0; len];
         payload[0] = 0xaf;
         payload[1] = 1;
-        self.publisher.push(Frame::new(FrameKind::Audio, 0, payload.into())).unwrap();
+        self.batch_of([Frame::new(FrameKind::Audio, 0, payload.into())])
+    }
+
+    /// Publishes the frames; the batch with them.
+    fn batch_of(&mut self, frames: impl IntoIterator<Item = Frame>) -> WireBatch {
+        frames.into_iter().for_each(|frame| self.publisher.push(frame).unwrap());
         let mut batch = WireBatch::default();
         assert!(self.feed.take(self.feed.edge(), usize::MAX, &mut batch.batch));
         batch.begin();

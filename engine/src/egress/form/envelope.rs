@@ -75,11 +75,11 @@ impl Envelope {
             }
         }
     }
-}
 
-/// The answer to a WebSocket ping with this payload, of which 125 bytes have room.
-pub(crate) fn pong(payload: &[u8]) -> Bytes {
-    control(PONG, &payload[..payload.len().min(MAX_CONTROL)])
+    /// The answer to a WebSocket ping with this payload, of which 125 bytes have room.
+    pub(crate) fn pong(payload: &[u8]) -> Bytes {
+        control(PONG, &payload[..payload.len().min(MAX_CONTROL)])
+    }
 }
 
 fn control(first: u8, payload: &[u8]) -> Bytes {
@@ -105,7 +105,79 @@ fn web_socket_opening(first: u8, len: usize) -> Opening {
     opening
 }
 
+/// What test readers make of it: the contents of the envelopes, and what follows them.
 #[cfg(test)]
-mod tests {
+pub(in crate::egress) mod tests {
     use super::*;
+
+    impl Envelope {
+        /// The contents of the envelopes that `bytes` consists of.
+        pub(in crate::egress) fn unwrap(self, mut bytes: &[u8]) -> Vec<&[u8]> {
+            let mut contents = Vec::new();
+            while !bytes.is_empty() {
+                let (content, rest) = match self {
+                    Self::Plain => (bytes, &[][..]),
+                    Self::Chunked => chunk(bytes),
+                    Self::WebSocket => web_socket(bytes, BINARY),
+                };
+                contents.push(content);
+                bytes = rest;
+            }
+            contents
+        }
+    }
+
+    fn chunk(bytes: &[u8]) -> (&[u8], &[u8]) {
+        let end = bytes.windows(2).position(|pair| pair == b"\r\n").expect("a line");
+        let len = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        let (content, rest) = bytes[end + 2..].split_at(len);
+        (content, rest.strip_prefix(b"\r\n").expect("the end of a chunk"))
+    }
+
+    fn web_socket(bytes: &[u8], first: u8) -> (&[u8], &[u8]) {
+        assert_eq!(bytes[0], first, "final, with the opcode");
+        let (len, header) = match bytes[1] {
+            short @ ..126 => (u64::from(short), 2),
+            126 => (u64::from(u16::from_be_bytes([bytes[2], bytes[3]])), 4),
+            127 => (u64::from_be_bytes(bytes[2..10].try_into().unwrap()), 10),
+            masked => panic!("{masked:x}: a server masks nothing"),
+        };
+        let shortest = [(126, 2), (65_536, 4)].iter().find(|(limit, _)| len < *limit);
+        assert_eq!(header, shortest.map_or(10, |(_, header)| *header), "the shortest of the three lengths");
+        bytes[header..].split_at(usize::try_from(len).unwrap())
+    }
+
+    #[test]
+    fn what_is_wrapped_is_what_a_reader_gets_whatever_its_length() {
+        for len in [1, 15, 16, 125, 126, 127, 65_535, 65_536, 0x0100_0010] {
+            let bytes = vec![0x5a; len];
+            for envelope in [Envelope::Plain, Envelope::Chunked, Envelope::WebSocket] {
+                let wrapped = envelope.wrap(&bytes);
+                assert!(envelope.unwrap(&wrapped) == [&bytes[..]], "{envelope:?} of {len} bytes");
+                let twice = [&wrapped[..], &wrapped].concat();
+                assert_eq!(envelope.unwrap(&twice).concat().len(), 2 * len);
+                assert!(envelope.opening(len).len() <= MAX_TAG_OPENING);
+            }
+        }
+        assert!(Envelope::Chunked.opening(usize::MAX).len() <= MAX_OPENING);
+        assert_eq!(&Envelope::Chunked.wrap(&[7; 26])[..4], b"1a\r\n");
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_told_in_each_envelopes_way() {
+        assert!(Envelope::Plain.end(1000, "over").is_empty());
+        assert_eq!(&Envelope::Chunked.end(1000, "over")[..], b"0\r\n\r\n");
+        let close = Envelope::WebSocket.end(4404, "nobody publishes");
+        assert_eq!(web_socket(&close, CLOSE), (&b"\x11\x34nobody publishes"[..], &b""[..]));
+    }
+
+    #[test]
+    fn control_frames_are_no_longer_than_they_may_be_and_a_reason_is_cut_between_characters() {
+        let reason = "\u{e9}".repeat(100);
+        let close = Envelope::WebSocket.end(1000, &reason);
+        let (content, _) = web_socket(&close, CLOSE);
+        assert_eq!(std::str::from_utf8(&content[2..]).unwrap(), "\u{e9}".repeat(61));
+        assert_eq!(web_socket(&Envelope::pong(b"ping"), PONG), (&b"ping"[..], &b""[..]));
+        assert_eq!(web_socket(&Envelope::pong(&[1; 200]), PONG).0, [1; 125]);
+    }
 }

@@ -4,11 +4,12 @@ use super::envelope::{Envelope, MAX_CLOSING, MAX_OPENING, MAX_TAG_OPENING};
 use super::{Content, Encoded, Form};
 use crate::hub::{Batch, MainIds, StreamTracks, TrackCodec};
 use crate::media::flv::browser::{self, Adapted, Head, MAX_HEAD};
-use crate::media::flv::{FileHeader, TAG_HEADER_LEN, TagFraming};
+use crate::media::flv::{FileHeader, MAX_TAG_PAYLOAD, TAG_HEADER_LEN, TagFraming};
 use crate::media::{Frame, FrameKind};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::IoSlice;
+use std::num::NonZeroU32;
 
 /// Bytes behind a tag: its size.
 const TRAILER_LEN: usize = 4;
@@ -46,7 +47,7 @@ impl Flavour {
             Self::Full => Adapted { head: Head::default(), data: frame.payload.clone() },
         };
         let len = adapted.head.as_slice().len() + adapted.data.len();
-        (len <= crate::media::flv::MAX_TAG_PAYLOAD).then_some(adapted)
+        (len <= MAX_TAG_PAYLOAD).then_some(adapted)
     }
 }
 
@@ -97,7 +98,7 @@ pub(crate) struct FlvFraming {
     /// See [`Self::late_kind`].
     late: Option<FrameKind>,
     /// Tells the video configuration that was sent last from others.
-    video_config: Option<u64>,
+    video_config: Option<NonZeroU32>,
     /// The video configuration has changed, and no picture has followed.
     has_changed: bool,
 }
@@ -195,7 +196,8 @@ impl FlvFraming {
         }
         let mut hasher = DefaultHasher::new();
         frame.payload.hash(&mut hasher);
-        let mark = Some(hasher.finish());
+        // Few bits, so that deliveries of other protocols get no longer for it.
+        let mark = NonZeroU32::new(hasher.finish() as u32 | 1);
         let before = std::mem::replace(&mut self.video_config, mark);
         before.is_some() && before != mark
     }
@@ -260,3 +262,6 @@ impl<const N: usize> Piece<N> {
         &self.bytes[..usize::from(self.len)]
     }
 }
+
+#[cfg(test)]
+mod tests;
