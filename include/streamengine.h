@@ -409,7 +409,7 @@ enum se_event_type
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
   /**
-   * A listener is open. `id`: the listener; `peer`: its address; `message`: `rtmp` or `rtmps`.
+   * A listener is open. `id`: the listener; `peer`: its address; `message`: `rtmp`, `rtmps`, `http` or `https`.
    */
   SE_EVENT_LISTENER_OPENED = 1,
   /**

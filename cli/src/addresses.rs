@@ -51,15 +51,14 @@ struct Place {
     is_loopback: bool,
 }
 
-/// The places at which listeners are reached, each once; `own` finds this machine's address in a network.
+/// The places at which listeners for RTMP are reached, each once; `own` finds this machine's address in a network.
 fn places(listeners: &[ListenerInfo], own: &dyn Fn(bool) -> Option<IpAddr>) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
-    for ListenerInfo { protocol, address, .. } in listeners {
+    let of_rtmp = |listener: &&ListenerInfo| matches!(listener.protocol, Protocol::Rtmp | Protocol::Rtmps);
+    for ListenerInfo { protocol, address, .. } in listeners.iter().filter(of_rtmp) {
         for (host, is_loopback) in hosts(*protocol, *address, own) {
-            let (scheme, usual) = match protocol {
-                Protocol::Rtmps => ("rtmps", 443),
-                _ => ("rtmp", 1935),
-            };
+            let usual = if protocol.is_tls() { 443 } else { 1935 };
+            let scheme = protocol.as_str();
             let port = if address.port() == usual { String::new() } else { format!(":{}", address.port()) };
             let place = Place { base: format!("{scheme}://{host}{port}"), is_loopback };
             if !places.contains(&place) {

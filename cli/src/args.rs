@@ -32,7 +32,7 @@ Settings are taken from the file, then from the environment (STREAMENGINE_LIMITS
 limits.max_connections), then from --set, then from the other options; the last one wins.
 
 With --json, stdout carries one JSON object per line: first
-  {\"event\":\"ready\",\"rtmp\":[\"127.0.0.1:40001\"],\"rtmps\":[],\"pid\":4711}
+  {\"event\":\"ready\",\"rtmp\":[\"127.0.0.1:40001\"],\"rtmps\":[],\"http\":[],\"https\":[],\"pid\":4711}
 and then the events: listener-opened, listener-closed, session-opened, session-closed, stream-started, stream-ended, play-started, play-ended, refused, relay-state, file-state. \
 Logs go to stderr.";
 

@@ -164,6 +164,8 @@ fn describe(config: &Config) -> String {
     let default = listens_by_default(config);
     line("rtmp", &if default { "0.0.0.0:1935, [::]:1935".to_owned() } else { listed(&config.rtmp.listen) });
     line("rtmps", &listed(&config.rtmps.listen));
+    line("http", &listed(&config.http.listen));
+    line("https", &listed(&config.https.listen));
     line("publishing", &config.publish_rule().describe().trim_start_matches("publishing: "));
     match config.apps.is_empty() {
         true => line("apps", &format_args!("any: {}", policy(&config.default_app))),

@@ -17,7 +17,8 @@ pub(crate) fn raise_limit() {
 
 /// Warns where the process may have fewer open files than the configuration lets peers connect.
 pub(crate) fn warn_if_too_few(config: &Config) {
-    if config.rtmp.listen.is_empty() && config.rtmps.listen.is_empty() {
+    let listens = [&config.rtmp.listen, &config.rtmps.listen, &config.http.listen, &config.https.listen];
+    if listens.iter().all(|addresses| addresses.is_empty()) {
         return;
     }
     let Some(limit) = limit() else { return };

@@ -240,6 +240,8 @@ pub(crate) struct Ready {
     /// Addresses really bound.
     rtmp: Vec<SocketAddr>,
     rtmps: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     pid: u32,
     /// Where the command's own streams can be played.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -256,6 +258,8 @@ impl Ready {
         Self {
             rtmp: bound(Protocol::Rtmp),
             rtmps: bound(Protocol::Rtmps),
+            http: bound(Protocol::Http),
+            https: bound(Protocol::Https),
             pid: std::process::id(),
             streams: Vec::new(),
         }

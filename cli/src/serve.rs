@@ -47,7 +47,7 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
 }
 
 fn only_rtmps(engine: &Engine) -> bool {
-    engine.listeners().iter().all(|listener| listener.protocol == Protocol::Rtmps)
+    engine.listeners().iter().all(|listener| listener.protocol != Protocol::Rtmp)
 }
 
 fn start(mut config: Config) -> Result<Started, Error> {

@@ -34,6 +34,10 @@ pub enum Action {
 pub enum Door {
     /// A connection that speaks RTMP.
     Rtmp,
+    /// A player that gets FLV in the reply to an HTTP request.
+    HttpFlv,
+    /// A player that gets FLV in the messages of a WebSocket.
+    WebSocket,
 }
 
 /// What a peer says of itself. Nobody has checked it, and it may hold secrets: `Debug` shows names only.
@@ -46,12 +50,14 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// The software: `flashVer` of RTMP's `connect`.
+    /// The software: `flashVer` of RTMP's `connect`, `User-Agent` of HTTP.
     pub const AGENT: &'static str = "flashVer";
     /// The URL that the peer says it has connected to: `tcUrl` of RTMP's `connect`.
     pub const URL: &'static str = "tcUrl";
-    /// The page that the peer says it is on: `pageUrl` of RTMP's `connect`.
+    /// The page that the peer says it is on: `pageUrl` of RTMP's `connect`, `Referer` of HTTP.
     pub const PAGE: &'static str = "pageUrl";
+    /// The site whose page asks, as browsers say: `Origin` of HTTP.
+    pub const ORIGIN: &'static str = "origin";
 
     /// Claims by name and text.
     pub fn new<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {

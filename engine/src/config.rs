@@ -29,6 +29,10 @@ pub struct Config {
     pub rtmp: RtmpConfig,
     /// RTMP over TLS.
     pub rtmps: RtmpsConfig,
+    /// Players over HTTP: FLV and WebSocket.
+    pub http: HttpConfig,
+    /// The same over TLS.
+    pub https: HttpsConfig,
     /// Who may publish, where the embedding program does not decide.
     pub publish: PublishConfig,
     /// The policy of apps that have no section of their own.
@@ -51,7 +55,7 @@ pub struct Config {
 
 setters! {
     Config:
-    RtmpConfig { rtmp } RtmpsConfig { rtmps } PublishConfig { publish } AppConfig { default_app }
+    RtmpConfig { rtmp } RtmpsConfig { rtmps } HttpConfig { http } HttpsConfig { https } PublishConfig { publish } AppConfig { default_app }
     BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<PullConfig> { pull } Vec<FileConfig> { file }
     TlsConfig { tls } EngineConfig { engine } Limits { limits }
 }
@@ -93,6 +97,40 @@ pub struct RtmpsConfig {
 }
 
 setters!(RtmpsConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from }; PathBuf { cert, key });
+
+/// Players over HTTP: FLV and WebSocket. Needs the cargo feature `http`, which is on unless it is switched off.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HttpConfig {
+    /// Addresses to listen on, `HOST:PORT`; port 0 takes any free one. A list, or one text with commas.
+    #[serde(deserialize_with = "addresses")]
+    pub listen: Vec<SocketAddr>,
+    /// Load balancers in front of these listeners, as [`RtmpConfig::proxy_protocol_from`].
+    #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+setters!(HttpConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from });
+
+/// Players over HTTP with TLS. Needs the cargo feature `http` too.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HttpsConfig {
+    /// Addresses to listen on, `HOST:PORT`; port 0 takes any free one. A list, or one text with commas.
+    #[serde(deserialize_with = "addresses")]
+    pub listen: Vec<SocketAddr>,
+    /// Load balancers in front of these listeners, as [`RtmpConfig::proxy_protocol_from`].
+    #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Certificate chain, PEM. Read again when the file changes.
+    pub cert: Option<PathBuf>,
+    /// Private key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+setters!(HttpsConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from }; PathBuf { cert, key });
 
 /// Who may publish, where the embedding program does not decide. Default: from this machine only.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -594,6 +632,12 @@ impl Config {
         if !self.rtmps.listen.is_empty() && (self.rtmps.cert.is_none() || self.rtmps.key.is_none()) {
             return fail("rtmps.listen needs rtmps.cert and rtmps.key");
         }
+        if !self.https.listen.is_empty() && (self.https.cert.is_none() || self.https.key.is_none()) {
+            return fail("https.listen needs https.cert and https.key");
+        }
+        if cfg!(not(feature = "http")) && !(self.http.listen.is_empty() && self.https.listen.is_empty()) {
+            return fail("http.listen, https.listen: this build serves no HTTP (cargo feature `http`)");
+        }
         if self.file.iter().any(|file| file.paths.is_empty()) {
             return fail("file.paths is empty");
         }
@@ -854,6 +898,7 @@ mod tests {
             ("[rtmps]\nlisten = [\"127.0.0.1:0\"]", "rtmps.cert"),
             ("[apps.\"a b\"]", "is no app's name: the name has the character U+0020"),
             ("[apps.\"/live\"]", "apps./live is no app's name, but apps.\"live\" is"),
+            ("[https]\nlisten = [\"127.0.0.1:0\"]\ncert = \"c\"", "https.key"),
             ("[[push]]\nstream = \"../x\"\nurl = \"rtmp://h/a/b\"", "part of the name"),
         ] {
             let error = Config::from_toml(text).unwrap_err().to_string();

@@ -16,10 +16,12 @@ use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
 use crate::media::looping::{Clip, Repeat};
-use crate::net::{Admission, Listener, Proxies, ServerTls, TlsIdentity};
+use crate::net::{Accepted, Admission, Listener, Proxies, ServerTls, TlsIdentity};
 use crate::preflight;
 use crate::service::Core;
 use crate::service::file_loop::FileJobs;
+#[cfg(feature = "http")]
+use crate::service::http;
 use crate::service::relay::Relays;
 use crate::service::rtmp;
 use crate::service::streams::{self, Published};
@@ -31,6 +33,7 @@ use crate::url::parse_tc_url;
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +71,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn listen_rtmp(mut self, address: SocketAddr) -> Self {
         self.config.rtmp.listen.push(address);
+        self
+    }
+
+    /// Listens for players over HTTP on `address`; port 0 takes any free one, see [`Engine::listeners`].
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn listen_http(mut self, address: SocketAddr) -> Self {
+        self.config.http.listen.push(address);
         self
     }
 
@@ -188,7 +199,7 @@ impl Engine {
     /// # Errors
     /// The address cannot be bound: `listen rtmp on 127.0.0.1:1935: Address already in use`.
     pub fn listen_rtmp(&self, address: SocketAddr) -> Result<ListenerInfo> {
-        self.listen(address, None)
+        self.listen(Protocol::Rtmp, address, None, rtmp::accept)
     }
 
     /// Opens an RTMPS listener with a certificate chain and key in PEM files, read again when they change.
@@ -204,19 +215,41 @@ impl Engine {
     /// # Errors
     /// As [`Self::listen_rtmps`].
     pub fn listen_rtmps_with(&self, address: SocketAddr, identity: TlsIdentity) -> Result<ListenerInfo> {
-        self.listen(address, Some(Arc::new(ServerTls::load(identity)?)))
+        self.listen(Protocol::Rtmps, address, Some(ServerTls::load(identity)?), rtmp::accept)
     }
 
-    /// Gives an RTMPS listener another certificate and key, or reads again what it has; for connections from now on.
+    /// Opens a listener for players over HTTP, FLV and WebSocket; port 0 takes any free one.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::State`] where it is plain RTMP; and where the
+    /// As [`Self::listen_rtmp`].
+    #[cfg(feature = "http")]
+    pub fn listen_http(&self, address: SocketAddr) -> Result<ListenerInfo> {
+        self.listen(Protocol::Http, address, None, http::accept)
+    }
+
+    /// [`Self::listen_http`] over TLS, with a certificate and key as in [`Self::listen_rtmps_with`].
+    ///
+    /// # Errors
+    /// As [`Self::listen_rtmps`].
+    #[cfg(feature = "http")]
+    pub fn listen_https(&self, address: SocketAddr, identity: TlsIdentity) -> Result<ListenerInfo> {
+        let tls = ServerTls::load_for(identity, http::ALPN)?;
+        self.listen(Protocol::Https, address, Some(tls), http::accept)
+    }
+
+    /// Gives a listener with TLS another certificate and key, or reads again what it has; for connections from now on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::State`] where it has no TLS; and where the
     /// certificate or key cannot be used: then those in use stay.
     pub fn reload_tls(&self, id: ListenerId, identity: Option<TlsIdentity>) -> Result<()> {
-        let found = self.inner.listeners.lock().get(&id).map(|listening| listening.tls.clone());
-        let tls = found.ok_or_else(|| not_found("listener", id))?;
-        tls.ok_or_else(|| Error::new(ErrorKind::State, format!("listener {id}: it is plain RTMP")))?
-            .replace(identity)
+        let of = |listening: &Listening| (listening.tls.clone(), listening.info.protocol);
+        let found = self.inner.listeners.lock().get(&id).map(of);
+        let (tls, protocol) = found.ok_or_else(|| not_found("listener", id))?;
+        let plain = || {
+            Error::new(ErrorKind::State, format!("listener {id}: its protocol is {protocol}, without TLS"))
+        };
+        tls.ok_or_else(plain)?.replace(identity)
     }
 
     /// The open listeners.
@@ -558,6 +591,8 @@ impl Engine {
                 self.listen_rtmps(address, cert, key)?;
             }
         }
+        #[cfg(feature = "http")]
+        self.listen_configured_http()?;
         self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone(), self.inner.admission.clone())));
         let freeing = core.clone();
         self.inner.handle.spawn(core.tasks.track_future(async move { freeing.free_frames().await }));
@@ -573,7 +608,33 @@ impl Engine {
         Ok(())
     }
 
-    fn listen(&self, address: SocketAddr, tls: Option<Arc<ServerTls>>) -> Result<ListenerInfo> {
+    #[cfg(feature = "http")]
+    fn listen_configured_http(&self) -> Result<()> {
+        let Config { http, https, .. } = &self.inner.core.config;
+        for &address in &http.listen {
+            self.listen_http(address)?;
+        }
+        if let (Some(cert), Some(key)) = (&https.cert, &https.key) {
+            for &address in &https.listen {
+                self.listen_https(address, TlsIdentity::files(cert, key))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a listener and has each connection served by `serve`.
+    fn listen<F, S>(
+        &self,
+        protocol: Protocol,
+        address: SocketAddr,
+        tls: Option<ServerTls>,
+        serve: F,
+    ) -> Result<ListenerInfo>
+    where
+        F: Fn(Arc<Core>, Accepted, Option<Arc<ServerTls>>) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let tls = tls.map(Arc::new);
         let inner = &self.inner;
         if inner.core.draining.is_cancelled() {
             return Err(Error::new(
@@ -581,19 +642,20 @@ impl Engine {
                 format!("listen on {address}: the engine is draining"),
             ));
         }
-        let protocol = if tls.is_some() { Protocol::Rtmps } else { Protocol::Rtmp };
         let _entered = inner.handle.enter();
         let config = &inner.core.config;
-        let proxies = match tls {
-            Some(_) => &config.rtmps.proxy_protocol_from,
-            None => &config.rtmp.proxy_protocol_from,
+        let proxies = match protocol {
+            Protocol::Rtmp => &config.rtmp.proxy_protocol_from,
+            Protocol::Rtmps => &config.rtmps.proxy_protocol_from,
+            Protocol::Http => &config.http.proxy_protocol_from,
+            Protocol::Https => &config.https.proxy_protocol_from,
         };
         let listener = Listener::bind(protocol.as_str(), address)?.with_proxies(Proxies::new(proxies));
         let info = ListenerInfo { id: ListenerId::new(), protocol, address: listener.local_addr() };
         let stop = inner.core.draining.child_token();
         let core = inner.core.clone();
         let serving = tls.clone();
-        let serve = move |accepted| rtmp::accept(core.clone(), accepted, serving.clone());
+        let serve = move |accepted| serve(core.clone(), accepted, serving.clone());
         let core = inner.core.clone();
         let on_panic = move || {
             core.sessions.count_panic();

@@ -45,7 +45,10 @@ pub mod amf0;
 mod auth;
 mod budget;
 mod config;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the players over HTTP use it"))]
+#[cfg_attr(
+    not(any(test, feature = "http")),
+    expect(dead_code, unused_imports, reason = "the players over HTTP use it")
+)]
 mod egress;
 mod engine;
 mod error;
@@ -55,7 +58,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hops;
-#[cfg_attr(not(test), expect(dead_code, reason = "the players over HTTP use it"))]
+#[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "the players over HTTP use it"))]
 mod hub;
 mod id;
 mod key;
@@ -81,9 +84,9 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Door, Grant, PublishRule,
 #[doc(hidden)]
 pub use bound::Bound;
 pub use config::{
-    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, OnRefusal, OptionSource,
-    PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig,
-    RtmpsConfig, SubscriberConfig, TlsConfig,
+    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, HttpConfig, HttpsConfig, OnRefusal,
+    OptionSource, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes,
+    RtmpConfig, RtmpsConfig, SubscriberConfig, TlsConfig,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};

@@ -31,6 +31,15 @@ pub struct Limits {
     /// Longest time a peer takes no byte while there are bytes to send; ends stuck players
     /// (test `f20_a_player_that_stops_reading_is_closed_after_10_seconds_and_others_lose_nothing`).
     pub write_timeout_ms: u64,
+    /// HTTP: time for the head of a request, the first from accept on, later ones from their first byte; stops slow headers
+    /// (test `f37_a_head_that_drips_in_is_closed_after_5_seconds`).
+    pub http_header_timeout_ms: u64,
+    /// HTTP: bytes of the head of a request; more are answered with 431
+    /// (test `f37_a_head_of_more_than_8_kib_is_answered_with_431_and_closed`).
+    pub http_header_bytes: usize,
+    /// HTTP: how long a connection may be kept open between two requests; frees what browsers leave open
+    /// (test `f37_a_connection_without_a_request_is_closed_after_30_seconds`).
+    pub http_idle_ms: u64,
     /// Time for the authoriser's answer; no answer is a refusal (test `authorizer_without_answer_is_refusal`).
     pub auth_timeout_ms: u64,
     /// Requests of one address, or of one /64 of IPv6, that the authoriser may refuse in a minute. The answer to each further
@@ -116,11 +125,11 @@ setters! {
     Limits:
     u64 {
         handshake_timeout_ms, command_timeout_ms, publisher_timeout_ms, first_media_timeout_ms, write_timeout_ms, auth_timeout_ms,
-        ping_interval_ms, publisher_bytes_per_s, publisher_messages_per_s, ring_ms,
+        ping_interval_ms, publisher_bytes_per_s, publisher_messages_per_s, ring_ms, http_header_timeout_ms, http_idle_ms,
     }
     usize {
         max_connections, max_connections_per_address, publisher_places, max_streams_per_address, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
-        max_chunk_streams, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
+        max_chunk_streams, http_header_bytes, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
     }
     u32 { max_lags, starts_per_minute_per_address, auth_failures_per_minute }
 }
@@ -133,6 +142,9 @@ impl Default for Limits {
             publisher_timeout_ms: 10_000,
             first_media_timeout_ms: 600_000,
             write_timeout_ms: 10_000,
+            http_header_timeout_ms: 5_000,
+            http_header_bytes: 8 * 1024,
+            http_idle_ms: 30_000,
             auth_timeout_ms: 3_000,
             auth_failures_per_minute: 10,
             ping_interval_ms: 20_000,

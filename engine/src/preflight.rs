@@ -20,8 +20,11 @@ pub(crate) fn check_start(config: &Config) -> Result<()> {
     config.check()?;
     check_names(config)?;
     check_targets(config)?;
-    if let (Some(cert), Some(key)) = (&config.rtmps.cert, &config.rtmps.key) {
-        ServerTls::load(TlsIdentity::files(cert, key))?;
+    let (rtmps, https) = (&config.rtmps, &config.https);
+    for identity in [(&rtmps.cert, &rtmps.key), (&https.cert, &https.key)] {
+        if let (Some(cert), Some(key)) = identity {
+            ServerTls::load(TlsIdentity::files(cert, key))?;
+        }
     }
     let relays =
         config.push.iter().map(|push| &push.tuning.tls).chain(config.pull.iter().map(|pull| &pull.tls));
@@ -57,7 +60,8 @@ fn check_names(config: &Config) -> Result<()> {
             "two entries of [[file]] play as {stream}; list the files in one `paths`"
         )));
     }
-    let listen = config.rtmp.listen.iter().chain(&config.rtmps.listen).filter(|address| address.port() != 0);
+    let listen = [&config.rtmp.listen, &config.rtmps.listen, &config.http.listen, &config.https.listen];
+    let listen = listen.into_iter().flatten().filter(|address| address.port() != 0);
     match first_twice(listen) {
         Some(address) => Err(invalid(format!("{address} is listed twice to listen on"))),
         None => Ok(()),
@@ -178,8 +182,10 @@ mod tests {
             (format!("{file}{file}"), "two entries"),
             (format!("[apps.vod]\n{}", push("live/a", "example.com/live/a")), "add [apps.live]"),
             ("[rtmps]\nlisten = [\"0.0.0.0:19350\"]\ncert = \"c\"\nkey = \"k\"\n".to_owned(), "listed twice"),
+            ("[http]\nlisten = [\"0.0.0.0:19350\"]\n".to_owned(), "listed twice"),
             ("[tls]\nca = \"/no/such.pem\"\n".to_owned(), "/no/such.pem"),
             ("[rtmps]\ncert = \"/no/such.pem\"\nkey = \"k\"\n".to_owned(), "/no/such.pem"),
+            ("[https]\ncert = \"/no/such.pem\"\nkey = \"k\"\n".to_owned(), "/no/such.pem"),
             (file.replace("a.flv", "/no/such.flv"), "/no/such.flv"),
         ] {
             let error = check(&config(&text)).unwrap_err().to_string();

@@ -20,19 +20,23 @@ pub enum Protocol {
     Rtmp,
     /// RTMP over TLS.
     Rtmps,
+    /// HTTP, WebSocket included.
+    Http,
+    /// HTTP over TLS, WebSocket included.
+    Https,
 }
 
 impl Protocol {
     /// Whether it is encrypted.
     pub fn is_tls(self) -> bool {
         match self {
-            Self::Rtmp => false,
-            Self::Rtmps => true,
+            Self::Rtmp | Self::Http => false,
+            Self::Rtmps | Self::Https => true,
         }
     }
 }
 
-named!(Protocol { Rtmp => "rtmp", Rtmps => "rtmps" });
+named!(Protocol { Rtmp => "rtmp", Rtmps => "rtmps", Http => "http", Https => "https" });
 
 /// An open listener.
 #[derive(Debug, Clone, Serialize)]

@@ -134,7 +134,7 @@ What happens in an engine, as JSON: each is one object, and its `event` names it
 New events and new keys may be added: ignore what you do not know.
 Names that peers have given are cleaned of control characters, and secrets are masked.
 
-`ready` comes first, from the command line only: `{\"event\":\"ready\",\"rtmp\":[\"127.0.0.1:1935\"],\"rtmps\":[],\"pid\":4711}`, with the addresses really bound,
+`ready` comes first, from the command line only: `{\"event\":\"ready\",\"rtmp\":[\"127.0.0.1:1935\"],\"rtmps\":[],\"http\":[],\"https\":[],\"pid\":4711}`, with the addresses really bound,
 and `streams` where the command has streams of its own (`demo`, `loop --local`).
 
 <!-- This file is written by engine/tests/events.rs from the sources: UPDATE_EVENTS=1 cargo test -p streamengine --test events -->

@@ -15,7 +15,7 @@ use streamengine::{Event, FileState, ListenerId, Protocol, SessionId};
 #[repr(i32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum se_event_type {
-    /// A listener is open. `id`: the listener; `peer`: its address; `message`: `rtmp` or `rtmps`.
+    /// A listener is open. `id`: the listener; `peer`: its address; `message`: `rtmp`, `rtmps`, `http` or `https`.
     SE_EVENT_LISTENER_OPENED = 1,
     /// A listener is closed. As above.
     SE_EVENT_LISTENER_CLOSED = 2,

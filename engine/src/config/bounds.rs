@@ -28,6 +28,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.max_message", 1..=LONGEST_MESSAGE),
     ("limits.max_partial", 1..=1 << 30),
     ("limits.max_chunk_streams", 1..=65_600),
+    ("limits.http_header_bytes", 1..=1 << 20),
     ("limits.min_chunk_size", 1..=LONGEST_MESSAGE),
     ("limits.max_message_streams", 1..=65_536),
     ("limits.publisher_bytes_per_s", 1..=MOST),

@@ -383,7 +383,7 @@ async fn f45_plain_rtmp_on_the_tls_port_is_closed_within_100_ms_and_named() {
     let authority = Authority::new();
     authority.issue("localhost", |_| ());
     let (port, mut outcomes) = serve(authority.server()).await;
-    for (first, words) in [(b"\x03", "plain RTMP connection on the TLS"), (b"G", "HTTP"), (b"\0", "no TLS")] {
+    for (first, words) in [(b"\x03", "plain RTMP connection on a TLS"), (b"G", "HTTP"), (b"\0", "no TLS")] {
         let mut plain = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let start = std::time::Instant::now();
         plain.write_all(first).await.unwrap();

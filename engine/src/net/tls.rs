@@ -116,6 +116,8 @@ pub(crate) struct ServerTls(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     config: ArcSwap<ServerConfig>,
+    /// Protocols that are offered to those who ask (ALPN), the best first; with none, whatever they ask for.
+    protocols: &'static [&'static str],
     /// Never locked while a file is read.
     seen: Mutex<Seen>,
 }
@@ -136,17 +138,22 @@ type Stamp = (SystemTime, u64);
 impl ServerTls {
     /// Reads a certificate chain and its key.
     pub(crate) fn load(identity: TlsIdentity) -> Result<Self> {
-        let config = ArcSwap::new(server_config(&identity)?);
+        Self::load_for(identity, &[])
+    }
+
+    /// The same for a listener that speaks `protocols`, by their names in ALPN.
+    pub(crate) fn load_for(identity: TlsIdentity, protocols: &'static [&'static str]) -> Result<Self> {
+        let config = ArcSwap::new(server_config(&identity, protocols)?);
         let stamps = identity.stamps();
         let seen = Seen { identity, at: Instant::now(), stamps, is_looking: false, replaced: 0 };
-        Ok(Self(Arc::new(Shared { config, seen: Mutex::new(seen) })))
+        Ok(Self(Arc::new(Shared { config, protocols, seen: Mutex::new(seen) })))
     }
 
     /// Uses another certificate and key from the next connection on, or reads again what is in use. Where they cannot be
     /// used, nothing changes.
     pub(crate) fn replace(&self, identity: Option<TlsIdentity>) -> Result<()> {
         let identity = identity.unwrap_or_else(|| self.0.seen.lock().identity.clone());
-        let config = server_config(&identity)?;
+        let config = server_config(&identity, self.0.protocols)?;
         let stamps = identity.stamps();
         let mut seen = self.0.seen.lock();
         self.0.config.store(config);
@@ -195,7 +202,7 @@ impl Shared {
             (seen.identity.clone(), seen.stamps, seen.replaced)
         };
         let stamps = identity.stamps();
-        let config = (stamps != before).then(|| server_config(&identity));
+        let config = (stamps != before).then(|| server_config(&identity, self.protocols));
         let mut seen = self.seen.lock();
         seen.is_looking = false;
         if seen.replaced != replaced {
@@ -222,11 +229,11 @@ async fn check_first_byte(stream: &TcpStream) -> Result<()> {
     match (peeked, first) {
         (0, _) => Err(Error::new(ErrorKind::Reset, "closed by the peer before the TLS handshake")),
         (_, [TLS_FIRST_BYTE]) => Ok(()),
-        (_, [3]) => Err(Error::new(ErrorKind::Protocol, "plain RTMP connection on the TLS (rtmps) port")),
+        (_, [3]) => Err(Error::new(ErrorKind::Protocol, "plain RTMP connection on a TLS port")),
         (_, [byte]) if byte.is_ascii_uppercase() => {
-            Err(Error::new(ErrorKind::Protocol, "plain text, perhaps HTTP, on the TLS (rtmps) port"))
+            Err(Error::new(ErrorKind::Protocol, "plain text, perhaps HTTP, on a TLS port"))
         }
-        _ => Err(Error::new(ErrorKind::Protocol, "no TLS on the TLS (rtmps) port")),
+        _ => Err(Error::new(ErrorKind::Protocol, "no TLS on a TLS port")),
     }
 }
 
@@ -234,7 +241,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn server_config(identity: &TlsIdentity) -> Result<Arc<ServerConfig>> {
+fn server_config(identity: &TlsIdentity, protocols: &[&str]) -> Result<Arc<ServerConfig>> {
     let own = Arc::new(SingleCertAndKey::from(certified_key(identity)?));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -243,6 +250,7 @@ fn server_config(identity: &TlsIdentity) -> Result<Arc<ServerConfig>> {
         .with_cert_resolver(own);
     // librtmp (rtmpdump, rtmpsink, old players) reads nothing more behind a ticket. Who stays for hours resumes nothing.
     config.send_tls13_tickets = 0;
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
 }
 

@@ -2,6 +2,8 @@
 
 mod arrival;
 pub(crate) mod file_loop;
+#[cfg(feature = "http")]
+pub(crate) mod http;
 pub(crate) mod jobs;
 pub(crate) mod media_gap;
 pub(crate) mod pace;

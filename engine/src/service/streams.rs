@@ -1,7 +1,7 @@
 //! The one place where streams are asked for, published and played, whatever the door: authorise, grant, hub, session,
 //! event, log.
 //!
-//! A door (RTMP today) speaks its protocol: it opens a [`Client`], asks for what the peer wants, and tells the peer what
+//! A door (RTMP, HTTP) speaks its protocol: it opens a [`Client`], asks for what the peer wants, and tells the peer what
 //! comes of it in the protocol's words. The engine's own streams (files, relay pulls, the embedding program) need nobody's
 //! leave and come in by [`Published::by_engine`].
 
@@ -17,7 +17,7 @@ use crate::id::SessionId;
 use crate::key::{KeyError, Printable, StreamKey, StreamName};
 use crate::limits::ms;
 use crate::media::Frame;
-use crate::policy::StreamPolicy;
+use crate::policy::{StartAt, StreamPolicy};
 use crate::service::Core;
 use crate::service::media_gap::MediaGap;
 use crate::sessions::{Measured, Session};
@@ -200,8 +200,14 @@ impl Client {
         place.ok_or(Refusal::TooManyStreams(core.config.limits.max_streams_per_address))
     }
 
-    /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for.
-    pub(crate) fn play(&self, key: &StreamKey, latency_ms: Option<u64>) -> Result<Admitted, Refusal> {
+    /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for, from where it asks for or
+    /// as publisher and app have it.
+    pub(crate) fn play(
+        &self,
+        key: &StreamKey,
+        latency_ms: Option<u64>,
+        start: Option<StartAt>,
+    ) -> Result<Admitted, Refusal> {
         let (app, hub) = (self.app(key)?, &self.core.hub);
         if self.core.sessions.count() > self.core.config.limits.player_places() {
             return Err(Refusal::Full);
@@ -215,7 +221,7 @@ impl Client {
             return Err(Refusal::Loop(text.to_owned()));
         }
         let wait = ms(app.wait_for_publisher_ms);
-        let start = hub.start(key).unwrap_or(app.start);
+        let start = start.or_else(|| hub.start(key)).unwrap_or(app.start);
         let options = SubscribeOptions { start, wait: Some(wait), interest: Interest::Viewer };
         let subscriber = hub.subscribe(key, options);
         if wait.is_zero() && subscriber.end() == Some(EndReason::NotPublished) {
@@ -233,12 +239,28 @@ impl Client {
 
     /// Tells that a player has left a stream.
     pub(crate) fn tell_stop(&self, delivery: &Delivery, reason: &str) {
-        let (session, peer, stream) = (self.id(), self.peer, delivery.key().clone());
-        if let Some(left_out) = self.core.log.allow(peer.ip(), Level::INFO) {
-            tracing::info!(%session, %peer, %stream, left_out, "stop: {reason}");
+        let (sent, skipped) = (delivery.bytes_sent(), delivery.skipped());
+        self.tell_play_ended(delivery.key(), sent, skipped, delivery.played(), reason);
+    }
+
+    /// The same of one that has waited for so long, and got nothing.
+    #[cfg(feature = "http")]
+    pub(crate) fn tell_unplayed(&self, admitted: &Admitted, waited: Duration, reason: &str) {
+        self.tell_play_ended(admitted.subscriber.key(), 0, 0, waited, reason);
+    }
+
+    fn tell_play_ended(
+        &self,
+        stream: &StreamKey,
+        bytes_sent: u64,
+        frames_dropped: u64,
+        played: Duration,
+        reason: &str,
+    ) {
+        let (session, stream, reason) = (self.id(), stream.clone(), reason.to_owned());
+        if let Some(left_out) = self.core.log.allow(self.peer.ip(), Level::INFO) {
+            tracing::info!(%session, peer = %self.peer, %stream, left_out, "stop: {reason}");
         }
-        let (bytes_sent, frames_dropped) = (delivery.bytes_sent(), delivery.skipped());
-        let (reason, played) = (reason.to_owned(), delivery.played());
         self.core.events.emit(Event::PlayEnded {
             stream,
             session,

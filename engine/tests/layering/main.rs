@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["fuzzing"],
     &["engine"],
     &["preflight"],
-    &["local", "service/rtmp", "service/relay", "service/file_loop"],
+    &["local", "service/rtmp", "service/http", "service/relay", "service/file_loop"],
     &["service/streams", "service/jobs", "service/arrival"],
     &["service/media_gap", "service/pace"],
     &["service"],

@@ -131,11 +131,6 @@ impl FlvFraming {
         self.envelope.wrap(&self.announced.encode())
     }
 
-    /// What comes last: see [`Envelope::end`].
-    pub(crate) fn end(&self, code: u16, reason: &str) -> Bytes {
-        self.envelope.end(code, reason)
-    }
-
     /// A kind of media that has come and is left out, as it was not announced: players in browsers cannot begin with it
     /// late. `None` for what the player does not want.
     pub(super) fn late_kind(&self) -> Option<FrameKind> {

@@ -108,7 +108,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         key: &StreamKey,
         latency_ms: Option<u64>,
     ) -> Result<(), Refusal> {
-        let Admitted { subscriber, shard } = self.client.play(key, latency_ms)?;
+        let Admitted { subscriber, shard } = self.client.play(key, latency_ms, None)?;
         let framing = Framing::Rtmp(RtmpFraming::player(stream_id));
         let delivery = Delivery::new(stream_id, framing, Clock::Stream, subscriber, shard);
         self.output.lock().deliveries.push(delivery);

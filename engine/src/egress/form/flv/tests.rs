@@ -189,9 +189,3 @@ fn the_header_announces_what_the_player_will_get() {
         }
     }
 }
-
-#[test]
-fn the_end_is_that_of_the_envelope() {
-    let framing = FlvFraming::new(Envelope::Chunked, Flavour::Full, BOTH);
-    assert_eq!(&framing.end(1000, "over")[..], b"0\r\n\r\n");
-}

@@ -1,0 +1,91 @@
+//! How far a connection is with its requests, as what hyper calls notes it for the task that looks after the connection.
+
+use super::visit::Turn;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What is known of a connection's progress: noted by what hyper calls, looked at by the task.
+pub(super) struct Progress {
+    state: Mutex<State>,
+}
+
+struct State {
+    phase: Phase,
+    /// Since when the peer has not taken what was written.
+    unflushed: Option<Instant>,
+    /// The socket is to be taken over, as soon as what was written before is on its way.
+    turn: Option<Turn>,
+    /// There was a request in good order.
+    has_asked: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Phase {
+    /// A head is on its way, or nothing has come on a new connection.
+    Head { since: Instant },
+    /// A request is being answered.
+    Request,
+    /// Nothing is asked for.
+    Idle { since: Instant },
+}
+
+impl Progress {
+    pub(super) fn new() -> Arc<Self> {
+        let phase = Phase::Head { since: Instant::now() };
+        let state = State { phase, unflushed: None, turn: None, has_asked: false };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// Has the socket taken over; the request's future has to stay pending from then on.
+    pub(super) fn take_over(&self, turn: Turn) {
+        self.state.lock().turn = Some(turn);
+    }
+
+    pub(super) fn begin(&self) {
+        let mut state = self.state.lock();
+        (state.phase, state.has_asked) = (Phase::Request, true);
+    }
+
+    pub(super) fn end(&self) {
+        self.state.lock().phase = Phase::Idle { since: Instant::now() };
+    }
+
+    pub(super) fn note_read(&self) {
+        let mut state = self.state.lock();
+        if let Phase::Idle { .. } = state.phase {
+            state.phase = Phase::Head { since: Instant::now() };
+        }
+    }
+
+    pub(super) fn note_write(&self, taken: bool) {
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        state.unflushed = if taken { Some(now) } else { state.unflushed.or(Some(now)) };
+    }
+
+    pub(super) fn note_flush(&self) {
+        self.state.lock().unflushed = None;
+    }
+
+    /// Whether there was a request in good order.
+    pub(super) fn has_asked(&self) -> bool {
+        self.state.lock().has_asked
+    }
+
+    /// What is waited for: by the phase, and since when the peer has not taken what was written.
+    pub(super) fn waits(&self) -> (Phase, Option<Instant>) {
+        let state = self.state.lock();
+        (state.phase, state.unflushed)
+    }
+
+    pub(super) fn is_answering(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Request)
+    }
+
+    /// What is to be done with the socket, once everything that was written before is on its way.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        let mut state = self.state.lock();
+        if state.unflushed.is_some() { None } else { state.turn.take() }
+    }
+}

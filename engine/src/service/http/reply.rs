@@ -1,0 +1,91 @@
+//! Replies: plain ones in words, and what those that carry a stream begin with.
+
+use crate::service::streams::Refusal;
+use bytes::{Bytes, BytesMut};
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONNECTION, HeaderValue};
+use hyper::{Response, StatusCode};
+use std::fmt::Display;
+
+/// A reply that is sent as a whole.
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// Methods that are served.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// What all replies have: pages of any site may read them, and nobody keeps them, as they are true at one moment only.
+const COMMON: [(&str, &str); 3] = [
+    ("cache-control", "no-store"),
+    ("access-control-allow-origin", "*"),
+    ("access-control-expose-headers", "*"),
+];
+
+/// What those with a stream have besides; the second keeps an nginx in front from holding it back.
+const MEDIA: [(&str, &str); 2] = [("content-type", "video/x-flv"), ("x-accel-buffering", "no")];
+
+fn reply(status: StatusCode, headers: &[(&'static str, &'static str)], body: String) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    for (name, value) in COMMON.iter().chain(headers) {
+        reply.headers_mut().insert(*name, HeaderValue::from_static(value));
+    }
+    reply
+}
+
+/// A reply in words.
+pub(super) fn words(status: StatusCode, text: impl Display) -> Reply {
+    reply(status, &[("content-type", "text/plain; charset=utf-8")], format!("{text}\n"))
+}
+
+/// The same to a request that is not understood to its end: what follows it may be part of it.
+pub(super) fn broken(text: impl Display) -> Reply {
+    let mut reply = words(StatusCode::BAD_REQUEST, text);
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+/// What `OPTIONS` is answered: whatever headers a page wants to send, it may.
+pub(super) fn options() -> Reply {
+    let headers = [
+        ("allow", METHODS),
+        ("access-control-allow-methods", METHODS),
+        ("access-control-allow-headers", "*"),
+        ("access-control-max-age", "86400"),
+    ];
+    reply(StatusCode::NO_CONTENT, &headers, String::new())
+}
+
+pub(super) fn wrong_method() -> Reply {
+    let mut reply = words(StatusCode::METHOD_NOT_ALLOWED, format_args!("this is served by {METHODS} only"));
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+    reply
+}
+
+/// What `HEAD` is answered where a stream is there.
+pub(super) fn media() -> Reply {
+    reply(StatusCode::OK, &MEDIA, String::new())
+}
+
+/// The status that tells of a refusal.
+pub(super) fn status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::BadName(_) => StatusCode::BAD_REQUEST,
+        Refusal::NoSuchApp | Refusal::NotPublished => StatusCode::NOT_FOUND,
+        Refusal::Denied(_) | Refusal::Loop(_) => StatusCode::FORBIDDEN,
+        Refusal::Taken(_) => StatusCode::CONFLICT,
+        Refusal::Full | Refusal::TooManyStreams(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// What the reply with a stream begins with, where we write it ourselves.
+pub(super) fn media_head(is_chunked: bool) -> BytesMut {
+    let coding = if is_chunked { Some(("transfer-encoding", "chunked")) } else { None };
+    head("200 OK", MEDIA.into_iter().chain(COMMON).chain(coding).chain([("connection", "close")]))
+}
+
+/// A status line and headers.
+pub(super) fn head<'a>(status: &str, headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> BytesMut {
+    let lines = headers.into_iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let text = format!("HTTP/1.1 {status}\r\n{}\r\n", lines.collect::<String>());
+    text.as_bytes().into()
+}

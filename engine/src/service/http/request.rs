@@ -1,0 +1,98 @@
+//! One request and its answer.
+
+use super::Asker;
+use super::progress::Progress;
+use super::reply::{self, Reply};
+use super::routes::StreamUrl;
+use super::visit::{Look, Turn, Visit};
+use super::websocket::Upgrade;
+use crate::auth;
+use hyper::body::{Body, Incoming};
+use hyper::header::HOST;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode, Version};
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Answers the requests of one connection.
+pub(super) struct Answers {
+    asker: Asker,
+    progress: Arc<Progress>,
+    /// Whether a stream has been asked for; the first time is part of the connection's start.
+    has_asked: AtomicBool,
+}
+
+impl Answers {
+    pub(super) fn new(asker: Asker, progress: Arc<Progress>) -> Self {
+        Self { asker, progress, has_asked: AtomicBool::new(false) }
+    }
+
+    /// The reply to a request. Pending for ever where there is none, as the connection's socket is taken over.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let has_body = !request.body().is_end_stream();
+        let (request, _) = request.into_parts();
+        if has_body {
+            return reply::broken("requests have no body here");
+        }
+        let hosts = request.headers.get_all(HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
+            return reply::broken("a request of HTTP/1.1 has one Host");
+        }
+        let url = StreamUrl::find(request.uri.path(), request.uri.query());
+        match (&request.method, url) {
+            (&Method::OPTIONS, _) => reply::options(),
+            (&Method::GET, Some(url)) => self.play(&request, url).await,
+            (&Method::HEAD, Some(url)) => self.look(&request, url).await,
+            (&Method::GET | &Method::HEAD, None) => {
+                reply::words(StatusCode::NOT_FOUND, "there is nothing here; streams are at /APP/STREAM.flv")
+            }
+            _ => reply::wrong_method(),
+        }
+    }
+
+    /// Begins a visit, when it is the peer's turn to begin another.
+    async fn visit(&self, door: auth::Door, request: &Parts) -> Visit {
+        if self.has_asked.swap(true, Ordering::Relaxed) {
+            self.asker.core.starts.turn(self.asker.peer.ip()).await;
+        }
+        Visit::open(&self.asker, door, request)
+    }
+
+    async fn look(&self, request: &Parts, url: StreamUrl) -> Reply {
+        let mut visit = self.visit(auth::Door::HttpFlv, request).await;
+        match visit.look(url).await {
+            Ok(Look { is_there: true }) => {
+                visit.leave("asked whether the stream is there");
+                reply::media()
+            }
+            Ok(Look { is_there: false }) => {
+                visit.leave("asked whether the stream is there");
+                reply::words(StatusCode::NOT_FOUND, crate::hub::EndReason::NotPublished)
+            }
+            Err(refused) => visit.refuse(&refused),
+        }
+    }
+
+    async fn play(&self, request: &Parts, url: StreamUrl) -> Reply {
+        let upgrade = match Upgrade::of(request) {
+            Ok(upgrade) => upgrade,
+            Err(reply) => return *reply,
+        };
+        let door = match upgrade {
+            Some(_) => auth::Door::WebSocket,
+            None => auth::Door::HttpFlv,
+        };
+        let mut visit = self.visit(door, request).await;
+        let admitted = visit.ask_to_play(url).await;
+        let turn = match (admitted, upgrade) {
+            (Ok(admitted), Some(upgrade)) => Turn::web_socket(visit, admitted, &upgrade),
+            (Ok(admitted), None) => Turn::reply(visit, admitted, request.version),
+            (Err(refused), None) => return visit.refuse(&refused),
+            // In a WebSocket too: pages are not shown the status of one that has not been granted.
+            (Err(refused), Some(upgrade)) => Turn::refusal(visit, &refused, &upgrade),
+        };
+        self.progress.take_over(turn);
+        pending().await
+    }
+}

@@ -1,0 +1,193 @@
+//! What the path and the query of a request name: the only place that takes them apart.
+//!
+//! Parts stay as they were sent. They are decoded, once, where [`StreamKey`](crate::StreamKey) checks them, so that a name has
+//! the same verdict here as on every other door.
+
+use crate::key::StreamName;
+use crate::media::FrameKind;
+use crate::policy::StartAt;
+
+/// Ends of paths that name a stream; the longer ones first.
+const ENDINGS: [&str; 2] = [".live.flv", ".flv"];
+
+/// Where streams are named by the query: `/live?app=APP&stream=STREAM`.
+const BY_QUERY: &str = "/live";
+
+/// The names in a URL of a stream, as they were sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct StreamUrl {
+    pub(super) app: String,
+    /// The stream, and the query behind a question mark.
+    pub(super) name: String,
+}
+
+impl StreamUrl {
+    /// The stream that a path and a query name; none where they name something else.
+    pub(super) fn find(path: &str, query: Option<&str>) -> Option<Self> {
+        let query = query.unwrap_or_default();
+        let (app, stream) = match ENDINGS.iter().find_map(|ending| path.strip_suffix(ending)) {
+            Some(name) => {
+                let (app, stream) = name.rsplit_once('/')?;
+                (app.to_owned(), stream.to_owned())
+            }
+            None => of_query(path, query)?,
+        };
+        Some(Self { app, name: format!("{stream}?{query}") })
+    }
+}
+
+/// As players of nginx-http-flv name streams; their `port` tells nothing here.
+fn of_query(path: &str, query: &str) -> Option<(String, String)> {
+    let value = |field: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find_map(|(name, value)| (name == field).then(|| path_of(value)))
+    };
+    let (app, stream) = (value("app"), value("stream"));
+    let names_one = path == BY_QUERY && (app.is_some() || stream.is_some());
+    names_one.then(|| (app.unwrap_or_default(), stream.unwrap_or_default()))
+}
+
+/// A value of a query as part of a path: there, slashes may be encoded, and question marks need not be.
+fn path_of(value: &str) -> String {
+    value.replace("%2F", "/").replace("%2f", "/").replace('?', "%3F")
+}
+
+/// What a player asks for in the query of its URL. Values that mean nothing here are not heard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Wishes {
+    pub(super) start: Option<StartAt>,
+    pub(super) latency_ms: Option<u64>,
+    /// The only kind that it wants.
+    pub(super) only: Option<FrameKind>,
+    /// Time is to begin at 0 for it.
+    pub(super) from_zero: bool,
+    /// Payloads as they were published, also where browsers' players do not know them.
+    pub(super) as_published: bool,
+}
+
+impl Wishes {
+    pub(super) fn of(name: &StreamName) -> Self {
+        let value = |field| name.query_value(field);
+        let has = |field, wanted: &str| value(field).as_deref() == Some(wanted);
+        Self {
+            start: match value("start").as_deref() {
+                Some("keyframe") => Some(StartAt::Keyframe),
+                Some("live-edge") => Some(StartAt::LiveEdge),
+                _ => None,
+            },
+            latency_ms: value("latency").and_then(|value| value.parse().ok()),
+            only: match value("only").as_deref() {
+                Some("audio") => Some(FrameKind::Audio),
+                Some("video") => Some(FrameKind::Video),
+                _ => None,
+            },
+            from_zero: has("time", "zero"),
+            as_published: has("enhanced", "full"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{KeyError, StreamKey};
+    use proptest::prelude::*;
+
+    fn parse(path: &str, query: Option<&str>) -> Option<Result<StreamName, KeyError>> {
+        StreamUrl::find(path, query).map(|url| StreamName::parse_without_key(&url.app, &url.name))
+    }
+
+    fn key(path: &str, query: Option<&str>) -> Option<Result<String, KeyError>> {
+        parse(path, query).map(|name| name.map(|name| name.key.to_string()))
+    }
+
+    #[test]
+    fn a_path_or_a_query_names_a_stream() {
+        for (path, query, expected) in [
+            ("/live/a.flv", None, "live/a"),
+            ("/live/a.live.flv", None, "live/a"),
+            ("/live/room/a.flv", Some("key=5"), "live/room/a"),
+            ("/live/a.flv.flv", None, "live/a.flv"),
+            ("/live/%E7%9B%B4%e6%92%AD.flv", None, "live/直播"),
+            ("/live", Some("app=myapp&stream=test"), "myapp/test"),
+            ("/live", Some("port=1935&app=my%2Froom&stream=te%73t&key=x"), "my/room/test"),
+            ("/live", Some("stream=b&stream=c&app=a"), "a/b"),
+        ] {
+            assert_eq!(key(path, query), Some(Ok(expected.to_owned())), "{path} {query:?}");
+        }
+        for path in ["/", "/live", "/live/a", "/live/a.flvx", "/live/a.FLV", "/a/live?app=x", "*", ""] {
+            assert_eq!(key(path, None), None, "{path}");
+        }
+        assert_eq!(key("/other", Some("app=a&stream=b")), None);
+    }
+
+    #[test]
+    fn f36_what_no_stream_can_be_called_is_refused_as_on_every_door() {
+        let dots = Err(KeyError::Dots);
+        for (path, query, expected) in [
+            ("/live/../a.flv", None, dots.clone()),
+            ("/live/%2e%2e/a.flv", None, dots.clone()),
+            ("/live/%2e%2e.flv", None, dots.clone()),
+            ("/live/%252e%252e.flv", None, Err(KeyError::Character('%'))),
+            ("/live/a%00.flv", None, Err(KeyError::Character('\0'))),
+            ("/live/a%2fb.flv", None, Err(KeyError::Character('/'))),
+            ("/live/a%3fb.flv", None, Err(KeyError::Character('?'))),
+            ("/live/a:key.flv", None, Err(KeyError::Character(':'))),
+            ("/live/a\\b.flv", None, Err(KeyError::Character('\\'))),
+            ("/a.flv", None, Err(KeyError::Missing("app"))),
+            ("/live/.flv", None, Err(KeyError::Missing("stream"))),
+            ("/live//a//b.flv", None, Err(KeyError::EmptyPart)),
+            ("/live", Some("app=a"), Err(KeyError::Missing("stream"))),
+            ("/live", Some("stream=a"), Err(KeyError::Missing("app"))),
+            ("/live", Some("app=a&stream=..%2f..%2fb"), dots),
+            ("/live", Some("app=a&stream=b?c"), Err(KeyError::Character('?'))),
+            ("/live", Some("app=a&stream=b%252fc"), Err(KeyError::Character('%'))),
+        ] {
+            assert_eq!(key(path, query), Some(expected), "{path} {query:?}");
+        }
+    }
+
+    #[test]
+    fn the_query_goes_to_the_authoriser_and_is_not_shown() {
+        let name = parse("/live/a.flv", Some("key=hunter2&x=1")).unwrap().unwrap();
+        assert_eq!(
+            (name.query.expose(), name.query_value("key").as_deref()),
+            ("key=hunter2&x=1", Some("hunter2"))
+        );
+        assert!(!format!("{name:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn wishes_are_heard_where_they_mean_something() {
+        let wishes = |query| Wishes::of(&parse("/live/a.flv", Some(query)).unwrap().unwrap());
+        let all = wishes("start=live-edge&latency=250&only=audio&time=zero&enhanced=full");
+        let expected = Wishes {
+            start: Some(StartAt::LiveEdge),
+            latency_ms: Some(250),
+            only: Some(FrameKind::Audio),
+            from_zero: true,
+            as_published: true,
+        };
+        assert_eq!(all, expected);
+        let odd = "start=12&latency=-1&only=x&time=1700000000&enhanced=1&Latency=5&";
+        assert_eq!(wishes(odd), Wishes::default());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn f43_a_path_leads_to_the_stream_of_that_name_or_to_none(
+            name in "([a-c./]|%[0-9a-f]{2}|:|\\?|é){1,12}",
+        ) {
+            let named = StreamKey::new("live", &name);
+            if name.contains('?') { return Ok(()) }
+            let found = key(&format!("/live/{name}.flv"), None).unwrap();
+            // A name that ends like this is reached by its whole name and an ending.
+            let is_ambiguous = name.ends_with(".live") || name.contains(':');
+            if let (Ok(found), Ok(named), false) = (found, named, is_ambiguous) {
+                prop_assert_eq!(found, named.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! A request to play on its way through the engine, as those of all doors go: authorised, admitted, and waiting until the stream
+//! has something to show. Then its [`Turn`] says what is to become of the connection.
+
+use super::Asker;
+use super::reply::{self, Reply};
+use super::routes::{StreamUrl, Wishes};
+use super::websocket::{Upgrade, code};
+use crate::auth::{self, Action, Claims};
+use crate::egress::{Clock, Delivery, Envelope, Flavour, FlvFraming, Framing};
+use crate::hub::{EndReason, StreamTracks, WakeFor};
+use crate::key::StreamKey;
+use crate::service::Core;
+use crate::service::streams::{Admitted, Client, Refusal};
+use crate::sessions::{Measured, Order, Queue, Traffic};
+use crate::status::StreamState;
+use bytes::BytesMut;
+use hyper::header::{HeaderName, ORIGIN, REFERER, USER_AGENT};
+use hyper::http::request::Parts;
+use hyper::{StatusCode, Version};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use tracing::Level;
+
+/// How long a stream with one kind of media is looked at before it is taken to have no other.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// Why somebody does not get a stream.
+pub(super) struct Refused {
+    key: Option<StreamKey>,
+    why: Why,
+}
+
+enum Why {
+    /// It is not let in.
+    Refusal(Refusal),
+    /// It was let in, and the stream has ended, or was not published, before there was anything to show.
+    End(EndReason),
+}
+
+impl Refused {
+    fn status(&self) -> StatusCode {
+        match &self.why {
+            Why::Refusal(refusal) => reply::status(refusal),
+            Why::End(EndReason::Kicked(_)) => StatusCode::FORBIDDEN,
+            Why::End(EndReason::Shutdown) => StatusCode::SERVICE_UNAVAILABLE,
+            Why::End(_) => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Why::Refusal(refusal) => refusal.fmt(f),
+            Why::End(reason) => reason.fmt(f),
+        }
+    }
+}
+
+/// Whether a stream is there.
+pub(super) struct Look {
+    pub(super) is_there: bool,
+}
+
+/// A stream that may be played and has something to show.
+pub(super) struct Shown {
+    admitted: Admitted,
+    wishes: Wishes,
+    tracks: StreamTracks,
+}
+
+/// What a session carries: nothing until its connection has an output.
+#[derive(Default)]
+pub(super) struct Meter(OnceLock<Arc<dyn Measured>>);
+
+impl Measured for Meter {
+    fn traffic(&self) -> Traffic {
+        self.0.get().map_or_else(Traffic::default, |output| output.traffic())
+    }
+
+    fn queue(&self) -> Queue {
+        self.0.get().map_or_else(|| Queue { is_empty: true, ..Queue::default() }, |output| output.queue())
+    }
+}
+
+/// Somebody who wants to play, from the request on. Dropped before its end, its peer has left.
+pub(super) struct Visit {
+    core: Arc<Core>,
+    /// Taken at the end.
+    client: Option<Client>,
+    meter: Arc<Meter>,
+    /// Let in, while the stream has nothing to show.
+    waiting: Option<(Admitted, Instant)>,
+}
+
+impl Visit {
+    /// Puts a request on the list of sessions.
+    pub(super) fn open(asker: &Asker, door: auth::Door, request: &Parts) -> Self {
+        let Asker { core, peer, protocol } = asker.clone();
+        let meter = Arc::new(Meter::default());
+        let mut client = Client::open(core.clone(), peer, door, protocol, meter.clone());
+        // Requests come by no other engines.
+        let _ = client.introduce(claims(request), Vec::new());
+        Self { core: core.clone(), client: Some(client), meter, waiting: None }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The client; only what ends a visit takes it.
+    pub(super) fn client(&self) -> &Client {
+        self.client.as_ref().expect("a visit that has not ended")
+    }
+
+    fn client_mut(&mut self) -> &mut Client {
+        self.client.as_mut().expect("a visit that has not ended")
+    }
+
+    /// From now on the session is the connection with this output.
+    pub(super) fn measure(&self, output: Arc<dyn Measured>) {
+        let _ = self.meter.0.set(output);
+    }
+
+    /// Asks whether a stream may be played, and whether it is there.
+    pub(super) async fn look(&mut self, url: StreamUrl) -> Result<Look, Refused> {
+        let (key, _) = self.authorize(url).await?;
+        let info = self.core.hub.stream(&key);
+        let is_there = info.is_some_and(|info| matches!(info.state, StreamState::Live | StreamState::Away));
+        Ok(Look { is_there })
+    }
+
+    /// Asks to play a stream, and waits until it has something to show.
+    pub(super) async fn ask_to_play(&mut self, url: StreamUrl) -> Result<Shown, Refused> {
+        let (key, wishes) = self.authorize(url).await?;
+        let admitted = self.client().play(&key, wishes.latency_ms, wishes.start);
+        let admitted = admitted.map_err(|refusal| refused(Some(&key), refusal))?;
+        let (admitted, _) = self.waiting.insert((admitted, Instant::now()));
+        // Borrowed apart from what waits.
+        let client = self.client.as_ref().expect("a visit that has not ended");
+        let shown = unless_kicked(client, until_shown(admitted)).await;
+        let tracks = shown.and_then(|shown| shown).map_err(|reason| ended(&key, reason))?;
+        match self.waiting.take() {
+            Some((admitted, _)) => Ok(Shown { admitted, wishes, tracks }),
+            None => Err(ended(&key, EndReason::NotPublished)),
+        }
+    }
+
+    async fn authorize(&mut self, url: StreamUrl) -> Result<(StreamKey, Wishes), Refused> {
+        let client = self.client_mut();
+        let name =
+            client.name(Action::Play, &url.app, &url.name).map_err(|refusal| refused(None, refusal))?;
+        let (key, wishes) = (name.key.clone(), Wishes::of(&name));
+        let verdict = client.ask(Action::Play, Ok(name));
+        let verdict = unless_kicked(client, verdict)
+            .await
+            .map_err(|reason| refused(Some(&key), Refusal::Denied(reason.to_string())))?;
+        verdict.map_err(|refusal| refused(Some(&key), refusal))?;
+        Ok((key, wishes))
+    }
+
+    /// Ends it with a refusal: the reply.
+    pub(super) fn refuse(mut self, refused: &Refused) -> Reply {
+        self.end_refused(refused);
+        reply::words(refused.status(), refused)
+    }
+
+    fn end_refused(&mut self, refused: &Refused) {
+        if let Why::Refusal(refusal) = &refused.why {
+            self.client().tell_refused("play", refused.key.clone(), refusal);
+        }
+        let reason = match &refused.key {
+            Some(key) => format!("play of {key} refused: {refused}"),
+            None => format!("play refused: {refused}"),
+        };
+        let core = self.core.clone();
+        self.end(&refused.to_string(), &reason, |session, peer| {
+            if let Some(left_out) = core.log.allow(peer.ip(), Level::WARN) {
+                tracing::warn!(%session, %peer, left_out, "{reason}");
+            }
+        });
+    }
+
+    /// Ends it: what was asked is answered, or the player has had its stream.
+    pub(super) fn leave(mut self, reason: &str) {
+        let core = self.core.clone();
+        self.end(reason, reason, |session, peer| {
+            if let Some(left_out) = core.log.allow(peer.ip(), Level::INFO) {
+                tracing::info!(%session, %peer, left_out, "connection closed: {reason}");
+            }
+        });
+    }
+
+    fn end(&mut self, told: &str, reason: &str, log: impl FnOnce(crate::SessionId, std::net::SocketAddr)) {
+        let Some(client) = self.client.take() else { return };
+        if let Some((admitted, since)) = self.waiting.take() {
+            client.tell_unplayed(&admitted, since.elapsed(), told);
+        }
+        client.close(reason, log);
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.end("closed by the peer", "closed by the peer", |session, peer| {
+            tracing::debug!(%session, %peer, "closed by the peer");
+        });
+    }
+}
+
+fn refused(key: Option<&StreamKey>, refusal: Refusal) -> Refused {
+    Refused { key: key.cloned(), why: Why::Refusal(refusal) }
+}
+
+fn ended(key: &StreamKey, reason: EndReason) -> Refused {
+    Refused { key: Some(key.clone()), why: Why::End(reason) }
+}
+
+/// What peers say of themselves.
+fn claims(request: &Parts) -> Claims {
+    let text = |header: &HeaderName| request.headers.get(header).and_then(|value| value.to_str().ok());
+    let known = [(Claims::AGENT, USER_AGENT), (Claims::PAGE, REFERER), (Claims::ORIGIN, ORIGIN)];
+    Claims::new(known.iter().filter_map(|(name, header)| Some((*name, text(header)?))))
+}
+
+/// What comes of `future`, unless the operator ends the session before.
+async fn unless_kicked<T>(client: &Client, future: impl Future<Output = T>) -> Result<T, EndReason> {
+    let kicked = async {
+        loop {
+            if let Order::Kick(reason) = poll_fn(|cx| client.session().poll_order(cx)).await {
+                return EndReason::Kicked(reason);
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        reason = kicked => Err(reason),
+        done = future => Ok(done),
+    }
+}
+
+/// Waits until a stream has something to show, and until it is known what it consists of.
+async fn until_shown(admitted: &mut Admitted) -> Result<StreamTracks, EndReason> {
+    let subscriber = &mut admitted.subscriber;
+    subscriber.ready().await;
+    let mut feed = subscriber.feed();
+    let mut until = None;
+    loop {
+        if let Some(reason) = subscriber.end() {
+            return Err(reason);
+        }
+        let tracks = subscriber.tracks();
+        if tracks.are_settled {
+            return Ok(tracks);
+        }
+        // The first kind of media has shown: the other may follow.
+        if until.is_none() && (tracks.audio.is_some() || tracks.video.is_some()) {
+            until = Some(Instant::now() + SETTLING);
+        }
+        feed.skip();
+        match until {
+            Some(at) if timeout_at(at, feed.news(WakeFor::Any)).await.is_err() => return Ok(tracks),
+            Some(_) => {}
+            None => feed.news(WakeFor::Any).await,
+        }
+    }
+}
+
+/// What is to become of a connection whose socket is taken over.
+pub(super) struct Turn {
+    pub(super) visit: Visit,
+    /// What is sent first.
+    pub(super) head: BytesMut,
+    pub(super) then: Then,
+}
+
+pub(super) enum Then {
+    /// The stream follows.
+    Play(Box<Playing>),
+    /// Nothing does.
+    End,
+}
+
+/// A stream on its way to a player.
+pub(super) struct Playing {
+    pub(super) delivery: Delivery,
+    pub(super) envelope: Envelope,
+}
+
+impl Turn {
+    /// The reply with the stream.
+    pub(super) fn reply(visit: Visit, shown: Shown, version: Version) -> Self {
+        let is_chunked = version == Version::HTTP_11;
+        let envelope = if is_chunked { Envelope::Chunked } else { Envelope::Plain };
+        Self::play(visit, shown, reply::media_head(is_chunked), envelope)
+    }
+
+    /// The stream in a WebSocket.
+    pub(super) fn web_socket(visit: Visit, shown: Shown, upgrade: &Upgrade) -> Self {
+        Self::play(visit, shown, upgrade.head(), Envelope::WebSocket)
+    }
+
+    /// A WebSocket that is closed at once, and says why.
+    pub(super) fn refusal(mut visit: Visit, refused: &Refused, upgrade: &Upgrade) -> Self {
+        visit.end_refused(refused);
+        let mut head = upgrade.head();
+        let code = code::REFUSED + refused.status().as_u16();
+        head.extend_from_slice(&Envelope::WebSocket.end(code, &refused.to_string()));
+        Self { visit, head, then: Then::End }
+    }
+
+    fn play(visit: Visit, shown: Shown, mut head: BytesMut, envelope: Envelope) -> Self {
+        let Shown { admitted: Admitted { subscriber, shard }, wishes, tracks } = shown;
+        let flavour = if wishes.as_published { Flavour::Full } else { Flavour::Browser };
+        let all = FlvFraming::new(envelope, flavour, flavour.header(&tracks));
+        let framing = wishes.only.map_or(all, |kind| all.only(kind));
+        head.extend_from_slice(&framing.head());
+        let clock = if wishes.from_zero { Clock::FromZero } else { Clock::Stream };
+        let delivery = Delivery::new(0, Framing::Flv(framing), clock, subscriber, shard);
+        let playing = Playing { delivery, envelope };
+        Self { visit, head, then: Then::Play(Box::new(playing)) }
+    }
+}
