@@ -7,6 +7,7 @@ use super::routes::StreamUrl;
 use super::visit::{Look, Turn, Visit};
 use super::websocket::Upgrade;
 use crate::auth;
+use crate::hub::EndReason;
 use hyper::body::{Body, Incoming};
 use hyper::header::HOST;
 use hyper::http::request::Parts;
@@ -62,13 +63,12 @@ impl Answers {
     async fn look(&self, request: &Parts, url: StreamUrl) -> Reply {
         let mut visit = self.visit(auth::Door::HttpFlv, request).await;
         match visit.look(url).await {
-            Ok(Look { is_there: true }) => {
-                visit.leave("asked whether the stream is there");
-                reply::media()
-            }
-            Ok(Look { is_there: false }) => {
-                visit.leave("asked whether the stream is there");
-                reply::words(StatusCode::NOT_FOUND, crate::hub::EndReason::NotPublished)
+            Ok(look) => {
+                visit.answered();
+                match look {
+                    Look { is_there: true } => reply::media(),
+                    Look { is_there: false } => reply::words(StatusCode::NOT_FOUND, EndReason::NotPublished),
+                }
             }
             Err(refused) => visit.refuse(&refused),
         }

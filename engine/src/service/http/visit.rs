@@ -184,7 +184,12 @@ impl Visit {
         });
     }
 
-    /// Ends it: what was asked is answered, or the player has had its stream.
+    /// Ends it: what was asked is answered. A connection may ask any number of times, so it is no news.
+    pub(super) fn answered(mut self) {
+        self.end("answered", "answered", |session, peer| tracing::debug!(%session, %peer, "answered"));
+    }
+
+    /// Ends it: the player has had its stream.
     pub(super) fn leave(mut self, reason: &str) {
         let core = self.core.clone();
         self.end(reason, reason, |session, peer| {
