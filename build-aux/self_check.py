@@ -39,9 +39,6 @@ NO_BOUNDS = {
 }
 # Bounds that no test is known to see yet. A bound that gets a test leaves this list; none comes in.
 UNSEEN = {
-    "streamengine::hub::subscriber::MIN_LAG_WINDOW",
-    "streamengine::hub::timeline::MAX_FRAME_MS",
-    "streamengine::limits::LONGEST_MS",
     "streamengine::media::flv::finder::MAX_ROWS",
     "streamengine::media::flv::finder::MAX_UNKNOWN",
     "streamengine::media::flv::finder::SPARE_CAPACITY",

@@ -207,7 +207,8 @@ bound! {
     /// Bytes of a certificate, key or configuration file; stops a device or a wrong path from eating all memory
     /// (test `a_small_file_is_read_up_to_its_limit_and_no_further`). All authorities of a system have a quarter of it.
     pub(crate) const MAX_SMALL_FILE: u64 = 1024 * 1024, without 1 << 40;
-    /// The longest time that is waited for: a hundred years. A larger one would overflow the clock.
+    /// The longest time that is waited for: a hundred years. A larger one could overflow a clock that counts nanoseconds
+    /// in 64 bits (test `any_time_that_a_configuration_can_name_can_be_waited_for`).
     pub(crate) const LONGEST_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000, without u64::MAX;
 }
 
@@ -241,5 +242,7 @@ mod tests {
         let far = tokio::time::Instant::now() + ms(u64::MAX);
         tokio::time::timeout(Duration::ZERO, tokio::time::sleep_until(far)).await.expect_err("not yet");
         assert!(std::time::Instant::now().checked_add(ms(u64::MAX)).is_some());
+        let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap() + ms(u64::MAX);
+        assert!(i64::try_from(since_1970.as_nanos()).is_ok(), "{since_1970:?}");
     }
 }

@@ -23,7 +23,7 @@ struct Look {
 
 bound! {
     /// Lags are counted over a minute, or over three lengths of the ring: a steadily slow reader falls off a long ring
-    /// only once in its length.
+    /// only once in its length (test `f19_falls_off_a_short_ring_are_counted_over_a_minute`).
     const MIN_LAG_WINDOW: Duration = Duration::from_secs(60), without Duration::ZERO;
 }
 

@@ -299,6 +299,22 @@ async fn f19_a_steadily_slow_subscriber_that_falls_off_once_in_a_rings_length_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn f19_falls_off_a_short_ring_are_counted_over_a_minute() {
+    let hub = hub(|limits| (limits.ring_ms, limits.ring_frames) = (1_000, 10));
+    let publisher = hub.publish(&key(), request()).unwrap();
+    let mut slow = hub.subscribe(&key(), SubscribeOptions::default());
+    let mut taken = Vec::new();
+    for at in 0..3 {
+        advance(Duration::from_secs(20)).await;
+        for i in 0..20 {
+            publisher.push(keyframe(at * 20_000 + i * 40)).unwrap();
+        }
+        taken.push(slow.take(usize::MAX, &mut Vec::new()).map(|count| count > 0));
+    }
+    assert_eq!(taken, [Ok(true), Ok(true), Err(EndReason::Lagging)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn f26_a_second_publisher_is_refused_while_the_first_sends() {
     let hub = hub(|_| {});
     let first = hub.publish(&key(), request()).unwrap();

@@ -18,7 +18,8 @@ bound! {
 /// Distance of frames where the track has not shown its own yet.
 const DEFAULT_FRAME_MS: i64 = 33;
 bound! {
-    /// Longest distance that is taken for the usual one.
+    /// Longest distance that is taken for the usual one
+    /// (test `a_gap_is_not_taken_for_the_distance_of_frames_when_a_publisher_returns`).
     const MAX_FRAME_MS: i64 = 200, without 1 << 60;
     /// A track without a frame for so long is gone: who joins does not get its configuration, for players wait for the frames
     /// of what is announced to them (test `the_header_of_a_track_that_is_gone_is_for_who_joins_when_it_is_back`).
@@ -356,6 +357,14 @@ mod tests {
         t.splice();
         assert_eq!(t.place_config(Video, 0), 1040, "configuration does not move the clock");
         assert_eq!(play(&mut t, &[(Video, 5000), (Audio, 5010), (Video, 5040)]), [1080, 1090, 1120]);
+    }
+
+    #[test]
+    fn a_gap_is_not_taken_for_the_distance_of_frames_when_a_publisher_returns() {
+        let mut t = Timeline::default();
+        play(&mut t, &[(Video, 0), (Video, 40), (Video, 940)]);
+        t.splice();
+        assert_eq!(play(&mut t, &[(Video, 0), (Video, 40)]), [980, 1_020]);
     }
 
     #[test]
