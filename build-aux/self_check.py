@@ -39,9 +39,6 @@ NO_BOUNDS = {
 }
 # Bounds that no test is known to see yet. A bound that gets a test leaves this list; none comes in.
 UNSEEN = {
-    "streamengine::media::flv::finder::MAX_ROWS",
-    "streamengine::media::flv::finder::MAX_UNKNOWN",
-    "streamengine::media::flv::finder::SPARE_CAPACITY",
     "streamengine::media::looping::output::MAX_DATA_AHEAD_MS",
     "streamengine::media::metadata::MAX_DEPTH",
     "streamengine::net::tls::CHECK_PERIOD",
@@ -53,9 +50,6 @@ UNSEEN = {
     "streamengine::media::elementary::demuxer::MAX_RECORD",
     "streamengine::media::elementary::obu::MAX_SEQUENCE_HEADER",
     "streamengine::media::elementary::parameter_sets::MAX_BYTES",
-    "streamengine::media::flv::finder::MAX_DATA_OFFSET",
-    "streamengine::media::flv::recovery::MAX_UNITS",
-    "streamengine::media::flv::recovery::MAX_MESSAGES",
     "streamengine::media::looping::straight::MAX_AHEAD",
     "streamengine::media::looping::straight::MAX_AHEAD_BYTES",
     "streamengine::net::tls::CHECK_WAIT",

@@ -26,16 +26,20 @@ const DOUBTFUL_STEP_MS: u32 = 10 * 60 * 1_000;
 const ROW: u8 = 3;
 
 bound! {
-    /// Rows that are followed at once while a tag is searched.
+    /// Rows that are followed at once while a tag is searched
+    /// (test `of_bytes_that_are_full_of_what_looks_like_tags_few_rows_are_kept`).
     const MAX_ROWS: usize = 64, without usize::MAX;
-    /// Longest way from a file header to the first tag: the data offset is 9 in every file that is known.
+    /// Longest way from a file header to the first tag: the data offset is 9 in every file that is known
+    /// (test `a_file_header_that_leads_far_away_is_none`).
     const MAX_DATA_OFFSET: u32 = 4 * 1024, without u32::MAX;
-    /// Longest tag of unknown type that a stream waits for.
+    /// Longest tag of unknown type that a stream waits for
+    /// (test `a_long_tag_of_unknown_type_is_not_waited_for`).
     const MAX_UNKNOWN: u32 = 64 * 1024, without u32::MAX;
     /// Bytes without any tag after which a stream is told of it
     /// (test `what_is_no_flv_is_told_and_tags_that_come_later_are_read_all_the_same`).
     const TELL_AFTER: u64 = 1024 * 1024, without 1 << 60;
-    /// What is kept of the window's memory when nothing needs it.
+    /// What is kept of the window's memory when nothing needs it
+    /// (test `memory_of_a_long_tag_is_given_back_after_it`).
     const SPARE_CAPACITY: usize = 1024 * 1024, without usize::MAX;
 }
 
@@ -932,5 +936,67 @@ impl Window {
     fn move_down(&mut self) {
         self.bytes.drain(..self.used);
         self.used = 0;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    /// Feeds a stream in pieces; how many tags come out.
+    fn feed(finder: &mut TagFinder, bytes: &[u8]) -> usize {
+        let mut tags = 0;
+        for piece in bytes.chunks(64 * 1024) {
+            finder.feed(piece);
+            tags += std::iter::from_fn(|| finder.next()).count();
+        }
+        tags
+    }
+
+    fn tag(payload: &[u8]) -> Vec<u8> {
+        testing::tag(8, 0, payload, 11 + u32::try_from(payload.len()).unwrap())
+    }
+
+    #[test]
+    fn of_bytes_that_are_full_of_what_looks_like_tags_few_rows_are_kept() {
+        let mut bytes = vec![0xab; 16];
+        for length in 0x4000..0x4400_u16 {
+            let [high, low] = length.to_be_bytes();
+            bytes.extend([8, 0, high, low, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        let mut finder = TagFinder::stream(1 << 20);
+        assert_eq!(feed(&mut finder, &bytes), 0);
+        assert_eq!(finder.search.rows.len(), MAX_ROWS.stated());
+    }
+
+    #[test]
+    fn a_file_header_that_leads_far_away_is_none() {
+        let mut finder = TagFinder::stream(1 << 20);
+        feed(&mut finder, &[b"FLV\x01\x05\x00\x10\x00\x00", &[0xab; 100][..]].concat());
+        assert_eq!(finder.header(), None);
+        assert_eq!(finder.header_error(), Some((0, HeaderError::Far(0x0010_0000))));
+    }
+
+    #[test]
+    fn a_long_tag_of_unknown_type_is_not_waited_for() {
+        let mut finder = TagFinder::stream(16 << 20);
+        feed(&mut finder, &tag(b"\xaf\x01x"));
+        // What looks like a tag of type 0xab and 11 MB.
+        feed(&mut finder, &vec![0xab; 2 << 20]);
+        let problem = finder.take_problem();
+        assert!(matches!(problem, Some(Problem::NoTag { position: 18, .. })), "{problem:?}");
+    }
+
+    #[test]
+    fn memory_of_a_long_tag_is_given_back_after_it() {
+        let mut finder = TagFinder::stream(16 << 20);
+        assert_eq!(feed(&mut finder, &tag(&vec![0xab; 4 << 20])), 1);
+        assert!(finder.capacity() >= 4 << 20);
+        for _ in 0..3 {
+            assert_eq!(feed(&mut finder, &tag(b"\xaf\x01x")), 1);
+        }
+        assert!(finder.capacity() <= SPARE_CAPACITY.stated(), "{} bytes", finder.capacity());
     }
 }

@@ -5,9 +5,10 @@
 use super::{Codec, Cursor, PayloadInfo};
 
 bound! {
-    /// NAL units before the first slice that are looked at: delimiter, parameter sets and a few messages.
+    /// NAL units before the first slice that are looked at: delimiter, parameter sets and a few messages
+    /// (test `little_of_a_picture_of_many_units_and_messages_is_looked_at`).
     const MAX_UNITS: usize = 8, without usize::MAX;
-    /// Of a message, how many are looked at.
+    /// Messages of a unit that are looked at (test `little_of_a_picture_of_many_units_and_messages_is_looked_at`).
     const MAX_MESSAGES: usize = 8, without usize::MAX;
 }
 /// The payload type of a recovery point, in both.
@@ -141,5 +142,17 @@ mod tests {
         for len in 0..whole.len() - 4 {
             assert!(!Frame::new(FrameKind::Video, 0, whole.slice(..len)).flags.recovery, "{len}");
         }
+    }
+
+    #[test]
+    fn little_of_a_picture_of_many_units_and_messages_is_looked_at() {
+        const AVC: &[u8] = &[0x27, 1, 0, 0, 0];
+        let is_recovery = |units: &[&[u8]]| picture(AVC, units).flags.recovery;
+        let after_units = |count| is_recovery(&[&[&[9, 0xf0][..]].repeat(count)[..], &[&[0x65, 1]]].concat());
+        assert!(after_units(super::MAX_UNITS.stated() - 1) && !after_units(super::MAX_UNITS.stated()));
+        let after_messages =
+            |count| is_recovery(&[&[&[6][..], &[5, 1, 7].repeat(count), &[6, 1, 0xc4, 0x80]].concat()]);
+        let most = super::MAX_MESSAGES.stated();
+        assert!(after_messages(most - 1) && !after_messages(most));
     }
 }
