@@ -39,7 +39,6 @@ NO_BOUNDS = {
 }
 # Bounds that no test is known to see yet. A bound that gets a test leaves this list; none comes in.
 UNSEEN = {
-    "streamengine::media::looping::output::MAX_DATA_AHEAD_MS",
     "streamengine::media::metadata::MAX_DEPTH",
     "streamengine::net::tls::CHECK_PERIOD",
     "streamengine::service::file_loop::LOOK_AGAIN",
@@ -50,8 +49,6 @@ UNSEEN = {
     "streamengine::media::elementary::demuxer::MAX_RECORD",
     "streamengine::media::elementary::obu::MAX_SEQUENCE_HEADER",
     "streamengine::media::elementary::parameter_sets::MAX_BYTES",
-    "streamengine::media::looping::straight::MAX_AHEAD",
-    "streamengine::media::looping::straight::MAX_AHEAD_BYTES",
     "streamengine::net::tls::CHECK_WAIT",
     "streamengine::service::relay::connection::CLOSE_TIME",
     "streamengine_ffi::auth_queue::MAX_WAITING",

@@ -17,7 +17,8 @@ bound! {
     const MAX_AHEAD_FRAMES: usize = 4_096, without usize::MAX;
     /// Bytes of them (test `what_is_read_ahead_is_bounded_by_frames_and_bytes`).
     const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024, without usize::MAX;
-    /// How far configuration and data may be ahead of the frames around them, in milliseconds.
+    /// How far configuration and data may be ahead of the frames around them, in milliseconds
+    /// (test `data_far_ahead_of_the_frames_around_it_is_put_nearer_to_them`).
     const MAX_DATA_AHEAD_MS: i64 = 10_000, without 1 << 60;
     /// Configuration frames held back at once while it is not known whether they change anything, and ends of
     /// sequence while it is not known whether it goes on
@@ -212,6 +213,8 @@ impl At {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::looping::{Clip, Loop, Repeat};
+    use crate::testing;
 
     /// A frame of `len` bytes due at `micros`.
     fn timed(micros: u64, len: usize) -> TimedFrame {
@@ -232,6 +235,18 @@ mod tests {
                 assert!(queue.frames.len() <= frames && queue.bytes <= bytes, "{} bytes", queue.bytes);
             }
         }
+    }
+
+    #[test]
+    fn data_far_ahead_of_the_frames_around_it_is_put_nearer_to_them() {
+        let mut frames: Vec<_> = (0..750).map(|i| testing::keyframe(i * 40, 20)).collect();
+        frames.insert(1, Frame::new(FrameKind::Data, 25_000, b"\x02\x00\x01x".as_slice().into()));
+        let clip = Clip::memory("clip", testing::tags(&frames));
+        let mut source = Loop::open([clip], Repeat::Times(1)).unwrap();
+        let sent = std::iter::from_fn(|| source.next_frame().unwrap()).map(|timed| timed.frame);
+        let times: Vec<_> =
+            sent.filter(|frame| frame.kind == FrameKind::Data).map(|frame| frame.timestamp).collect();
+        assert_eq!(times, [MAX_DATA_AHEAD_MS.stated()]);
     }
 
     #[test]

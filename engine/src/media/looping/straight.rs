@@ -26,9 +26,9 @@ const MAX_STEP_MS: i64 = 1_000;
 const MAX_ODD: usize = 8;
 
 bound! {
-    /// Tags that are read ahead to know.
+    /// Tags that are read ahead to know (test `little_is_read_ahead_for_a_track_of_one_frame`).
     const MAX_AHEAD: usize = 1_024, without usize::MAX;
-    /// Bytes that are read ahead for it.
+    /// Bytes that are read ahead for it (test `little_is_read_ahead_for_a_track_of_one_frame`).
     const MAX_AHEAD_BYTES: usize = 16 * 1024 * 1024, without usize::MAX;
 }
 
@@ -203,4 +203,25 @@ fn first_verdict(time: i64, times: &[i64], knows_all: bool) -> Verdict {
     let is_odd = !first.goes_on_at(second) && !first.goes_on_at(third) && next.goes_on_at(third);
     let step = third.saturating_sub(second).clamp(1, MAX_STEP_MS);
     if is_odd { Verdict::At(second.saturating_sub(step).max(0)) } else { Verdict::Right }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::looping::Clip;
+    use crate::testing;
+
+    #[test]
+    fn little_is_read_ahead_for_a_track_of_one_frame() {
+        for (count, len) in [(3_000, 20), (20, 1024 * 1024)] {
+            let video = (0..count).map(|i| testing::keyframe(i * 40, len));
+            let frames: Vec<_> = std::iter::once(testing::audio(0)).chain(video).collect();
+            let clip = Clip::memory("clip", testing::tags(&frames));
+            let mut tags = Straight::new(clip.open().unwrap());
+            tags.next_tag().unwrap().expect("the one frame");
+            let (held, bytes) = (tags.ahead.len(), tags.bytes);
+            assert!(held < MAX_AHEAD.stated(), "{held} tags");
+            assert!(bytes < MAX_AHEAD_BYTES.stated() + len, "{bytes} bytes");
+        }
+    }
 }
