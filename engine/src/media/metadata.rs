@@ -23,7 +23,8 @@ const FILE_FIELDS: [&[u8]; 12] = [
 ];
 
 bound! {
-    /// Deepest nesting that is followed; deeper metadata is left as it is.
+    /// Deepest nesting that is followed; deeper metadata is left as it is
+    /// (test `metadata_nested_too_deep_to_follow_is_left_as_it_is`).
     const MAX_DEPTH: u32 = 32, without 1_000;
 }
 
@@ -258,6 +259,14 @@ mod tests {
         }
         let unknown = payload(&[NAME, b"\x03", DURATION, ODD, END]);
         assert_eq!(without_file_fields(&unknown), unknown);
+    }
+
+    #[test]
+    fn metadata_nested_too_deep_to_follow_is_left_as_it_is() {
+        let nested = |depth| [b"\x00\x01a\x03".repeat(depth), END.repeat(depth)].concat();
+        let with = |depth| payload(&[NAME, b"\x03", DURATION, &nested(depth), END]);
+        assert_eq!(without_file_fields(&with(20)), payload(&[NAME, b"\x03", &nested(20), END]));
+        assert_eq!(without_file_fields(&with(100)), with(100));
     }
 
     #[test]

@@ -3,15 +3,17 @@
 use super::super::flv::Cursor;
 use super::{Bits, VideoConfig, obu};
 
-/// A NAL unit without emulation prevention bytes (H.264 7.4.1).
+bound! {
+    /// Bytes of a parameter set that are read: it is tiny, and what comes after this is not needed
+    /// (test `of_a_long_parameter_set_only_the_beginning_is_read`).
+    const MAX_PARAMETER_SET: usize = 4096, without usize::MAX;
+}
+
+/// The beginning of a NAL unit without emulation prevention bytes (H.264 7.4.1).
 pub(in crate::media) fn rbsp(nal: &[u8]) -> Vec<u8> {
-    bound! {
-        /// A parameter set is tiny; what comes after this is not needed.
-        const MAX: usize = 4096, without usize::MAX;
-    }
-    let mut out = Vec::with_capacity(nal.len().min(MAX.get()));
+    let mut out = Vec::with_capacity(nal.len().min(MAX_PARAMETER_SET.get()));
     let mut zeros = 0_u8;
-    for &byte in nal.iter().take(MAX.get()) {
+    for &byte in nal.iter().take(MAX_PARAMETER_SET.get()) {
         if zeros >= 2 && byte == 3 {
             zeros = 0;
             continue;
@@ -325,4 +327,15 @@ pub(super) fn vpx(record: &[u8]) -> Option<VideoConfig> {
     let profile = cursor.u8()?;
     let level = u32::from(cursor.u8()?);
     Some(VideoConfig { profile, level, ..VideoConfig::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_parameter_set_only_the_beginning_is_read() {
+        assert_eq!(rbsp(&[7; 100]), [7; 100]);
+        assert_eq!(rbsp(&[7; 60_000]).len(), MAX_PARAMETER_SET.stated());
+    }
 }

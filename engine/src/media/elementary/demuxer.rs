@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
 bound! {
-    /// Longest configuration that is remembered for conversion.
+    /// Longest configuration record that is read for conversion: its parameter sets are compared with each other
+    /// (test `a_configuration_record_that_is_too_long_is_refused`).
     const MAX_RECORD: usize = 64 * 1024, without usize::MAX;
 }
 
@@ -204,4 +205,22 @@ fn access_unit(
         out.put_slice(nal);
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_record_that_is_too_long_is_refused() {
+        let record = b"\x17\0\0\0\0\x01\x64\0\x1f\xff\xe1\0\x05\x67\x64\0\x1f\x80\x01\0\x02\x68\x80";
+        let push = |more: usize| {
+            let payload = [&record[..], &vec![0; more]].concat();
+            let frame = Frame::new(FrameKind::Video, 0, payload.into());
+            Demuxer::new().with_format(Format::AnnexB).push(&frame)
+        };
+        assert_eq!(push(1_000).unwrap().len(), 1);
+        let refused = push(MAX_RECORD.stated());
+        assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::Format));
+    }
 }

@@ -5,7 +5,8 @@ use crate::media::codec::{Av1Sequence, Bits};
 use bytes::{BufMut, Bytes, BytesMut};
 
 bound! {
-    /// Longest sequence header that is kept: real ones have a dozen bytes.
+    /// Longest sequence header that is kept: real ones have a dozen bytes
+    /// (test `a_sequence_header_that_is_too_long_is_none`).
     const MAX_SEQUENCE_HEADER: usize = 4096, without usize::MAX;
 }
 
@@ -137,6 +138,20 @@ mod tests {
         let whole = RECORDS[0];
         let unit = [b"\x08", &whole[6..]].concat();
         assert_eq!(record(&unit).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_sequence_header_that_is_too_long_is_none() {
+        let record_of = |len: usize| {
+            let mut header = RECORDS[0][6..].to_vec();
+            header.resize(len, 0);
+            let mut unit = BytesMut::from(&[(SEQUENCE_HEADER << 3) | 2][..]);
+            put_leb128(len, &mut unit);
+            unit.put_slice(&header);
+            record(&unit)
+        };
+        let most = MAX_SEQUENCE_HEADER.stated();
+        assert!(record_of(most).is_some() && record_of(most + 1).is_none());
     }
 
     #[test]

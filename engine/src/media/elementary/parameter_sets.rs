@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 bound! {
     /// Most bytes of all parameter sets of a track: real ones have some hundred. With what is around them in a
-    /// record they stay below 64 KiB.
+    /// record they stay below 64 KiB (test `parameter_sets_that_are_too_long_together_are_refused`).
     const MAX_BYTES: usize = 32 * 1024, without usize::MAX;
 }
 
@@ -293,4 +293,20 @@ fn skip_ue(bits: &mut Bits<'_>, count: u32) -> Option<()> {
 
 fn up_to(value: u32, most: u8) -> Option<u8> {
     u8::try_from(value).ok().filter(|&value| value <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameter_sets_that_are_too_long_together_are_refused() {
+        let mut sets = ParameterSets::new(NalCodec::H264);
+        // Picture parameter sets 0 and 1.
+        let set = |id: u8| [&[0x68, id][..], &[7; 20_000]].concat();
+        assert_eq!(sets.update(&set(0x80)), Ok(true));
+        assert_eq!(sets.update(&set(0x40)), Err(BadSet));
+        assert!(sets.annex_b_len() <= MAX_BYTES.stated());
+        assert_eq!(sets.update(&[0x68, 0x40]), Ok(true), "a short one fits");
+    }
 }
