@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Addresses that are remembered; those beyond share what is remembered of them.
-const MOST: usize = 16 * 1024;
+bound! {
+    /// Addresses that are remembered; those beyond share what is remembered of them
+    /// (test `so_many_addresses_are_remembered_and_those_that_are_settled_make_room`).
+    const MOST: usize = 16 * 1024, without usize::MAX;
+}
 /// How often it is looked for addresses that can be forgotten, where there are too many.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
@@ -39,7 +42,8 @@ impl<T: Account> ByAddress<T> {
     /// The account of a peer's address.
     pub(crate) fn of(&mut self, peer: IpAddr, now: Instant) -> &mut T {
         let address = counted_as(peer);
-        if !self.accounts.contains_key(&address) && self.accounts.len() >= MOST && !self.make_room(now) {
+        if !self.accounts.contains_key(&address) && self.accounts.len() >= MOST.get() && !self.make_room(now)
+        {
             return &mut self.shared;
         }
         self.accounts.entry(address).or_default()
@@ -56,7 +60,7 @@ impl<T: Account> ByAddress<T> {
             self.looked = Some(now);
             self.accounts.retain(|_, account| !account.is_settled(now));
         }
-        self.accounts.len() < MOST
+        self.accounts.len() < MOST.get()
     }
 }
 
@@ -139,13 +143,13 @@ mod tests {
     async fn so_many_addresses_are_remembered_and_those_that_are_settled_make_room() {
         let mut accounts = ByAddress::<Touched>::default();
         let start = Instant::now();
-        for number in 0..MOST + 10 {
+        for number in 0..MOST.stated() + 10 {
             accounts.of(address(number), start).0 = Some(start);
         }
-        assert_eq!(accounts.accounts.len(), MOST);
+        assert_eq!(accounts.accounts.len(), MOST.stated());
         assert!(accounts.shared.0.is_some(), "the last share one");
         assert!(accounts.of(address(7), start).0.is_some(), "the first are remembered");
-        assert!(accounts.of(address(MOST + 11), start + LOOK_PERIOD).0.is_none(), "it has its own");
+        assert!(accounts.of(address(MOST.stated() + 11), start + LOOK_PERIOD).0.is_none(), "it has its own");
         assert_eq!(accounts.accounts.len(), 1);
     }
 

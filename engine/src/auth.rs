@@ -269,12 +269,15 @@ pub(crate) struct Gate {
     failures: Arc<Failures>,
 }
 
-/// By how much an answer is put off, and how long others wait for their turn to ask.
-const PUT_OFF: Duration = Duration::from_secs(3);
-/// Answers to one address that are put off at a time.
-const MOST_PUT_OFF: usize = 4;
-/// Log lines about one address that is refused often.
-const FAILURE_LINES: Rate = Rate::new(1, Duration::from_secs(60));
+bound! {
+    /// By how much an answer is put off, and how long others wait for their turn to ask
+    /// (test `w10_who_guesses_keys_gets_few_answers`).
+    const PUT_OFF: Duration = Duration::from_secs(3), without Duration::ZERO;
+    /// Answers to one address that are put off at a time (test `w10_who_guesses_keys_gets_few_answers`).
+    const MOST_PUT_OFF: usize = 4, without 1 << 20;
+    /// Log lines about one address that is refused often.
+    const FAILURE_LINES: Rate = Rate::new(1, Duration::from_secs(60)), without Rate::new(u64::MAX, Duration::from_secs(60));
+}
 /// What is told who is refused without asking.
 const TOO_MANY_FAILURES: &str =
     "too many requests from this address are refused (wrong key?); try again in a minute";
@@ -300,7 +303,7 @@ struct OfAddress {
 
 impl Default for OfAddress {
     fn default() -> Self {
-        let turns = Arc::new(Semaphore::new(MOST_PUT_OFF));
+        let turns = Arc::new(Semaphore::new(MOST_PUT_OFF.get()));
         Self { budget: Budget::default(), turns, lines: Budget::default() }
     }
 }
@@ -322,7 +325,7 @@ impl Failures {
                 false => address.turns.clone(),
             }
         };
-        match tokio::time::timeout(PUT_OFF, turns.acquire_owned()).await {
+        match tokio::time::timeout(PUT_OFF.get(), turns.acquire_owned()).await {
             Ok(Ok(turn)) => Ok(Some(turn)),
             _ => Err(()),
         }
@@ -333,11 +336,11 @@ impl Failures {
         let (now, mut of) = (Instant::now(), self.of.lock());
         let address = of.of(peer, now);
         let is_spent = !address.budget.spend(self.rate, 1, now);
-        if is_spent && address.lines.spend(FAILURE_LINES, 1, now) {
+        if is_spent && address.lines.spend(FAILURE_LINES.get(), 1, now) {
             tracing::warn!(
                 %peer,
                 "many requests of this address are refused: answers to more take {} s (limits.auth_failures_per_minute)",
-                PUT_OFF.as_secs()
+                PUT_OFF.get().as_secs()
             );
         }
         is_spent
@@ -368,7 +371,7 @@ impl Gate {
         match verdict {
             Ok(verdict) => {
                 if verdict.is_err() && self.failures.count(peer) {
-                    tokio::time::sleep(PUT_OFF).await;
+                    tokio::time::sleep(PUT_OFF.get()).await;
                 }
                 verdict
             }
@@ -516,7 +519,7 @@ mod tests {
             }
         };
         refusals.await;
-        assert!(start.elapsed() <= 4 * PUT_OFF, "told within moments: {:?}", start.elapsed());
+        assert!(start.elapsed() <= 4 * PUT_OFF.stated(), "told within moments: {:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,8 @@ bound! {
     /// (test `depth_and_number_of_values_are_bounded_and_classes_that_write_themselves_are_broken`).
     const MAX_DEPTH: usize = 32, without 1_000;
     /// Longest text, in bytes, that is taken where it is only named by its number, and longest name of a member: a few bytes
-    /// on the wire are not to become many kilobytes each.
+    /// on the wire are not to become many kilobytes each
+    /// (test `f07_few_bytes_do_not_become_much_memory_by_naming_a_long_text_often`).
     const MAX_REPEATED: usize = 256, without usize::MAX;
 }
 

@@ -471,6 +471,19 @@ async fn f37_a_head_of_more_than_8_kib_is_answered_with_431_and_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn f37_more_than_64_headers_are_answered_with_431_and_closed() {
+    let core = core(|_| ());
+    for (headers, status) in [(63, "404"), (64, "431")] {
+        let mut io = open(&core);
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(headers));
+        io.write_all(head.as_bytes()).await.unwrap();
+        let mut reply = [0; 12];
+        io.read_exact(&mut reply).await.unwrap();
+        assert_eq!(&reply[9..], status.as_bytes(), "{headers} besides Host");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn f20_a_player_that_stops_reading_is_closed_after_10_seconds_and_others_lose_nothing() {
     let core = core(|_| ());
     let mut events = core.events.subscribe();

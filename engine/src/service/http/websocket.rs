@@ -12,8 +12,11 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
-/// Longest frame of a client; players send none but pings.
-const MAX_FRAME: u64 = 4 * 1024;
+bound! {
+    /// Longest frame of a client; players send none but pings
+    /// (test `a_client_that_breaks_the_rules_is_found_out_before_its_payload_has_come`).
+    const MAX_FRAME: u64 = 4 * 1024, without u64::MAX;
+}
 /// Longest payload of a control frame (RFC 6455, 5.5).
 const MAX_CONTROL: usize = 125;
 /// The version of the protocol (RFC 6455, 4.4).
@@ -111,7 +114,7 @@ pub(super) fn next_frame(input: &mut BytesMut) -> Result<Option<Said>, Violation
     let mut cursor = Cursor::new(&input[..]);
     let parsed = FrameHeader::parse(&mut cursor).map_err(|_| violation("a frame of an unknown kind"))?;
     let Some((header, len)) = parsed else { return Ok(None) };
-    if len > MAX_FRAME {
+    if len > MAX_FRAME.get() {
         return Err(Violation { code: code::TOO_BIG, words: "a frame of more than 4 KiB" });
     }
     let Some(mask) = header.mask else { return Err(violation("a frame without a mask")) };

@@ -38,8 +38,10 @@ pub(super) struct Relay {
     pub(super) ignored: LogLimit,
 }
 
-/// Log lines about requests to reconnect that are ignored.
-const IGNORED_LINES: Rate = Rate::new(3, Duration::from_secs(30));
+bound! {
+    /// Log lines about requests to reconnect that are ignored.
+    const IGNORED_LINES: Rate = Rate::new(3, Duration::from_secs(30)), without Rate::new(u64::MAX, Duration::from_secs(30));
+}
 
 /// Running totals over all connections of a relay.
 #[derive(Debug, Default)]
@@ -93,7 +95,7 @@ impl Relay {
             }),
             tuning: Mutex::default(),
             output: Mutex::default(),
-            ignored: LogLimit::new(IGNORED_LINES),
+            ignored: LogLimit::new(IGNORED_LINES.get()),
         }
     }
 
