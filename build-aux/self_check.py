@@ -48,13 +48,6 @@ NO_BOUNDS = {
 UNSEEN = {
     "streamengine::auth::FAILURE_LINES",
     "streamengine::service::relay::task::IGNORED_LINES",
-    "streamengine::net::tls::CHECK_PERIOD",
-    "streamengine::service::file_loop::LOOK_AGAIN",
-    "streamengine::service::relay::pull::LAST_FRAMES",
-    "streamengine::service::relay::push::FRESH",
-    "streamengine::service::rtmp::end::LINGER",
-    "streamengine::net::tls::CHECK_WAIT",
-    "streamengine::service::relay::connection::CLOSE_TIME",
     "streamengine_ffi::auth_queue::MAX_WAITING",
     "streamengine_ffi::log::LAST_LINES",
     "streamengine_ffi::subscriber::CALLBACK_TIMEOUT",

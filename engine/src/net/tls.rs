@@ -34,9 +34,11 @@ use validity::Validity;
 use x509_parser::certificate::X509Certificate;
 
 bound! {
-    /// Shortest time between two looks at the certificate files.
+    /// Shortest time between two looks at the certificate files
+    /// (test `certificate_files_are_looked_at_once_a_second_at_most`).
     const CHECK_PERIOD: Duration = Duration::from_secs(1), without Duration::ZERO;
-    /// How long the connection that finds it time for a look waits for the look.
+    /// How long the connection that finds it time for a look waits for the look
+    /// (test `certificate_files_that_hang_do_not_keep_a_connection_waiting`).
     const CHECK_WAIT: Duration = Duration::from_millis(200), without Duration::from_secs(1 << 30);
 }
 
@@ -625,4 +627,45 @@ fn certificate_words(cause: &CertificateError) -> String {
 fn host_in(name: &str) -> &str {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.unwrap_or(name).trim_matches('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tests::Authority;
+    use std::sync::mpsc;
+    use tokio::time::{advance, pause, resume, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn certificate_files_are_looked_at_once_a_second_at_most() {
+        let authority = Authority::new();
+        authority.issue("localhost", |_| ());
+        let tls = authority.server();
+        let first = tls.current().await;
+        // Of another length, as file systems may have coarse clocks.
+        authority.issue("renewed.example", |_| ());
+        assert!(Arc::ptr_eq(&first, &tls.current().await), "looked at within the second");
+        advance(CHECK_PERIOD.stated()).await;
+        assert!(!Arc::ptr_eq(&first, &tls.current().await), "not looked at after it");
+    }
+
+    #[test]
+    fn certificate_files_that_hang_do_not_keep_a_connection_waiting() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().max_blocking_threads(1).build().unwrap();
+        let authority = Authority::new();
+        authority.issue("localhost", |_| ());
+        let (go_on, hang) = mpsc::channel::<()>();
+        let waited = runtime.block_on(async {
+            let tls = authority.server();
+            // The look waits for the only thread that may read files.
+            tokio::task::spawn_blocking(move || hang.recv());
+            pause();
+            advance(CHECK_PERIOD.stated()).await;
+            resume();
+            timeout(Duration::from_secs(20), tls.current()).await
+        });
+        drop(go_on);
+        waited.expect("the connection gets the certificate in use");
+    }
 }

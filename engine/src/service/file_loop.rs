@@ -33,7 +33,8 @@ bound! {
     /// Lateness (a disk that hangs, a process that was stopped) after which the schedule moves instead of frames being
     /// sent in a burst to catch up (test `after_a_long_standstill_the_schedule_moves_and_nothing_is_sent_in_a_burst`).
     const MAX_LATE: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
-    /// Time between two looks at a file that cannot be played any more, or is being written.
+    /// Time between two looks at a file that cannot be played any more, or is being written
+    /// (test `a_file_that_is_away_is_looked_for_once_a_second_at_most`).
     const LOOK_AGAIN: Duration = Duration::from_secs(1), without Duration::ZERO;
     /// How long a job that has an end waits for such a file; one that plays for ever waits for ever
     /// (test `a_file_that_stays_away_ends_a_job_with_an_end_after_a_minute_and_no_endless_one`).

@@ -23,7 +23,7 @@ use tokio::io::AsyncRead;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 bound! {
-    /// Time to say goodbye in.
+    /// Time to say goodbye in (test `a_target_that_never_closes_its_side_is_left_after_the_goodbye`).
     const CLOSE_TIME: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
 }
 /// Between the last frames of a stream and its unpublish: nginx-rtmp drops audio that it reads together with it.

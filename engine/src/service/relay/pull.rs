@@ -28,7 +28,8 @@ bound! {
     /// Longest wait of a broken pull for somebody who comes to watch: what was true a while ago is asked anew
     /// (test `f33_who_comes_to_watch_shortens_a_wait_to_5_seconds_and_no_further`).
     const NEGATIVE_RESULT: Duration = Duration::from_secs(5), without Duration::from_secs(1 << 30);
-    /// For how long frames are taken from a server that has asked us to connect anew.
+    /// For how long frames are taken from a server that has asked us to connect anew
+    /// (test `an_upstream_that_asks_to_reconnect_and_sends_on_is_left_all_the_same`).
     const LAST_FRAMES: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
 }
 

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 bound! {
-    /// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe.
+    /// Connecting no longer than this, the target gets what came meanwhile; else it starts at the newest keyframe
+    /// (test `a_target_that_is_slow_to_connect_starts_at_the_newest_keyframe_and_a_fast_one_misses_nothing`).
     const FRESH: Duration = Duration::from_secs(1), without Duration::from_secs(1 << 30);
 }
 

@@ -16,7 +16,7 @@ use tracing::Level;
 
 bound! {
     /// How long a peer has to close its side after ours: closing at once would make its kernel throw away the last
-    /// message, which says why.
+    /// message, which says why (test `a_peer_that_does_not_close_its_side_is_left_half_a_second_after_ours`).
     const LINGER: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
 }
 

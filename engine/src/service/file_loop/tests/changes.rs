@@ -74,6 +74,18 @@ async fn a_file_that_is_deleted_is_told_and_its_loop_goes_on_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_is_away_is_looked_for_once_a_second_at_most() {
+    let mut looped = Looped::new(400, None);
+    looped.first.ready().await;
+    std::fs::remove_file(&looped.path).unwrap();
+    looped.trouble().await;
+    let start = Instant::now();
+    std::fs::write(&looped.path, flv(30)).unwrap();
+    looped.plays_on().await;
+    assert!(start.elapsed() >= LOOK_AGAIN.stated(), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_that_stays_away_ends_a_job_with_an_end_after_a_minute_and_no_endless_one() {
     let mut looped = Looped::new(400, Some(3));
     looped.first.ready().await;

@@ -177,6 +177,24 @@ async fn a_pull_that_is_asked_to_reconnect_takes_the_last_frames_and_resumes_the
 }
 
 #[tokio::test]
+async fn an_upstream_that_asks_to_reconnect_and_sends_on_is_left_all_the_same() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    let (_, _viewer, mut remote) = pull_and_watch(&node, &door, PullWhen::Always, 0).await;
+    assert!(remote.session.request_reconnect(None, "go"));
+    let sends_on = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        for number in 1.. {
+            ticks.tick().await;
+            if remote.try_send(frame(number, 100)).await.is_err() {
+                return;
+            }
+        }
+    });
+    door.grant().await;
+    soon("the old connection is closed", sends_on).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_upstream_ends_locally_at_once() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
     let (id, mut viewer, mut remote) = pull_and_watch(&node, &door, PullWhen::Always, 0).await;

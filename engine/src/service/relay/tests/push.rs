@@ -425,6 +425,38 @@ async fn a_removed_push_unpublishes_and_nobody_else_notices() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_slow_to_connect_starts_at_the_newest_keyframe_and_a_fast_one_misses_nothing() {
+    for (slowness, first) in [(Duration::ZERO, 0), (Duration::from_millis(1_100), 10)] {
+        let (node, door) = (Node::new(|_| ()), Door::open().await);
+        node.push_to("live/s", &door.url("a/b"));
+        let publisher = node.publish("live/s");
+        publisher.push(frame(0, 100)).unwrap();
+        let mut remote = door.greet().await;
+        (1..15).for_each(|number| publisher.push(frame(number, 100)).unwrap());
+        tokio::time::pause();
+        tokio::time::advance(slowness).await;
+        tokio::time::resume();
+        remote.grant().await;
+        assert_eq!(remote.frame_number().await, first, "{slowness:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_never_closes_its_side_is_left_after_the_goodbye() {
+    let (node, door) = (Node::new(|_| ()), Door::open().await);
+    let publishing = node.keep_publishing("live/s", 100);
+    let id = node.push_to("live/s", &door.url("a/b"));
+    let mut remote = door.grant().await;
+    remote.frame_number().await;
+    node.relays.remove(id).unwrap();
+    while remote.event().await.is_some() {}
+    publishing.abort();
+    node.core.tasks.close();
+    soon("the relay ends", node.core.tasks.wait()).await;
+    drop(remote);
+}
+
+#[tokio::test]
 async fn draining_unpublishes_everywhere() {
     let (node, door) = (Node::new(|_| ()), Door::open().await);
     let publishing = node.keep_publishing("live/s", 100);

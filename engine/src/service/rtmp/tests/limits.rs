@@ -179,6 +179,17 @@ async fn how_long_a_publisher_may_give_no_sign_is_its_apps_decision() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_close_its_side_is_left_half_a_second_after_ours() {
+    let core = core(|_| ());
+    let mut events = core.events.subscribe();
+    let mut player = Peer::new(&core, ClientRole::Play, "live/a");
+    player.closed().await;
+    let reason = timeout(seconds(1.0), closed_reason(&mut events)).await;
+    reason.expect("the connection is over, though the peer still holds its side");
+    drop(player);
+}
+
+#[tokio::test(start_paused = true)]
 async fn f13_pings_and_commands_do_not_count_as_media() {
     let core = core(|_| ());
     let mut peer = Peer::publisher(&core, "live/a").await;
