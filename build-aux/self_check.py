@@ -48,9 +48,6 @@ NO_BOUNDS = {
 UNSEEN = {
     "streamengine::auth::FAILURE_LINES",
     "streamengine::service::relay::task::IGNORED_LINES",
-    "streamengine_ffi::auth_queue::MAX_WAITING",
-    "streamengine_ffi::log::LAST_LINES",
-    "streamengine_ffi::subscriber::CALLBACK_TIMEOUT",
     "streamengine::demo::START_TIMEOUT",
     "streamengine::probe::FIRST_FRAME_TIMEOUT",
     "streamengine::relay::DELIVERY_TIMEOUT",

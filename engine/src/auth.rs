@@ -167,6 +167,12 @@ impl Ticket {
     pub fn reject(self, reason: impl Into<String>) {
         let _ = self.answer.send(Err(reason.into()));
     }
+
+    /// One whose answer nobody hears.
+    #[cfg(feature = "testing")]
+    pub(crate) fn unheard() -> Self {
+        Self { answer: oneshot::channel().0 }
+    }
 }
 
 /// Decides who may publish and play.

@@ -27,6 +27,12 @@ pub fn url(text: &str) -> RtmpUrl {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
+/// A ticket whose answer nobody hears.
+#[cfg(feature = "testing")]
+pub fn ticket() -> crate::Ticket {
+    crate::Ticket::unheard()
+}
+
 /// One event of each kind, nothing in them absent.
 pub fn events() -> Vec<Event> {
     let mut events = Vec::new();

@@ -10,7 +10,8 @@ use streamengine::{AuthRequest, Authorize, PublishRule, Ticket};
 use tokio::sync::Notify;
 
 streamengine::bound! {
-    /// Requests that wait for the callback thread at most; more are refused.
+    /// Requests that wait for the callback thread at most; more are refused
+    /// (test `no_more_than_4096_requests_wait_for_a_callback_thread_that_does_not_come_to_them`).
     const MAX_WAITING: usize = 4_096, without usize::MAX;
 }
 
@@ -133,5 +134,25 @@ pub(crate) struct QueuedAuthorizer(pub(crate) Arc<AuthQueue>);
 impl Authorize for QueuedAuthorizer {
     fn authorize(&self, request: AuthRequest, ticket: Ticket) {
         self.0.ask(request, ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamengine::testing::ticket;
+    use streamengine::{Action, Door, Protocol, StreamName};
+
+    #[test]
+    fn no_more_than_4096_requests_wait_for_a_callback_thread_that_does_not_come_to_them() {
+        let queue = Arc::new(AuthQueue::new(PublishRule::Open));
+        assert!(queue.set_decider(Some(Arc::new(|_, _| ())), |_| Ok(())).is_ok());
+        let peer = "192.0.2.7:4000".parse().unwrap();
+        let name = StreamName::parse("live", "a").unwrap();
+        let request = AuthRequest::new(Action::Play, name, peer, Door::Rtmp, Protocol::Rtmp);
+        for _ in 0..MAX_WAITING.stated() + 1 {
+            queue.ask(request.clone(), ticket());
+        }
+        assert_eq!(queue.state.lock().waiting.len(), 4_096);
     }
 }

@@ -113,7 +113,8 @@ streamengine::bound! {
     /// Lines that wait for the callback; more are lost
     /// (test `lost_lines_are_told_by_every_engine_at_once_and_by_the_log_when_it_goes_on`).
     const MAX_WAITING: usize = 4_096, without usize::MAX;
-    /// How long replacing a callback waits for its last lines.
+    /// How long replacing a callback waits for its last lines
+    /// (test `a_callback_that_does_not_return_does_not_keep_its_replacement_waiting_for_ever`).
     const LAST_LINES: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
 }
 

@@ -141,7 +141,8 @@ pub unsafe extern "C" fn se_subscriber_free(subscriber: *mut se_subscriber) {
 }
 
 streamengine::bound! {
-    /// How long freeing waits for a callback that runs.
+    /// How long freeing waits for a callback that runs
+    /// (test `freeing_a_subscriber_does_not_wait_for_ever_for_a_callback_that_does_not_return`).
     const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
     /// After this many calls in a row others get their turn on the callback thread
     /// (test `a_callback_of_one_subscriber_does_not_keep_others_waiting_for_ever`).

@@ -142,3 +142,25 @@ fn a_callback_may_be_replaced_while_threads_speak_and_no_line_is_lost_or_told_tw
     end_log();
     assert_eq!((LINES.load(Ordering::Relaxed), DESTROYED.load(Ordering::Relaxed)), (1_500, 21));
 }
+
+#[test]
+fn a_callback_that_does_not_return_does_not_keep_its_replacement_waiting_for_ever() {
+    let _log = LOG.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let ((lines, said), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
+    // The log's thread may still be in it when the test is over.
+    let slow: &Slow = Box::leak(Box::new(Slow { lines, go_on: Mutex::new(may_go_on) }));
+    let user_data = std::ptr::from_ref(slow).cast_mut().cast();
+    let set = unsafe { se_log_set_callback(SE_LOG_INFO as i32, Some(be_slow), user_data, None) };
+    assert_eq!(set, SE_OK);
+    speak();
+    assert_eq!(said.recv_timeout(PATIENCE).unwrap(), "said");
+    let (ended, has_ended) = mpsc::channel();
+    let ending = std::thread::spawn(move || {
+        end_log();
+        ended.send(()).unwrap();
+    });
+    let in_time = has_ended.recv_timeout(Duration::from_secs(20));
+    drop(go_on);
+    ending.join().unwrap();
+    in_time.expect("the call is back while the callback still runs");
+}

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 use streamengine_ffi::se_status::*;
 use streamengine_ffi::*;
 
@@ -191,6 +192,40 @@ fn freeing_a_subscriber_elsewhere_waits_for_its_callback() {
         let calls = 1 + has_entered.try_iter().count() as u64;
         assert_eq!(slow.is_over.load(Ordering::SeqCst), calls, "no callback runs any more");
     }
+}
+
+#[test]
+fn freeing_a_subscriber_does_not_wait_for_ever_for_a_callback_that_does_not_return() {
+    struct Stuck {
+        entered: mpsc::Sender<()>,
+        go_on: Mutex<mpsc::Receiver<()>>,
+    }
+    unsafe extern "C" fn be_stuck(_: *const se_frame, _: *const se_frame_ref, stuck: *mut c_void) {
+        let stuck = unsafe { &*stuck.cast::<Stuck>() };
+        let _ = stuck.entered.send(());
+        // An error once nobody holds it up any more.
+        let _ = stuck.go_on.lock().unwrap().recv();
+    }
+    let engine = TestEngine::start();
+    let publisher = engine.publish("live/a");
+    let subscriber = engine.subscribe("live/a");
+    let ((entered, has_entered), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
+    let stuck: &Stuck = Box::leak(Box::new(Stuck { entered, go_on: Mutex::new(may_go_on) }));
+    let user_data = std::ptr::from_ref(stuck).cast_mut().cast();
+    ok(unsafe { se_subscriber_set_callback(subscriber.0, Some(be_stuck), user_data, None) });
+    ok(publisher.keyframe(0, 100));
+    has_entered.recv_timeout(PATIENCE).unwrap();
+    let (freed, is_freed) = mpsc::channel();
+    let in_time = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            drop(subscriber);
+            freed.send(()).unwrap();
+        });
+        let in_time = is_freed.recv_timeout(Duration::from_secs(20));
+        drop(go_on);
+        in_time
+    });
+    in_time.expect("the subscriber is freed while the callback still runs");
 }
 
 #[test]
