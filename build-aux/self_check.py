@@ -48,9 +48,6 @@ NO_BOUNDS = {
 UNSEEN = {
     "streamengine::auth::FAILURE_LINES",
     "streamengine::service::relay::task::IGNORED_LINES",
-    "streamengine::demo::START_TIMEOUT",
-    "streamengine::probe::FIRST_FRAME_TIMEOUT",
-    "streamengine::relay::DELIVERY_TIMEOUT",
     "gststreamengine::host::DRAIN_MS",
     "gststreamengine::sink::pads::MAX_ELEMENTS_BETWEEN",
 }

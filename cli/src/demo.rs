@@ -15,7 +15,8 @@ static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");
 const FIRST_PORT: u16 = 1935;
 const SECOND_PORT: u16 = 1936;
 streamengine::bound! {
-    /// How long the welcome waits for the second server.
+    /// How long the welcome waits for the second server
+    /// (test `the_welcome_does_not_wait_for_ever_for_a_second_server_that_does_not_answer`).
     const START_TIMEOUT: Duration = Duration::from_secs(2), without Duration::from_secs(1 << 30);
 }
 /// How often rates are logged where there is no terminal.
@@ -153,4 +154,19 @@ fn check(engines: &[Engine; 2], copy: &StreamKey) -> Result<(), Failure> {
     let error =
         relays.iter().find_map(|relay| relay.last_error.as_deref()).unwrap_or("no frame arrived in time");
     Err(Failure::running(format!("the copy {copy} on the second server is not live: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_welcome_does_not_wait_for_ever_for_a_second_server_that_does_not_answer() {
+        let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("rtmp://{}/live/s", silent.local_addr().unwrap()).parse().unwrap();
+        let Started { engine, events, .. } = Started::new(streamengine::Config::default()).unwrap();
+        engine.add_push(PushConfig::new(key("s").unwrap(), url)).unwrap();
+        let welcomed = tokio::time::timeout(Duration::from_secs(10), started(&engine, events)).await;
+        welcomed.expect("the welcome is said");
+    }
 }

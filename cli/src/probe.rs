@@ -17,7 +17,8 @@ use streamengine::{
 use tokio::time::{Instant, timeout};
 
 streamengine::bound! {
-    /// How long a stream may take to send its first frame, connecting included.
+    /// How long a stream may take to send its first frame, connecting included
+    /// (test `a_stream_that_sends_no_frame_is_given_up_after_10_seconds`).
     const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10), without Duration::from_secs(1 << 30);
 }
 
@@ -174,4 +175,21 @@ async fn broken(events: &mut EventReceiver) -> Failure {
 
 fn no_frame(url: &RtmpUrl) -> Failure {
     Failure::running(format!("probe {url}: no frame within {} s", FIRST_FRAME_TIMEOUT.get().as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_sends_no_frame_is_given_up_after_10_seconds() {
+        let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("rtmp://{}/live/s", silent.local_addr().unwrap()).parse().unwrap();
+        let stream = relay::private_name("probe").unwrap();
+        let Started { engine, events, .. } = Started::new(streamengine::Config::default()).unwrap();
+        let subscriber = engine.subscribe(&stream).unwrap();
+        let watching = watch(&engine, PullConfig::new(url, stream), subscriber, events, Duration::ZERO);
+        let watched = timeout(Duration::from_secs(20), watching).await.expect("it is given up");
+        assert!(watched.is_err_and(|failure| format!("{failure:?}").contains("no frame within 10 s")));
+    }
 }

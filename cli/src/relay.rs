@@ -15,7 +15,8 @@ use streamengine::{
 /// How often rates are logged where there is no terminal.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 streamengine::bound! {
-    /// After the last loop: how long targets may take to get the rest.
+    /// After the last loop: how long targets may take to get the rest
+    /// (test `a_target_that_does_not_answer_does_not_keep_a_finished_loop_alive`).
     const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4), without Duration::from_secs(1 << 30);
 }
 
@@ -259,4 +260,19 @@ pub(crate) fn parse_url(text: &str, role: Role) -> Result<RtmpUrl, Failure> {
 /// The name of a stream that nobody outside sees.
 pub(crate) fn private_name(stream: &str) -> Result<StreamKey, Failure> {
     StreamKey::new("local", stream).map_err(|error| Failure::usage(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_does_not_answer_does_not_keep_a_finished_loop_alive() {
+        let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("rtmp://{}/live/s", silent.local_addr().unwrap()).parse().unwrap();
+        let Started { engine, .. } = Started::new(streamengine::Config::default()).unwrap();
+        engine.add_push(PushConfig::new(private_name("s").unwrap(), url)).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), delivered(&engine)).await;
+        assert!(ended.expect("it is given up").is_err(), "the target has got nothing");
+    }
 }
