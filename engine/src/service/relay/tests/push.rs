@@ -6,10 +6,12 @@ use crate::OnRefusal;
 use crate::amf0::Amf0Value;
 use crate::config::PushConfig;
 use crate::hub::{Interest, PublishRequest, SubscribeOptions};
+use crate::limits::Limits;
 use crate::media::{Frame, FrameKind};
 use crate::proto::client::StopCommands;
 use crate::proto::server::ServerEvent;
 use crate::status::RelayState;
+use crate::testing::inter;
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -454,6 +456,25 @@ async fn a_target_that_never_closes_its_side_is_left_after_the_goodbye() {
     node.core.tasks.close();
     soon("the relay ends", node.core.tasks.wait()).await;
     drop(remote);
+}
+
+#[tokio::test]
+async fn f19_a_target_that_does_not_read_is_handed_one_batch_only() {
+    const SIZE: usize = 10_000;
+    let mut node = Node::with_limits(|limits| limits.write_timeout_ms = 2_000);
+    let door = Door::open().await;
+    let id = node.push_to("live/s", &door.url("a/b"));
+    let publisher = node.publish("live/s");
+    publisher.push(frame(0, SIZE)).unwrap();
+    let mut remote = door.greet().await;
+    // Far more than the sockets hold.
+    (1..2_000).for_each(|time| publisher.push(inter(time, SIZE)).unwrap());
+    remote.grant().await;
+    let status = node.state(id, RelayState::Stalled).await;
+    let handed = status.frames * SIZE as u64;
+    let most = status.bytes_sent + (Limits::default().player_batch + SIZE) as u64;
+    assert!(status.frames > 10 && handed <= most, "{handed} bytes were handed out, {most} may be");
+    assert!(remote.trickle().await > 0);
 }
 
 #[tokio::test]
