@@ -82,7 +82,8 @@ fn brightness(file: &Path) -> Vec<(u8, u8)> {
     const SIZE: usize = 320 * 180;
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-v", "error", "-nostdin", "-i"]).arg(file);
-    ffmpeg.args(["-an", "-vf", "scale=320:180,format=gray", "-f", "rawvideo", "-"]);
+    // Each picture once, whatever its time: the raw form has a rate of its own.
+    ffmpeg.args(["-an", "-vf", "scale=320:180,format=gray", "-vsync", "passthrough", "-f", "rawvideo", "-"]);
     let output = ffmpeg.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let extremes = |picture: &[u8]| (*picture.iter().min().unwrap(), *picture.iter().max().unwrap());

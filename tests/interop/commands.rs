@@ -48,7 +48,7 @@ fn serve_listens_on_every_address_it_was_given() {
 fn without_json_stdout_of_serve_has_the_urls_and_nothing_else() {
     let process = streamengine(["serve", "--rtmp", "127.0.0.1:0"]);
     process.err.find("127.0.0.1:", PATIENCE).expect("the log names the address");
-    process.out.find("In OBS", PATIENCE).expect("the last of the URLs");
+    process.out.find("ends the server", PATIENCE).expect("the last line");
     let urls = process.out.all();
     assert!(urls.iter().any(|line| line.starts_with("Play from")), "{urls:?}");
     process.signal(Signal::TERM);

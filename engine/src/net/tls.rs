@@ -231,10 +231,14 @@ async fn check_first_byte(stream: &TcpStream) -> Result<()> {
     match (peeked, first) {
         (0, _) => Err(Error::new(ErrorKind::Reset, "closed by the peer before the TLS handshake")),
         (_, [TLS_FIRST_BYTE]) => Ok(()),
-        (_, [3]) => Err(Error::new(ErrorKind::Protocol, "plain RTMP connection on a TLS port")),
-        (_, [byte]) if byte.is_ascii_uppercase() => {
-            Err(Error::new(ErrorKind::Protocol, "plain text, perhaps HTTP, on a TLS port"))
-        }
+        (_, [3]) => Err(Error::new(
+            ErrorKind::Protocol,
+            "plain RTMP connection on a TLS port: its URLs begin with rtmps://",
+        )),
+        (_, [byte]) if byte.is_ascii_uppercase() => Err(Error::new(
+            ErrorKind::Protocol,
+            "plain text, perhaps HTTP, on a TLS port: its URLs begin with rtmps:// or https://",
+        )),
         _ => Err(Error::new(ErrorKind::Protocol, "no TLS on a TLS port")),
     }
 }
