@@ -10,12 +10,18 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncRead;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 bound! {
     /// Replies that may wait for a peer that does not read them; then nothing more is read from it
     /// (test `a_peer_that_does_not_read_our_replies_is_not_read_from`).
     const MAX_UNREAD_REPLIES: usize = 64 * 1024, without usize::MAX;
+}
+
+bound! {
+    /// How long a peer has to close its side after ours: closing at once would make its kernel throw away the last
+    /// message, which says why (test `a_peer_that_does_not_close_its_side_is_left_half_a_second_after_ours`).
+    pub(crate) const LINGER: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
 }
 
 /// How long a peer may hold up its output.
@@ -107,6 +113,13 @@ impl<W: Sink> ConnectionOutput<W> {
             .deliveries
             .iter()
             .position(|delivery| delivery.driver() == Driver::Connection && is_overdue(delivery))
+    }
+
+    /// Sends what waits, within `time`, closes our side and gives the peer a moment to close its own.
+    pub(crate) async fn part(&self, reader: &mut (impl AsyncRead + Unpin), time: Duration) {
+        if let Ok(Ok(())) = timeout(time, self.flush(reader)).await {
+            let _ = timeout(LINGER.get(), self.linger(reader)).await;
+        }
     }
 
     /// Writes what waits. What the peer still sends is read and thrown away, or it might wait for us for ever.

@@ -20,7 +20,7 @@ mod tests;
 
 pub(crate) use connection_output::ConnectionOutput;
 pub(crate) use delivery::{Clock, Delivery};
-pub(crate) use driver::{Patience, Stuck};
+pub(crate) use driver::{LINGER, Patience, Stuck};
 pub(crate) use form::{Envelope, Flavour, FlvFraming, Framing, RtmpFraming};
 
 use crate::config::Flush;

@@ -19,10 +19,12 @@ use crate::events::Events;
 use crate::hops;
 use crate::hub::Hub;
 use crate::key::StreamKey;
+use crate::limits::ms;
 use crate::log_limit::PeerLog;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,6 +68,14 @@ impl Core {
             egress: Egress::new(threads, batch_bytes, tasks.clone(), draining.clone()),
             draining,
             tasks,
+        }
+    }
+
+    /// How long a peer that is left may take for what waits for it: while the engine drains, a part of the time for that.
+    pub(crate) fn farewell_time(&self) -> Duration {
+        match self.draining.is_cancelled() {
+            true => ms(self.config.engine.drain_timeout_ms) * 3 / 4,
+            false => ms(self.config.limits.write_timeout_ms),
         }
     }
 

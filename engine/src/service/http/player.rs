@@ -5,7 +5,6 @@ use super::websocket::{self, Said, Violation, code};
 use crate::Limits;
 use crate::egress::{ConnectionOutput, Envelope, Patience, Stuck};
 use crate::hub::EndReason;
-use crate::limits::ms;
 use crate::media::FrameKind;
 use crate::net::{DeadlineTimer, Reprieve, Sink, WakeFlag, read};
 use crate::sessions::{Order, Session};
@@ -15,16 +14,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// Size of one read: players have next to nothing to say.
 const READ: usize = 4 * 1024;
-
-/// How long a peer has to close its side after ours.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// One player and its connection.
 pub(super) struct Player<R, W> {
@@ -308,14 +303,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
             let last = self.envelope.end(code, &end.reason);
             self.output.lock().queue.push_output(&mut last[..].into());
         }
-        let core = self.visit.core();
-        let time = match core.draining.is_cancelled() {
-            true => ms(core.config.engine.drain_timeout_ms) * 3 / 4,
-            false => ms(core.config.limits.write_timeout_ms),
-        };
-        if let Ok(Ok(())) = timeout(time, self.output.flush(&mut self.reader)).await {
-            let _ = timeout(LINGER, self.output.linger(&mut self.reader)).await;
-        }
+        self.output.part(&mut self.reader, self.visit.core().farewell_time()).await;
     }
 }
 

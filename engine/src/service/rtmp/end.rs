@@ -1,24 +1,15 @@
 //! How connections end: reasons, what the peer is told, and the last bytes.
 
 use super::{Connection, ONLY_LOOKED};
-use crate::egress::Delivery;
+use crate::egress::{Delivery, LINGER};
 use crate::hub::EndReason;
-use crate::limits::ms;
 use crate::log_limit::left_out;
 use crate::net::Sink;
 use crate::proto::server::{Phase, Rejection};
 use crate::proto::{ProtocolError, ProtocolErrorKind};
 use smallvec::SmallVec;
-use std::time::Duration;
 use tokio::io::AsyncRead;
-use tokio::time::timeout;
 use tracing::Level;
-
-bound! {
-    /// How long a peer has to close its side after ours: closing at once would make its kernel throw away the last
-    /// message, which says why (test `a_peer_that_does_not_close_its_side_is_left_half_a_second_after_ours`).
-    const LINGER: Duration = Duration::from_millis(500), without Duration::from_secs(1 << 30);
-}
 
 /// Why and how a connection ends.
 #[derive(Debug)]
@@ -181,16 +172,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         if end.farewell == Farewell::Cut {
             return;
         }
-        let limits = self.limits();
-        let time = match self.client.core().draining.is_cancelled() {
-            true => ms(self.client.core().config.engine.drain_timeout_ms) * 3 / 4,
-            false if end.farewell == Farewell::Tell => LINGER.get().min(ms(limits.write_timeout_ms)),
-            false => ms(limits.write_timeout_ms),
+        let core = self.client.core();
+        let time = match end.farewell {
+            Farewell::Tell if !core.draining.is_cancelled() => core.farewell_time().min(LINGER.get()),
+            _ => core.farewell_time(),
         };
-        let flushed = timeout(time, self.output.flush(&mut self.reader)).await;
-        if let Ok(Ok(())) = flushed {
-            let _ = timeout(LINGER.get(), self.output.linger(&mut self.reader)).await;
-        }
+        self.output.part(&mut self.reader, time).await;
     }
 
     /// Takes the connection off the list, then tells log and events that it has ended.

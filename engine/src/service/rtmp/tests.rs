@@ -190,6 +190,15 @@ async fn closed_reason(events: &mut EventReceiver) -> String {
     }
 }
 
+/// What the next player that leaves has been sent.
+async fn bytes_played(events: &mut EventReceiver) -> u64 {
+    loop {
+        if let Some(Received::Event(Event::PlayEnded { bytes_sent, .. })) = events.next().await {
+            return bytes_sent;
+        }
+    }
+}
+
 fn seconds(value: f64) -> Duration {
     Duration::from_secs_f64(value)
 }

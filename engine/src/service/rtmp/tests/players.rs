@@ -71,13 +71,9 @@ async fn f19_a_player_that_does_not_read_is_handed_one_batch_only() {
     let player = Peer::player(&core, "live/a").await;
     sleep(Duration::from_secs(1)).await;
     drop(player);
-    loop {
-        if let Some(Received::Event(Event::PlayEnded { bytes_sent, .. })) = events.next().await {
-            let most = (Limits::default().player_batch + 11_000) as u64;
-            assert!((10_000..=most).contains(&bytes_sent), "{bytes_sent}");
-            return;
-        }
-    }
+    let bytes_sent = bytes_played(&mut events).await;
+    let most = (Limits::default().player_batch + 11_000) as u64;
+    assert!((10_000..=most).contains(&bytes_sent), "{bytes_sent}");
 }
 
 #[tokio::test(start_paused = true)]
