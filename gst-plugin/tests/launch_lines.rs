@@ -227,17 +227,21 @@ fn target_that_is_down() -> String {
 const END: Duration = Duration::from_secs(12);
 
 /// Runs a line with FILE, DOWN and SILENT in it until a target's state is told, and then ends it by Ctrl-C.
+///
+/// A `flvdemux` that is ended before its first tag is an error of its own, so the caps that it gave are waited for too.
 fn ends_by_ctrl_c(line: &str) {
     let directory = tempfile::tempdir().unwrap();
     let file = clip(directory.path(), 60_000);
     let silent = silent_target();
     let silent_url = format!("rtmp://{}/live/x", silent.local_addr().unwrap());
     let line = line.replace("FILE", file.to_str().unwrap()).replace("SILENT", &silent_url);
-    let mut launch = Launch::start(&format!("-e {}", line.replace("DOWN", &target_that_is_down())));
+    let mut launch = Launch::start(&format!("-e -v {}", line.replace("DOWN", &target_that_is_down())));
     let (mut text, mut is_told, mut is_playing) = (String::new(), false, false);
-    while !(is_told && is_playing) {
+    let mut has_caps = !line.contains("flvdemux");
+    while !(is_told && is_playing && has_caps) {
         text.clear();
         assert!(launch.output.read_line(&mut text).unwrap() > 0, "gst-launch-1.0 has ended");
+        has_caps |= text.contains("RtmpRelaySinkLeaf") && text.contains("caps =");
         is_told |= text.contains("rtmprelaysink-target,");
         is_playing |= text.contains("Setting pipeline to PLAYING");
     }
