@@ -44,15 +44,6 @@ NO_BOUNDS = {
     "gst-plugin/src/sink/inner_element.rs MAX_TAG": "the format has 24 bits for it",
     "gst-plugin/src/sink/settings.rs MAX_GOP_CACHE": "the range of a property, which GObject keeps",
 }
-# Bounds that no test is known to see yet. A bound that gets a test leaves this list; none comes in.
-UNSEEN = {
-    "streamengine::auth::FAILURE_LINES",
-    "streamengine::service::relay::task::IGNORED_LINES",
-    "gststreamengine::host::DRAIN_MS",
-    "gststreamengine::sink::pads::MAX_ELEMENTS_BETWEEN",
-}
-
-
 class Bound(NamedTuple):
     """A bound: what `STREAMENGINE_WITHOUT` calls it, its file, and the test named in its comment, if any."""
 

@@ -281,7 +281,7 @@ bound! {
     const PUT_OFF: Duration = Duration::from_secs(3), without Duration::ZERO;
     /// Answers to one address that are put off at a time (test `w10_who_guesses_keys_gets_few_answers`).
     const MOST_PUT_OFF: usize = 4, without 1 << 20;
-    /// Log lines about one address that is refused often.
+    /// Log lines about one address that is refused often (test `w10_who_guesses_keys_fills_no_log`).
     const FAILURE_LINES: Rate = Rate::new(1, Duration::from_secs(60)), without Rate::new(u64::MAX, Duration::from_secs(60));
 }
 /// What is told who is refused without asking.
@@ -526,6 +526,19 @@ mod tests {
         };
         refusals.await;
         assert!(start.elapsed() <= 4 * PUT_OFF.stated(), "told within moments: {:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_who_guesses_keys_fills_no_log() {
+        let (gate, _) = keyed();
+        guess(&gate);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let peer = NAT.parse::<std::net::SocketAddr>().unwrap().ip();
+        let (now, mut of) = (Instant::now(), gate.failures.of.lock());
+        assert!(
+            !of.of(peer, now).lines.has(FAILURE_LINES.get(), 1, now),
+            "it has been told once in this minute"
+        );
     }
 
     #[tokio::test(start_paused = true)]

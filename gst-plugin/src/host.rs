@@ -22,7 +22,8 @@ use streamengine::{
 };
 
 streamengine::bound! {
-    /// Time in which a server that is closed takes leave of its peers. A state change waits for it, so it is short.
+    /// Time in which a server that is closed takes leave of its peers. A state change waits for it, so it is short
+    /// (test `a_player_that_reads_nothing_holds_up_no_state_change`).
     const DRAIN_MS: u64 = 1_500, without 1 << 40;
 }
 

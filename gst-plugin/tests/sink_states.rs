@@ -6,7 +6,9 @@ use gst::prelude::*;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use streamengine::media::FrameKind::{Audio, Video};
-use support::{Feed, Pipeline, Player, assert_received, clip, clip_frames, error, is_open, stat, until, url};
+use support::{
+    Feed, Pipeline, Player, StuckPlayer, assert_received, clip, clip_frames, error, is_open, stat, until, url,
+};
 
 fn sink(port: u32, stream: &str) -> gst::Element {
     gst::ElementFactory::make("rtmprelaysink")
@@ -155,6 +157,19 @@ fn eos_without_anybody_is_not_held_up() {
     let start = Instant::now();
     Pipeline::play(&format!("filesrc location={} ! {line}", file.display())).eos();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_player_that_reads_nothing_holds_up_no_state_change() {
+    let _limit = support::start("a player that reads nothing");
+    let mut feed = Feed::start("");
+    let port = feed.sink().property::<u32>("current-port");
+    let _stuck = StuckPlayer::join(u16::try_from(port).unwrap(), "live", "stream");
+    (0..12).for_each(|_| feed.push_gop(9, 100_000));
+    let start = Instant::now();
+    feed.pipeline.pipeline.set_state(gst::State::Null).unwrap();
+    // Without this bound it is the time in which a player has to take something: 10 s.
+    assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
 }
 
 #[test]

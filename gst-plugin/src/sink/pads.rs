@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Time after which all streams of a demuxer should have come.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 streamengine::bound! {
-    /// Queues, parsers and the like between a demuxer and a pad.
+    /// Queues, parsers and the like between a demuxer and a pad (test `a_demuxer_is_looked_for_through_few_elements`).
     const MAX_ELEMENTS_BETWEEN: usize = 8, without usize::MAX;
 }
 
@@ -161,4 +161,39 @@ fn demuxer_before(pad: &gst::Pad) -> Option<gst::Element> {
         before = input.peer()?;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sink pad behind a demuxer and so many other elements, in their pipeline.
+    fn behind(elements: usize) -> (gst::Pipeline, gst::Pad) {
+        gst::init().unwrap();
+        let pipeline = gst::Pipeline::new();
+        let make = |name: &str| {
+            let element = gst::ElementFactory::make(name).build().unwrap();
+            pipeline.add(&element).unwrap();
+            element
+        };
+        let demuxer = make("flvdemux");
+        let mut output = gst::Pad::new(gst::PadDirection::Src);
+        demuxer.add_pad(&output).unwrap();
+        for _ in 0..elements {
+            let between = make("identity");
+            output.link(&between.static_pad("sink").unwrap()).unwrap();
+            output = between.static_pad("src").unwrap();
+        }
+        let input = make("fakesink").static_pad("sink").unwrap();
+        output.link(&input).unwrap();
+        (pipeline, input)
+    }
+
+    #[test]
+    fn a_demuxer_is_looked_for_through_few_elements() {
+        for (elements, is_found) in [(0, true), (3, true), (7, true), (8, false)] {
+            let (_pipeline, pad) = behind(elements);
+            assert_eq!(demuxer_before(&pad).is_some(), is_found, "through {elements}");
+        }
+    }
 }

@@ -39,7 +39,8 @@ pub(super) struct Relay {
 }
 
 bound! {
-    /// Log lines about requests to reconnect that are ignored.
+    /// Log lines about requests to reconnect that are ignored
+    /// (test `f39_a_reconnect_request_is_followed_to_the_place_of_the_url_only`).
     const IGNORED_LINES: Rate = Rate::new(3, Duration::from_secs(30)), without Rate::new(u64::MAX, Duration::from_secs(30));
 }
 
