@@ -29,6 +29,9 @@ impl Flood {
     fn add(&mut self, mut open: impl FnMut() -> std::io::Result<RawPeer> + Send + 'static, bytes: Vec<u8>) {
         let stop = self.stop.clone();
         let send = move || {
+            // An attacker takes no time of the server's processor: on this machine its threads come last (Linux: this
+            // thread alone).
+            rustix::process::setpriority_process(None, 19).expect("a lower priority");
             while !stop.load(Ordering::Relaxed) {
                 let Ok(mut peer) = open() else { continue };
                 let _ = peer.socket.set_write_timeout(Some(Duration::from_millis(200)));
@@ -101,10 +104,10 @@ fn w3_many_small_messages_hold_nobody_up() {
     let more = |under: Duration, beside: Duration| under.saturating_sub(beside);
     let gap = verdicts.iter().map(|(under, beside)| more(under.0, beside.0)).min();
     let newcomer = verdicts.iter().map(|(under, beside)| more(under.1, beside.1)).min();
-    // A process that is kept at work has less of a busy machine than one that idles: that is in the second too. Without
+    // A process that is kept at work has less of a busy machine than one that idles: that is in these bounds too. Without
     // turns no newcomer is served at all.
-    assert!(gap.is_some_and(|gap| gap <= Duration::from_secs(1)), "{verdicts:?}");
-    assert!(newcomer.is_some_and(|time| time <= Duration::from_secs(1)), "{verdicts:?}");
+    assert!(gap.is_some_and(|gap| gap <= Duration::from_millis(500)), "{verdicts:?}");
+    assert!(newcomer.is_some_and(|time| time <= Duration::from_millis(750)), "{verdicts:?}");
     assert_eq!(attacked.stop(), 0);
 }
 
