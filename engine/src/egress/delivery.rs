@@ -250,7 +250,7 @@ impl Delivery {
     }
 
     fn time_of(&mut self, frame: &Frame) -> i64 {
-        if self.framing.is_timeless(frame) {
+        if frame.is_metadata() {
             return 0;
         }
         let newest = &mut self.newest[frame.kind as usize];

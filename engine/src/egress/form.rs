@@ -130,14 +130,6 @@ impl Framing {
         }
     }
 
-    /// Whether the frame has time 0, whatever the time is.
-    pub(super) fn is_timeless(&self, frame: &Frame) -> bool {
-        match self {
-            Self::Rtmp(_) => frame.is_metadata(),
-            Self::Flv(_) => frame.kind == FrameKind::Data,
-        }
-    }
-
     /// One adapted frame as it goes to this peer.
     pub(super) fn message(&self, head: Head, frame: Frame) -> Message {
         match self {

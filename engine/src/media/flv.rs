@@ -24,6 +24,14 @@ pub const METADATA_SLOT: ConfigSlot = ConfigSlot(0);
 /// `onMetaData` as the AMF0 string that starts a data payload.
 pub(crate) const ON_METADATA: &[u8] = b"\x02\x00\x0aonMetaData";
 
+/// Data payloads that ffmpeg takes for what they are, a track of subtitles, begin so.
+const TEXTS: [&[u8]; 2] = [b"\x02\x00\x0aonTextData", b"\x02\x00\x09onCaption"];
+
+/// Whether a data payload is of a track of subtitles.
+pub(crate) fn is_text(payload: &[u8]) -> bool {
+    TEXTS.iter().any(|name| payload.starts_with(name))
+}
+
 /// `@setDataFrame` as an AMF0 string: what encoders put before the name of a data event.
 pub(crate) const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 

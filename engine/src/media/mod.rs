@@ -105,4 +105,10 @@ impl Frame {
     pub fn is_metadata(&self) -> bool {
         self.flags.config == Some(flv::METADATA_SLOT)
     }
+
+    /// Whether this is a data event that is neither metadata nor text, such as `onCuePoint`: ffmpeg makes a track of
+    /// unknown data of it.
+    pub(crate) fn is_event(&self) -> bool {
+        self.kind == FrameKind::Data && !self.is_metadata() && !flv::is_text(&self.payload)
+    }
 }

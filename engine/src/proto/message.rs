@@ -4,7 +4,7 @@ use crate::amf0::{self, Amf0Error, Amf0Value};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Message types (*RTMP Specification 1.0*, 5.4, 6.2, 7.1).
-pub(super) mod message_type {
+pub(crate) mod message_type {
     pub(in crate::proto) const SET_CHUNK_SIZE: u8 = 1;
     pub(in crate::proto) const ABORT: u8 = 2;
     pub(in crate::proto) const ACKNOWLEDGEMENT: u8 = 3;
@@ -13,7 +13,7 @@ pub(super) mod message_type {
     pub(in crate::proto) const PEER_BANDWIDTH: u8 = 6;
     pub(in crate::proto) const AUDIO: u8 = 8;
     pub(in crate::proto) const VIDEO: u8 = 9;
-    pub(in crate::proto) const DATA_AMF3: u8 = 15;
+    pub(crate) const DATA_AMF3: u8 = 15;
     pub(in crate::proto) const COMMAND_AMF3: u8 = 17;
     pub(in crate::proto) const DATA: u8 = 18;
     pub(in crate::proto) const COMMAND: u8 = 20;

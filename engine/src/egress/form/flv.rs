@@ -60,7 +60,7 @@ pub(super) fn encode(envelope: Envelope, flavour: Flavour, batch: &Batch, buffer
     let mut content = Content::default();
     for frame in &batch.frames {
         if let Some(Adapted { head, data }) = flavour.adapt(frame, batch.main) {
-            let timestamp = if frame.kind == FrameKind::Data { 0 } else { frame.timestamp };
+            let timestamp = if frame.is_metadata() { 0 } else { frame.timestamp };
             let tag = framing(frame.kind, timestamp, head, &data);
             for part in [&tag.header[..], head.as_slice(), &data, &tag.trailer] {
                 buffer.put_slice(part);

@@ -1,9 +1,14 @@
 //! Frames as RTMP messages.
+//!
+//! Players get events ([`Frame::is_event`]) as AMF3 data messages (*RTMP Specification 1.0*, 7.1.2): ffmpeg and librtmp, which
+//! would make a track of data of them, skip these; who reads them finds the same AMF0 values behind a zero. Servers get
+//! them as they were published.
 
 use super::{Content, Encoded};
 use crate::media::flv::{ON_METADATA, SET_DATA_FRAME};
 use crate::media::{Frame, FrameKind};
 use crate::proto::chunk::{WireMessage, csid};
+use crate::proto::message::message_type::DATA_AMF3;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The message stream of players and targets: nearly all use the first one that they create.
@@ -13,19 +18,23 @@ const USUAL_STREAM: u32 = 1;
 pub(super) fn encode(frames: &[Frame], buffer: &mut BytesMut) -> Encoded {
     let mut content = Content::default();
     for frame in frames {
-        wire_message(frame.clone(), USUAL_STREAM).encode(buffer);
+        wire_message(frame.clone(), USUAL_STREAM, false).encode(buffer);
         content.add(frame);
     }
     Encoded { bytes: buffer.split().freeze(), content }
 }
 
-fn wire_message(frame: Frame, stream_id: u32) -> WireMessage {
-    let csid = match frame.kind {
-        FrameKind::Audio => csid::AUDIO,
-        FrameKind::Video => csid::VIDEO,
-        FrameKind::Data => csid::STREAM,
+fn wire_message(frame: Frame, stream_id: u32, to_server: bool) -> WireMessage {
+    let is_event = frame.is_event();
+    let Frame { kind, timestamp, payload, .. } = frame;
+    let (csid, type_id, payload) = match kind {
+        FrameKind::Audio => (csid::AUDIO, kind.type_id(), payload),
+        FrameKind::Video => (csid::VIDEO, kind.type_id(), payload),
+        FrameKind::Data if to_server => (csid::STREAM, kind.type_id(), as_published(payload)),
+        FrameKind::Data if is_event => (csid::STREAM, DATA_AMF3, behind(&[0], &payload)),
+        FrameKind::Data => (csid::STREAM, kind.type_id(), payload),
     };
-    WireMessage::new(csid, frame.kind.type_id(), stream_id, frame.timestamp, frame.payload)
+    WireMessage::new(csid, type_id, stream_id, timestamp, payload)
 }
 
 /// RTMP messages for one peer.
@@ -56,11 +65,7 @@ impl RtmpFraming {
     }
 
     pub(super) fn message(&self, frame: Frame) -> WireMessage {
-        let payload = match frame.kind {
-            FrameKind::Data if self.publishes => as_published(frame.payload),
-            _ => frame.payload,
-        };
-        let message = wire_message(Frame { payload, ..frame }, self.stream_id);
+        let message = wire_message(frame, self.stream_id, self.publishes);
         match self.chunk_size {
             Some(size) => message.in_chunks_of(size),
             None => message,
@@ -70,11 +75,12 @@ impl RtmpFraming {
 
 /// Metadata as publishers send it.
 fn as_published(payload: Bytes) -> Bytes {
-    if !payload.starts_with(ON_METADATA) {
-        return payload;
-    }
-    let mut published = BytesMut::with_capacity(SET_DATA_FRAME.len() + payload.len());
-    published.put_slice(SET_DATA_FRAME);
-    published.put_slice(&payload);
-    published.freeze()
+    if payload.starts_with(ON_METADATA) { behind(SET_DATA_FRAME, &payload) } else { payload }
+}
+
+fn behind(head: &[u8], payload: &[u8]) -> Bytes {
+    let mut whole = BytesMut::with_capacity(head.len() + payload.len());
+    whole.put_slice(head);
+    whole.put_slice(payload);
+    whole.freeze()
 }

@@ -123,6 +123,7 @@ fn frame(sort: u8, at: i64) -> Frame {
         8 => other_header(at),
         9 => audio_header(at),
         10 => metadata(at, 3),
+        11 if at % 20 == 0 => made(FrameKind::Data, b"\x02\x00\x0aonCuePoint\x05"),
         11 => made(FrameKind::Data, b"\x02\x00\x0aonTextData\x05"),
         12 => made(FrameKind::Video, b"\x90avc1record"),
         13 => made(FrameKind::Video, b"\x91avc1\0\0\x28data"),
@@ -163,7 +164,7 @@ proptest! {
         prop_assert_eq!(sharing.body(), single.body());
         let frames = sharing.frames();
         prop_assert_eq!(frames.len() as u64, single.delivery.frames_sent());
-        prop_assert!(frames.iter().all(|frame| frame.kind != FrameKind::Data || frame.timestamp == 0));
+        prop_assert!(frames.iter().all(|frame| !frame.is_metadata() || frame.timestamp == 0));
     }
 }
 

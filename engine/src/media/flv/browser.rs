@@ -75,6 +75,9 @@ pub(crate) fn adapt(frame: &Frame, track: u8) -> Option<Adapted> {
     if is_understood(*kind, payload, track) {
         return as_it_is(payload.clone());
     }
+    if frame.is_event() {
+        return None;
+    }
     if *kind == FrameKind::Data {
         return as_it_is(metadata::without(payload, &TRACK_FIELDS));
     }

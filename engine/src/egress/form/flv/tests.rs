@@ -104,15 +104,30 @@ fn a_single_tag_shares_its_payload_and_may_be_cut_anywhere() {
 }
 
 #[test]
-fn the_time_of_a_tag_wraps_at_32_bits_and_data_is_at_0() {
-    let data = Frame::new(FrameKind::Data, 7_000, Bytes::from_static(b"\x02\x00\x0aonCuePoint\x05"));
+fn the_time_of_a_tag_wraps_at_32_bits_and_metadata_is_at_0() {
+    let data = Frame::new(FrameKind::Data, 7_000, Bytes::from_static(ON_METADATA));
     for (time, wire) in [(0, 0), (1 << 24, 1 << 24), ((1 << 32) - 1, u32::MAX), ((1 << 32) + 5, 5)] {
         let frames = [audio(time), data.clone()];
         let encoded = encode(Envelope::Plain, Flavour::Full, &batch(&frames), &mut BytesMut::new());
         let header = |at: usize| TagHeader::parse(encoded.bytes[at..].first_chunk().unwrap());
         assert_eq!((header(0).timestamp, header(15 + 4).timestamp), (wire, 0));
     }
-    assert!(Framing::Flv(plain(Flavour::Full)).is_timeless(&data));
+}
+
+#[test]
+fn events_are_for_players_that_want_all_and_texts_for_all() {
+    let event = Frame::new(FrameKind::Data, 7_000, Bytes::from_static(b"\x02\x00\x0aonCuePoint\x05"));
+    let text = Frame::new(FrameKind::Data, 7_000, Bytes::from_static(b"\x02\x00\x0aonTextData\x05"));
+    for (flavour, frame, frames) in
+        [(Flavour::Browser, &event, 0), (Flavour::Full, &event, 1), (Flavour::Browser, &text, 1)]
+    {
+        let encoded =
+            encode(Envelope::Plain, flavour, &batch(std::slice::from_ref(frame)), &mut BytesMut::new());
+        assert_eq!(encoded.content.frames, frames);
+        if frames > 0 {
+            assert_eq!(TagHeader::parse(encoded.bytes.first_chunk().unwrap()).timestamp, 7_000);
+        }
+    }
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn what_players_know_stays_as_it_is_and_is_not_copied() {
         (Audio, b"\x91Opusdata"),
         (Audio, b"\x92fLaC"),
         (Data, b"\x02\x00\x0aonTextData\x05"),
+        (Data, b"\x02\x00\x09onCaption\x05"),
     ] {
         let frame = Frame::new(kind, 0, Bytes::copy_from_slice(payload));
         let Adapted { head, data } = adapt(&frame, 0).unwrap_or_else(|| panic!("{payload:x?}"));
