@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import machine, servers
+from .doors import DOORS
 from .report import DEFAULT_ACKS, UNPACED, URING
 
 # A repetition counts only while others took less than this of the server's core, and of the machine.
@@ -42,7 +43,7 @@ DEFAULT_ACKS_POLICIES = (": immediate", ": with-video")
 
 @dataclass
 class Case:
-    """One server under one load: `kind` is fanout, default-acks, join, ingest, unpaced, relay, shards or
+    """One server under one load: `kind` is fanout, a door, default-acks, join, ingest, unpaced, relay, shards or
     overload."""
 
     server: servers.Server
@@ -68,17 +69,22 @@ def wanted(server, scale):
     them."""
     if server.kind == "sink":
         return [("ingest", scale.ingest), ("unpaced", (UNPACED,))]
+    most = (max(scale.players),)
     if f"{URING}: " in server.name:
-        return [("fanout", (max(scale.players),))]
+        return [("fanout", most)]
+    if server.kind == "node":
+        return [("flv", most), ("ws", most)]
     loads = [("fanout", scale.players)]
     if server.name in DEFAULT_ACKS_SERVERS or server.kind == "ours" and server.name.endswith(DEFAULT_ACKS_POLICIES):
-        loads.append((DEFAULT_ACKS, (max(scale.players),)))
+        loads.append((DEFAULT_ACKS, most))
     if server.kind == "floor":
         return loads
     publishing = [("ingest", scale.ingest), ("unpaced", (UNPACED,)), ("relay", (scale.relay,))]
     if server.kind == "nginx":
         return loads + publishing
-    loads.append(("join", (scale.joins,)))
+    loads += [("join", (scale.joins,)), ("flv", most), ("ws", most)]
+    if server.name.endswith(": with-video"):
+        loads += [(kind, most) for kind, door in DOORS.items() if door.is_tls]
     if server.name.endswith((": with-video", f": {servers.NO_POLICY}")):
         loads += publishing + [("shards", scale.shards)]
     return loads
@@ -157,6 +163,9 @@ class Stage:
         if self.is_shared:
             order.threads = 2
         order.players = self.case.n
+        order.door = DOORS.get(self.case.kind)
+        if order.door or self.case.server.kind == "node":
+            order.door_port = machine.free_port()
         self.server = servers.start(self.case.server, order)
         app = "relay" if self.case.kind == "relay" else "live"
         url = f"rtmp://127.0.0.1:{port}/{app}/s"
@@ -165,7 +174,7 @@ class Stage:
         if self.case.server.kind != "floor":
             self.help("publish", "--url", url, "--audio", "--video-kbps", 2000, "--seconds", 600)
             time.sleep(1)
-        return self.accounted(self.players(url))
+        return self.accounted(self.players(order.door.url.format(order.door_port) if order.door else url))
 
     def publishers(self, url):
         scale, kind = self.bench.scale, self.case.kind
@@ -179,7 +188,8 @@ class Stage:
         rate, settle, window = JOIN_RATE, scale.settle_s, scale.window_s
         if self.case.kind == "join":
             rate, settle, window = 4, 0, 0.5
-        return ["play", "--url", url, "-n", self.case.n, "--rate", rate, "--settle", settle, "--seconds", window,
+        role = DOORS[self.case.kind].role if self.case.kind in DOORS else "play"
+        return [role, "--url", url, "-n", self.case.n, "--rate", rate, "--settle", settle, "--seconds", window,
                 "--start-timeout", 6]
 
     def accounted(self, arguments):

@@ -6,6 +6,8 @@ from xml.sax.saxutils import escape
 WIDTH, HEIGHT = 860, 480
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 60, 60
 LINE = 15  # least distance between labels
+SQUARE = ("nginx", "http-node")  # the groups of others
+HTTP = "http-"  # begins the groups of what is played over HTTP
 
 TITLES = {
     "floor-send": "floor, one send per message", "floor-ride": "floor, with-video", "floor-merge-100": "floor, merge 100 ms",
@@ -23,7 +25,9 @@ text { font: 13px system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-s
 .floor { fill: none; stroke: #818b98; stroke-width: 2; }
 .nginx { fill: #bc4c00; }
 .ours { fill: #0969da; }
-.label-ours { font-weight: 600; fill: #0969da; }
+.http-ours { fill: none; stroke: #0969da; stroke-width: 2; }
+.http-node { fill: #8250df; }
+.label-ours, .label-http-ours { font-weight: 600; fill: #0969da; }
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f6fc; }
 .muted { fill: #9198a1; }
@@ -31,7 +35,9 @@ text { fill: #f0f6fc; }
 .grid { stroke: #3d444d; }
 .nginx { fill: #f0883e; }
 .ours { fill: #4493f8; }
-.label-ours { fill: #4493f8; }
+.http-ours { stroke: #4493f8; }
+.http-node { fill: #ab7df8; }
+.label-ours, .label-http-ours { fill: #4493f8; }
 }"""
 
 
@@ -48,21 +54,32 @@ def points(results, n):
 
 def of_report(markdown):
     """The chart of a report: what its table of the larger fan-out says, as it says it."""
-    tables = re.findall(r"^## Fan-out to (\d+) players, one core\n\n\|.*\n\|.*\n((?:\|.*\n)+)", markdown, re.MULTILINE)
-    n, rows = max(((int(count), rows) for count, rows in tables), default=(0, ""))
-    found = []
-    for row in rows.splitlines():
-        name, cpu, *_, latency = [cell.strip() for cell in row.strip("|").split("|")][:6]
-        cpu, latency = cpu.split(" ")[0].rstrip("*"), latency.split(" ")[0].rstrip("*")
-        if cpu != "-" and latency != "-":
-            found.append((name, group_of(name), float(cpu), float(latency)))
+    n, rows = rows_of(markdown, "Fan-out")
+    found = [(name, group_of(name), cpu, latency) for name, cpu, latency in rows]
+    # The other ways in that are drawn; WebSocket lies upon HTTP-FLV.
+    of_http, rows = rows_of(markdown, "HTTP-FLV")
+    if of_http == n:
+        found += [(f"{name}, HTTP-FLV", HTTP + group_of(name), cpu, latency) for name, cpu, latency in rows]
     date = re.search(r"^Measured on ([\d-]+)", markdown, re.MULTILINE)
     alike = "receivers alike" if "Receivers alike (" in markdown else "receivers with default acknowledgements"
     return svg(found, n, f"2 Mbit/s, 30 fps with audio; {alike}; medians, {date[1] if date else 'undated'}")
 
 
+def rows_of(markdown, title):
+    """The most players of the tables under that title, and name, CPU time and latency of each server in it."""
+    tables = re.findall(rf"^## {title} to (\d+) players, one core\n\n\|.*\n\|.*\n((?:\|.*\n)+)", markdown, re.MULTILINE)
+    n, text = max(((int(count), rows) for count, rows in tables), default=(0, ""))
+    rows = []
+    for row in text.splitlines():
+        name, cpu, *_, latency = [cell.strip() for cell in row.strip("|").split("|")][:6]
+        cpu, latency = cpu.split(" ")[0].rstrip("*"), latency.split(" ")[0].rstrip("*")
+        if cpu != "-" and latency != "-":
+            rows.append((name, float(cpu), float(latency)))
+    return n, rows
+
+
 def group_of(name):
-    return name.split("-")[0] if name.startswith(("floor", "nginx")) else "ours"
+    return name.split("-")[0] if name.startswith(("floor", "nginx", "node")) else "ours"
 
 
 def svg(found, n, note):
@@ -129,7 +146,7 @@ def marks(found, x, y):
             ends = f'x1="{left:.1f}" y1="{top:.1f}" x2="{label.x:.1f}" y2="{label.y:.1f}"'
             parts.append(f'<line class="lead" {ends}/>')
         shape = f'<rect class="{group}" x="{left - 5:.1f}" y="{top - 5:.1f}" width="10" height="10"/>'
-        if group != "nginx":
+        if group not in SQUARE:
             shape = f'<circle class="{group}" cx="{left:.1f}" cy="{top:.1f}" r="6"/>'
         parts.append(shape)
         parts.append(f'<text class="label-{group}" x="{label.x:.1f}" y="{label.y + 4:.1f}" '

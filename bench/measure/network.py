@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from .doors import DOORS
+
 CLONE_NEWNET = 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -24,7 +26,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 PINGPONG = Path("/proc/sys/net/ipv4/tcp_pingpong_thresh")
 ALIKE = 255
 # The cases with players. In the others the server is who receives, and all of them are in the same condition anyway.
-PLAYED = ("fanout", "join", "shards", "overload")
+PLAYED = ("fanout", "join", "shards", "overload", *DOORS)
 
 
 @dataclass(frozen=True)

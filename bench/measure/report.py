@@ -4,6 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Callable
 
+from .doors import DOORS
+
 UNPACED = 4  # connections that send as fast as they may
 # The kind of a fan-out in which players acknowledge as the kernel would have it; in all others they are alike.
 DEFAULT_ACKS = "default-acks"
@@ -31,7 +33,7 @@ class Results:
     def servers(self, kind):
         """Names in the order in which readers compare: floor, nginx, ours."""
         names = {server for k, server, _ in self.cases if k == kind}
-        order = {"floor": 0, "sink": 0, "nginx": 1}
+        order = {"floor": 0, "sink": 0, "nginx": 1, "node": 1}
         return sorted(names, key=lambda name: (order.get(name.split("-")[0], 2), name))
 
     def sizes(self, kind):
@@ -128,7 +130,8 @@ def targets(ours, n, scale):
         found.append(Target(f"{name}: latency p99", median("fanout", server, n, "p99"), 25, " ms"))
     for name, server in policies:
         found += player_targets(name, server, n, scale)
-    wrong = f"wrong frames, and players without every frame, up to {n} players, default acks too"
+    found += door_targets(with_video, policies, n)
+    wrong = f"wrong frames, and players without every frame, up to {n} players, default acks and other ways in too"
     found.append(Target(wrong, wrong_anywhere(ours, n), 0))
     return found + limit_targets(with_video, scale) + publishing_targets(with_video, scale) + [
         Target("two shards on two cores, CPU per Gbit: of one shard",
@@ -180,6 +183,23 @@ def player_targets(name, server, n, scale):
     ]
 
 
+def door_targets(with_video, policies, n):
+    """What players over HTTP and TLS may cost beside those over RTMP, and beside each other."""
+    def of(kind, server, other, figure="cpu"):
+        return lambda results: quotient(
+            results.median(kind, server, n, figure), results.median(other, server, n, figure))
+
+    found = [Target(f"{DOORS[kind].title}, {name}, CPU per Gbit: of RTMP", of(kind, server, "fanout"), 1.10)
+             for kind in ("flv", "ws") for name, server in policies]
+    found += [Target(f"{DOORS[kind].title}: memory per player", median(kind, with_video, n, "rss"), 9, " kB")
+              for kind in ("flv", "ws")]
+    return found + [
+        Target("RTMPS, CPU per Gbit: of RTMP", of("rtmps", with_video, "fanout"), 1.25),
+        Target("RTMPS: memory per player", median("rtmps", with_video, n, "rss"), 16, " kB"),
+        Target("WebSocket-FLV with TLS, CPU per Gbit: of RTMPS", of("wss", with_video, "rtmps"), 1.10),
+    ]
+
+
 def limit_targets(with_video, scale):
     top = 3000 if 3000 in scale.ladder else max(scale.ladder)
     invalid = overload(with_video, lambda r, n: max(r.values("overload", with_video, n, "invalid")))
@@ -227,7 +247,7 @@ def wrong_anywhere(ours, most):
     did not get every frame."""
     def measure(results):
         lines = [line for case in results.cases for line in results.repetitions(*case)
-                 if case[0] in ("fanout", DEFAULT_ACKS) and case[1].startswith(f"{ours}: ") and case[2] <= most]
+                 if case[0] in ("fanout", DEFAULT_ACKS, *DOORS) and case[1].startswith(f"{ours}: ") and case[2] <= most]
         return sum(FIGURES["wrong"](line) + line["n"] - line["full_rate"] for line in lines) if lines else None
     return measure
 
@@ -253,7 +273,7 @@ def markdown(run, results, scale, chart, doubts=()):
     warning = f"**Not for publication**: {'; '.join(doubts)}.\n" if doubts else ""
     picture = f"![CPU per Gbit against latency]({chart})\n"
     parts = [warning, head(run, scale), verdicts(run, results, scale), picture, fanout(results, scale),
-             joins(results, scale), publishing(results, scale), limits(results, run),
+             doors(results, scale), joins(results, scale), publishing(results, scale), limits(results, run),
              shards(results, run), failures(results)]
     return "\n".join(part for part in parts if part)
 
@@ -326,6 +346,30 @@ def fanout_row(results, kind, name, n):
             *[number(ratio, 2) for ratio in against], number(get("cores"), 2),
             f"{number(get('p50'), 1)} / {number(get('p99'), 0)}",
             "-" if floor else f"{number(get('ttff50'), 0)} / {number(get('ttff'), 0)}",
+            number(get("rss"), 0), number(get("full"), 0), counted(results, kind, name, n)]
+
+
+def doors(results, scale):
+    """A table for each way in besides RTMP, beside RTMP itself."""
+    n = max(scale.players)
+    return "\n".join(part for part in (door_table(results, kind, n) for kind in DOORS) if part)
+
+
+def door_table(results, kind, n):
+    titles = ["server", "CPU-s/Gbit", "of RTMP", "of RTMPS", "cores", "latency p50 / p99 ms", "first frame p50 / p99 ms",
+              "RSS/player kB", "full rate", "repetitions"]
+    rows = [door_row(results, kind, name, n) for name in results.servers(kind) if results.cases.get((kind, name, n))]
+    return rows and section(f"{DOORS[kind].title} to {n} players, one core", table(titles, rows))
+
+
+def door_row(results, kind, name, n):
+    def get(figure):
+        return results.median(kind, name, n, figure)
+
+    against = [quotient(get("cpu"), results.median(other, name, n, "cpu")) for other in ("fanout", "rtmps")]
+    return [name, f"{number(get('cpu'), 3)} {plus_minus(results, kind, name, n)}",
+            *[number(ratio, 2) for ratio in against], number(get("cores"), 2),
+            f"{number(get('p50'), 1)} / {number(get('p99'), 0)}", f"{number(get('ttff50'), 0)} / {number(get('ttff'), 0)}",
             number(get("rss"), 0), number(get("full"), 0), counted(results, kind, name, n)]
 
 

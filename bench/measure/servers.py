@@ -1,4 +1,6 @@
-"""What is measured: the kernel's floor, nginx-rtmp, and every flush policy of ours, as data and as processes."""
+"""What is measured: the kernel's floor, nginx-rtmp, Node-Media-Server, and every flush policy of ours, as data and as
+processes."""
+import json
 import os
 import re
 import shutil
@@ -7,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import machine
+from . import doors, machine
 from .report import URING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +34,8 @@ FLOORS = {
     "floor-uring-send": ["--mode", "uring"],
     "floor-uring-ride": ["--mode", "uring", "--ride"],
 }
+# Of the servers that others play HTTP-FLV and WebSocket-FLV from, the one that npm has.
+NODE_MEDIA_SERVER = "4.4.3"
 NGINX_CHUNKS = {"nginx-60000": 60000, "nginx-4096": 4096}
 NGINX_MODULES = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules", "/usr/lib64/nginx/modules"]
 SINK = "sink"  # reads and discards: the floor of ingest
@@ -60,6 +64,8 @@ ENGINE_CONFIG = """\
 [engine]
 io_threads = {threads}
 
+{door}
+
 [default_app]
 {policy}
 
@@ -78,9 +84,9 @@ class Server:
     """One column of the measurement."""
 
     name: str
-    kind: str  # floor, sink, nginx, ours
+    kind: str  # floor, sink, nginx, node, ours
     program: str
-    setting: object = None  # options of the floor, chunk size of nginx, policy of ours
+    setting: object = None  # options of the floor, chunk size of nginx, folder of Node-Media-Server, policy of ours
 
 
 @dataclass
@@ -95,14 +101,17 @@ class Order:
     sink_port: int = 0
     pushes: int = 0
     ring_ms: int = 30_000  # the engine's default
+    door: object = None  # what players come in by, where it is not RTMP
+    door_port: int = 0
 
 
 def start(server, order):
     """Starts the server; it listens when this returns."""
-    argv = {"floor": floor_command, "sink": sink_command, "nginx": nginx_command, "ours": engine_command}
-    process = machine.Process(argv[server.kind](server, order), order.cores, order.folder)
+    process = machine.Process(COMMANDS[server.kind](server, order), order.cores, order.folder)
     try:
         process.wait_for_port(order.port)
+        if order.door:
+            process.wait_for_port(order.door_port)
     except RuntimeError:
         process.stop()
         raise
@@ -137,7 +146,23 @@ def engine_command(server, order):
 def engine_config(policy, order):
     push = '[[push]]\nstream = "relay/s{0}"\nurl = "rtmp://127.0.0.1:{1}/live/s{0}"\n'
     pushes = "".join(push.format(index, order.sink_port) for index in range(order.pushes))
-    return ENGINE_CONFIG.format(threads=order.threads, policy=policy, ring_ms=order.ring_ms, pushes=pushes)
+    door = doors.listener(order.door, order.door_port, order.folder) if order.door else ""
+    return ENGINE_CONFIG.format(threads=order.threads, door=door, policy=policy, ring_ms=order.ring_ms, pushes=pushes)
+
+
+def node_command(server, order):
+    """Node-Media-Server with what it comes with, and nothing stored outside the folder."""
+    config = json.loads(Path(server.setting, "bin", "config.json").read_text())
+    for unused in ("rtmps", "https"):
+        config.pop(unused, None)
+    path = order.folder / "config.json"
+    path.write_text(json.dumps(config))
+    return [server.program, Path(server.setting, "bin", "app.js"), "--config", path, "--bind", "127.0.0.1",
+            "--rtmp-port", order.port, "--http-port", order.door_port, "--no-admin"]
+
+
+COMMANDS = {"floor": floor_command, "sink": sink_command, "nginx": nginx_command, "node": node_command,
+            "ours": engine_command}
 
 
 # ------------------------------------------------------------------------------------------------ finding them
@@ -239,7 +264,27 @@ def install_nginx():
             guard.unlink()
 
 
-def versions(given, built, nginx, load):
+def find_node_media_server(option):
+    """The folder of Node-Media-Server, by option, or installed by npm where that is here. None = there is none."""
+    if option:
+        return Path(option).absolute()
+    if not shutil.which("npm") or not shutil.which("node"):
+        print("node and npm are absent: measuring without Node-Media-Server")
+        return None
+    place = target_folder() / "bench" / "node-media-server"
+    folder = place / "node_modules" / "node-media-server"
+    if not folder.is_dir():
+        print(f"installing Node-Media-Server {NODE_MEDIA_SERVER}", flush=True)
+        place.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--prefix", place, "--no-audit", "--no-fund", "--ignore-scripts",
+                   f"node-media-server@{NODE_MEDIA_SERVER}"]
+        if subprocess.run(command, stdout=sys.stderr).returncode:
+            print("npm cannot install it: measuring without Node-Media-Server")
+            return None
+    return folder
+
+
+def versions(given, built, nginx, node, load):
     """What was measured, in words. Of a binary that was not built here nobody knows the commit."""
     found = {label: f"{line_of([program, '--version'])} {revision() if built else '(a given binary)'}"
              for label, program in given}
@@ -247,6 +292,8 @@ def versions(given, built, nginx, load):
         module = line_of(["dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-rtmp"])
         version = re.sub(r".*nginx/", "nginx ", line_of([nginx, "-v"]))
         found["nginx-rtmp"] = f"{version}, libnginx-mod-rtmp {module}"
+    if node:
+        found["Node-Media-Server"] = f"{json.loads((node / 'package.json').read_text())['version']}, node {line_of(['node', '--version'])}"
     found["load generator"] = line_of([load, "--version"])
     found["rustc"] = line_of(["rustc", "--version"])
     return found

@@ -14,7 +14,7 @@ import xml.dom.minidom
 from pathlib import Path
 from unittest import mock
 
-from measure import cases, chart, network, report, servers
+from measure import cases, chart, doors, network, report, servers
 
 BENCH = Path(__file__).resolve().parents[1]
 ALIKE = {"is_own": True, "default": 1, "alike": 255, "note": ""}
@@ -103,11 +103,34 @@ class Report(unittest.TestCase):
             self.assertIn(label, labels)
 
 
+    def test_players_over_http_are_judged_beside_those_over_rtmp_and_drawn(self):
+        lines = [fanout("ours: with-video", 0.100), fanout("ours: with-video", 0.109, kind="flv"),
+                 fanout("ours: with-video", 0.111, kind="ws"), fanout("node-media-server", 0.5, kind="flv"),
+                 fanout("ours: with-video", 0.120, kind="rtmps"), fanout("ours: with-video", 0.130, kind="wss")]
+        self.assertEqual(verdict(lines, "HTTP-FLV, with-video"), "met")
+        self.assertEqual(verdict(lines, "WebSocket-FLV, with-video"), "**missed**")
+        self.assertEqual(verdict(lines, "RTMPS, CPU"), "met")
+        self.assertEqual(verdict(lines, "WebSocket-FLV with TLS"), "met")
+        self.assertEqual(verdict([*lines, fanout("ours: with-video", 0.1, kind="ws", missing=1)], "wrong frames"), "**missed**")
+        text = markdown(lines)
+        self.assertIn("| ours: with-video | 0.130 | 1.30 | 1.08 |", part(text, "WebSocket-FLV with TLS to 1000 players, one core"))
+        drawn = chart.of_report(text)
+        for label in ("ours: with-video", "ours: with-video, HTTP-FLV", "node-media-server, HTTP-FLV"):
+            self.assertIn(f">{label}</text>", drawn)
+
+    def test_each_door_has_a_listener_of_its_own(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for kind, door in doors.DOORS.items():
+                text = doors.listener(door, 4321, Path(folder))
+                self.assertIn(f'[{door.section}]\nlisten = ["127.0.0.1:4321"]', text, kind)
+                self.assertEqual("cert = " in text, kind in ("rtmps", "https", "wss"), kind)
+            self.assertIn("BEGIN CERTIFICATE", (Path(folder) / "cert.pem").read_text())
+
     def test_the_chart_in_the_books_is_the_one_of_the_results(self):
         bench = Path(report.__file__).resolve().parents[1]
         drawn = chart.of_report((bench / "RESULTS.md").read_text())
         self.assertEqual((bench / "fan-out.svg").read_text(), drawn)
-        self.assertEqual(drawn.count('class="label-'), drawn.count("<circle") + drawn.count('class="nginx"'))
+        self.assertEqual(drawn.count('class="label-'), drawn.count("<circle") + drawn.count("<rect") - 1)
         self.assertGreater(drawn.count("<circle"), 5)
 
 
