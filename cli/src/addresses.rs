@@ -69,7 +69,7 @@ fn places(listeners: &[ListenerInfo], own: &dyn Fn(bool) -> Option<IpAddr>) -> V
     places
 }
 
-/// The hosts of an address that was bound. Those of RTMPS are names that the certificate has to carry.
+/// The hosts of an address that was bound. Those of TLS are names that the certificate has to carry.
 fn hosts(
     protocol: Protocol,
     address: SocketAddr,
@@ -78,7 +78,7 @@ fn hosts(
     let ip = address.ip();
     let named = |ip: IpAddr| if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
     match () {
-        () if protocol == Protocol::Rtmps && !ip.is_loopback() => vec![("HOST".to_owned(), false)],
+        () if protocol.is_tls() && !ip.is_loopback() => vec![("HOST".to_owned(), false)],
         () if !ip.is_unspecified() => vec![(named(ip), ip.is_loopback())],
         () => {
             let outside = own(ip.is_ipv6()).map(|ip| (named(ip), false));

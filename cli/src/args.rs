@@ -19,9 +19,11 @@ Examples:
   streamengine serve --rtmp 127.0.0.1:0 --json  any free port, told on stdout
   streamengine serve --config streamengine.toml --set apps.live.takeover=reject
   streamengine serve --rtmps 0.0.0.0:443 --cert chain.pem --key key.pem
+  streamengine serve --https 0.0.0.0:8443 --cert chain.pem --key key.pem
 
 Publish with   ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/NAME
 Play with      ffplay rtmp://HOST/live/NAME
+            or ffplay http://HOST:8080/live/NAME.flv
 The start tells the addresses of this machine in place of HOST.
 
 A second publisher of a name is refused (\"already publishing\") while the first one sends. Once that has been silent for \
@@ -140,10 +142,20 @@ pub(crate) struct ServeArgs {
     /// Listen for RTMP over TLS here, and for plain RTMP only where --rtmp is given too; repeatable
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) rtmps: Vec<SocketAddr>,
-    /// Certificate chain for --rtmps (PEM), read again when it changes
+    /// Listen for players over HTTP here, FLV and WebSocket; repeatable [default: port 8080 of the addresses that plain RTMP
+    /// is served on, where it is free; nothing where --https is given]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) http: Vec<SocketAddr>,
+    /// The same over TLS, and over plain HTTP only where --http is given too; repeatable
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) https: Vec<SocketAddr>,
+    /// Serve nothing over HTTP, whatever the configuration says
+    #[arg(long, conflicts_with_all = ["http", "https"])]
+    pub(crate) no_http: bool,
+    /// Certificate chain for --rtmps and --https (PEM), read again when it changes
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) cert: Option<PathBuf>,
-    /// Private key for --rtmps (PEM)
+    /// Private key for --rtmps and --https (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
     /// Publishing needs this key, as STREAM?key=KEY or STREAM:KEY. Better from the environment: other users of this

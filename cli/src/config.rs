@@ -3,7 +3,7 @@
 use crate::args::{ServeArgs, TrustArgs};
 use crate::{Failure, foreign, host, output};
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use streamengine::{
     AppConfig, Config, ConfigSource, Engine, Error, ErrorKind, FileConfig, PullConfig, PullWhen, PushConfig,
@@ -12,9 +12,27 @@ use streamengine::{
 
 /// RTMP's port.
 pub(crate) const PORT: u16 = 1935;
+/// The port of HTTP where none is named.
+const HTTP_PORT: u16 = 8080;
+
+/// What `serve` is to do.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) config: Config,
+    /// Whether HTTP is served beside plain RTMP where the port is free, as nobody has said anything about it.
+    pub(crate) http_beside: bool,
+}
+
+impl Serving {
+    /// `is_told`: something has set `http.listen`, be it to nothing.
+    fn new(config: Config, is_told: bool) -> Self {
+        let http_beside = !is_told && config.https.listen.is_empty();
+        Self { config, http_beside }
+    }
+}
 
 /// The configuration of `serve`: the file, then the environment, then `--set`, then the other options.
-pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
+pub(crate) fn for_serve(args: &ServeArgs) -> Result<Serving, Failure> {
     let mut source = match &args.config {
         Some(path) => read(path)?,
         None => ConfigSource::default(),
@@ -24,27 +42,54 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Config, Failure> {
     for (key, value) in &args.settings {
         source.set(key, value).map_err(|error| error.context("--set"))?;
     }
+    let is_told = source.has("http.listen") || !args.http.is_empty() || args.no_http;
     let mut config = source.build().map_err(|error| match &args.config {
         Some(path) => error.context(path.display()),
         None => error,
     })?;
     apply_options(&mut config, args);
-    if !args.rtmps.is_empty() && (config.rtmps.cert.is_none() || config.rtmps.key.is_none()) {
-        let way_out = "--cert FILE and --key FILE (PEM), or rtmps.cert and rtmps.key in the configuration";
-        return Err(Failure::usage(format!("--rtmps needs a certificate: give {way_out}")));
+    check_identities(&config, args)?;
+    config.check()?;
+    Ok(Serving::new(config, is_told))
+}
+
+/// What has TLS needs a certificate, and a certificate something that has TLS.
+fn check_identities(config: &Config, args: &ServeArgs) -> Result<(), Failure> {
+    let (rtmps, https) = (&config.rtmps, &config.https);
+    for (name, asked, cert, key) in
+        [("rtmps", &args.rtmps, &rtmps.cert, &rtmps.key), ("https", &args.https, &https.cert, &https.key)]
+    {
+        if !asked.is_empty() && (cert.is_none() || key.is_none()) {
+            return Err(Failure::usage(format!(
+                "--{name} needs a certificate: give --cert FILE and --key FILE (PEM), or {name}.cert and {name}.key in \
+                 the configuration"
+            )));
+        }
     }
-    if args.cert.is_some() && config.rtmps.listen.is_empty() {
+    if args.cert.is_some() && rtmps.listen.is_empty() && https.listen.is_empty() {
         return Err(Failure::usage(
-            "--cert and --key are for RTMPS, and nothing listens for it: give --rtmps ADDR:PORT",
+            "--cert and --key are for RTMPS and HTTPS, and nothing listens for them: give --rtmps ADDR:PORT or --https \
+             ADDR:PORT",
         ));
     }
-    config.check()?;
-    Ok(config)
+    Ok(())
 }
 
 /// What `serve` listens on where nothing is said; IPv6 may be switched off.
 pub(crate) fn default_address() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))
+}
+
+/// The addresses that HTTP is served on beside these of plain RTMP.
+pub(crate) fn http_beside(rtmp: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for mut address in rtmp {
+        address.set_port(HTTP_PORT);
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
 }
 
 /// Whether the configuration itself can be used; an address that is taken by another program is none of its faults.
@@ -108,9 +153,22 @@ fn apply_options(config: &mut Config, args: &ServeArgs) {
     if !args.rtmps.is_empty() {
         config.rtmps.listen.clone_from(&args.rtmps);
     }
+    if !args.http.is_empty() {
+        config.http.listen.clone_from(&args.http);
+    }
+    if !args.https.is_empty() {
+        config.https.listen.clone_from(&args.https);
+    }
+    if args.no_http {
+        config.http.listen.clear();
+        config.https.listen.clear();
+    }
     if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
-        config.rtmps.cert = Some(cert.clone());
-        config.rtmps.key = Some(key.clone());
+        for (own_cert, own_key) in
+            [(&mut config.rtmps.cert, &mut config.rtmps.key), (&mut config.https.cert, &mut config.https.key)]
+        {
+            (*own_cert, *own_key) = (Some(cert.clone()), Some(key.clone()));
+        }
     }
     if let Some(key) = &args.publish_key {
         config.publish.key = Some(key.clone());
@@ -150,21 +208,29 @@ pub(crate) fn no_media<'a>(
 
 /// `check-config`: what a file means in short, or what is wrong with it.
 pub(crate) fn check(path: &Path) -> Result<(), Failure> {
-    let config = read(path)?.build().map_err(|error| error.context(path.display()))?;
+    let source = read(path)?;
+    let is_told = source.has("http.listen");
+    let config = source.build().map_err(|error| error.context(path.display()))?;
     check_all(config.clone()).map_err(|error| why_not(error.context(path.display()), config.clone()))?;
-    output::print_result(&describe(&config))
+    output::print_result(&describe(&Serving::new(config, is_told)))
 }
 
-fn describe(config: &Config) -> String {
+fn describe(Serving { config, http_beside: is_beside }: &Serving) -> String {
     let mut text = String::new();
     let mut line = |what: &str, value: &dyn std::fmt::Display| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{what:<12}{value}");
     };
-    let default = listens_by_default(config);
-    line("rtmp", &if default { "0.0.0.0:1935, [::]:1935".to_owned() } else { listed(&config.rtmp.listen) });
+    let rtmp = match listens_by_default(config) {
+        true => vec![default_address(), SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))],
+        false => config.rtmp.listen.clone(),
+    };
+    line("rtmp", &listed(&rtmp));
     line("rtmps", &listed(&config.rtmps.listen));
-    line("http", &listed(&config.http.listen));
+    match *is_beside && !rtmp.is_empty() {
+        true => line("http", &format_args!("{}, where free", listed(&http_beside(rtmp)))),
+        false => line("http", &listed(&config.http.listen)),
+    }
     line("https", &listed(&config.https.listen));
     line("publishing", &config.publish_rule().describe().trim_start_matches("publishing: "));
     match config.apps.is_empty() {

@@ -149,7 +149,7 @@ impl Started {
 pub(crate) fn with_way_out(error: Error) -> Failure {
     let hint = match error.kind() {
         ErrorKind::AddressInUse => {
-            "; choose another address with --rtmp ADDR:PORT (port 0 takes any free one)"
+            "; choose another address with --rtmp ADDR:PORT (or --rtmps, --http, --https; port 0 takes any free one)"
         }
         ErrorKind::Permission => "; ports below 1024 may need more rights",
         ErrorKind::Io if is_foreign_address(&error) => {

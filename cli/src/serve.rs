@@ -1,13 +1,13 @@
-//! `serve`: RTMP and RTMPS listeners, and what else the configuration says.
+//! `serve`: listeners for RTMP and HTTP, with and without TLS, and what else the configuration says.
 
 use crate::args::ServeArgs;
-use crate::config::PORT;
+use crate::config::{PORT, Serving};
 use crate::host::{self, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
 use crate::{Failure, addresses, config, rates};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use streamengine::{Config, Engine, Error, ErrorKind, Protocol};
+use streamengine::{Engine, Error, ErrorKind, Protocol};
 
 /// How often rates are logged where there is no terminal.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
@@ -15,12 +15,12 @@ const LOG_PERIOD: Duration = Duration::from_secs(60);
 /// Serves until it is asked to end.
 pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     // Before signals are taken, so that they end a read of the configuration that stands still.
-    let config = config::for_serve(&args)?;
+    let serving = config::for_serve(&args)?;
+    let config = serving.config.clone();
     let stop = Stop::on_signals()?;
     let rule = config.publish_rule();
     let app = config.apps.keys().next().map_or_else(|| "live".to_owned(), String::clone);
-    let own = config.clone();
-    let Some(started) = stop.or(move || start(own))? else { return Ok(()) };
+    let Some(started) = stop.or(move || start(serving))? else { return Ok(()) };
     let Started { engine, to_print, .. } = started.map_err(|error| config::why_not(error, config))?;
     if only_rtmps(&engine) {
         tracing::info!(
@@ -50,7 +50,7 @@ fn only_rtmps(engine: &Engine) -> bool {
     engine.listeners().iter().all(|listener| listener.protocol != Protocol::Rtmp)
 }
 
-fn start(mut config: Config) -> Result<Started, Error> {
+fn start(Serving { mut config, http_beside }: Serving) -> Result<Started, Error> {
     let by_default = config::listens_by_default(&config);
     if by_default {
         config.rtmp.listen.push(config::default_address());
@@ -58,6 +58,9 @@ fn start(mut config: Config) -> Result<Started, Error> {
     let started = Started::new(config)?;
     if by_default {
         listen_on_ipv6(&started.engine)?;
+    }
+    if http_beside {
+        listen_for_http(&started.engine);
     }
     Ok(started)
 }
@@ -70,5 +73,18 @@ fn listen_on_ipv6(engine: &Engine) -> Result<(), Error> {
             Ok(())
         }
         listening => listening.map(|listener| host::tell(&listener)),
+    }
+}
+
+/// Beside plain RTMP, on a port that many programs take: where one has, players over HTTP do without.
+fn listen_for_http(engine: &Engine) {
+    let rtmp = engine.listeners().into_iter().filter(|listener| listener.protocol == Protocol::Rtmp);
+    for address in config::http_beside(rtmp.map(|listener| listener.address)) {
+        match engine.listen_http(address) {
+            Ok(listener) => host::tell(&listener),
+            Err(error) => tracing::warn!(
+                "no HTTP on {address}: {error}; --http ADDR:PORT takes another port, --no-http none"
+            ),
+        }
     }
 }

@@ -30,7 +30,7 @@ fn short_clip(directory: &TempDir) -> String {
 }
 
 fn serve(args: &[&str]) -> (Process, u16) {
-    let process = Process::start(&[&["serve", "--rtmp", ANY, "--json"], args].concat());
+    let process = Process::start(&[&["serve", "--rtmp", ANY, "--no-http", "--json"], args].concat());
     let ready = process.event();
     let port = Process::port(&ready, 0);
     (process, port)
@@ -81,7 +81,9 @@ fn the_sample_configuration_is_valid_also_with_all_its_settings_taken_up() {
 fn the_sample_configuration_names_every_setting() {
     let sample = std::fs::read_to_string(project("examples/streamengine.toml")).unwrap();
     let mut names = 0;
-    for section in ["", "rtmp.", "rtmps.", "publish.", "default_app.", "tls.", "engine.", "limits."] {
+    for section in
+        ["", "rtmp.", "rtmps.", "http.", "https.", "publish.", "default_app.", "tls.", "engine.", "limits."]
+    {
         let ended = run(&["serve", "--set", &format!("{section}nope=1")]);
         assert_eq!(ended.code, Some(2));
         let (_, known) = ended.stderr.split_once("expected").unwrap();
@@ -128,7 +130,11 @@ fn a_wrong_command_line_is_status_2() {
         &["serve", "--rtmp", "nowhere"],
         &["serve", "--rtmps", ANY],
         &["serve", "--rtmps", ANY, "--cert", "c.pem"],
+        &["serve", "--https", ANY],
         &["serve", "--cert", "c.pem", "--key", "k.pem"],
+        &["serve", "--http", "8080"],
+        &["serve", "--http", ANY, "--no-http"],
+        &["serve", "--https", ANY, "--no-http"],
         &["serve", "--config", "/dev/zero"],
         &["serve", "--set", "limits"],
         &["relay", "rtmp://h/a/b", "rtmp://h/c/d", "--chunk-size", "0"],
@@ -157,11 +163,12 @@ fn a_wrong_command_line_is_status_2() {
 
 #[test]
 fn the_first_line_for_scripts_tells_the_addresses_really_bound() {
-    let process = Process::start(&["serve", "--rtmp", ANY, "--rtmp", ANY, "--json"]);
+    let process = Process::start(&["serve", "--rtmp", ANY, "--rtmp", ANY, "--http", ANY, "--json"]);
     let ready = process.event();
     assert_eq!(ready["event"], "ready");
     assert!(ready["pid"].is_u64());
-    assert_eq!(ready["rtmps"], serde_json::json!([]));
+    assert_eq!((&ready["rtmps"], &ready["https"]), (&serde_json::json!([]), &serde_json::json!([])));
+    std::net::TcpStream::connect(ready["http"][0].as_str().unwrap()).unwrap();
     for index in 0..2 {
         let port = Process::port(&ready, index);
         std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -196,6 +203,90 @@ fn rtmps_listens_with_a_certificate_from_files() {
     assert!(alone.contains("--cert FILE and --key FILE"), "{alone}");
 }
 
+/// An address of this machine that no other process has, so that its port 8080 is free.
+fn own_address() -> String {
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    // 127.0.0.0/16 is what everybody uses.
+    format!("127.{}.{b}.{}", 32 + a, c.clamp(1, 254))
+}
+
+#[test]
+fn http_is_served_beside_plain_rtmp_where_nothing_is_said_about_it_and_the_port_is_free() {
+    let directory = TempDir::new().unwrap();
+    let host = own_address();
+    let (rtmp, http) = (format!("{host}:0"), format!("{host}:8080"));
+    let told = |args: &[&str]| {
+        let mut process = Process::start(&[&["serve", "--rtmp", &rtmp, "--json"], args].concat());
+        let ready = process.event();
+        if let Some(address) = ready["http"][0].as_str() {
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            socket.write_all(b"HEAD /live/x.flv HTTP/1.0\r\n\r\n").unwrap();
+            let reply = std::io::read_to_string(socket).unwrap();
+            assert!(reply.starts_with("HTTP/1.0 404"), "{reply}");
+        }
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(0));
+        (ready["http"].clone(), process.stderr())
+    };
+    let none = serde_json::json!([]);
+    assert_eq!(told(&[]).0, serde_json::json!([http]));
+    for args in [&["--no-http"][..], &["--set", "http.listen=[]"]] {
+        assert_eq!(told(args).0, none, "{args:?}");
+    }
+    let [off, here] = [("off.toml", ""), ("here.toml", ANY)]
+        .map(|(name, address)| file(&directory, name, format!("[http]\nlisten = \"{address}\"\n")));
+    assert_eq!(told(&["--config", &off]).0, none);
+    for args in [&["--config", here.as_str()][..], &["--http", ANY]] {
+        let (http, log) = told(args);
+        let address = http[0].as_str().unwrap();
+        assert!(address.starts_with("127.0.0.1:") && !log.contains(":8080"), "{args:?}: {log}");
+    }
+
+    let taken = TcpListener::bind(&http).unwrap();
+    let (bound, log) = told(&[]);
+    assert_eq!(bound, none);
+    for part in ["WARN", &http, "in use", "--http ADDR:PORT", "--no-http"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    drop(taken);
+}
+
+#[test]
+fn https_listens_with_the_same_certificate_as_rtmps_and_alone() {
+    let directory = TempDir::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let cert = file(&directory, "cert.pem", made.cert.pem());
+    let key = file(&directory, "key.pem", made.signing_key.serialize_pem());
+    let identity = ["--cert", cert.as_str(), "--key", &key];
+    let ready = |args: &[&str]| Process::start(&[&["serve", "--json"], args, &identity].concat()).event();
+    let told = ready(&["--rtmp", ANY, "--https", ANY, "--rtmps", ANY]);
+    let count = |list: &str| told[list].as_array().unwrap().len();
+    assert_eq!(["rtmp", "rtmps", "http", "https"].map(count), [1, 1, 0, 1], "{told}");
+    let told = ready(&["--rtmps", ANY]);
+    assert_eq!(told["http"], serde_json::json!([]), "nothing plain was asked for");
+    let alone = run(&["serve", "--https", ANY]).stderr;
+    assert!(alone.contains("--https needs a certificate"), "{alone}");
+}
+
+#[test]
+fn check_config_tells_where_http_will_be_served() {
+    let directory = TempDir::new().unwrap();
+    for (config, told) in [
+        ("", "0.0.0.0:8080, [::]:8080, where free"),
+        (
+            "[rtmp]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:2\", \"[::1]:1\"]\n",
+            "127.0.0.1:8080, [::1]:8080, where free",
+        ),
+        ("[http]\nlisten = [\"127.0.0.1:81\"]\n", "127.0.0.1:81"),
+        ("[http]\nlisten = []\n", "off"),
+    ] {
+        let ended = run(&["check-config", &file(&directory, "c.toml", config)]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let line = ended.stdout.lines().find_map(|line| line.strip_prefix("http ")).unwrap();
+        assert_eq!(line.trim(), told, "{config}");
+    }
+}
+
 #[test]
 fn check_config_opens_what_the_file_names_and_serve_ends_with_the_same_status() {
     let directory = TempDir::new().unwrap();
@@ -203,7 +294,7 @@ fn check_config_opens_what_the_file_names_and_serve_ends_with_the_same_status() 
     let whole = file(&directory, "whole.flv", &clip);
     let text = file(&directory, "text.pem", "no certificate");
     let mp4 = file(&directory, "film.mp4", b"\0\0\0\x20ftypisom\0\0\0\0");
-    let listen = "[rtmp]\nlisten = [\"127.0.0.1:0\"]\n";
+    let listen = "[rtmp]\nlisten = [\"127.0.0.1:0\"]\n[http]\nlisten = []\n";
     let play = |path: &str| format!("[[file]]\nstream = \"live/a\"\npaths = [\"{path}\"]\n");
     let push = |to: &str| format!("[[push]]\nstream = \"live/a\"\nurl = \"rtmp://{to}\"\n");
     for (settings, part) in [
@@ -228,7 +319,8 @@ fn check_config_opens_what_the_file_names_and_serve_ends_with_the_same_status() 
     }
     // A target that is ourselves needs a port that is known before.
     let taken = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
-    let ourselves = push(&format!("{taken}/live/a")) + &format!("[rtmp]\nlisten = [\"{taken}\"]\n");
+    let ourselves =
+        push(&format!("{taken}/live/a")) + &format!("[rtmp]\nlisten = [\"{taken}\"]\n[http]\nlisten = []\n");
     let fine = push("127.0.0.1:1/live/a") + listen + &play(&whole);
     for (settings, code) in [(ourselves, 2), (fine, 0)] {
         let path = file(&directory, "c.toml", settings);
@@ -332,8 +424,9 @@ fn a_look_whether_the_port_is_open_is_no_trouble_of_which_the_log_tells() {
 #[test]
 fn a_server_takes_as_many_open_files_as_it_may_and_says_where_they_are_too_few() {
     let start = |soft: u32, hard: u32| {
-        let limits =
-            format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" serve --rtmp {ANY} --json");
+        let limits = format!(
+            "ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" serve --rtmp {ANY} --no-http --json"
+        );
         Process::start_by(&["sh", "-c", &limits])
     };
     let mut process = start(256, 512);
@@ -363,6 +456,9 @@ fn an_address_in_use_is_status_1_and_names_the_way_out() {
     for part in [address.as_str(), "in use", "--rtmp ADDR:PORT"] {
         assert!(ended.stderr.contains(part), "{}", ended.stderr);
     }
+    let ended = run(&["serve", "--rtmp", ANY, "--http", &address, "--json"]);
+    assert_eq!(ended.code, Some(1), "one that was asked for: {}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("listen http on {address}")), "{}", ended.stderr);
     // An address for documentation, which no machine has.
     let ended = run(&["serve", "--rtmp", "203.0.113.1:1935", "--json"]);
     assert_eq!(ended.code, Some(1));
@@ -378,7 +474,7 @@ fn the_start_tells_who_may_publish() {
         (&[], &[("STREAMENGINE_PUBLISH_KEY", "s3cret")], "with the key"),
         (&[], &[("STREAMENGINE_PUBLISH__OPEN", "true")], "open to everybody"),
     ] {
-        let args = [&["serve", "--rtmp", ANY, "--json", "--log", "trace"], args].concat();
+        let args = [&["serve", "--rtmp", ANY, "--no-http", "--json", "--log", "trace"], args].concat();
         let mut process = Process::start_with(&args, env);
         assert_eq!(process.event()["event"], "ready");
         process.signal("TERM");
@@ -393,7 +489,8 @@ fn the_start_tells_who_may_publish() {
 fn the_start_tells_where_to_publish_and_play_and_quiet_nothing_at_all() {
     let told = |args: &[&str]| {
         let address = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
-        let mut process = Process::start(&[&["serve", "--rtmp", &address.to_string()], args].concat());
+        let mut process =
+            Process::start(&[&["serve", "--rtmp", &address.to_string(), "--no-http"], args].concat());
         let start = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
             assert!(start.elapsed() < Duration::from_secs(20), "it does not listen");
@@ -423,17 +520,18 @@ fn options_win_over_environment_and_that_over_the_file() {
     let directory = TempDir::new().unwrap();
     let config = file(&directory, "c.toml", "[rtmp]\nlisten = [\"203.0.113.1:1\"]\n[publish]\nkey = \"k\"\n");
     let env = [("STREAMENGINE_RTMP__LISTEN", "[\"127.0.0.1:0\", \"127.0.0.1:0\"]")];
-    let mut process = Process::start_with(&["serve", "--config", &config, "--json", "--open"], &env);
+    let mut process =
+        Process::start_with(&["serve", "--config", &config, "--no-http", "--json", "--open"], &env);
     assert_eq!(process.event()["rtmp"].as_array().unwrap().len(), 2);
     process.signal("TERM");
     process.wait();
     assert!(process.stderr().contains("open to everybody"));
 
-    let options = ["serve", "--config", &config, "--json", "--rtmp", ANY];
+    let options = ["serve", "--config", &config, "--no-http", "--json", "--rtmp", ANY];
     assert_eq!(Process::start_with(&options, &env).event()["rtmp"].as_array().unwrap().len(), 1);
 
     let near_miss = [("STREAMENGINE_LIMITS_MAX_CONNECTIONS", "5")];
-    let mut process = Process::start_with(&["serve", "--rtmp", ANY, "--json"], &near_miss);
+    let mut process = Process::start_with(&["serve", "--rtmp", ANY, "--no-http", "--json"], &near_miss);
     process.event();
     process.signal("TERM");
     process.wait();

@@ -32,6 +32,7 @@ pub struct Serve {
     prefix: Vec<String>,
     args: Vec<String>,
     rtmp: Option<String>,
+    http: bool,
     config: Option<String>,
     env: Vec<(String, String)>,
 }
@@ -57,6 +58,12 @@ impl Serve {
     /// Listens for RTMPS too, on a free port.
     pub fn rtmps(self, cert: &Path, key: &Path) -> Self {
         self.arg("--rtmps").arg("127.0.0.1:0").arg("--cert").arg(cert).arg("--key").arg(key)
+    }
+
+    /// Listens for HTTP too, on a free port.
+    pub fn http(mut self) -> Self {
+        self.http = true;
+        self.arg("--http").arg("127.0.0.1:0")
     }
 
     /// A configuration file with this text.
@@ -89,6 +96,9 @@ impl Serve {
         words.push(binary().to_string_lossy().into_owned());
         words.extend(["serve", "--json"].map(str::to_owned));
         words.extend(["--rtmp".to_owned(), self.rtmp.unwrap_or_else(|| "127.0.0.1:0".to_owned())]);
+        if !self.http {
+            words.push("--no-http".to_owned());
+        }
         words.extend(self.args);
         if let Some(text) = self.config {
             let path = folder.path().join("streamengine.toml");

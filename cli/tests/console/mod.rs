@@ -94,7 +94,7 @@ fn on_a_terminal(env: &[(&str, &str)], args: &[&str]) -> String {
 
 /// A server that logs all there is to `stderr`.
 fn serve(stderr: Stdio) -> (Process, u16) {
-    let args = ["serve", "--rtmp", ANY, "--json", "--log", "trace"];
+    let args = ["serve", "--rtmp", ANY, "--no-http", "--json", "--log", "trace"];
     let process = Process::start_telling(&args, &[], stderr);
     let port = Process::port(&process.event(), 0);
     (process, port)

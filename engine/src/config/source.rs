@@ -94,15 +94,17 @@ impl ConfigSource {
         self.table.keys().map(String::as_str)
     }
 
+    /// Whether something has set the value of this dotted key (`http.listen`), be it to its default.
+    pub fn has(&self, key: &str) -> bool {
+        let mut parts = key.split('.');
+        let first = parts.next().and_then(|part| self.table.get(part));
+        first.and_then(|first| parts.try_fold(first, |value, part| value.get(part))).is_some()
+    }
+
     /// Keys and values in it that have another name now, as (old, new): they are still understood, and
     /// [`Self::build`] warns of them.
     pub fn renamed(&self) -> Vec<(String, String)> {
-        let is_there = |key: &str| {
-            let mut parts = key.split('.');
-            let first = parts.next().and_then(|part| self.table.get(part));
-            parts.try_fold(first?, |value, part| value.get(part)).map(drop)
-        };
-        let keys = RENAMED_KEYS.iter().filter(|(old, _)| is_there(old).is_some());
+        let keys = RENAMED_KEYS.iter().filter(|(old, _)| self.has(old));
         let keys = keys.map(|&(old, new)| (old.to_owned(), new.to_owned()));
         let rides =
             self.policies().filter(|(_, app)| app.get("flush").and_then(toml::Value::as_str) == Some("ride"));
