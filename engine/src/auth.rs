@@ -9,6 +9,7 @@ use crate::config::{Config, PublisherConfig};
 use crate::id::SessionId;
 use crate::key::{KeyError, Printable, Secret, StreamKey, StreamName};
 use crate::limits::ms;
+pub(crate) use crate::status::Door;
 use crate::status::Protocol;
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -26,18 +27,6 @@ pub enum Action {
     Publish,
     /// To play a stream.
     Play,
-}
-
-/// The service by which a request comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Door {
-    /// A connection that speaks RTMP.
-    Rtmp,
-    /// A player that gets FLV in the reply to an HTTP request.
-    HttpFlv,
-    /// A player that gets FLV in the messages of a WebSocket.
-    WebSocket,
 }
 
 /// What a peer says of itself. Nobody has checked it, and it may hold secrets: `Debug` shows names only.

@@ -3,7 +3,7 @@
 use crate::id::{ListenerId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::as_ms;
-use crate::status::{FileStatus, Protocol, RelayStatus};
+use crate::status::{Door, FileStatus, Protocol, RelayStatus};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,6 +73,8 @@ pub enum Event {
         session: SessionId,
         /// Its address.
         peer: SocketAddr,
+        /// The service that it has come to: `rtmp`, `http-flv` or `websocket`.
+        door: Door,
     },
     /// A player has left a stream.
     PlayEnded {

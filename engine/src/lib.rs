@@ -80,7 +80,7 @@ mod status;
 pub mod testing;
 mod url;
 
-pub use auth::{Action, AuthRequest, Authorize, Claims, Door, Grant, PublishRule, Ticket};
+pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticket};
 #[doc(hidden)]
 pub use bound::Bound;
 pub use config::{
@@ -102,7 +102,7 @@ pub use net::TlsIdentity;
 pub use policy::{StartAt, StreamPolicy, Takeover};
 pub use proto::client::StopCommands;
 pub use status::{
-    EngineStats, FileState, FileStatus, ListenerInfo, Protocol, RelayDirection, RelayState, RelayStatus,
-    SessionInfo, SessionRole, StreamInfo, StreamState,
+    Door, EngineStats, FileState, FileStatus, ListenerInfo, Protocol, RelayDirection, RelayState,
+    RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
 };
 pub use url::{Credentials, RtmpUrl, UrlError, UrlWarning};

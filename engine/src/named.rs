@@ -47,6 +47,7 @@ mod tests {
         check::<Takeover>();
         check::<StartAt>();
         check::<Protocol>();
+        check::<Door>();
         check::<SessionRole>();
         check::<StreamState>();
         check::<RelayDirection>();

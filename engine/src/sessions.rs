@@ -2,7 +2,7 @@
 
 use crate::id::SessionId;
 use crate::key::StreamKey;
-use crate::status::{SessionInfo, SessionRole};
+use crate::status::{Door, SessionInfo, SessionRole};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -22,6 +22,7 @@ pub(crate) struct Queue {
 
 struct Entry {
     peer: SocketAddr,
+    door: Door,
     tls: bool,
     since: Instant,
     facts: Mutex<Facts>,
@@ -93,11 +94,13 @@ impl Sessions {
         &self,
         id: SessionId,
         peer: SocketAddr,
+        door: Door,
         tls: bool,
         connection: Arc<dyn Measured>,
     ) -> Session {
         let entry = Arc::new(Entry {
             peer,
+            door,
             tls,
             since: Instant::now(),
             facts: Mutex::new(Facts {
@@ -203,6 +206,7 @@ impl Entry {
         SessionInfo {
             id,
             peer: self.peer,
+            door: self.door,
             tls: self.tls,
             role: facts.role,
             stream: facts.stream.clone(),

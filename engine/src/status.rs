@@ -38,6 +38,22 @@ impl Protocol {
 
 named!(Protocol { Rtmp => "rtmp", Rtmps => "rtmps", Http => "http", Https => "https" });
 
+/// The service by which a request comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Door {
+    /// A connection that speaks RTMP.
+    Rtmp,
+    /// A player that gets FLV in the reply to an HTTP request.
+    HttpFlv,
+    /// A player that gets FLV in the messages of a WebSocket.
+    #[serde(rename = "websocket")]
+    WebSocket,
+}
+
+named!(Door { Rtmp => "rtmp", HttpFlv => "http-flv", WebSocket => "websocket" });
+
 /// An open listener.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -162,13 +178,15 @@ pub struct SessionInfo {
     pub id: SessionId,
     /// Its peer.
     pub peer: SocketAddr,
+    /// The service that it has come to.
+    pub door: Door,
     /// Whether it is encrypted.
     pub tls: bool,
     /// What it does; the latest granted request decides.
     pub role: SessionRole,
     /// The stream of that request.
     pub stream: Option<StreamKey>,
-    /// The software that the peer claims to be (`flashVer` of `connect`).
+    /// The software that the peer claims to be (`flashVer` of `connect`, `User-Agent` of HTTP).
     pub agent: Option<String>,
     /// Time since it was accepted.
     #[serde(rename = "uptime_ms", serialize_with = "as_ms")]

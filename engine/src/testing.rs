@@ -12,7 +12,7 @@ pub use frames::*;
 use crate::events::Event;
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
-use crate::status::{FileState, FileStatus, Protocol, RelayDirection, RelayState, RelayStatus};
+use crate::status::{Door, FileState, FileStatus, Protocol, RelayDirection, RelayState, RelayStatus};
 use crate::url::RtmpUrl;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn event_after(event: Option<&Event>) -> Option<Event> {
             Event::StreamStarted { stream, session: Some(session), source: peer.to_string() }
         }
         Event::StreamStarted { .. } => Event::StreamEnded { stream, session: Some(session), reason },
-        Event::StreamEnded { .. } => Event::PlayStarted { stream, session, peer },
+        Event::StreamEnded { .. } => Event::PlayStarted { stream, session, peer, door: Door::Rtmp },
         Event::PlayStarted { .. } => Event::PlayEnded {
             stream,
             session,

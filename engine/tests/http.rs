@@ -10,7 +10,7 @@ use streamengine::media::elementary::FlvStream;
 use streamengine::media::{Frame, FrameKind};
 use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use streamengine::testing::{audio, audio_header, demo_frames, inter, key, keyframe, video_header, wait};
-use streamengine::{Config, Engine, ErrorKind, Event, Limits, Protocol, Publisher, TlsIdentity};
+use streamengine::{Config, Door, Engine, ErrorKind, Event, Limits, Protocol, Publisher, TlsIdentity};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const UPGRADE: &str = "GET /live/a.flv HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -420,6 +420,34 @@ fn http_players_are_players_in_lists_statistics_and_events() {
     assert!(told.contains("session-opened") && told.contains("play-started"), "{told}");
     assert!(told.contains("closed by the operator: enough") && !told.contains("hunter2"), "{told}");
     drop(publisher);
+}
+
+#[test]
+fn lists_and_events_say_by_which_door_a_player_has_come() {
+    let engine = serving();
+    let _publisher = publish(&engine);
+    let mut events = engine.events();
+    let mut opened = || {
+        wait::event(&mut events, |event| match event {
+            Event::PlayStarted { session, door, .. } => Some((session, door)),
+            _ => None,
+        })
+    };
+    by_rtmp(&engine, 2);
+    assert_eq!(opened().1, Door::Rtmp);
+    let mut clients = Vec::new();
+    for (request, door) in [(get("/live/a.flv"), Door::HttpFlv), (UPGRADE.to_owned(), Door::WebSocket)] {
+        let mut client = Client::dial(&engine);
+        client.send(request);
+        client.head();
+        let (session, told) = opened();
+        assert_eq!(told, door);
+        let sessions = engine.sessions();
+        assert_eq!(sessions.iter().find(|other| other.id == session).unwrap().door, door);
+        clients.push(client);
+    }
+    let json = serde_json::to_value(engine.sessions()).unwrap().to_string();
+    assert!(json.contains(r#""door":"http-flv""#) && json.contains(r#""door":"websocket""#), "{json}");
 }
 
 #[test]

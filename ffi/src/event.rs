@@ -69,7 +69,8 @@ pub struct se_event {
     /// All of it as a JSON object: `time_us`, `event` (its name), and what belongs to it:
     /// `listener-opened` and `listener-closed`: `id`, `protocol`, `address`; `session-opened`: `session`, `peer`;
     /// `session-closed`: `session`, `peer`, `reason`; `stream-started`: `stream`, `session` (or null), `source`;
-    /// `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`; `play-ended`:
+    /// `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`,
+    /// `door` (`rtmp`, `http-flv`, `websocket`); `play-ended`:
     /// `stream`, `session`, `reason`, `bytes_sent`, `frames_dropped`, `played_ms`; `refused`: `session`, `peer`, `request`
     /// (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay-state`: as in `se_relays_json`; `file-state`: as
     /// in `se_files_json`; `lagged` and `log-lagged`: `lost`.
@@ -270,7 +271,7 @@ fn told(event: &Event) -> (Option<se_event_type>, EventText) {
         Event::StreamEnded { stream, session, reason } => {
             (SE_EVENT_STREAM_ENDED, of_stream(session.as_ref(), stream, reason))
         }
-        Event::PlayStarted { stream, session, peer } => (
+        Event::PlayStarted { stream, session, peer, .. } => (
             SE_EVENT_PLAY_STARTED,
             EventText { peer: peer.to_string(), ..of_stream(Some(session), stream, "") },
         ),

@@ -177,8 +177,9 @@ pub unsafe extern "C" fn se_streams_json(engine: *mut se_engine) -> *mut c_char 
     guard_or(std::ptr::null_mut(), || text::give_json(&engine::running(engine)?.streams()))
 }
 
-/// All sessions (connections), or those of one stream: a JSON array of objects with `id`, `peer`, `tls`, `role`
-/// (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`, `bytes_in`, `bytes_out`.
+/// All sessions (connections), or those of one stream: a JSON array of objects with `id`, `peer`, `door` (`rtmp`,
+/// `http-flv`, `websocket`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
+/// `bytes_in`, `bytes_out`.
 ///
 /// @param engine A started engine.
 /// @param stream The name, `"app/stream"`; NULL for all sessions.

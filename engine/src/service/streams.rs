@@ -107,7 +107,7 @@ impl Client {
         protocol: Protocol,
         output: Arc<dyn Measured>,
     ) -> Self {
-        let session = core.sessions.open(SessionId::new(), peer, protocol.is_tls(), output);
+        let session = core.sessions.open(SessionId::new(), peer, door, protocol.is_tls(), output);
         core.events.emit(Event::SessionOpened { session: session.id(), peer });
         Self {
             core,
@@ -229,11 +229,11 @@ impl Client {
         }
         let shard = self.core.egress.shard(key, app.flush_for(latency_ms), subscriber.feed());
         self.session.set_role(SessionRole::Player, key);
-        let (session, peer) = (self.id(), self.peer);
+        let (session, peer, door) = (self.id(), self.peer, self.door);
         if let Some(left_out) = self.core.log.allow(peer.ip(), Level::INFO) {
             tracing::info!(%session, %peer, stream = %key, left_out, "play");
         }
-        self.core.events.emit(Event::PlayStarted { stream: key.clone(), session, peer });
+        self.core.events.emit(Event::PlayStarted { stream: key.clone(), session, peer, door });
         Ok(Admitted { subscriber, shard })
     }
 
