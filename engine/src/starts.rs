@@ -29,7 +29,8 @@ impl Account for Budget {
 
 impl Starts {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let rate = Rate::new(limits.starts_per_minute_per_address.into(), Duration::from_secs(60));
+        let starts = limits.in_force().starts_per_minute_per_address;
+        let rate = Rate::new(starts.into(), Duration::from_secs(60));
         Self { rate, of: Mutex::default() }
     }
 

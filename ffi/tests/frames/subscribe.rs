@@ -3,7 +3,7 @@
 use crate::support::*;
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, mpsc};
 use std::time::{Duration, Instant};
 use streamengine_ffi::se_status::*;
@@ -166,35 +166,41 @@ fn a_slow_callback_goes_on_at_the_newest_keyframe_and_is_told() {
     assert_eq!(seen.iter().filter(|seen| seen.is(SE_FRAME_DISCONT)).count(), 1);
 }
 
+/// What the callback of a busy subscriber goes by.
+struct Busy {
+    publisher: TestPublisher,
+    stop: AtomicBool,
+}
+
 #[test]
 fn a_callback_of_one_subscriber_does_not_keep_others_waiting_for_ever() {
-    let engine = TestEngine::start();
-    let (busy, other) = (engine.subscribe("live/a"), engine.subscribe("live/b"));
-    let (a, b) = (engine.publish("live/a"), engine.publish("live/b"));
-    (0..2_000).for_each(|at| ok(a.keyframe(at, 10)));
-    ok(b.keyframe(0, 10));
-    let (sender, order) = mpsc::channel::<usize>();
-    unsafe extern "C" fn tell(frame: *const se_frame, _: *const se_frame_ref, sender: *mut c_void) {
-        if !frame.is_null() {
-            let sender = unsafe { &*sender.cast::<mpsc::Sender<usize>>() };
-            sender.send(unsafe { (*frame).flv_body_len }).unwrap();
+    /// Sees to it that there is always one more.
+    unsafe extern "C" fn push_on(frame: *const se_frame, _: *const se_frame_ref, busy: *mut c_void) {
+        let busy = unsafe { &*busy.cast::<Busy>() };
+        if !frame.is_null() && !busy.stop.load(Ordering::Relaxed) {
+            ok(busy.publisher.keyframe(unsafe { (*frame).dts_ns / 1_000_000 } as u32 + 1, 10));
         }
     }
-    let user_data = std::ptr::from_ref(&sender).cast_mut().cast();
-    for subscriber in [&busy, &other] {
-        ok(unsafe { se_subscriber_set_callback(subscriber.0, Some(tell), user_data, None) });
+    unsafe extern "C" fn tell(frame: *const se_frame, _: *const se_frame_ref, sender: *mut c_void) {
+        if !frame.is_null() {
+            unsafe { &*sender.cast::<mpsc::Sender<()>>() }.send(()).unwrap();
+        }
     }
-    // Of `live/b` the joiner has one frame, of `live/a` whatever comes.
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            (2_000..).take_while(|_| !stop.load(Ordering::Relaxed)).for_each(|at| ok(a.keyframe(at, 10)));
-        });
-        ok(b.keyframe(1, 77));
-        while order.recv_timeout(PATIENCE).unwrap() != 77 {}
-        stop.store(true, Ordering::Relaxed);
-    });
-    drop((busy, other));
+    let engine = TestEngine::start();
+    let busy = Busy { publisher: engine.publish("live/a"), stop: AtomicBool::new(false) };
+    let (many, one) = (engine.subscribe("live/a"), engine.subscribe("live/b"));
+    let b = engine.publish("live/b");
+    let (sender, told) = mpsc::channel::<()>();
+    let user_data = std::ptr::from_ref(&busy).cast_mut().cast();
+    ok(unsafe { se_subscriber_set_callback(many.0, Some(push_on), user_data, None) });
+    let user_data = std::ptr::from_ref(&sender).cast_mut().cast();
+    ok(unsafe { se_subscriber_set_callback(one.0, Some(tell), user_data, None) });
+    ok(busy.publisher.keyframe(0, 10));
+    ok(b.keyframe(0, 10));
+    let turn = told.recv_timeout(PATIENCE);
+    busy.stop.store(true, Ordering::Relaxed);
+    turn.expect("a turn for the other");
+    drop((many, one));
 }
 
 #[test]

@@ -298,13 +298,16 @@ mod tests {
     #[test]
     fn headers_and_caps_without_end_are_bounded_too() {
         gst::init().unwrap();
-        let queue = Queue::default();
-        for _ in 0..3 * MAX_ITEMS.stated() {
-            queue.push(Item::Caps(gst::Caps::new_any()));
-            queue.push_media(media(FrameKind::Video, Role::Header, 1, Instant::now()), BOUNDS);
+        // Also where their bytes are no reason.
+        for bounds in [BOUNDS, Bounds { bytes: usize::MAX, ..BOUNDS }] {
+            let queue = Queue::default();
+            for _ in 0..3 * MAX_ITEMS.stated() {
+                queue.push(Item::Caps(gst::Caps::new_any()));
+                queue.push_media(media(FrameKind::Video, Role::Header, 1, Instant::now()), bounds);
+            }
+            assert!(queue.state.lock().items.len() <= MAX_ITEMS.stated() + 1);
+            assert!(queue.level().bytes <= bounds.bytes);
         }
-        assert!(queue.state.lock().items.len() <= MAX_ITEMS.stated() + 1);
-        assert!(queue.level().bytes <= BOUNDS.bytes);
     }
 
     #[test]

@@ -354,6 +354,8 @@ async fn f52_a_panic_costs_one_attempt_of_one_relay_and_is_counted() {
     other_remote.send(frame(1, 100)).await;
     assert_eq!(numbers_up_to(&mut viewer, 1).await, [1], "the other relay goes on");
     assert_eq!(node.status(other).state, RelayState::Playing);
+    let again = tokio::time::timeout(Duration::from_millis(300), door.accept()).await;
+    assert!(again.is_err(), "a bug may come again at once: it waits");
     node.relays.restart(id).unwrap();
     door.grant().await;
 }
