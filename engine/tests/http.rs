@@ -1,16 +1,23 @@
 //! Players over HTTP, on real sockets, by a client that sends what it is told, right or wrong.
 #![cfg(feature = "http")]
 
+use hyper::Request;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use streamengine::media::elementary::FlvStream;
 use streamengine::media::{Frame, FrameKind};
 use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use streamengine::testing::{audio, audio_header, demo_frames, inter, key, keyframe, video_header, wait};
-use streamengine::{Config, Door, Engine, ErrorKind, Event, Limits, Protocol, Publisher, TlsIdentity};
+use streamengine::{
+    Config, Door, Engine, ErrorKind, Event, Limits, ListenerInfo, Protocol, Publisher, TlsIdentity,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const UPGRADE: &str = "GET /live/a.flv HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -39,22 +46,117 @@ fn publish(engine: &Engine) -> Publisher {
     publisher
 }
 
+/// A listener with TLS, and how to connect to it.
+struct Secure {
+    listener: ListenerInfo,
+    identity: TlsIdentity,
+    certificate: CertificateDer<'static>,
+}
+
+impl Secure {
+    fn listen(engine: &Engine) -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let identity = TlsIdentity::text_or_path(&made.cert.pem(), &made.signing_key.serialize_pem());
+        let listener = engine.listen_https(any_port(), identity.clone()).unwrap();
+        Self { listener, identity, certificate: made.cert.der().clone() }
+    }
+
+    fn config(&self, protocols: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// A connection that offers these protocols; the one that was chosen.
+    fn dial(&self, protocols: &[&str]) -> (Client, Option<String>) {
+        let session = ClientConnection::new(self.config(protocols), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(session, connect(self.listener.address));
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+        }
+        let chosen = stream.conn.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).unwrap());
+        (Client { socket: Box::new(stream), input: Vec::new() }, chosen)
+    }
+
+    /// Plays `/live/a.flv` by HTTP/2.
+    fn play(&self) -> Player {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (send, body) = runtime.block_on(async {
+            let socket = tokio::net::TcpStream::connect(self.listener.address).await.unwrap();
+            let tls = tokio_rustls::TlsConnector::from(self.config(&["h2"]));
+            let tls = tls.connect("localhost".try_into().unwrap(), socket).await.unwrap();
+            assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            let (mut send, connection) = h2::client::handshake(tls).await.unwrap();
+            tokio::spawn(connection);
+            let request = Request::get("https://localhost/live/a.flv").body(()).unwrap();
+            let response = send.send_request(request, true).unwrap().0.await.unwrap();
+            assert_eq!((response.status().as_u16(), response.version()), (200, hyper::Version::HTTP_2));
+            (send, response.into_body())
+        });
+        Player { runtime, body, send }
+    }
+}
+
+/// A reply by HTTP/2 that has begun.
+struct Player {
+    runtime: tokio::runtime::Runtime,
+    body: h2::RecvStream,
+    /// The connection ends with it.
+    send: h2::client::SendRequest<bytes::Bytes>,
+}
+
+impl Player {
+    /// What comes next of the body; nothing at its end.
+    fn next(&mut self) -> Vec<u8> {
+        let next = async { tokio::time::timeout(PATIENCE, self.body.data()).await.expect("in time") };
+        let Some(data) = self.runtime.block_on(next) else { return Vec::new() };
+        let data = data.unwrap();
+        self.body.flow_control().release_capacity(data.len()).unwrap();
+        data.to_vec()
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// What bytes are sent and received on.
+trait Wire: Read + Write + Send {
+    /// Ends the sending side.
+    fn end(&self) {}
+}
+
+impl Wire for TcpStream {
+    fn end(&self) {
+        self.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+}
+
+impl Wire for StreamOwned<ClientConnection, TcpStream> {}
+
 /// A connection and what has been read of it.
 struct Client {
-    socket: TcpStream,
+    socket: Box<dyn Wire>,
     input: Vec<u8>,
 }
 
 impl Client {
     fn dial(engine: &Engine) -> Self {
-        let socket = TcpStream::connect(address(engine, Protocol::Http)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let socket = Box::new(connect(address(engine, Protocol::Http)));
         Self { socket, input: Vec::new() }
     }
 
     fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // The server may have closed already: what it has said then counts.
-        let _ = self.socket.write_all(bytes.as_ref());
+        let _ = self.socket.write_all(bytes.as_ref()).and_then(|()| self.socket.flush());
     }
 
     /// Reads more; false at the end.
@@ -256,7 +358,7 @@ fn f37_heads_that_are_too_long_or_never_end_are_refused_and_closed() {
     {
         let mut client = Client::dial(&engine);
         client.send(wrong);
-        client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        client.socket.end();
         let text = client.rest();
         assert!(text.is_empty() || text.starts_with(b"HTTP/1.1 400"), "{wrong:?}");
     }
@@ -358,13 +460,18 @@ fn a2_frames_of_every_door_are_those_of_rtmp_by_hash() {
     let (start, rest) = frames.split_at(30);
     start.iter().for_each(|frame| publisher.push(frame.clone()).unwrap());
 
+    let secure = Secure::listen(&engine);
     let mut clients: Vec<_> = (0..3).map(|_| Client::dial(&engine)).collect();
+    // As browsers do for WebSockets.
+    clients.push(secure.dial(&["http/1.1"]).0);
     let old = "GET /live?port=1935&app=live&stream=a HTTP/1.0\r\n\r\n".to_owned();
-    for (client, request) in clients.iter_mut().zip([get("/live/a.live.flv"), old, UPGRADE.to_owned()]) {
+    let requests = [get("/live/a.live.flv"), old, UPGRADE.to_owned(), UPGRADE.to_owned()];
+    for (client, request) in clients.iter_mut().zip(requests) {
         client.send(request);
         let head = client.head();
         assert!(head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.1 101"), "{head}");
     }
+    let mut http_2 = secure.play();
     let by_rtmp = std::thread::scope(|scope| {
         let mut events = engine.events();
         let rtmp = scope.spawn(|| by_rtmp(&engine, frames.len()));
@@ -373,18 +480,18 @@ fn a2_frames_of_every_door_are_those_of_rtmp_by_hash() {
         rtmp.join().unwrap()
     });
     assert_eq!(by_rtmp.len(), frames.len());
-    let [chunked, plain, socket] = &mut clients[..] else { unreachable!() };
+    let [chunked, plain, socket, secure_socket] = &mut clients[..] else { unreachable!() };
+    let message = |socket: &mut Client| {
+        let (first, payload) = socket.frame();
+        assert_eq!(first, 0x82);
+        payload
+    };
     let all = [
         frames_of(|| chunked.chunk(), frames.len()),
         frames_of(|| plain.take(1), frames.len()),
-        frames_of(
-            || {
-                let (first, payload) = socket.frame();
-                assert_eq!(first, 0x82);
-                payload
-            },
-            frames.len(),
-        ),
+        frames_of(|| message(socket), frames.len()),
+        frames_of(|| message(secure_socket), frames.len()),
+        frames_of(|| http_2.next(), frames.len()),
     ];
     for got in &all {
         assert_eq!(got.len(), by_rtmp.len());
@@ -394,6 +501,10 @@ fn a2_frames_of_every_door_are_those_of_rtmp_by_hash() {
     assert_eq!(chunked.chunk(), b"", "a clean end");
     assert_eq!(plain.rest().len(), 4, "the size of the last tag");
     assert_eq!(socket.frame().0, 0x88);
+    assert_eq!(secure_socket.frame().0, 0x88);
+    // The size of the last tag is there already, or comes now.
+    while !http_2.next().is_empty() {}
+    assert!(http_2.body.is_end_stream());
 }
 
 #[test]
@@ -487,44 +598,54 @@ fn behind_a_listed_proxy_the_address_that_it_tells_is_the_peers() {
 
 #[test]
 fn https_serves_the_same_behind_tls_and_takes_another_certificate() {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let identity = TlsIdentity::text_or_path(&made.cert.pem(), &made.signing_key.serialize_pem());
     let engine = Engine::builder().listen_http(any_port()).start().unwrap();
-    let listener = engine.listen_https(any_port(), identity.clone()).unwrap();
+    let secure = Secure::listen(&engine);
+    let Secure { listener, identity, .. } = &secure;
     assert_eq!((listener.protocol, listener.protocol.as_str()), (Protocol::Https, "https"));
     let _publisher = publish(&engine);
 
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let name = "localhost".try_into().unwrap();
-    let session = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
-    let socket = TcpStream::connect(listener.address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut stream = rustls::StreamOwned::new(session, socket);
-    stream.write_all(get("/live/a.flv").as_bytes()).unwrap();
-    let (mut got, mut buffer) = (Vec::new(), [0; 4096]);
-    while !got.windows(4).any(|window| window == b"FLV\x01") {
-        let count = stream.read(&mut buffer).unwrap();
-        assert!(count > 0, "{}", String::from_utf8_lossy(&got));
-        got.extend_from_slice(&buffer[..count]);
+    // Who names no protocol speaks the old one.
+    for (offered, chosen) in [(&["http/1.1"][..], Some("http/1.1")), (&[], None)] {
+        let (mut client, protocol) = secure.dial(offered);
+        assert_eq!(protocol.as_deref(), chosen);
+        client.send(get("/live/a.flv"));
+        assert!(client.head().starts_with("HTTP/1.1 200"));
+        assert_eq!(&client.chunk()[..3], b"FLV");
+        assert!(engine.sessions().iter().all(|session| session.tls));
     }
-    assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
-    assert!(engine.sessions()[0].tls);
+    for offered in [&["h2", "http/1.1"][..], &["http/1.1", "h2"]] {
+        assert_eq!(secure.dial(offered).1.as_deref(), Some("h2"));
+    }
 
-    engine.reload_tls(listener.id, Some(identity)).unwrap();
+    engine.reload_tls(listener.id, Some(identity.clone())).unwrap();
     let plain = engine.listeners().into_iter().find(|listener| listener.protocol == Protocol::Http).unwrap();
     assert_eq!(engine.reload_tls(plain.id, None).unwrap_err().kind(), ErrorKind::State);
     // Plain HTTP there gets no answer that could be taken for one.
-    let mut socket = TcpStream::connect(listener.address).unwrap();
+    let mut socket = connect(listener.address);
     socket.write_all(get("/").as_bytes()).unwrap();
     let mut rest = Vec::new();
     let _ = socket.read_to_end(&mut rest);
     assert!(!rest.starts_with(b"HTTP"));
+}
+
+#[test]
+fn every_player_of_one_connection_of_http_2_counts_as_a_connection() {
+    let limits = Limits::default().max_connections_per_address(3);
+    let config = Config::default().limits(limits);
+    let engine = Engine::builder().config(config).start().unwrap();
+    let secure = Secure::listen(&engine);
+    let _publisher = publish(&engine);
+    let mut player = secure.play();
+    let ask = |player: &mut Player| {
+        let request = Request::get("https://localhost/live/a.flv").body(()).unwrap();
+        let (response, _) = player.send.send_request(request, true).unwrap();
+        player.runtime.block_on(response).unwrap()
+    };
+    let others = [ask(&mut player), ask(&mut player)];
+    assert_eq!(others.each_ref().map(|response| response.status().as_u16()), [200, 200]);
+    assert_eq!((engine.stats().players, engine.sessions().len()), (3, 3));
+    assert_eq!(ask(&mut player).status().as_u16(), 503);
+    assert_eq!(connect(secure.listener.address).read(&mut [0]).unwrap(), 0, "a connection more");
+    drop(others);
+    wait::until("who leaves makes room", || ask(&mut player).status().as_u16() == 200);
 }

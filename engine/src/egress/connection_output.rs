@@ -233,7 +233,7 @@ impl<W: Sink> ShardWriter for ConnectionOutput<W> {
             Step::Write(form) => {
                 let Some(io) = &mut output.io else { return false };
                 let bytes = batch.bytes(form);
-                let taken = io.try_write(bytes);
+                let taken = io.try_write_shared(bytes);
                 output.wrote(shard, bytes, taken)
             }
         }

@@ -198,6 +198,24 @@ pub(crate) struct AddressPlace {
     address: Option<IpAddr>,
 }
 
+impl AddressPlace {
+    /// Places for one more player on the same connection, as if it had one of its own; none where all are taken, or those
+    /// of its address.
+    pub(crate) fn one_more(&self) -> Option<Permit> {
+        let permit = Arc::clone(&self.admission.connections).try_acquire_owned().ok()?;
+        if let Some(address) = self.address {
+            let mut counts = self.admission.counts.lock();
+            let of_address = counts.by_address.entry(address).or_default();
+            if of_address.all >= self.admission.max_per_address {
+                return None;
+            }
+            of_address.all += 1;
+        }
+        let place = Self { admission: Arc::clone(&self.admission), address: self.address };
+        Some((permit, place))
+    }
+}
+
 impl Drop for AddressPlace {
     fn drop(&mut self) {
         let mut counts = self.admission.counts.lock();

@@ -21,6 +21,7 @@ pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
 pub(crate) use write_queue::{Segments, WriteQueue};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use socket2::SockRef;
 use std::future::Future;
@@ -107,6 +108,14 @@ impl Conn {
         }
     }
 
+    /// Whether the peer has agreed on this protocol by its name in ALPN.
+    pub(crate) fn speaks(&self, protocol: &str) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(protocol.as_bytes()),
+        }
+    }
+
     /// Whether the connection is encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
@@ -118,6 +127,11 @@ pub(crate) trait Sink: AsyncWrite + Unpin + Send + 'static {
     /// Writes what the transport takes at once. `WouldBlock` where it takes nothing: then somebody has to poll for
     /// writing, as nobody is woken.
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// The same with bytes that others share, which the transport may keep instead of a copy.
+    fn try_write_shared(&mut self, bytes: &Bytes) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
 
     /// Passes on what the transport has taken but holds back; false where some is left.
     fn is_flushed(&mut self) -> bool;
@@ -178,6 +192,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Sink for WriteHalf<IO>
 impl Sink for Box<dyn Sink> {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         (**self).try_write(bytes)
+    }
+
+    fn try_write_shared(&mut self, bytes: &Bytes) -> io::Result<usize> {
+        (**self).try_write_shared(bytes)
     }
 
     fn is_flushed(&mut self) -> bool {

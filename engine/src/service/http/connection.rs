@@ -3,17 +3,20 @@
 
 use super::Asker;
 use super::progress::{Phase, Progress};
-use super::request::Answers;
+use super::reply::Reply;
+use super::request::{Answer, Answers};
 use super::visit::Turn;
 use crate::limits::ms;
 use crate::net::{DeadlineTimer, PendingPlace};
 use crate::service::arrival::{GAVE_WAY, log_early_failure};
 use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +29,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 const LEAST_BUFFER: usize = 8 * 1024;
 bound! {
     /// Headers of one request; browsers send twenty (test `f37_more_than_64_headers_are_answered_with_431_and_closed`).
-    const MAX_HEADERS: usize = 64, without 4_096;
+    pub(super) const MAX_HEADERS: usize = 64, without 4_096;
 }
 
 /// A connection whose socket hyper has let go of.
@@ -39,23 +42,23 @@ pub(super) struct TakenOver<IO> {
 }
 
 /// Why a connection ends that nobody has closed.
-struct Overdue(&'static str);
+pub(super) struct Overdue(&'static str);
 
 /// The requests of one connection.
 pub(super) struct Requests {
-    asker: Asker,
-    answers: Arc<Answers>,
-    progress: Arc<Progress>,
+    pub(super) asker: Asker,
+    pub(super) answers: Arc<Answers>,
+    pub(super) progress: Arc<Progress>,
     /// The place among the connections that have not asked for anything in good order.
     pending: Option<PendingPlace>,
     timer: DeadlineTimer,
-    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    pub(super) draining: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Requests {
     pub(super) fn new(asker: Asker, pending: Option<PendingPlace>) -> Self {
         let progress = Progress::new();
-        let answers = Arc::new(Answers::new(asker.clone(), progress.clone()));
+        let answers = Arc::new(Answers::new(asker.clone()));
         let draining = Box::pin(asker.core.draining.clone().cancelled_owned());
         Self { asker, answers, progress, pending, timer: DeadlineTimer::new(), draining }
     }
@@ -70,13 +73,13 @@ impl Requests {
             let (answers, progress) = (answers.clone(), progress.clone());
             progress.begin();
             async move {
-                let reply = answers.answer(request).await;
+                let reply = reply(&answers, &progress, request).await;
                 progress.end();
                 Ok::<_, Infallible>(reply)
             }
         });
         let head_bytes = self.asker.core.config.limits.http_header_bytes;
-        let io = TokioIo::new(Watched { io, progress: self.progress.clone() });
+        let io = TokioIo::new(Watched::new(io, self.progress.clone()));
         let mut http = http1::Builder::new()
             .max_header_size(head_bytes)
             .max_buf_size(head_bytes.max(LEAST_BUFFER))
@@ -117,7 +120,7 @@ impl Requests {
     }
 
     /// Ready when the connection has to give way, or its time is over.
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+    pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
         if self.progress.has_asked() {
             self.pending = None;
         }
@@ -152,7 +155,7 @@ impl Requests {
         [unflushed, of_phase].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
     }
 
-    fn log(&self, Overdue(words): &Overdue) {
+    pub(super) fn log(&self, Overdue(words): &Overdue) {
         match &self.pending {
             Some(pending) => log_early_failure(pending, self.asker.peer, words),
             None => tracing::debug!(peer = %self.asker.peer, "connection closed: {words}"),
@@ -160,13 +163,30 @@ impl Requests {
     }
 }
 
+/// The reply to a request. Pending for ever where there is none, as the connection's socket is taken over.
+async fn reply(answers: &Answers, progress: &Progress, request: Request<Incoming>) -> Reply {
+    let has_body = !request.body().is_end_stream();
+    let (request, _) = request.into_parts();
+    match answers.answer(&request, has_body).await {
+        Answer::Reply(reply) => reply,
+        Answer::Turn(turn) => {
+            progress.take_over(*turn);
+            pending().await
+        }
+    }
+}
+
 /// A byte stream whose progress is noted.
-struct Watched<IO> {
+pub(super) struct Watched<IO> {
     io: IO,
     progress: Arc<Progress>,
 }
 
 impl<IO> Watched<IO> {
+    pub(super) fn new(io: IO, progress: Arc<Progress>) -> Self {
+        Self { io, progress }
+    }
+
     fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.progress.note_write(matches!(written, Poll::Ready(Ok(1..))));
         written

@@ -6,8 +6,12 @@
 //! ```
 //! hyper reads requests and writes replies, until one gets a stream: then its socket is taken out of hyper's connection, and
 //! the player is driven as those of all doors are, by shards while it has caught up. So it costs what a player of RTMP costs.
+//!
+//! With HTTP/2, which browsers want behind TLS, a connection has many requests at a time. There a player's output is its
+//! stream of the connection, and all else is the same.
 
 mod connection;
+mod h2;
 mod player;
 mod progress;
 mod reply;
@@ -27,9 +31,11 @@ use player::Player;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is spoken behind TLS, by its name in ALPN.
-pub(crate) const ALPN: &[&str] = &["http/1.1"];
+/// What is spoken behind TLS, by its name in ALPN, the best first.
+pub(crate) const ALPN: &[&str] = &[HTTP_2, "http/1.1"];
+const HTTP_2: &str = "h2";
 
 /// Serves one accepted socket until it ends; with `tls` as HTTPS.
 pub(crate) fn accept(
@@ -71,7 +77,14 @@ async fn serve_requests(
         Some(tls) => (shake_hands(&core, *accepted, &tls).await?, Protocol::Https),
     };
     let Arrived { conn, pending, permit, .. } = arrived;
-    let requests = Requests::new(Asker { core, peer, protocol }, Some(pending));
+    if conn.speaks(HTTP_2) {
+        let places = Some(Arc::new(Places::new(permit)));
+        let requests = Requests::new(Asker { core, peer, protocol, places }, Some(pending));
+        // Boxed: it is of another size, and the other kind is there more often.
+        Box::pin(requests.serve_streams(conn)).await;
+        return None;
+    }
+    let requests = Requests::new(Asker { core, peer, protocol, places: None }, Some(pending));
     requests.serve(conn).await.map(|taken_over| (taken_over, permit))
 }
 
@@ -81,4 +94,43 @@ struct Asker {
     core: Arc<Core>,
     peer: SocketAddr,
     protocol: Protocol,
+    /// Of a connection that may have several players; with none, it has one.
+    places: Option<Arc<Places>>,
+}
+
+/// The places of the players on one connection: each counts as a connection.
+struct Places {
+    /// The connection's own, which is the first player's too.
+    own: Permit,
+    own_is_taken: AtomicBool,
+}
+
+/// A player's place; to be kept as long as the player.
+struct Place {
+    places: Arc<Places>,
+    /// With none, it is the connection's own.
+    other: Option<Permit>,
+}
+
+impl Places {
+    fn new(own: Permit) -> Self {
+        Self { own, own_is_taken: AtomicBool::new(false) }
+    }
+
+    /// A place for one more player; none where all are taken.
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let other = match self.own_is_taken.swap(true, Ordering::AcqRel) {
+            false => None,
+            true => Some(self.own.1.one_more()?),
+        };
+        Some(Place { places: self.clone(), other })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.other.is_none() {
+            self.places.own_is_taken.store(false, Ordering::Release);
+        }
+    }
 }

@@ -12,6 +12,10 @@ pub(super) struct Progress {
 
 struct State {
     phase: Phase,
+    /// Requests that are being answered.
+    open: usize,
+    /// Bytes may be anything, so that no request begins with them.
+    has_frames: bool,
     /// Since when the peer has not taken what was written.
     unflushed: Option<Instant>,
     /// The socket is to be taken over, as soon as what was written before is on its way.
@@ -33,8 +37,14 @@ pub(super) enum Phase {
 impl Progress {
     pub(super) fn new() -> Arc<Self> {
         let phase = Phase::Head { since: Instant::now() };
-        let state = State { phase, unflushed: None, turn: None, has_asked: false };
+        let (open, has_frames) = (0, false);
+        let state = State { phase, open, has_frames, unflushed: None, turn: None, has_asked: false };
         Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// From now on what comes are frames of HTTP/2.
+    pub(super) fn has_frames(&self) {
+        self.state.lock().has_frames = true;
     }
 
     /// Has the socket taken over; the request's future has to stay pending from then on.
@@ -45,15 +55,20 @@ impl Progress {
     pub(super) fn begin(&self) {
         let mut state = self.state.lock();
         (state.phase, state.has_asked) = (Phase::Request, true);
+        state.open += 1;
     }
 
     pub(super) fn end(&self) {
-        self.state.lock().phase = Phase::Idle { since: Instant::now() };
+        let mut state = self.state.lock();
+        state.open = state.open.saturating_sub(1);
+        if state.open == 0 {
+            state.phase = Phase::Idle { since: Instant::now() };
+        }
     }
 
     pub(super) fn note_read(&self) {
         let mut state = self.state.lock();
-        if let Phase::Idle { .. } = state.phase {
+        if let (Phase::Idle { .. }, false) = (state.phase, state.has_frames) {
             state.phase = Phase::Head { since: Instant::now() };
         }
     }

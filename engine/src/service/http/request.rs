@@ -1,54 +1,62 @@
 //! One request and its answer.
 
 use super::Asker;
-use super::progress::Progress;
 use super::reply::{self, Reply};
 use super::routes::StreamUrl;
 use super::visit::{Look, Turn, Visit};
 use super::websocket::Upgrade;
 use crate::auth;
 use crate::hub::EndReason;
-use hyper::body::{Body, Incoming};
 use hyper::header::HOST;
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode, Version};
-use std::future::pending;
-use std::sync::Arc;
+use hyper::{Method, StatusCode, Version};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Answers the requests of one connection.
 pub(super) struct Answers {
     asker: Asker,
-    progress: Arc<Progress>,
     /// Whether a stream has been asked for; the first time is part of the connection's start.
     has_asked: AtomicBool,
 }
 
+/// What comes of a request.
+pub(super) enum Answer {
+    /// A reply that is sent as a whole.
+    Reply(Reply),
+    /// A stream, or words in a WebSocket.
+    Turn(Box<Turn>),
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
 impl Answers {
-    pub(super) fn new(asker: Asker, progress: Arc<Progress>) -> Self {
-        Self { asker, progress, has_asked: AtomicBool::new(false) }
+    pub(super) fn new(asker: Asker) -> Self {
+        Self { asker, has_asked: AtomicBool::new(false) }
     }
 
-    /// The reply to a request. Pending for ever where there is none, as the connection's socket is taken over.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
-        let has_body = !request.body().is_end_stream();
-        let (request, _) = request.into_parts();
+    /// Answers a request.
+    pub(super) async fn answer(&self, request: &Parts, has_body: bool) -> Answer {
         if has_body {
-            return reply::broken("requests have no body here");
+            return reply::broken("requests have no body here").into();
         }
         let hosts = request.headers.get_all(HOST).iter().count();
         if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
-            return reply::broken("a request of HTTP/1.1 has one Host");
+            return reply::broken("a request has one Host").into();
         }
         let url = StreamUrl::find(request.uri.path(), request.uri.query());
         match (&request.method, url) {
-            (&Method::OPTIONS, _) => reply::options(),
-            (&Method::GET, Some(url)) => self.play(&request, url).await,
-            (&Method::HEAD, Some(url)) => self.look(&request, url).await,
+            (&Method::OPTIONS, _) => reply::options().into(),
+            (&Method::GET, Some(url)) => self.play(request, url).await,
+            (&Method::HEAD, Some(url)) => self.look(request, url).await.into(),
             (&Method::GET | &Method::HEAD, None) => {
                 reply::words(StatusCode::NOT_FOUND, "there is nothing here; streams are at /APP/STREAM.flv")
+                    .into()
             }
-            _ => reply::wrong_method(),
+            _ => reply::wrong_method().into(),
         }
     }
 
@@ -74,10 +82,10 @@ impl Answers {
         }
     }
 
-    async fn play(&self, request: &Parts, url: StreamUrl) -> Reply {
+    async fn play(&self, request: &Parts, url: StreamUrl) -> Answer {
         let upgrade = match Upgrade::of(request) {
             Ok(upgrade) => upgrade,
-            Err(reply) => return *reply,
+            Err(reply) => return Answer::Reply(*reply),
         };
         let door = match upgrade {
             Some(_) => auth::Door::WebSocket,
@@ -88,11 +96,10 @@ impl Answers {
         let turn = match (admitted, upgrade) {
             (Ok(admitted), Some(upgrade)) => Turn::web_socket(visit, admitted, &upgrade),
             (Ok(admitted), None) => Turn::reply(visit, admitted, request.version),
-            (Err(refused), None) => return visit.refuse(&refused),
+            (Err(refused), None) => return visit.refuse(&refused).into(),
             // In a WebSocket too: pages are not shown the status of one that has not been granted.
             (Err(refused), Some(upgrade)) => Turn::refusal(visit, &refused, &upgrade),
         };
-        self.progress.take_over(turn);
-        pending().await
+        Answer::Turn(Box::new(turn))
     }
 }

@@ -1,5 +1,7 @@
 //! Promises of HTTP connections, kept over in-memory pipes with a paused clock.
 
+mod h2;
+
 use super::*;
 use crate::auth::{AuthRequest, Authorize, Gate, Grant, PublishRule, Ticket};
 use crate::config::{Config, PublisherConfig};
@@ -36,7 +38,7 @@ fn open(core: &Arc<Core>) -> DuplexStream {
 fn open_with(core: &Arc<Core>, pipe: usize) -> DuplexStream {
     let (ours, theirs) = duplex(pipe);
     let peer = "192.0.2.7:4000".parse().unwrap();
-    let asker = Asker { core: core.clone(), peer, protocol: Protocol::Http };
+    let asker = Asker { core: core.clone(), peer, protocol: Protocol::Http, places: None };
     let requests = Requests::new(asker, None);
     tokio::spawn(async move {
         if let Some(TakenOver { io, input, turn }) = requests.serve(ours).await {

@@ -1,10 +1,10 @@
 //! A request to play on its way through the engine, as those of all doors go: authorised, admitted, and waiting until the stream
 //! has something to show. Then its [`Turn`] says what is to become of the connection.
 
-use super::Asker;
 use super::reply::{self, Reply};
 use super::routes::{StreamUrl, Wishes};
 use super::websocket::{Upgrade, code};
+use super::{Asker, Place, Places};
 use crate::auth::{self, Action, Claims};
 use crate::egress::{Clock, Delivery, Envelope, Flavour, FlvFraming, Framing};
 use crate::hub::{EndReason, StreamTracks, WakeFor};
@@ -94,17 +94,20 @@ pub(super) struct Visit {
     meter: Arc<Meter>,
     /// Let in, while the stream has nothing to show.
     waiting: Option<(Admitted, Instant)>,
+    /// Of its connection, where that may have several players.
+    places: Option<Arc<Places>>,
+    place: Option<Place>,
 }
 
 impl Visit {
     /// Puts a request on the list of sessions.
     pub(super) fn open(asker: &Asker, door: auth::Door, request: &Parts) -> Self {
-        let Asker { core, peer, protocol } = asker.clone();
+        let Asker { core, peer, protocol, places } = asker.clone();
         let meter = Arc::new(Meter::default());
         let mut client = Client::open(core.clone(), peer, door, protocol, meter.clone());
         // Requests come by no other engines.
         let _ = client.introduce(claims(request), Vec::new());
-        Self { core: core.clone(), client: Some(client), meter, waiting: None }
+        Self { core, client: Some(client), meter, waiting: None, places, place: None }
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
@@ -136,6 +139,9 @@ impl Visit {
     /// Asks to play a stream, and waits until it has something to show.
     pub(super) async fn ask_to_play(&mut self, url: StreamUrl) -> Result<Shown, Refused> {
         let (key, wishes) = self.authorize(url).await?;
+        if let Some(places) = &self.places {
+            self.place = Some(places.take().ok_or_else(|| refused(Some(&key), Refusal::Full))?);
+        }
         let admitted = self.client().play(&key, wishes.latency_ms, wishes.start);
         let admitted = admitted.map_err(|refusal| refused(Some(&key), refusal))?;
         let (admitted, _) = self.waiting.insert((admitted, Instant::now()));
@@ -298,9 +304,13 @@ pub(super) struct Playing {
 impl Turn {
     /// The reply with the stream.
     pub(super) fn reply(visit: Visit, shown: Shown, version: Version) -> Self {
-        let is_chunked = version == Version::HTTP_11;
-        let envelope = if is_chunked { Envelope::Chunked } else { Envelope::Plain };
-        Self::play(visit, shown, reply::media_head(is_chunked), envelope)
+        let (head, envelope) = match version {
+            Version::HTTP_11 => (reply::media_head(true), Envelope::Chunked),
+            // It has a head of its own, and its frames are an envelope.
+            Version::HTTP_2 => (BytesMut::new(), Envelope::Plain),
+            _ => (reply::media_head(false), Envelope::Plain),
+        };
+        Self::play(visit, shown, head, envelope)
     }
 
     /// The stream in a WebSocket.
