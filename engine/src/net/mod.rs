@@ -19,6 +19,7 @@ pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace, Permit};
 pub(crate) use proxy_protocol::{Proxies, read_header};
 pub use tls::TlsIdentity;
 pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
+use tls::{TlsReader, TlsWriter};
 pub(crate) use write_queue::{Segments, WriteQueue};
 
 use bytes::Bytes;
@@ -34,7 +35,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+#[cfg(test)]
+use tokio::io::WriteHalf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep};
@@ -94,7 +97,7 @@ impl Conn {
                 Halves::Plain(reader, writer)
             }
             Stream::Tls(stream) => {
-                let (reader, writer) = tokio::io::split(*stream);
+                let (reader, writer) = tls::halves(*stream);
                 Halves::Tls(reader, writer)
             }
         }
@@ -173,7 +176,8 @@ impl Sink for OwnedWriteHalf {
     }
 }
 
-/// TLS connections, and byte streams in tests: their state is shared with the reading half.
+/// Byte streams in tests: their state is shared with the reading half.
+#[cfg(test)]
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Sink for WriteHalf<IO> {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match Pin::new(self).poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
@@ -213,7 +217,7 @@ pub(crate) enum Halves {
     /// Plain TCP.
     Plain(OwnedReadHalf, OwnedWriteHalf),
     /// TLS.
-    Tls(ReadHalf<TlsStream<TcpStream>>, WriteHalf<TlsStream<TcpStream>>),
+    Tls(TlsReader, TlsWriter),
 }
 
 impl AsyncRead for Conn {

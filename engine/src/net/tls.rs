@@ -1,5 +1,6 @@
 //! TLS 1.2 and 1.3 by rustls: server certificates that renew themselves, verification of peers, errors in words.
 
+mod halves;
 mod validity;
 
 use super::{Conn, TLS_FIRST_BYTE};
@@ -18,8 +19,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublic
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, PeerIncompatible, RootCertStore,
-    ServerConfig, SignatureScheme,
+    CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, InvalidMessage, PeerIncompatible,
+    RootCertStore, ServerConfig, SignatureScheme,
 };
 use std::fmt;
 use std::io;
@@ -32,6 +33,8 @@ use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use validity::Validity;
 use x509_parser::certificate::X509Certificate;
+
+pub(super) use halves::{TlsReader, TlsWriter, halves};
 
 bound! {
     /// Shortest time between two looks at the certificate files
@@ -247,13 +250,32 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
+/// AES with keys of 128 bits first, as browsers want it: what is encrypted for each player anew is most of what TLS costs, and
+/// the ten rounds instead of fourteen are seen in it.
+fn server_provider() -> Arc<CryptoProvider> {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !is_aes_128(suite.suite()));
+    Arc::new(provider)
+}
+
+fn is_aes_128(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
+}
+
 fn server_config(identity: &TlsIdentity, protocols: &[&str]) -> Result<Arc<ServerConfig>> {
     let own = Arc::new(SingleCertAndKey::from(certified_key(identity)?));
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(server_provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::new(ErrorKind::Tls, e.to_string()))?
         .with_no_client_auth()
         .with_cert_resolver(own);
+    // Or programs on OpenSSL and rustls would take the dearer one first.
+    config.ignore_client_order = true;
     // librtmp (rtmpdump, rtmpsink, old players) reads nothing more behind a ticket. Who stays for hours resumes nothing.
     config.send_tls13_tickets = 0;
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
