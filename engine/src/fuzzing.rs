@@ -7,9 +7,13 @@
 
 mod elementary;
 mod flv;
+#[cfg(feature = "http")]
+mod http;
 mod sessions;
 pub use elementary::elementary;
 pub use flv::{browser_payload, flv_file, flv_tag};
+#[cfg(feature = "http")]
+pub use http::http_request;
 pub use sessions::{client_session_ops, server_session_ops, session_pair};
 
 use crate::Limits;
@@ -42,6 +46,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "flv_file", run: flv_file, mutations: 5_000 },
     Target { name: "flv_tag", run: flv_tag, mutations: 20_000 },
     Target { name: "handshake", run: handshake, mutations: 1_000 },
+    #[cfg(feature = "http")]
+    Target { name: "http_request", run: http_request, mutations: 600 },
     Target { name: "client_session_ops", run: client_session_ops, mutations: 500 },
     Target { name: "server_session_ops", run: server_session_ops, mutations: 500 },
     Target { name: "session_pair", run: session_pair, mutations: 500 },

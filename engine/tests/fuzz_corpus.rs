@@ -119,6 +119,8 @@ fn write_seeds() {
         ("chunk_roundtrip", choice_seeds(600)),
         ("elementary", choice_seeds(2000)),
         ("handshake", handshake_seeds()),
+        #[cfg(feature = "http")]
+        ("http_request", http_seeds()),
         ("client_session_ops", choice_seeds(1000)),
         ("server_session_ops", choice_seeds(1000)),
         ("session_pair", choice_seeds(1000)),
@@ -276,6 +278,53 @@ fn chunk_seeds() -> Seeds {
         ("announced-flood", granted(&floods)),
         ("announced-flood-ungranted", [&[0, 1], &floods[..]].concat()),
         ("type-3-first", granted(&[0xC3])),
+    ]
+}
+
+/// Requests. First comes the protocol (0 HTTP/1, 1 HTTP/2 behind its preface), then the seed of the split.
+#[cfg(feature = "http")]
+fn http_seeds() -> Seeds {
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let old = |requests: &str| [&b"\0\x07"[..], requests.as_bytes()].concat();
+    let with = |header: &str| get("/live/a.flv").replacen("\r\n", &format!("\r\n{header}\r\n"), 1);
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let play = b"\x82\x87\x41\x01h\x04\x0b/live/a.flv";
+    let new = |frames: &[Vec<u8>]| [&b"\x01\x07"[..], &frame(4, 0, 0, b""), &frames.concat()].concat();
+    let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    vec![
+        ("play", old(&get("/live/a.flv?key=5"))),
+        ("play-by-query", old(&get("/live?port=1935&app=live&stream=a"))),
+        ("play-old", old("GET /live/a.flv HTTP/1.0\r\n\r\n")),
+        ("play-absolute", old(&get("http://other.example/live/a.live.flv"))),
+        ("play-encoded", old(&get("/live/%61.flv"))),
+        (
+            "names-hostile",
+            old(&[get("/live/%2e%2e.flv"), get("/live/a%00.flv"), get("/a/../b.flv")].concat()),
+        ),
+        ("pipelined", old(&[get("/"), get("/live/b.flv"), get("/live/a.flv"), get("/")].concat())),
+        (
+            "head-and-options",
+            old(&["HEAD", "OPTIONS", "POST"].map(|m| get("/live/a.flv").replacen("GET", m, 1)).concat()),
+        ),
+        ("web-socket", old(&with(upgrade))),
+        ("web-socket-of-nobody", old(&with(upgrade).replacen("a.flv", "b.flv", 1))),
+        ("both-lengths", old(&with("Content-Length: 4\r\nTransfer-Encoding: chunked"))),
+        ("two-lengths", old(&with("Content-Length: 0\r\nContent-Length: 4"))),
+        ("folded", old(&with("X: y\r\n z"))),
+        ("bare-lines", old("GET /live/a.flv HTTP/1.1\nHost: h\n\n")),
+        ("no-host", old("GET /live/a.flv HTTP/1.1\r\n\r\n")),
+        ("new-play", new(&[frame(1, 5, 1, play)])),
+        ("new-play-taken-back", new(&[frame(1, 5, 1, play), frame(3, 0, 1, &[0, 0, 0, 8])])),
+        (
+            "new-several",
+            new(&[frame(1, 5, 1, play), frame(1, 5, 3, b"\x82\x84\x87\x41\x01h"), frame(6, 0, 0, &[0; 8])]),
+        ),
+        ("new-head-in-pieces", new(&[frame(1, 1, 1, &play[..5]), frame(9, 4, 1, &play[5..])])),
+        ("new-with-body", new(&[frame(1, 4, 1, play), frame(0, 1, 1, b"body")])),
+        ("new-window", new(&[frame(1, 5, 1, play), frame(8, 0, 1, &[0x7f, 0xff, 0xff, 0xff])])),
     ]
 }
 

@@ -59,6 +59,20 @@ async fn serve(core: Arc<Core>, accepted: Box<Accepted>, tls: Option<Arc<ServerT
     }
 }
 
+/// Answers the requests on a connection that is no socket, with HTTP/2 where it `has_frames`; a stream that one gets is taken
+/// back.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn serve_unheard<IO>(core: Arc<Core>, peer: SocketAddr, io: IO, has_frames: bool)
+where
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let requests = Requests::new(Asker { core, peer, protocol: Protocol::Https, places: None }, None);
+    match has_frames {
+        true => requests.serve_streams(io).await,
+        false => drop(requests.serve(io).await),
+    }
+}
+
 /// Answers requests until the connection ends, or one gets a stream.
 async fn serve_requests(
     core: Arc<Core>,
