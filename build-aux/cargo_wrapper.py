@@ -22,6 +22,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--profile", choices=["dev", "release", "dist"], required=True)
     parser.add_argument("--package", required=True)
     parser.add_argument("--depfile", type=Path, required=True)
+    parser.add_argument("--no-default-features", action="store_true")
     parser.add_argument("--offline", action="store_true")
     parser.add_argument("output", nargs="+", type=Path)
     return parser.parse_args()
@@ -38,6 +39,8 @@ def build(options: argparse.Namespace, target: Path) -> Path:
     what = ["rustc", "--lib", "--crate-type", ",".join(kinds)] if kinds else ["build", "--bins"]
     command = [options.cargo, *what, "--locked", "--package", options.package, "--profile", options.profile,
                "--manifest-path", str(options.source / "Cargo.toml"), "--target-dir", str(target)]
+    if options.no_default_features:
+        command.append("--no-default-features")
     if options.offline:
         command += ["--offline", "--frozen"]
     code = subprocess.run(command).returncode

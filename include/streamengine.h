@@ -712,6 +712,35 @@ typedef int32_t se_auth_verdict;
 #endif // __cplusplus
 
 /**
+ * By which service a request comes in. New ones may be added.
+ */
+enum se_door
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * A connection that speaks RTMP.
+   */
+  SE_DOOR_RTMP = 1,
+  /**
+   * A player that gets FLV in the reply to an HTTP request.
+   */
+  SE_DOOR_HTTP_FLV = 2,
+  /**
+   * A player that gets FLV in the messages of a WebSocket.
+   */
+  SE_DOOR_WEBSOCKET = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum se_door se_door;
+#else
+typedef int32_t se_door;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * A request to publish or play that waits for its answer.
  */
 typedef struct se_auth_request se_auth_request;
@@ -1106,7 +1135,7 @@ typedef struct se_auth_info {
    */
   const char *query;
   /**
-   * The software that the peer claims to be (`flashVer` of `connect`).
+   * The software that the peer claims to be (`flashVer` of `connect`, `User-Agent` of HTTP).
    */
   const char *agent;
   /**
@@ -1114,9 +1143,21 @@ typedef struct se_auth_info {
    */
   const char *tc_url;
   /**
-   * The page that the peer says it is on (`pageUrl` of `connect`). Secret.
+   * The page that the peer says it is on (`pageUrl` of `connect`, `Referer` of HTTP). Secret.
    */
   const char *page_url;
+  /**
+   * One of `se_door`; 0 for one that has no number yet.
+   */
+  int32_t door;
+  /**
+   * Not used.
+   */
+  int32_t reserved;
+  /**
+   * The site whose page asks, as browsers say (`Origin` of HTTP).
+   */
+  const char *origin;
 } se_auth_info;
 
 /**
@@ -1264,8 +1305,8 @@ SE_API uint32_t se_version_number(void);
 SE_API const char *se_version_string(void);
 
 /**
- * What the library was built as, in JSON: `version`, `commit` (null where unknown), `profile`, `target`, `tls` and
- * `codecs`.
+ * What the library was built as, in JSON: `version`, `commit` (null where unknown), `profile`, `target`, `tls`, `http`
+ * (whether `se_listen_http` works) and `codecs`.
  *
  * @return To be freed with `se_string_free`; NULL on error.
  */
@@ -1543,13 +1584,35 @@ se_status se_listen_rtmps(struct se_engine *engine,
                           uint16_t *out_port);
 
 /**
- * Gives an RTMPS listener another certificate and key, for connections from now on.
+ * Opens a listener for players over HTTP, or over HTTPS where a certificate is given. Every stream is
+ * `http://HOST:PORT/app/stream.flv` there (also `.live.flv`, and `/live?app=APP&stream=STREAM`), and on the same URLs
+ * with `ws://` it comes in the messages of a WebSocket, which players in browsers can take too. Nothing is published here.
+ *
+ * @param engine A started engine.
+ * @param address As in `se_listen_rtmp`.
+ * @param cert As in `se_listen_rtmps`; NULL, with `key`, for plain HTTP.
+ * @param key As in `se_listen_rtmps`.
+ * @param out The listener; may be NULL.
+ * @param out_port The port really bound; may be NULL.
+ * @return As `se_listen_rtmps`; `SE_E_UNSUPPORTED` from a library that was built without HTTP (`http` in
+ * `se_build_info_json`).
+ */
+SE_API
+se_status se_listen_http(struct se_engine *engine,
+                         const char *address,
+                         const char *cert,
+                         const char *key,
+                         se_id *out,
+                         uint16_t *out_port);
+
+/**
+ * Gives a listener with TLS (RTMPS or HTTPS) another certificate and key, for connections from now on.
  *
  * @param engine A started engine.
  * @param listener The listener.
  * @param cert As in `se_listen_rtmps`; NULL, with `key`, to read the files again that are in use.
  * @param key As in `se_listen_rtmps`.
- * @return `SE_E_NOT_FOUND` where there is no such listener, `SE_E_STATE` where it is plain RTMP; and as
+ * @return `SE_E_NOT_FOUND` where there is no such listener, `SE_E_STATE` where it has no TLS; and as
  * `se_listen_rtmps`: then the certificate in use stays.
  */
 SE_API

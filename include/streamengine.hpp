@@ -482,7 +482,15 @@ public:
         return listener;
     }
 
-    /** Gives an RTMPS listener another certificate and key; without them, reads again the files in use. */
+    /** Opens a listener for players over HTTP, FLV and WebSocket; over HTTPS with a certificate and key. */
+    Listener listen_http(const std::string &address, const std::string &cert = {}, const std::string &key = {}) {
+        Listener listener{};
+        detail::check(se_listen_http(handle_.get(), address.c_str(), detail::or_null(cert), detail::or_null(key),
+                                     &listener.id, &listener.port));
+        return listener;
+    }
+
+    /** Gives a listener with TLS another certificate and key; without them, reads again the files in use. */
     void reload_tls(se_id listener, const std::string &cert = {}, const std::string &key = {}) {
         detail::check(
             se_listener_reload_tls(handle_.get(), listener, detail::or_null(cert), detail::or_null(key)));

@@ -48,10 +48,10 @@ from pathlib import Path
 from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Optional, Union
 
 __all__ = [
-    "AuthAction", "AuthInfo", "AuthRequest", "Codec", "Config", "Engine", "EngineStats", "Error", "Event", "EventType",
-    "FileState", "FileStatus", "Format", "Frame", "FrameFlags", "KickWho", "Listener", "LogLevel", "LogRecord",
-    "Publisher", "RelayDirection", "RelayState", "RelayStatus", "StatsFlags", "Status", "StreamState", "StreamStats",
-    "Subscriber", "build_info", "set_log", "set_log_filter", "version",
+    "AuthAction", "AuthInfo", "AuthRequest", "Codec", "Config", "Door", "Engine", "EngineStats", "Error", "Event",
+    "EventType", "FileState", "FileStatus", "Format", "Frame", "FrameFlags", "KickWho", "Listener", "LogLevel",
+    "LogRecord", "Publisher", "RelayDirection", "RelayState", "RelayStatus", "StatsFlags", "Status", "StreamState",
+    "StreamStats", "Subscriber", "build_info", "set_log", "set_log_filter", "version",
 ]
 
 TIME_UNSET = -(2**63)
@@ -206,6 +206,14 @@ class AuthAction(_Open):
     PLAY = 2
 
 
+class Door(_Open):
+    """By which service a request comes in."""
+
+    RTMP = 1
+    HTTP_FLV = 2
+    WEBSOCKET = 3
+
+
 class LogLevel(_Open):
     """How important a line of the log is."""
 
@@ -284,7 +292,8 @@ class _FileStatus(Structure):
 class _AuthInfo(Structure):
     _fields_ = [("struct_size", c_size_t), ("action", c_int32), ("tls", c_int32), ("stream", c_char_p),
                 ("peer", c_char_p), ("secret", c_char_p), ("query", c_char_p), ("agent", c_char_p),
-                ("tc_url", c_char_p), ("page_url", c_char_p)]
+                ("tc_url", c_char_p), ("page_url", c_char_p), ("door", c_int32), ("reserved", c_int32),
+                ("origin", c_char_p)]
 
 
 class _EngineStats(Structure):
@@ -337,6 +346,7 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_event_ref_free": (None, [c_void_p]),
     "se_listen_rtmp": (c_int32, [c_void_p, c_char_p, POINTER(c_uint64), POINTER(c_uint16)]),
     "se_listen_rtmps": (c_int32, [c_void_p, c_char_p, c_char_p, c_char_p, POINTER(c_uint64), POINTER(c_uint16)]),
+    "se_listen_http": (c_int32, [c_void_p, c_char_p, c_char_p, c_char_p, POINTER(c_uint64), POINTER(c_uint16)]),
     "se_listener_reload_tls": (c_int32, [c_void_p, c_uint64, c_char_p, c_char_p]),
     "se_listener_close": (c_int32, [c_void_p, c_uint64]),
     "se_codec_name": (c_char_p, [c_int32]),
@@ -810,6 +820,8 @@ class AuthInfo:
     agent: str
     tc_url: str
     page_url: str
+    origin: str
+    door: Door
 
 
 class AuthRequest:
@@ -821,9 +833,9 @@ class AuthRequest:
     def __init__(self, pointer: int) -> None:
         info = _AuthInfo(sizeof(_AuthInfo))
         _check(_lib.se_auth_request_get(pointer, byref(info)))
-        texts = (info.stream, info.peer, info.secret, info.query, info.agent, info.tc_url, info.page_url)
+        texts = (info.stream, info.peer, info.secret, info.query, info.agent, info.tc_url, info.page_url, info.origin)
         self.info = AuthInfo(AuthAction(info.action), bool(info.tls),
-                             *(text.decode(errors="replace") for text in texts))
+                             *(text.decode(errors="replace") for text in texts), door=Door(info.door))
         self._pointer: Optional[int] = pointer
 
     def allow(self, right: Optional[str] = None) -> None:
@@ -1072,13 +1084,17 @@ class Engine(_Handle):
         """Opens an RTMPS listener; certificate and key are PEM, as text or file names."""
         return self._listen(_lib.se_listen_rtmps, address, cert, key)
 
-    def _listen(self, function: Any, *texts: str) -> Listener:
+    def listen_http(self, address: str, cert: Optional[str] = None, key: Optional[str] = None) -> Listener:
+        """Opens a listener for players over HTTP, FLV and WebSocket; over HTTPS with a certificate and key."""
+        return self._listen(_lib.se_listen_http, address, cert, key)
+
+    def _listen(self, function: Any, *texts: Optional[str]) -> Listener:
         listener, port = c_uint64(), c_uint16()
         _check(function(self._live, *map(_bytes, texts), byref(listener), byref(port)))
         return Listener(listener.value, port.value)
 
     def reload_tls(self, listener: int, cert: Optional[str] = None, key: Optional[str] = None) -> None:
-        """Gives an RTMPS listener another certificate and key; without them, reads again the files in use."""
+        """Gives a listener with TLS another certificate and key; without them, reads again the files in use."""
         _check(_lib.se_listener_reload_tls(self._live, listener, _bytes(cert), _bytes(key)))
 
     def close_listener(self, listener: int) -> None:

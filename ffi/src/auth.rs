@@ -11,7 +11,7 @@ use crate::text;
 use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
-use streamengine::{Action, AuthRequest, Claims, Grant, Ticket};
+use streamengine::{Action, AuthRequest, Claims, Door, Grant, Ticket};
 
 /// What a peer asks for.
 #[repr(i32)]
@@ -21,6 +21,18 @@ pub enum se_auth_action {
     SE_AUTH_PUBLISH = 1,
     /// To play a stream.
     SE_AUTH_PLAY = 2,
+}
+
+/// By which service a request comes in. New ones may be added.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum se_door {
+    /// A connection that speaks RTMP.
+    SE_DOOR_RTMP = 1,
+    /// A player that gets FLV in the reply to an HTTP request.
+    SE_DOOR_HTTP_FLV = 2,
+    /// A player that gets FLV in the messages of a WebSocket.
+    SE_DOOR_WEBSOCKET = 3,
 }
 
 /// What an authorisation callback returns; any other number refuses.
@@ -64,12 +76,18 @@ pub struct se_auth_info {
     pub secret: *const c_char,
     /// The query of the stream name or, without one, of the app (`key=KEY&user=NAME`), not decoded. Secret.
     pub query: *const c_char,
-    /// The software that the peer claims to be (`flashVer` of `connect`).
+    /// The software that the peer claims to be (`flashVer` of `connect`, `User-Agent` of HTTP).
     pub agent: *const c_char,
     /// The URL that the peer says it has connected to (`tcUrl` of `connect`). Secret.
     pub tc_url: *const c_char,
-    /// The page that the peer says it is on (`pageUrl` of `connect`). Secret.
+    /// The page that the peer says it is on (`pageUrl` of `connect`, `Referer` of HTTP). Secret.
     pub page_url: *const c_char,
+    /// One of `se_door`; 0 for one that has no number yet.
+    pub door: i32,
+    /// Not used.
+    pub reserved: i32,
+    /// The site whose page asks, as browsers say (`Origin` of HTTP).
+    pub origin: *const c_char,
 }
 
 /// Called on the callback thread for each request to publish or play. An answer that takes time should be deferred, as
@@ -152,6 +170,7 @@ pub(crate) struct Waiting {
     ticket: Mutex<Option<Ticket>>,
     texts: Texts,
     action: Action,
+    door: Door,
     tls: bool,
 }
 
@@ -164,6 +183,7 @@ struct Texts {
     agent: CString,
     tc_url: CString,
     page_url: CString,
+    origin: CString,
 }
 
 impl Waiting {
@@ -177,20 +197,29 @@ impl Waiting {
             agent: claim(Claims::AGENT),
             tc_url: claim(Claims::URL),
             page_url: claim(Claims::PAGE),
+            origin: claim(Claims::ORIGIN),
         };
         Self {
             ticket: Mutex::new(Some(ticket)),
             texts,
             action: request.action,
+            door: request.door,
             tls: request.protocol.is_tls(),
         }
     }
 
     fn info(&self) -> se_auth_info {
-        let Texts { stream, peer, secret, query, agent, tc_url, page_url } = &self.texts;
+        let Texts { stream, peer, secret, query, agent, tc_url, page_url, origin } = &self.texts;
         let action = match self.action {
             Action::Publish => se_auth_action::SE_AUTH_PUBLISH,
             Action::Play => se_auth_action::SE_AUTH_PLAY,
+        };
+        let door = match self.door {
+            Door::Rtmp => Some(se_door::SE_DOOR_RTMP),
+            Door::HttpFlv => Some(se_door::SE_DOOR_HTTP_FLV),
+            Door::WebSocket => Some(se_door::SE_DOOR_WEBSOCKET),
+            // One that is newer than this file.
+            _ => None,
         };
         se_auth_info {
             struct_size: size_of::<se_auth_info>(),
@@ -203,6 +232,9 @@ impl Waiting {
             agent: agent.as_ptr(),
             tc_url: tc_url.as_ptr(),
             page_url: page_url.as_ptr(),
+            door: door.map_or(0, |door| door as i32),
+            reserved: 0,
+            origin: origin.as_ptr(),
         }
     }
 

@@ -25,8 +25,8 @@ pub extern "C" fn se_version_string() -> *const c_char {
     VERSION.as_ptr().cast()
 }
 
-/// What the library was built as, in JSON: `version`, `commit` (null where unknown), `profile`, `target`, `tls` and
-/// `codecs`.
+/// What the library was built as, in JSON: `version`, `commit` (null where unknown), `profile`, `target`, `tls`, `http`
+/// (whether `se_listen_http` works) and `codecs`.
 ///
 /// @return To be freed with `se_string_free`; NULL on error.
 #[unsafe(no_mangle)]
@@ -39,6 +39,7 @@ pub extern "C" fn se_build_info_json() -> *mut c_char {
             "profile": if cfg!(debug_assertions) { "debug" } else { "release" },
             "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             "tls": "rustls, ring",
+            "http": cfg!(feature = "http"),
             "codecs": se_codec::names().collect::<Vec<_>>(),
         }))
     })

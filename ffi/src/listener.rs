@@ -6,7 +6,7 @@ use crate::status::{Failure, Outcome, guard, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
 use std::net::SocketAddr;
-use streamengine::{ListenerId, ListenerInfo, TlsIdentity};
+use streamengine::{Engine, ListenerId, ListenerInfo, TlsIdentity};
 
 /// Opens an RTMP listener. It is open when the call returns: streams are published to and played from
 /// `rtmp://HOST:PORT/app/stream`. As long as neither an authorisation callback nor the configuration (`publish.key`,
@@ -73,13 +73,64 @@ pub unsafe extern "C" fn se_listen_rtmps(
     })
 }
 
-/// Gives an RTMPS listener another certificate and key, for connections from now on.
+/// Opens a listener for players over HTTP, or over HTTPS where a certificate is given. Every stream is
+/// `http://HOST:PORT/app/stream.flv` there (also `.live.flv`, and `/live?app=APP&stream=STREAM`), and on the same URLs
+/// with `ws://` it comes in the messages of a WebSocket, which players in browsers can take too. Nothing is published here.
+///
+/// @param engine A started engine.
+/// @param address As in `se_listen_rtmp`.
+/// @param cert As in `se_listen_rtmps`; NULL, with `key`, for plain HTTP.
+/// @param key As in `se_listen_rtmps`.
+/// @param out The listener; may be NULL.
+/// @param out_port The port really bound; may be NULL.
+/// @return As `se_listen_rtmps`; `SE_E_UNSUPPORTED` from a library that was built without HTTP (`http` in
+/// `se_build_info_json`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_listen_http(
+    engine: *mut se_engine,
+    address: *const c_char,
+    cert: *const c_char,
+    key: *const c_char,
+    out: *mut se_id,
+    out_port: *mut u16,
+) -> se_status {
+    guard(|| {
+        let engine = engine::running(engine)?;
+        // SAFETY: the header demands NULL or NUL-terminated text.
+        let address = unsafe { text::required(address, "address") }?;
+        // SAFETY: as above.
+        let identity = unsafe { identity(cert, key) }?;
+        let protocol = if identity.is_some() { "https" } else { "http" };
+        let at = parse(protocol, address)?;
+        let listener = listen_http(&engine, at, identity);
+        let listener = listener.map_err(|failure| named(&format!("listen {protocol} on {at}"), failure))?;
+        // SAFETY: the header demands NULL or a place to write to.
+        unsafe { tell(&listener, out, out_port) };
+        Ok(())
+    })
+}
+
+#[cfg(feature = "http")]
+fn listen_http(engine: &Engine, at: SocketAddr, identity: Option<TlsIdentity>) -> Outcome<ListenerInfo> {
+    Ok(match identity {
+        Some(identity) => engine.listen_https(at, identity),
+        None => engine.listen_http(at),
+    }?)
+}
+
+#[cfg(not(feature = "http"))]
+fn listen_http(_: &Engine, _: SocketAddr, _: Option<TlsIdentity>) -> Outcome<ListenerInfo> {
+    let text = "this library was built without HTTP (the feature http of its crate)";
+    Err(Failure::new(se_status::SE_E_UNSUPPORTED, text))
+}
+
+/// Gives a listener with TLS (RTMPS or HTTPS) another certificate and key, for connections from now on.
 ///
 /// @param engine A started engine.
 /// @param listener The listener.
 /// @param cert As in `se_listen_rtmps`; NULL, with `key`, to read the files again that are in use.
 /// @param key As in `se_listen_rtmps`.
-/// @return `SE_E_NOT_FOUND` where there is no such listener, `SE_E_STATE` where it is plain RTMP; and as
+/// @return `SE_E_NOT_FOUND` where there is no such listener, `SE_E_STATE` where it has no TLS; and as
 /// `se_listen_rtmps`: then the certificate in use stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_listener_reload_tls(
@@ -90,14 +141,8 @@ pub unsafe extern "C" fn se_listener_reload_tls(
 ) -> se_status {
     guard(|| {
         // SAFETY: the header demands NULL or NUL-terminated text.
-        let (cert, key) = unsafe { (text::optional(cert, "cert")?, text::optional(key, "key")?) };
+        let identity = unsafe { identity(cert, key) }?;
         let engine = engine::running(engine)?;
-        let identity = match (cert, key) {
-            (Some(cert), Some(key)) => Some(TlsIdentity::text_or_path(cert, key)),
-            (None, None) => None,
-            (None, Some(_)) => return Err(null("cert")),
-            (Some(_), None) => return Err(null("key")),
-        };
         let reloaded = engine.reload_tls(ListenerId(listener), identity);
         reloaded.map_err(|error| named(&format!("listener {listener}"), error.into()))
     })
@@ -111,6 +156,21 @@ pub unsafe extern "C" fn se_listener_reload_tls(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_listener_close(engine: *mut se_engine, listener: se_id) -> se_status {
     guard(|| Ok(engine::running(engine)?.close_listener(ListenerId(listener))?))
+}
+
+/// A certificate and key; none where both are NULL.
+///
+/// # Safety
+/// Both are NULL or NUL-terminated text.
+unsafe fn identity(cert: *const c_char, key: *const c_char) -> Outcome<Option<TlsIdentity>> {
+    // SAFETY: by the contract.
+    let (cert, key) = unsafe { (text::optional(cert, "cert")?, text::optional(key, "key")?) };
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsIdentity::text_or_path(cert, key))),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(null("cert")),
+        (Some(_), None) => Err(null("key")),
+    }
 }
 
 fn parse(protocol: &str, address: &str) -> Outcome<SocketAddr> {
@@ -134,5 +194,31 @@ unsafe fn tell(listener: &ListenerInfo, id: *mut se_id, port: *mut u16) {
     unsafe {
         handle::write_if(id, listener.id.0);
         handle::write_if(port, listener.address.port());
+    }
+}
+
+#[cfg(all(test, not(feature = "http")))]
+mod tests {
+    use super::*;
+    use crate::{se_engine_free, se_engine_new, se_engine_start, se_last_error};
+    use std::ffi::CStr;
+    use std::ptr::null;
+
+    #[test]
+    fn a_library_without_http_has_the_function_and_says_why_it_does_not_work() {
+        let mut engine = std::ptr::null_mut();
+        // SAFETY: all pointers are NULL, or to what lives longer than the call.
+        let said = unsafe {
+            assert_eq!(se_engine_new(null(), &raw mut engine), se_status::SE_OK);
+            assert_eq!(se_engine_start(engine), se_status::SE_OK);
+            let address = c"127.0.0.1:0".as_ptr();
+            let (out, port) = (std::ptr::null_mut(), std::ptr::null_mut());
+            let status = se_listen_http(engine, address, null(), null(), out, port);
+            assert_eq!(status, se_status::SE_E_UNSUPPORTED);
+            let said = CStr::from_ptr(se_last_error()).to_str().unwrap().to_owned();
+            se_engine_free(engine);
+            said
+        };
+        assert!(said.contains("listen http on 127.0.0.1:0: ") && said.contains("without HTTP"), "{said}");
     }
 }

@@ -190,6 +190,21 @@ fn meson_builds_what_its_build_type_says() {
 }
 
 #[test]
+fn meson_leaves_http_out_of_the_library_if_told_to() {
+    needs!("cc", "python3", "meson", "ninja");
+    for (option, leaves_out) in [("-Dhttp=true", 0), ("-Dhttp=false", 1)] {
+        let build = tempfile::tempdir().unwrap();
+        let folder = build.path().to_str().unwrap();
+        support::succeed(&mut user_command("meson", &["setup", folder, option]));
+        let commands = support::succeed(Command::new("ninja").args(["-C", folder, "-t", "commands"]));
+        let of_library = commands.lines().filter(|line| line.contains("--package libstreamengine"));
+        let without = of_library.filter(|line| line.contains("--no-default-features")).count();
+        assert_eq!(without, leaves_out, "{commands}");
+        assert_eq!(commands.matches("--no-default-features").count(), leaves_out, "of the library only");
+    }
+}
+
+#[test]
 fn meson_builds_from_the_crates_that_are_there_if_told_to_stay_offline() {
     needs!("cc", "python3", "meson", "ninja");
     let (build, nothing) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -38,6 +38,11 @@ fn relays_files_events_authorisation_and_statistics() {
 }
 
 #[test]
+fn players_over_http_and_the_doors_by_which_requests_come() {
+    run_c("http");
+}
+
+#[test]
 fn every_function_refuses_null_and_garbage_ids() {
     run_generated("refuses", &refusing_program());
 }

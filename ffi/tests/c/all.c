@@ -309,7 +309,8 @@ static void everything(const char *path, int engine_first)
     se_frame_ref *none;
     se_id listener, relay, denied, pull, file;
     uint16_t port;
-    char url[80];
+    char url[80], *built_as = se_build_info_json();
+    int has_http;
 
     memset(&events, 0, sizeof events), memset(&auth, 0, sizeof auth);
     memset(&frames, 0, sizeof frames), memset(&released, 0, sizeof released);
@@ -324,6 +325,11 @@ static void everything(const char *path, int engine_first)
     OK(se_listen_rtmp(other, "127.0.0.1:0", &listener, &port));
     EXPECT(SE_E_INVALID_ARGUMENT, se_listen_rtmp(other, "nowhere", NULL, NULL));
     EXPECT(SE_E_NOT_FOUND, se_listen_rtmps(other, "127.0.0.1:0", "/no/cert", "/no/key", NULL, NULL));
+    has_http = built_as != NULL && strstr(built_as, "\"http\":true") != NULL;
+    se_string_free(built_as);
+    EXPECT(has_http ? SE_OK : SE_E_UNSUPPORTED, se_listen_http(other, "127.0.0.1:0", NULL, NULL, NULL, NULL));
+    EXPECT(has_http ? SE_E_NOT_FOUND : SE_E_UNSUPPORTED,
+           se_listen_http(other, "127.0.0.1:0", "/no/cert", "/no/key", NULL, NULL));
 
     OK(se_publisher_open(engine, "live/a", NULL, &publisher));
     EXPECT(SE_E_EXISTS, se_publisher_open(engine, "live/a", NULL, &second));

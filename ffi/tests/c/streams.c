@@ -23,7 +23,7 @@ static int32_t decide(se_auth_request *request, void *user_data) {
   CHECK(user_data == &asked);
   CHECK(!strcmp(info.stream, "in/b") && info.tls == 0 && info.action == SE_AUTH_PUBLISH);
   CHECK(!strcmp(info.query, "key=secret") && strstr(info.peer, "127.0.0.1:"));
-  CHECK(strstr(info.tc_url, "rtmp://127.0.0.1:") && *info.agent);
+  CHECK(strstr(info.tc_url, "rtmp://127.0.0.1:") && *info.agent && info.door == SE_DOOR_RTMP && !*info.origin);
   asked++;
   if (verdict == SE_AUTH_DEFER) CHECK(pthread_create(&worker, NULL, answer_later, request) == 0);
   return verdict;

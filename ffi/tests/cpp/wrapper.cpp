@@ -221,7 +221,7 @@ void requests_are_answered_kept_or_refused() {
     Engine server;
     server.set_auth_callback([&](AuthRequest request) {
         auto info = request.info();
-        CHECK(info.action == SE_AUTH_PUBLISH && info.tls == 0);
+        CHECK(info.action == SE_AUTH_PUBLISH && info.door == SE_DOOR_RTMP && info.tls == 0);
         if (std::string(info.stream) == "live/now") {
             request.allow("somebody");
         } else if (std::string(info.stream) == "live/later") {
@@ -257,6 +257,23 @@ void requests_are_answered_kept_or_refused() {
     CHECK(reaches(throws, SE_RELAY_FAILED));
     auto status = encoder.relay_status(dropped);
     CHECK(status.last_error == SE_E_REJECTED && std::string(status.last_error_text) != "");
+}
+
+void http_listeners_are_plain_or_have_certificate_and_key() {
+    Engine engine;
+    engine.start();
+    if (build_info_json().find("\"http\":true") == std::string::npos) {
+        CHECK(code_of([&] { engine.listen_http("127.0.0.1:0"); }) == SE_E_UNSUPPORTED);
+        return;
+    }
+    auto listener = engine.listen_http("127.0.0.1:0");
+    CHECK(listener.id != 0 && listener.port != 0);
+    auto taken = "127.0.0.1:" + std::to_string(listener.port);
+    CHECK(code_of([&] { engine.listen_http(taken); }) == SE_E_ADDRESS_IN_USE);
+    CHECK(code_of([&] { engine.listen_http("127.0.0.1:0", "cert.pem"); }) == SE_E_INVALID_ARGUMENT);
+    CHECK(code_of([&] { engine.listen_http("127.0.0.1:0", "/no/cert.pem", "/no/key.pem"); }) == SE_E_NOT_FOUND);
+    CHECK(code_of([&] { engine.reload_tls(listener.id); }) == SE_E_STATE);
+    engine.close_listener(listener.id);
 }
 
 void lists_and_counters_are_there() {
@@ -306,6 +323,7 @@ int main() {
     frame_callbacks_get_frames_and_the_end();
     exceptions_stay_in_callbacks();
     requests_are_answered_kept_or_refused();
+    http_listeners_are_plain_or_have_certificate_and_key();
     lists_and_counters_are_there();
     the_log_is_told_and_ends();
     std::cout << "done\n";

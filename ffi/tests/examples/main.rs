@@ -18,7 +18,7 @@ use std::time::Duration;
 use streamengine::Engine;
 use streamengine_tests::flv::{Extent, Recording, Track, assert_arrived};
 use streamengine_tests::raw::{RawPeer, text};
-use streamengine_tests::{Lines, PATIENCE, Recorder, Signal, demo_clip, unique};
+use streamengine_tests::{Lines, PATIENCE, Recorder, Signal, demo_clip, needs, peers, unique};
 
 /// Programs under valgrind take their time to start.
 const LONG: Duration = Duration::from_secs(120);
@@ -269,6 +269,46 @@ fn loop_pushes_a_file_to_two_servers() {
     });
 }
 
+/// Runs `serve_http` until ffmpeg has played the file to its end and on, and ends it: the player sees the end of the stream.
+fn is_played_by_ffmpeg(program: &Program, scheme: &str, identity: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, clip) = short_clip(folder.path());
+    let process = program.run(&[&[source.to_str().unwrap(), "127.0.0.1:0"], identity].concat());
+    let player = peers::ffmpeg_play(&format!("{scheme}://{}/live/loop.flv", served(&process.out)));
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let more_than_all = || size(&player.path()) > size(&source);
+    streamengine_tests::poll(LONG, || more_than_all().then_some(()))
+        .expect("more than the file has been played");
+    process.signal(Signal::INT);
+    assert_arrived(&clip, &player.finish(), Extent::Looped);
+    process.succeed(LONG);
+    process
+        .out
+        .find("asks for live/loop by HTTP, on a page of no site", PATIENCE)
+        .expect("who comes is told");
+    for event in [r#""event":"play-started""#, r#""door":"http-flv""#] {
+        process.out.find(event, PATIENCE).unwrap_or_else(|| panic!("{event}"));
+    }
+}
+
+#[test]
+fn serve_http_plays_a_file_to_ffmpeg() {
+    needs!("ffmpeg");
+    in_every_way("serve_http", |program| is_played_by_ffmpeg(program, "http", &[]));
+}
+
+#[test]
+fn serve_http_plays_a_file_to_ffmpeg_over_https() {
+    needs!("ffmpeg");
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let paths = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&paths[0], made.cert.pem()).unwrap();
+    std::fs::write(&paths[1], made.signing_key.serialize_pem()).unwrap();
+    let identity = paths.each_ref().map(|path| path.to_str().unwrap());
+    in_every_language("serve_http", |program| is_played_by_ffmpeg(program, "https", &identity));
+}
+
 #[test]
 fn auth_decides_on_a_thread_of_its_own() {
     in_every_way("auth", |program| {
@@ -331,6 +371,8 @@ fn programs_without_their_arguments_print_usage() {
         ("record", &[]),
         ("record", &["rtmp://h/a/b"]),
         ("loop", &[]),
+        ("serve_http", &[]),
+        ("serve_http", &["a.flv", "127.0.0.1:0", "cert.pem"]),
     ] {
         in_every_language(name, |program| {
             let process = program.run(arguments);
@@ -346,9 +388,13 @@ fn programs_without_their_arguments_print_usage() {
 fn a_taken_port_is_told_with_code_and_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for name in ["serve", "auth"] {
+    let clip = demo_clip();
+    let file = clip.to_str().unwrap();
+    for (name, arguments) in
+        [("serve", vec![&address[..]]), ("auth", vec![&address]), ("serve_http", vec![file, &address])]
+    {
         in_every_language(name, |program| {
-            let process = program.run(&[&address]);
+            let process = program.run(&arguments);
             assert_eq!(process.wait(LONG), 1, "{}", process.log());
             let line = process.err.find("ADDRESS_IN_USE: ", PATIENCE).expect("the code");
             assert!(line.contains(&address), "{line}");

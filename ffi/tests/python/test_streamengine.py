@@ -16,10 +16,12 @@ import textwrap
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import streamengine
-from streamengine import Codec, Engine, Error, EventType, Format, FrameFlags, RelayState, Status
+from streamengine import Codec, Door, Engine, Error, EventType, Format, FrameFlags, RelayState, Status
 
 HEADER = Path(os.environ["STREAMENGINE_HEADER"]).read_text()
 CLIP = os.environ["STREAMENGINE_CLIP"]
@@ -54,11 +56,12 @@ class SameAsTheHeader(unittest.TestCase):
         pairs = {"status": streamengine.Status, "codec": Codec, "format": Format, "event_type": EventType,
                  "relay_direction": streamengine.RelayDirection, "relay_state": RelayState,
                  "log_level": streamengine.LogLevel, "file_state": streamengine.FileState,
-                 "stream_state": streamengine.StreamState, "auth_action": streamengine.AuthAction}
+                 "stream_state": streamengine.StreamState, "auth_action": streamengine.AuthAction,
+                 "door": streamengine.Door}
         for name, ours in pairs.items():
             body = re.search(rf"enum se_{name}\n.*?\n \{{\n(.*?)\n\}};", HEADER, re.DOTALL)[1]
             theirs = {key: int(value) for key, value in re.findall(r"^  SE_(\w+) = (-?\d+),$", body, re.MULTILINE)}
-            prefixes = r"^(E|CODEC|FORMAT|EVENT|RELAY|LOG|FILE|STREAM|AUTH)_(?!NO_MEMORY$)"
+            prefixes = r"^(E|CODEC|FORMAT|EVENT|RELAY|LOG|FILE|STREAM|AUTH|DOOR)_(?!NO_MEMORY$)"
             if name == "status":
                 prefixes = r"^E_"
             if name == "event_type":
@@ -371,6 +374,54 @@ class Requests(unittest.TestCase):
         self.server.set_auth(decide)
         self.push("a")
         self.assertEqual(wait_for(lambda: codes), [Status.DEADLOCK])
+
+
+@unittest.skipUnless(streamengine.build_info()["http"], "the library was built without HTTP")
+class OverHttp(unittest.TestCase):
+    """Players that speak HTTP."""
+
+    def setUp(self):
+        self.engine = started()
+        self.addCleanup(self.engine.close)
+        self.engine.publish_file(CLIP, "live/a")
+        self.listener = self.engine.listen_http("127.0.0.1:0")
+        self.url = f"http://127.0.0.1:{self.listener.port}/live/a.flv"
+
+    def test_get_the_stream(self):
+        with urllib.request.urlopen(self.url, timeout=30) as reply:
+            self.assertEqual(reply.read(3), b"FLV")
+            session = self.engine.sessions("live/a")[0]
+            self.assertEqual((session["door"], session["role"], session["tls"]), ("http-flv", "player", False))
+        wait_for(lambda: not self.engine.sessions("live/a"))
+
+    def test_come_by_their_door(self):
+        asked = []
+
+        def decide(request):
+            asked.append(request.info)
+            request.deny("not you")
+
+        self.engine.set_auth(decide)
+        request = urllib.request.Request(self.url + "?key=5", headers={"Origin": "https://site.example"})
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=30)
+        with caught.exception as reply:
+            self.assertEqual((reply.code, "not you" in reply.read().decode()), (403, True))
+        info = asked.pop()
+        self.assertEqual((info.door, info.origin, info.query), (Door.HTTP_FLV, "https://site.example", "key=5"))
+        self.assertIn("Python-urllib", info.agent)
+
+    def test_need_certificate_and_key_or_none_of_them(self):
+        with self.assertRaises(Error) as caught:
+            self.engine.listen_http("127.0.0.1:0", cert="cert.pem")
+        self.assertEqual(caught.exception.code, Status.INVALID_ARGUMENT)
+        with self.assertRaises(Error) as caught:
+            self.engine.listen_http("127.0.0.1:0", "/no/cert.pem", "/no/key.pem")
+        self.assertEqual(caught.exception.code, Status.NOT_FOUND)
+        with self.assertRaises(Error) as caught:
+            self.engine.reload_tls(self.listener.id)
+        self.assertEqual(caught.exception.code, Status.STATE)
+        self.engine.close_listener(self.listener.id)
 
 
 class Closing(unittest.TestCase):
