@@ -7,9 +7,9 @@ use super::reply::Reply;
 use super::request::{Answer, Answers};
 use super::visit::Turn;
 use crate::limits::ms;
-use crate::net::{DeadlineTimer, PendingPlace};
+use crate::net::{DeadlineTimer, PendingPlace, read};
 use crate::service::arrival::{GAVE_WAY, log_early_failure};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -21,6 +21,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -32,6 +33,9 @@ bound! {
     pub(super) const MAX_HEADERS: usize = 64, without 4_096;
 }
 
+/// A connection on which nothing has been asked for so long gives hyper's buffers back: browsers leave many open.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
+
 /// A connection whose socket hyper has let go of.
 pub(super) struct TakenOver<IO> {
     pub(super) io: IO,
@@ -41,8 +45,27 @@ pub(super) struct TakenOver<IO> {
     pub(super) turn: Turn,
 }
 
-/// Why a connection ends that nobody has closed.
-pub(super) struct Overdue(&'static str);
+/// What has become of a connection that hyper has had.
+enum Left<IO> {
+    /// Its socket is to be taken over.
+    TakenOver(Box<TakenOver<IO>>),
+    /// Nothing has been asked for a while. What has been read is with it.
+    Resting(IO, Bytes),
+}
+
+/// How hyper is to be left.
+enum Leave {
+    Take(Turn),
+    Rest,
+}
+
+/// What is to happen to a connection whose time has come.
+enum Overdue {
+    /// It ends, and why.
+    End(&'static str),
+    /// It gives its buffers back.
+    Rest,
+}
 
 /// The requests of one connection.
 pub(super) struct Requests {
@@ -64,7 +87,25 @@ impl Requests {
     }
 
     /// Answers requests until the connection ends; or what is left of it when its socket is to be taken over.
-    pub(super) async fn serve<IO>(mut self, io: IO) -> Option<TakenOver<IO>>
+    pub(super) async fn serve<IO>(mut self, mut io: IO) -> Option<TakenOver<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut input = Bytes::new();
+        loop {
+            // Boxed: a connection that rests needs none of it.
+            match Box::pin(self.serve_busily(io, input)).await? {
+                Left::TakenOver(taken_over) => return Some(*taken_over),
+                Left::Resting(rested, read) => (io, input) = (rested, read),
+            }
+            if input.is_empty() {
+                input = self.rest(&mut io).await?;
+            }
+        }
+    }
+
+    /// Answers requests of a connection that has read `input` so far; none where it has ended.
+    async fn serve_busily<IO>(&mut self, io: IO, input: Bytes) -> Option<Left<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -79,7 +120,7 @@ impl Requests {
             }
         });
         let head_bytes = self.asker.core.config.limits.http_header_bytes;
-        let io = TokioIo::new(Watched::new(io, self.progress.clone()));
+        let io = TokioIo::new(Watched { io, input, progress: self.progress.clone() });
         let mut http = http1::Builder::new()
             .max_header_size(head_bytes)
             .max_buf_size(head_bytes.max(LEAST_BUFFER))
@@ -89,12 +130,12 @@ impl Requests {
             .auto_date_header(true)
             .serve_connection(io, service);
         let mut is_drained = false;
-        let turn = poll_fn(|cx| {
+        let leave = poll_fn(|cx| {
             if Pin::new(&mut http).poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
             if let Some(turn) = self.progress.turn() {
-                return Poll::Ready(Some(turn));
+                return Poll::Ready(Some(Leave::Take(turn)));
             }
             if !is_drained && self.draining.as_mut().poll(cx).is_ready() {
                 is_drained = true;
@@ -104,32 +145,54 @@ impl Requests {
                 Pin::new(&mut http).graceful_shutdown();
                 cx.waker().wake_by_ref();
             }
-            match self.poll_overdue(cx) {
-                Poll::Ready(overdue) => {
-                    self.log(&overdue);
-                    Poll::Ready(None)
-                }
-                Poll::Pending => Poll::Pending,
-            }
+            self.poll_overdue(cx, true).map(|overdue| self.judge(overdue))
         })
         .await?;
         let parts = http.into_parts();
         // Copied, or a few bytes would hold hyper's whole buffer.
-        let input = Bytes::copy_from_slice(&parts.read_buf);
-        Some(TakenOver { io: parts.io.into_inner().io, input, turn })
+        let (io, input) = (parts.io.into_inner().io, Bytes::copy_from_slice(&parts.read_buf));
+        Some(match leave {
+            Leave::Take(turn) => Left::TakenOver(Box::new(TakenOver { io, input, turn })),
+            Leave::Rest => Left::Resting(io, input),
+        })
     }
 
-    /// Ready when the connection has to give way, or its time is over.
-    pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+    /// Waits for the next request; what has come of it, none at the end of the connection.
+    async fn rest<IO: AsyncRead + Unpin>(&mut self, io: &mut IO) -> Option<Bytes> {
+        let mut input = BytesMut::new();
+        let read = poll_fn(|cx| {
+            if let Poll::Ready(read) = read::poll_read(cx, io, &mut input, LEAST_BUFFER) {
+                return Poll::Ready(read.ok().filter(|&count| count > 0));
+            }
+            match self.draining.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => self.poll_end(cx).map(|()| None),
+            }
+        });
+        read.await?;
+        self.progress.note_read();
+        let read = Bytes::copy_from_slice(&input);
+        input.clear();
+        read::release(&mut input);
+        Some(read)
+    }
+
+    /// Ready when the connection has to give way, or its time is over; that is logged.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_overdue(cx, false).map(|overdue| drop(self.judge(overdue)))
+    }
+
+    /// Ready when the connection has to give way, or its time is over; where it `may_rest`, also when it is time for that.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>, may_rest: bool) -> Poll<Overdue> {
         if self.progress.has_asked() {
             self.pending = None;
         }
         if let Some(pending) = &mut self.pending
             && pending.poll_evicted(cx).is_ready()
         {
-            return Poll::Ready(Overdue(GAVE_WAY));
+            return Poll::Ready(Overdue::End(GAVE_WAY));
         }
-        while let Some((deadline, overdue)) = self.deadline() {
+        while let Some((deadline, overdue)) = self.deadline(may_rest) {
             if deadline <= Instant::now() {
                 return Poll::Ready(overdue);
             }
@@ -140,26 +203,34 @@ impl Requests {
     }
 
     /// The next deadline, and what passes then.
-    fn deadline(&self) -> Option<(Instant, Overdue)> {
+    fn deadline(&self, may_rest: bool) -> Option<(Instant, Overdue)> {
         let (limits, (phase, unflushed)) = (&self.asker.core.config.limits, self.progress.waits());
         let unflushed = unflushed
-            .map(|since| (since + ms(limits.write_timeout_ms), Overdue("the peer has stopped reading")));
+            .map(|since| (since + ms(limits.write_timeout_ms), Overdue::End("the peer has stopped reading")));
         let of_phase = match phase {
             Phase::Head { since } => Some((
                 since + ms(limits.http_header_timeout_ms),
-                Overdue("the head of a request took too long"),
+                Overdue::End("the head of a request took too long"),
             )),
             Phase::Request => None,
-            Phase::Idle { since } => Some((since + ms(limits.http_idle_ms), Overdue("nothing asked for"))),
+            Phase::Idle { since } if may_rest && unflushed.is_none() => {
+                Some((since + RESTS_AFTER.min(ms(limits.http_idle_ms)), Overdue::Rest))
+            }
+            Phase::Idle { since } => {
+                Some((since + ms(limits.http_idle_ms), Overdue::End("nothing asked for")))
+            }
         };
         [unflushed, of_phase].into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
     }
 
-    pub(super) fn log(&self, Overdue(words): &Overdue) {
+    /// How hyper is to be left for that; none where it is the end, which is logged.
+    fn judge(&self, overdue: Overdue) -> Option<Leave> {
+        let Overdue::End(words) = overdue else { return Some(Leave::Rest) };
         match &self.pending {
             Some(pending) => log_early_failure(pending, self.asker.peer, words),
             None => tracing::debug!(peer = %self.asker.peer, "connection closed: {words}"),
         }
+        None
     }
 }
 
@@ -179,12 +250,14 @@ async fn reply(answers: &Answers, progress: &Progress, request: Request<Incoming
 /// A byte stream whose progress is noted.
 pub(super) struct Watched<IO> {
     io: IO,
+    /// Has been read before.
+    input: Bytes,
     progress: Arc<Progress>,
 }
 
 impl<IO> Watched<IO> {
     pub(super) fn new(io: IO, progress: Arc<Progress>) -> Self {
-        Self { io, progress }
+        Self { io, input: Bytes::new(), progress }
     }
 
     fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -196,6 +269,10 @@ impl<IO> Watched<IO> {
 impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.input.is_empty() {
+            buf.put_slice(&this.input.split_to(this.input.len().min(buf.remaining())));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.io).poll_read(cx, buf);
         if buf.filled().len() > before {

@@ -128,11 +128,6 @@ impl Requests {
         let patience = ms(self.asker.core.config.limits.write_timeout_ms);
         streams.tasks.spawn(serve(self.answers.clone(), request, respond, patience, answering));
     }
-
-    /// Ready when the connection has to give way, or its time is over; that is logged.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_overdue(cx).map(|overdue| self.log(&overdue))
-    }
 }
 
 /// How far a connection is with its end, when the engine drains.

@@ -199,6 +199,30 @@ async fn kept_and_pipelined_connections_give_their_socket_up_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_has_rested_is_served_as_before() {
+    let core = core(|_| ());
+    let _published = publish(&core, "live/a");
+    let mut io = open(&core);
+    let index = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    for rest in [0, 2, 25, 3] {
+        sleep(Duration::from_secs(rest)).await;
+        // In pieces, and two at once.
+        for piece in [&index[..3], &index[3..], &[index, index].concat()] {
+            io.write_all(piece.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..3 {
+            assert!(read_head(&mut io).await.starts_with("HTTP/1.1 404"));
+            read_until(&mut io, b".flv\n").await;
+        }
+    }
+    sleep(Duration::from_secs(2)).await;
+    io.write_all(GET.as_bytes()).await.unwrap();
+    assert!(read_head(&mut io).await.contains("chunked"));
+    assert_eq!(read_chunks(&mut io, start().len()).await, start());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reply_that_the_peer_has_not_taken_yet_goes_before_the_stream() {
     let core = core(|_| ());
     let _published = publish(&core, "live/a");
