@@ -50,7 +50,7 @@ pub struct Limits {
     /// Time between pings to players; unanswered ones mean nothing by themselves, the write stall decides
     /// (test `idle_players_are_pinged`).
     pub ping_interval_ms: u64,
-    /// Connections at once; more are not accepted until one ends
+    /// Connections at once, each player of one that speaks HTTP/2 counted as one; more are not accepted until one ends
     /// (test `connections_over_the_limit_wait_until_one_ends`).
     pub max_connections: usize,
     /// Of these, connections of one address, or of one /64 of IPv6, whatever they do; more are closed at once. What comes

@@ -132,6 +132,62 @@ async fn f44_a_certificate_of_a_trusted_authority_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_server_takes_aes_with_a_key_of_128_bits_where_the_peer_has_it() {
+    let authority = Authority::new();
+    authority.issue("localhost", |_| ());
+    let (port, _outcomes) = serve(authority.server()).await;
+    let conn = dial(port, authority.trusted()).await.unwrap();
+    let Stream::Tls(stream) = &conn.stream else { panic!("no TLS") };
+    let suite = stream.get_ref().1.negotiated_cipher_suite().unwrap();
+    assert_eq!(suite.suite(), rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+}
+
+#[tokio::test]
+async fn what_is_written_to_tls_at_once_and_what_follows_arrive_in_order() {
+    let authority = Authority::new();
+    authority.issue("localhost", |_| ());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tls, trusted) = (authority.server(), authority.trusted());
+    let accept = async {
+        let (stream, peer) = listener.accept().await.unwrap();
+        tls.accept(stream, peer).await.unwrap()
+    };
+    let (conn, client) = tokio::join!(accept, dial(port, trusted));
+    let mut client = client.unwrap();
+    let Halves::Tls(mut reader, mut writer) = conn.into_halves() else { panic!("no TLS") };
+    let bytes: Vec<u8> = (0..8_000_000_u32).map(|number| (number % 251) as u8).collect();
+    // Nothing is read until the socket takes no more.
+    let (mut sent, mut refused) = (0, 0);
+    while sent < bytes.len() && refused == 0 {
+        match writer.try_write(&bytes[sent..]) {
+            Ok(taken) => sent += taken,
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                assert!(!writer.is_flushed(), "some is encrypted and waits");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(refused, 1, "8 MB were taken at once");
+    let expected = bytes.clone();
+    let reading = tokio::spawn(async move {
+        let mut got = vec![0; expected.len()];
+        client.read_exact(&mut got).await.unwrap();
+        assert!(got == expected);
+        client.write_all(b"thanks").await.unwrap();
+        client.flush().await.unwrap();
+    });
+    writer.write_all(&bytes[sent..]).await.unwrap();
+    writer.flush().await.unwrap();
+    assert!(writer.is_flushed());
+    let mut answer = [0; 6];
+    reader.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"thanks");
+    reading.await.unwrap();
+}
+
+#[tokio::test]
 async fn f44_bad_certificates_are_refused_with_the_cause() {
     let authority = Authority::new();
     let trusted = || authority.trusted();

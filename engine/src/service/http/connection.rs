@@ -33,8 +33,9 @@ bound! {
     pub(super) const MAX_HEADERS: usize = 64, without 4_096;
 }
 
-/// A connection on which nothing has been asked for so long gives hyper's buffers back: browsers leave many open.
-const RESTS_AFTER: Duration = Duration::from_secs(1);
+/// A connection on which nothing has been asked for so long gives hyper's buffers back: browsers leave many open. Short, so
+/// that of many that are opened one after the other few have some.
+const RESTS_AFTER: Duration = Duration::from_millis(50);
 
 /// A connection whose socket hyper has let go of.
 pub(super) struct TakenOver<IO> {
