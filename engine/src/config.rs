@@ -99,7 +99,7 @@ pub struct RtmpsConfig {
 setters!(RtmpsConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from }; PathBuf { cert, key });
 
 /// Players over HTTP: FLV and WebSocket. Needs the cargo feature `http`, which is on unless it is switched off.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HttpConfig {
@@ -109,9 +109,17 @@ pub struct HttpConfig {
     /// Load balancers in front of these listeners, as [`RtmpConfig::proxy_protocol_from`].
     #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
     pub proxy_protocol_from: Vec<IpNet>,
+    /// Whether `/` lists the live streams to whoever asks, with links to their pages. It holds for HTTPS too.
+    pub index: bool,
 }
 
-setters!(HttpConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from });
+setters!(HttpConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from } bool { index });
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: Vec::new(), proxy_protocol_from: Vec::new(), index: true }
+    }
+}
 
 /// Players over HTTP with TLS. Needs the cargo feature `http` too.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -5,6 +5,8 @@ mod handle;
 
 pub use handle::WeakEngine;
 
+#[cfg(feature = "http")]
+use crate::assets::Assets;
 use crate::auth::{Authorize, Gate as AuthGate};
 use crate::config::{
     AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, SubscriberConfig,
@@ -56,6 +58,8 @@ bound! {
 pub struct EngineBuilder {
     config: Config,
     authorizer: Option<Arc<dyn Authorize>>,
+    #[cfg(feature = "http")]
+    assets: Assets,
     events: Events,
 }
 
@@ -86,6 +90,15 @@ impl EngineBuilder {
     #[must_use]
     pub fn authorize(mut self, authorizer: impl Authorize) -> Self {
         self.authorizer = Some(Arc::new(authorizer));
+        self
+    }
+
+    /// Has files for browsers served over HTTP, the page of a player above all: those of the crate `streamengine-web`, or
+    /// your own.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn assets(mut self, assets: Assets) -> Self {
+        self.assets = assets;
         self
     }
 
@@ -122,7 +135,13 @@ impl EngineBuilder {
         let runtime = runtime(self.config.engine.threads())?;
         let authorizer = self.authorizer.unwrap_or_else(|| Arc::new(self.config.publish_rule()));
         let auth = AuthGate::new(authorizer, &self.config.limits);
-        let core = Arc::new(Core::new(self.config, auth, self.events));
+        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "without HTTP there are no assets"))]
+        let mut core = Core::new(self.config, auth, self.events);
+        #[cfg(feature = "http")]
+        {
+            core.assets = self.assets;
+        }
+        let core = Arc::new(core);
         let engine = Engine { inner: Arc::new(Inner::new(core, runtime)) };
         engine.start_configured()?;
         Ok(engine)

@@ -42,6 +42,8 @@ mod setters;
 
 mod address;
 pub mod amf0;
+#[cfg(feature = "http")]
+mod assets;
 mod auth;
 mod budget;
 mod config;
@@ -80,6 +82,8 @@ mod status;
 pub mod testing;
 mod url;
 
+#[cfg(feature = "http")]
+pub use assets::Assets;
 pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticket};
 #[doc(hidden)]
 pub use bound::Bound;

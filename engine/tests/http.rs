@@ -255,8 +255,12 @@ fn requests_are_answered_as_their_table_says() {
         (get("/live/a:1.flv"), 400, "U+003A"),
         (get("/a.flv"), 400, "app name is missing"),
         (get("/live?app=live&stream=b&port=1935"), 404, "nobody publishes"),
-        (get("/"), 404, "/APP/STREAM.flv"),
+        (get("/"), 200, "href=\"/play/live/a\""),
         (get("/live/a"), 404, "/APP/STREAM.flv"),
+        (get("/play/live/b"), 200, "no player for browsers"),
+        (get("/play/live/%2e%2e"), 400, "dot"),
+        (get("/play/live/a%00"), 400, "U+0000"),
+        (get("/assets/../live/a"), 404, "/APP/STREAM.flv"),
         (get("http://other.example/live/b.flv"), 404, "nobody publishes"),
         (get("http://other.example/live/%2e%2e.flv"), 400, "two dots"),
         ("GET /live/b.flv HTTP/1.0\r\n\r\n".to_owned(), 404, "nobody publishes"),
@@ -363,7 +367,7 @@ fn f37_heads_that_are_too_long_or_never_end_are_refused_and_closed() {
         assert!(text.is_empty() || text.starts_with(b"HTTP/1.1 400"), "{wrong:?}");
     }
     // It serves on.
-    assert_eq!(Client::dial(&engine).ask(&get("/")).0, 404);
+    assert_eq!(Client::dial(&engine).ask(&get("/")).0, 200);
 }
 
 #[test]
@@ -388,12 +392,12 @@ fn f14_connections_without_a_request_count_as_pending_and_those_with_one_do_not(
     let mut kept = Vec::new();
     for _ in 0..10 {
         let mut client = Client::dial(&engine);
-        assert_eq!(client.ask(&get("/")).0, 404);
+        assert_eq!(client.ask(&get("/")).0, 200);
         kept.push(client);
     }
     let _silent: Vec<_> = (0..2).map(|_| Client::dial(&engine)).collect();
     assert_eq!(Client::dial(&engine).rest(), b"", "the third that has asked for nothing");
-    assert_eq!(kept[0].ask(&get("/")).0, 404);
+    assert_eq!(kept[0].ask(&get("/")).0, 200);
 }
 
 /// A frame as all doors send it: kind, payload, and a time that metadata has not.

@@ -12,6 +12,8 @@ pub(crate) mod rtmp;
 pub(crate) mod streams;
 
 use crate::address::Holdings;
+#[cfg(feature = "http")]
+use crate::assets::Assets;
 use crate::auth::Gate;
 use crate::config::{AppConfig, Config};
 use crate::egress::Egress;
@@ -35,6 +37,9 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) hub: Hub,
     pub(crate) auth: Gate,
+    /// What the embedding program gives for browsers.
+    #[cfg(feature = "http")]
+    pub(crate) assets: Assets,
     pub(crate) events: Events,
     pub(crate) sessions: Sessions,
     pub(crate) egress: Egress,
@@ -63,6 +68,8 @@ impl Core {
             log: PeerLog::default(),
             config,
             auth,
+            #[cfg(feature = "http")]
+            assets: Assets::default(),
             events,
             sessions: Sessions::default(),
             egress: Egress::new(threads, batch_bytes, tasks.clone(), draining.clone()),

@@ -33,7 +33,7 @@ const FLOORS: &[&[&str]] = &[
     &["log_limit", "starts"],
     &["address"],
     &["budget"],
-    &["id", "limits"],
+    &["id", "limits", "assets"],
     &["error"],
     &["bound", "named", "setters"],
 ];

@@ -1,4 +1,4 @@
-//! Players over HTTP: FLV in replies and in the messages of WebSockets.
+//! Players over HTTP: FLV in replies and in the messages of WebSockets; and pages to watch it on.
 //!
 //! ```text
 //!   socket <──> hyper ──requests──> answers in words, or a visit: authorised, admitted, waits for the stream
@@ -12,6 +12,7 @@
 
 mod connection;
 mod h2;
+mod pages;
 mod player;
 mod progress;
 mod reply;

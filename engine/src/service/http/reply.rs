@@ -1,9 +1,12 @@
-//! Replies: plain ones in words, and what those that carry a stream begin with.
+//! Replies: plain ones in words, pages with their files, and what those that carry a stream begin with.
 
+use crate::assets::Asset;
 use crate::service::streams::Refusal;
 use bytes::{Bytes, BytesMut};
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONNECTION, HeaderValue};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, VARY,
+};
 use hyper::{Response, StatusCode};
 use std::fmt::Display;
 
@@ -23,6 +26,21 @@ const COMMON: [(&str, &str); 3] = [
 /// What those with a stream have besides; the second keeps an nginx in front from holding it back.
 const MEDIA: [(&str, &str); 2] = [("content-type", "video/x-flv"), ("x-accel-buffering", "no")];
 
+/// What pages have, and the files that they are made of. Nothing of another site's is in them or around them; a stream's
+/// query, which may hold a secret, is not told to others as where one came from. No other site's page may read them.
+const PAGE: [(&str, &str); 3] = [
+    (
+        "content-security-policy",
+        "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; worker-src 'self' blob:; \
+         connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "strict-origin"),
+];
+
+/// For how long a file may be kept whose name belongs to its content.
+pub(super) const FOR_A_YEAR: &str = "public, max-age=31536000, immutable";
+
 fn reply(status: StatusCode, headers: &[(&'static str, &'static str)], body: String) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
@@ -41,6 +59,42 @@ pub(super) fn words(status: StatusCode, text: impl Display) -> Reply {
 pub(super) fn broken(text: impl Display) -> Reply {
     let mut reply = words(StatusCode::BAD_REQUEST, text);
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+/// A page that is true at one moment only.
+pub(super) fn page(html: String) -> Reply {
+    page_reply(StatusCode::OK, html.into(), "text/html; charset=utf-8", "no-store")
+}
+
+/// A file, `packed` in its place; or the word that it has not changed.
+pub(super) fn asset(status: StatusCode, asset: &Asset, packed: Option<&Bytes>, cache: &'static str) -> Reply {
+    let body = match status {
+        StatusCode::NOT_MODIFIED => Bytes::new(),
+        _ => packed.unwrap_or(&asset.body).clone(),
+    };
+    let mut reply = page_reply(status, body, asset.content_type, cache);
+    if let Ok(tag) = HeaderValue::from_str(&asset.etag) {
+        reply.headers_mut().insert(ETAG, tag);
+    }
+    if packed.is_some() {
+        reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if asset.gzip.is_some() {
+        reply.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    reply
+}
+
+fn page_reply(status: StatusCode, body: Bytes, content_type: &'static str, cache: &'static str) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    for (name, value) in PAGE {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     reply
 }
 

@@ -1,6 +1,7 @@
 //! One request and its answer.
 
 use super::Asker;
+use super::pages;
 use super::reply::{self, Reply};
 use super::routes::StreamUrl;
 use super::visit::{Look, Turn, Visit};
@@ -52,10 +53,7 @@ impl Answers {
             (&Method::OPTIONS, _) => reply::options().into(),
             (&Method::GET, Some(url)) => self.play(request, url).await,
             (&Method::HEAD, Some(url)) => self.look(request, url).await.into(),
-            (&Method::GET | &Method::HEAD, None) => {
-                reply::words(StatusCode::NOT_FOUND, "there is nothing here; streams are at /APP/STREAM.flv")
-                    .into()
-            }
+            (&Method::GET | &Method::HEAD, None) => pages::answer(&self.asker.core, request).into(),
             _ => reply::wrong_method().into(),
         }
     }

@@ -3,15 +3,21 @@
 //! Parts stay as they were sent. They are decoded, once, where [`StreamKey`](crate::StreamKey) checks them, so that a name has
 //! the same verdict here as on every other door.
 
-use crate::key::StreamName;
+use crate::key::{KeyError, StreamKey, StreamName};
 use crate::media::FrameKind;
 use crate::policy::StartAt;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Ends of paths that name a stream; the longer ones first.
 const ENDINGS: [&str; 2] = [".live.flv", ".flv"];
 
 /// Where streams are named by the query: `/live?app=APP&stream=STREAM`.
 const BY_QUERY: &str = "/live";
+
+/// What the paths of players' pages begin with.
+const PLAYER: &str = "/play/";
+/// The same of the files that pages need.
+const ASSET: &str = "/assets/";
 
 /// The names in a URL of a stream, as they were sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +39,55 @@ impl StreamUrl {
             None => of_query(path, query)?,
         };
         Some(Self { app, name: format!("{stream}?{query}") })
+    }
+}
+
+/// What is for browsers to look at, as a path names it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum PageUrl<'a> {
+    /// The list of live streams.
+    Index,
+    /// The page of a player.
+    Player(Result<StreamKey, KeyError>),
+    /// A file that a page needs.
+    Asset(&'a str),
+}
+
+impl<'a> PageUrl<'a> {
+    /// What a path names that is no [`StreamUrl`].
+    pub(super) fn find(path: &'a str) -> Option<Self> {
+        if path == "/" {
+            return Some(Self::Index);
+        }
+        match (path.strip_prefix(ASSET), path.strip_prefix(PLAYER)) {
+            (Some(name), _) => Some(Self::Asset(name)),
+            (_, Some(name)) => {
+                let (app, stream) = name.rsplit_once('/')?;
+                Some(Self::Player(StreamKey::new(app, stream)))
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+/// The path of the page that plays a stream.
+pub(super) fn page_of(key: &StreamKey) -> String {
+    PLAYER.to_owned() + &in_path(key)
+}
+
+/// The path of a stream itself.
+pub(super) fn flv_of(key: &StreamKey) -> String {
+    format!("/{}.flv", in_path(key))
+}
+
+/// A name in a path, so that nothing of it is taken for one of our endings.
+fn in_path(key: &StreamKey) -> String {
+    const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    let path = utf8_percent_encode(key.as_str(), &KEPT).to_string();
+    let ending = [".flv", ".live"].into_iter().find_map(|ending| Some((path.strip_suffix(ending)?, ending)));
+    match ending {
+        Some((start, ending)) => format!("{start}%2E{}", &ending[1..]),
+        None => path,
     }
 }
 
@@ -122,6 +177,32 @@ mod tests {
     }
 
     #[test]
+    fn pages_are_where_no_stream_is() {
+        let player = |name: &str| PageUrl::Player(name.parse());
+        for (path, expected) in [
+            ("/", Some(PageUrl::Index)),
+            ("/play/live/a", Some(player("live/a"))),
+            ("/play/live/room/%E7%9B%B4", Some(player("live/room/直"))),
+            ("/play/live/a%2Eflv", Some(player("live/a.flv"))),
+            ("/play/live/..", Some(PageUrl::Player(Err(KeyError::Dots)))),
+            ("/play/live/", Some(PageUrl::Player(Err(KeyError::Missing("stream"))))),
+            ("/assets/player.js", Some(PageUrl::Asset("player.js"))),
+            ("/play/live", None),
+            ("/play", None),
+            ("/live/a", None),
+            ("//", None),
+            ("", None),
+        ] {
+            assert_eq!(PageUrl::find(path), expected, "{path}");
+        }
+        assert_eq!(
+            key("/play/a.flv", None),
+            Some(Ok("play/a".to_owned())),
+            "there may be an app of that name"
+        );
+    }
+
+    #[test]
     fn f36_what_no_stream_can_be_called_is_refused_as_on_every_door() {
         let dots = Err(KeyError::Dots);
         for (path, query, expected) in [
@@ -175,6 +256,15 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn f43_the_paths_of_a_stream_lead_back_to_it(name in "[a-z&=.~+é直-]{1,6}(\\.flv|\\.live|\\.live\\.flv)?") {
+            let Ok(named) = StreamKey::new("live", &name) else { return Ok(()) };
+            prop_assert_eq!(key(&flv_of(&named), None), Some(Ok(named.to_string())));
+            let page = page_of(&named);
+            prop_assert!(StreamUrl::find(&page, None).is_none(), "{page}");
+            prop_assert_eq!(PageUrl::find(&page), Some(PageUrl::Player(Ok(named))));
+        }
 
         #[test]
         fn f43_a_path_leads_to_the_stream_of_that_name_or_to_none(

@@ -24,7 +24,7 @@ fn core_with(config: Config, authorizer: impl Authorize) -> Arc<Core> {
     Arc::new(Core::new(config, auth, Events::default()))
 }
 
-fn core(change: impl FnOnce(&mut Config)) -> Arc<Core> {
+pub(super) fn core(change: impl FnOnce(&mut Config)) -> Arc<Core> {
     let mut config = Config::default();
     change(&mut config);
     core_with(config, PublishRule::Open)
@@ -49,7 +49,7 @@ fn open_with(core: &Arc<Core>, pipe: usize) -> DuplexStream {
     theirs
 }
 
-fn publish(core: &Arc<Core>, name: &str) -> Published {
+pub(super) fn publish(core: &Arc<Core>, name: &str) -> Published {
     let published = Published::by_engine(core, &key(name), "test", &[], &PublisherConfig::default()).unwrap();
     for frame in [video_header(0), audio_header(0), keyframe(0, 100), audio(5), inter(40, 50)] {
         published.push(frame).unwrap();
@@ -175,7 +175,8 @@ async fn a_player_gets_the_stream_in_chunks_and_its_end_with_the_last() {
 async fn kept_and_pipelined_connections_give_their_socket_up_too() {
     let core = core(|_| ());
     let _published = publish(&core, "live/a");
-    let (index, head) = ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "HEAD /live/a.flv HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (index, head) =
+        ("GET /x HTTP/1.1\r\nHost: h\r\n\r\n", "HEAD /live/a.flv HTTP/1.1\r\nHost: h\r\n\r\n");
     // One after the other, all at once, and in pieces.
     for pieces in [
         vec![index, head, GET],
@@ -228,7 +229,7 @@ async fn a_reply_that_the_peer_has_not_taken_yet_goes_before_the_stream() {
     let _published = publish(&core, "live/a");
     // Less than a reply.
     let mut io = open_with(&core, 16);
-    let requests = ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", GET].concat();
+    let requests = ["GET /x HTTP/1.1\r\nHost: h\r\n\r\n", GET].concat();
     let (mut reader, mut writer) = tokio::io::split(&mut io);
     let write = async { writer.write_all(requests.as_bytes()).await.unwrap() };
     let last = &start()[start().len() - 20..];
@@ -464,7 +465,7 @@ async fn f37_a_head_that_drips_in_is_closed_after_5_seconds() {
     assert!(elapsed <= Duration::from_millis(6_000), "{elapsed:?}");
     // A later one has its time from its first byte.
     let mut io = open(&core);
-    io.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    io.write_all(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     read_until(&mut io, b".flv\n").await;
     sleep(Duration::from_secs(20)).await;
     let elapsed = drip(&mut io).await;
@@ -475,7 +476,7 @@ async fn f37_a_head_that_drips_in_is_closed_after_5_seconds() {
 async fn f37_a_connection_without_a_request_is_closed_after_30_seconds() {
     let core = core(|_| ());
     let mut io = open(&core);
-    io.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    io.write_all(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     read_until(&mut io, b".flv\n").await;
     let start_time = Instant::now();
     assert!(is_closed(&mut io).await);
@@ -488,7 +489,7 @@ async fn f37_a_head_of_more_than_8_kib_is_answered_with_431_and_closed() {
     let core = core(|_| ());
     for (len, status) in [(7_000, "404"), (9_000, "431"), (1_000_000, "431")] {
         let mut io = open(&core);
-        let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(len));
+        let head = format!("GET /x HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(len));
         let (mut reader, mut writer) = tokio::io::split(&mut io);
         let (_, mut reply) = (writer.write_all(head.as_bytes()).await, [0; 12]);
         reader.read_exact(&mut reply).await.unwrap();
@@ -501,7 +502,7 @@ async fn f37_more_than_64_headers_are_answered_with_431_and_closed() {
     let core = core(|_| ());
     for (headers, status) in [(63, "404"), (64, "431")] {
         let mut io = open(&core);
-        let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(headers));
+        let head = format!("GET /x HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(headers));
         io.write_all(head.as_bytes()).await.unwrap();
         let mut reply = [0; 12];
         io.read_exact(&mut reply).await.unwrap();
@@ -551,7 +552,7 @@ async fn a_peer_that_leaves_before_it_is_served_is_no_session_any_more() {
 async fn draining_ends_idle_connections_and_answers_those_that_wait() {
     let core = core(|_| ());
     let (mut idle, mut waiting) = (open(&core), open(&core));
-    idle.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
     read_until(&mut idle, b".flv\n").await;
     waiting.write_all(GET.as_bytes()).await.unwrap();
     while core.sessions.list().is_empty() {
