@@ -9,7 +9,9 @@ const NAME: &str = "NAME";
 
 /// Where to publish to and to play from, for people; `app` is one that the server has.
 pub(crate) fn welcome(listeners: &[ListenerInfo], rule: &PublishRule, app: &str) -> String {
-    let places = places(listeners, &own_address);
+    let places = |protocols| places(listeners, protocols, &own_address);
+    let (pages, places) =
+        (places([Protocol::Http, Protocol::Https]), places([Protocol::Rtmp, Protocol::Rtmps]));
     let url = |place: &Place| format!("{}/{app}/{NAME}", place.base);
     let secret = if matches!(rule, PublishRule::Key(_)) { "?key=KEY" } else { "" };
     let may_publish = |place: &&Place| *rule != PublishRule::Loopback || place.is_loopback;
@@ -28,6 +30,7 @@ pub(crate) fn welcome(listeners: &[ListenerInfo], rule: &PublishRule, app: &str)
         _ => {}
     }
     list(&mut text, "Play from", places.iter().map(url));
+    list(&mut text, "Browser", pages.iter().map(|place| format!("{}/play/{app}/{NAME}", place.base)));
     if let Some(place) = doors.first() {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "In OBS      Server {}/{app}, Stream Key {NAME}{secret}", place.base);
@@ -46,18 +49,27 @@ fn list(text: &mut String, what: &str, urls: impl Iterator<Item = String>) {
 
 #[derive(Debug, PartialEq)]
 struct Place {
-    /// `rtmp://host[:port]`
+    /// `rtmp://host[:port]`, or with `http` or another scheme.
     base: String,
     is_loopback: bool,
 }
 
-/// The places at which listeners for RTMP are reached, each once; `own` finds this machine's address in a network.
-fn places(listeners: &[ListenerInfo], own: &dyn Fn(bool) -> Option<IpAddr>) -> Vec<Place> {
+/// The places at which listeners for these protocols are reached, each once; `own` finds this machine's address in a
+/// network.
+fn places(
+    listeners: &[ListenerInfo],
+    protocols: [Protocol; 2],
+    own: &dyn Fn(bool) -> Option<IpAddr>,
+) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
-    let of_rtmp = |listener: &&ListenerInfo| matches!(listener.protocol, Protocol::Rtmp | Protocol::Rtmps);
-    for ListenerInfo { protocol, address, .. } in listeners.iter().filter(of_rtmp) {
+    let is_meant = |listener: &&ListenerInfo| protocols.contains(&listener.protocol);
+    for ListenerInfo { protocol, address, .. } in listeners.iter().filter(is_meant) {
         for (host, is_loopback) in hosts(*protocol, *address, own) {
-            let usual = if protocol.is_tls() { 443 } else { 1935 };
+            let usual = match protocol {
+                Protocol::Http => 80,
+                _ if protocol.is_tls() => 443,
+                _ => 1935,
+            };
             let scheme = protocol.as_str();
             let port = if address.port() == usual { String::new() } else { format!(":{}", address.port()) };
             let place = Place { base: format!("{scheme}://{host}{port}"), is_loopback };

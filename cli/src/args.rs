@@ -23,7 +23,7 @@ Examples:
 
 Publish with   ffmpeg -re -i FILE -c copy -f flv rtmp://HOST/live/NAME
 Play with      ffplay rtmp://HOST/live/NAME
-            or ffplay http://HOST:8080/live/NAME.flv
+            or in a browser, at http://HOST:8080/play/live/NAME
 The start tells the addresses of this machine in place of HOST.
 
 A second publisher of a name is refused (\"already publishing\") while the first one sends. Once that has been silent for \

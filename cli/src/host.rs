@@ -137,7 +137,7 @@ impl Started {
     /// Starts an engine.
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
         descriptors::warn_if_too_few(&config);
-        let builder = Engine::builder().config(config);
+        let builder = Engine::builder().config(config).assets(streamengine_web::assets());
         let (events, to_print) = (builder.events(), builder.events());
         let engine = builder.start()?;
         engine.listeners().iter().for_each(tell);

@@ -490,7 +490,7 @@ fn the_start_tells_where_to_publish_and_play_and_quiet_nothing_at_all() {
     let told = |args: &[&str]| {
         let address = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
         let mut process =
-            Process::start(&[&["serve", "--rtmp", &address.to_string(), "--no-http"], args].concat());
+            Process::start(&[&["serve", "--rtmp", &address.to_string(), "--http", ANY], args].concat());
         let start = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
             assert!(start.elapsed() < Duration::from_secs(20), "it does not listen");
@@ -506,7 +506,8 @@ fn the_start_tells_where_to_publish_and_play_and_quiet_nothing_at_all() {
         (&["--set", "apps.show.takeover=reject"], "/show/NAME\n"),
     ] {
         let (welcome, log) = told(args);
-        for part in ["Publish to  rtmp://127.0.0.1:", url, "Play from   rtmp://127.0.0.1:"] {
+        let page = "Browser     http://127.0.0.1:";
+        for part in ["Publish to  rtmp://127.0.0.1:", url, "Play from   rtmp://127.0.0.1:", page, "/play/"] {
             assert!(welcome.contains(part), "{part}: {welcome}");
         }
         assert!(!welcome.contains("s3cret") && !log.contains("s3cret"), "{welcome}{log}");

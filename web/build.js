@@ -1,0 +1,115 @@
+// Makes the files for browsers: `node build.js [FOLDER]`, by default `dist`. Names carry a hash of their content, but for the page itself.
+
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, extname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = process.argv[2] ?? join(here, 'dist');
+
+/** Where the player goes wrong: the file, what it says, and what it should say. A new version may no longer need it. */
+const MENDED = [
+    // As AV1's specification has it (5.9.2): with the condition turned round, the size of a picture is made of other bits.
+    ['demux/av1-parser.ts', 'if (keyframe || refresh_frame_flags !== allFrames)', 'if (!keyframe || refresh_frame_flags !== allFrames)'],
+    // And (5.9.6): these two are the size, not how many bits it has.
+    ['demux/av1-parser.ts', 'RenderWidth = gb.readBits(render_width_bits) + 1;', 'RenderWidth = render_width_bits;'],
+    ['demux/av1-parser.ts', 'RenderHeight = gb.readBits(render_height_bits) + 1;', 'RenderHeight = render_height_bits;'],
+];
+
+const mending = {
+    name: 'mending',
+    setup(bundle) {
+        const left = new Set(MENDED);
+        bundle.onLoad({ filter: /mpegts\.js\/src\/.*\.ts$/ }, async ({ path }) => {
+            let contents = await readFile(path, 'utf8');
+            for (const mend of MENDED) {
+                const [file, wrong, right] = mend;
+                if (path.endsWith(`/${file}`) && contents.includes(wrong)) {
+                    contents = contents.replace(wrong, right);
+                    left.delete(mend);
+                }
+            }
+            // As webpack and the author's compiler take it.
+            contents = contents.replace(/import \* as (\w+) from 'events'/, "import $1 from 'events'");
+            return { contents, loader: 'ts' };
+        });
+        bundle.onEnd(() => {
+            if (left.size > 0) throw new Error(`mpegts.js has changed: ${[...left].map(([, wrong]) => wrong)}`);
+        });
+    },
+};
+
+async function manifest(folder) {
+    return JSON.parse(await readFile(join(here, folder, 'package.json'), 'utf8'));
+}
+
+const { version } = await manifest('node_modules/mpegts.js');
+const bundled = await build({
+    absWorkingDir: here,
+    entryPoints: ['page/player.js', 'page/player.css'],
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: ['chrome94', 'firefox93', 'safari15.4'],
+    // From its sources: what is not used stays out.
+    alias: { 'mpegts.js': './node_modules/mpegts.js/src/mpegts.js' },
+    define: { __VERSION__: JSON.stringify(version) },
+    plugins: [mending],
+    // The player tells the console of each connection and keyframe.
+    drop: ['console'],
+    // Workers, which esbuild warns of, are not used.
+    logLevel: 'error',
+    legalComments: 'none',
+    metafile: true,
+    write: false,
+    outdir: 'out',
+});
+
+/** Licences of everything in the bundle, in the words of its authors. */
+async function licences() {
+    const packages = new Set(Object.keys(bundled.metafile.inputs)
+        .map((input) => input.match(/node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0])
+        .filter(Boolean));
+    const texts = [
+        'The player in this page is made of the following, beside parts of streamengine (MIT or Apache-2.0).\n',
+        `Changed in it: ${[...new Set(MENDED.map(([file]) => `mpegts.js/src/${file}`))].join(', ')}.\n`,
+    ];
+    for (const folder of [...packages].sort()) {
+        const { name, version, license } = await manifest(folder);
+        texts.push(`\n=== ${name} ${version} (${license})\n`);
+        const files = await readdir(join(here, folder), { recursive: true });
+        // Beside a bundle lie the licences of what is in it.
+        for (const file of files.filter((file) => /(^|[./])licen[cs]e(\.txt|\.md)?$/i.test(file)).sort()) {
+            texts.push(`\n--- ${file}\n\n${await readFile(join(here, folder, file), 'utf8')}`);
+        }
+    }
+    return texts.join('');
+}
+
+function hashed(name, content) {
+    const hash = createHash('sha256').update(content).digest('hex').slice(0, 12);
+    return `${basename(name, extname(name))}-${hash}${extname(name)}`;
+}
+
+await rm(out, { recursive: true, force: true });
+await mkdir(out, { recursive: true });
+
+async function put(name, content) {
+    await writeFile(join(out, name), content);
+    await writeFile(join(out, `${name}.gz`), gzipSync(content, { level: 9 }));
+}
+
+let page = await readFile(join(here, 'page/play.html'), 'utf8');
+const files = bundled.outputFiles.map(({ path, contents }) => [basename(path), contents]);
+files.push(['licences.txt', Buffer.from(await licences())]);
+for (const [name, content] of files) {
+    const to = hashed(name, content);
+    if (!page.includes(`/assets/${name}"`)) throw new Error(`play.html does not name ${name}`);
+    page = page.replaceAll(`/assets/${name}"`, `/assets/${to}"`);
+    await put(to, content);
+}
+await put('play.html', page);
+console.log((await readdir(out)).map((file) => relative(here, join(out, file))).join('\n'));
