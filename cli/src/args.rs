@@ -66,8 +66,8 @@ ever granted (bad key, no such stream) is given up; when the source or all targe
 status 1. --retry makes it ask again instead, and --max-retries bounds both.";
 
 const DEMO_HELP: &str = "\
-Serves RTMP on 127.0.0.1:1935 and loops a bundled clip as live/demo. A second server on 127.0.0.1:1936 gets it \
-relayed as live/demo-copy. Where a port is taken, a free one is used and told.
+Serves RTMP on 127.0.0.1:1935 and loops a bundled clip as live/demo, which a browser shows from port 8080. A second server \
+on 127.0.0.1:1936 gets it relayed as live/demo-copy. Where a port is taken, a free one is used and told.
 
 Examples:
   streamengine demo
@@ -254,6 +254,9 @@ pub(crate) struct DemoArgs {
     /// Address of the second server [default: 127.0.0.1:1936, or a free port]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) rtmp2: Option<SocketAddr>,
+    /// Where the first server has its pages for browsers [default: 127.0.0.1:8080, or a free port]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub(crate) http: Option<SocketAddr>,
     /// End after this time [default: run until Ctrl-C]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) duration: Option<u32>,

@@ -8,12 +8,15 @@ use crate::{Failure, config, rates};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use streamengine::media::looping::{Clip, Repeat};
-use streamengine::{Engine, Error, ErrorKind, EventReceiver, PushConfig, RtmpUrl, StreamKey, StreamState};
+use streamengine::{
+    Engine, Error, ErrorKind, EventReceiver, Protocol, PushConfig, RtmpUrl, StreamKey, StreamState,
+};
 
 static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");
 
 const FIRST_PORT: u16 = 1935;
 const SECOND_PORT: u16 = 1936;
+const HTTP_PORT: u16 = 8080;
 streamengine::bound! {
     /// How long the welcome waits for the second server
     /// (test `the_welcome_does_not_wait_for_ever_for_a_second_server_that_does_not_answer`).
@@ -29,6 +32,9 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
     let first = start(args.rtmp, FIRST_PORT)?;
     let second = start(args.rtmp2, SECOND_PORT)?;
     let urls = [url(&first.engine, &original)?, url(&second.engine, &copy)?];
+    let pages = open(args.http, HTTP_PORT, |address| first.engine.listen_http(address))?;
+    host::tell(&pages);
+    let page = format!("http://{}/play/{original}", reachable(pages.address));
 
     let engines = [first.engine, second.engine];
     let push = engines[0].add_push(PushConfig::new(original.clone(), urls[1].clone()))?;
@@ -50,7 +56,7 @@ pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
         let shown = async {
             started(&engines[0], first.events).await;
             if !args.json {
-                console.say(welcome(&urls));
+                console.say(welcome(&page, &urls));
             }
             rates::show(&engines, console, LOG_PERIOD).await;
         };
@@ -72,13 +78,22 @@ fn key(stream: &str) -> Result<StreamKey, Failure> {
 
 /// An engine on `asked`, or on this machine's `port`, or where that is taken on a free one.
 fn start(asked: Option<SocketAddr>, port: u16) -> Result<Started, Failure> {
+    open(asked, port, start_on)
+}
+
+/// What `open_on` opens on `asked`, or on this machine's `port`, or where that is taken on a free one.
+fn open<T>(
+    asked: Option<SocketAddr>,
+    port: u16,
+    open_on: impl Fn(SocketAddr) -> Result<T, Error>,
+) -> Result<T, Failure> {
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    match start_on(asked.unwrap_or(usual)) {
+    match open_on(asked.unwrap_or(usual)) {
         Err(error) if asked.is_none() && error.kind() == ErrorKind::AddressInUse => {
             tracing::info!("{usual} is in use, taking a free port instead");
-            start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).map_err(Failure::from)
+            open_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).map_err(Failure::from)
         }
-        started => started.map_err(host::with_way_out),
+        opened => opened.map_err(host::with_way_out),
     }
 }
 
@@ -91,7 +106,10 @@ fn start_on(address: SocketAddr) -> Result<Started, Error> {
 /// Where a stream of an engine can be played.
 fn url(engine: &Engine, stream: &StreamKey) -> Result<RtmpUrl, Failure> {
     let listeners = engine.listeners();
-    let listener = listeners.first().ok_or_else(|| Failure::running("the demo has no listener"))?;
+    let listener = listeners
+        .iter()
+        .find(|listener| listener.protocol == Protocol::Rtmp)
+        .ok_or_else(|| Failure::running("the demo has no listener"))?;
     crate::relay::parse_url(&format!("rtmp://{}/{stream}", reachable(listener.address)), Role::Source)
 }
 
@@ -112,17 +130,20 @@ async fn started(engine: &Engine, mut events: EventReceiver) {
     let _ = tokio::time::timeout(START_TIMEOUT.get(), through).await;
 }
 
-fn welcome(urls: &[RtmpUrl; 2]) -> String {
+fn welcome(page: &str, urls: &[RtmpUrl; 2]) -> String {
     let host = host_of(&urls[0]);
     let [original, copy] = urls.each_ref().map(ToString::to_string);
     let width = original.len().max(copy.len());
     format!(
         "
+Watch it in a browser:
+  {page}
+
 Two servers are running:
   {original:<width$}  the bundled clip, looped
   {copy:<width$}  the same, relayed to a second server
 
-Open one in VLC (Media > Open Network Stream), or:
+Open one in VLC too (Media > Open Network Stream), or:
   ffplay {original}
 
 Publish a stream of your own (OBS: Server rtmp://{host}/live, Stream Key mine):

@@ -760,7 +760,8 @@ fn probe_tells_what_is_in_a_file_and_in_a_stream() {
 #[test]
 fn the_demo_serves_a_clip_and_its_copy_and_ends_by_itself() {
     let env = [("STREAMENGINE_LOG", "warn")];
-    let ended = run_with(&["demo", "--rtmp", ANY, "--rtmp2", ANY, "--duration", "3", "--json"], &env);
+    let ended =
+        run_with(&["demo", "--rtmp", ANY, "--rtmp2", ANY, "--http", ANY, "--duration", "3", "--json"], &env);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("interrupted"), "nothing went wrong: {}", ended.stderr);
     let lines: Vec<serde_json::Value> =

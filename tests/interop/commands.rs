@@ -263,7 +263,16 @@ fn relay_ends_with_0_on_sigint_and_with_1_when_refused() {
 
 #[test]
 fn demo_serves_the_clip_and_its_copy_and_ends_with_0() {
-    let demo = streamengine(["demo", "--rtmp", "127.0.0.1:0", "--rtmp2", "127.0.0.1:0", "--json"]);
+    let demo = streamengine([
+        "demo",
+        "--rtmp",
+        "127.0.0.1:0",
+        "--rtmp2",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--json",
+    ]);
     let ready = demo.out.find("\"ready\"", PATIENCE).expect("ready");
     let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
     let source = Recording::read(&demo_clip());
@@ -281,7 +290,17 @@ fn demo_serves_the_clip_and_its_copy_and_ends_with_0() {
 
 #[test]
 fn demo_ends_by_itself_after_its_duration() {
-    let demo = streamengine(["demo", "--rtmp", "127.0.0.1:0", "--rtmp2", "127.0.0.1:0", "--duration", "3"]);
+    let demo = streamengine([
+        "demo",
+        "--rtmp",
+        "127.0.0.1:0",
+        "--rtmp2",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--duration",
+        "3",
+    ]);
     assert_eq!(demo.wait(PATIENCE), 0, "{}", demo.log());
     let said = demo.out.all().join("\n");
     for word in ["rtmp://", "live/demo", "ffplay", "VLC"] {

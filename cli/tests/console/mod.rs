@@ -65,8 +65,10 @@ fn a_terminal_gets_what_it_can_show_and_what_its_user_wants_to_see() {
     assert!(!quiet.contains("out kbit/s") && !quiet.contains("Ctrl-C"), "{quiet:?}");
 
     // The log of the start, the welcome, the live lines; nothing of these is left at the end.
-    let welcome = coloured.find("Two servers").unwrap();
+    let welcome = coloured.find("Watch it in a browser").unwrap();
     let (before, after) = coloured.split_at(welcome);
+    let place = |text| after.find(text).unwrap_or_else(|| panic!("{text}: {after}"));
+    assert!(place("/play/live/demo") < place("rtmp://"), "the page first: {after}");
     assert!(before.contains("push has begun"), "{coloured:?}");
     assert!(after.contains("out kbit/s") && !after.contains("push has begun"), "{coloured:?}");
     let (_, cleared) = coloured.rsplit_once("out kbit/s").unwrap();
@@ -79,7 +81,7 @@ const GREEN: &str = "\u{1b}[32m";
 /// What the demo of three seconds writes to a terminal.
 fn on_a_terminal(env: &[(&str, &str)], args: &[&str]) -> String {
     let terminal = nix::pty::openpty(None, None).unwrap();
-    let args = [&["demo", "--rtmp", ANY, "--rtmp2", ANY, "--duration", "3"], args].concat();
+    let args = [&["demo", "--rtmp", ANY, "--rtmp2", ANY, "--http", ANY, "--duration", "3"], args].concat();
     let mut process = Process::start_on(&args, env, terminal.slave);
     let mut screen = File::from(terminal.master);
     let mut seen = Vec::new();
