@@ -23,7 +23,8 @@ LIBRARY = "#[test]\nfn unit() {}\n"
 PASSES = "#[test]\nfn passes() {}\n"
 FAILS = '#[test]\nfn fails() { panic!("planted") }\n'
 DOES_NOT_COMPILE = "#[test]\nfn planted() -> u8 {}\n"
-SUITES = ["streamengine-tests/tests/interop.rs", "streamengine-tests/tests/fault.rs"]
+SUITES = ["streamengine-tests/tests/interop.rs", "streamengine-tests/tests/browser.rs",
+          "streamengine-tests/tests/fault.rs"]
 
 
 class TestsRun(unittest.TestCase):
@@ -77,8 +78,8 @@ class TestsRun(unittest.TestCase):
         self.assertEqual(status, 0, shown)
         self.assertEqual([line for line in summary if line.startswith(("failed", "not run"))], [])
         self.assertIn("all passed", summary[-1])
-        # Six packages with a unit test and two programs each, the harness, and two suites.
-        self.assertEqual(shown.count("test result: ok. 1 passed"), 6 * 3 + 1 + 2, shown)
+        # Six packages with a unit test and two programs each, the harness, and three suites.
+        self.assertEqual(shown.count("test result: ok. 1 passed"), 6 * 3 + 1 + 3, shown)
 
     def test_a_failure_hides_no_later_test_and_is_named(self):
         self.write("alpha/tests/first.rs", FAILS)
@@ -87,7 +88,7 @@ class TestsRun(unittest.TestCase):
         self.assertNotEqual(status, 0)
         self.assertIn("failed -p alpha --test first", summary)
         self.assertIn("failed -p streamengine-tests --lib", summary)
-        for later in ["alpha_second", "omega_second", "interop", "fault"]:
+        for later in ["alpha_second", "omega_second", "interop", "browser", "fault"]:
             self.assertIn(f"tests/{later}.rs", shown)
         self.assertEqual([line for line in summary if line.startswith("not run")], [])
         self.assertIn("FAILED: crates harness", summary[-1])
@@ -105,7 +106,7 @@ class TestsRun(unittest.TestCase):
         lost += ["-p beta --test first", "-p streamengine --lib", "-p streamengine --doc"]
         self.assertEqual(not_run, {f"not run {name}" for name in lost})
         self.assertIn("failed -p omega --test first", summary)
-        for program in ["beta_second", "omega_second", "streamengine_second", "interop", "fault"]:
+        for program in ["beta_second", "omega_second", "streamengine_second", "interop", "browser", "fault"]:
             self.assertIn(f"tests/{program}.rs", shown)
         # Those of omega, streamengine and streamengine-cli, though a test of the same name does not compile.
         self.assertEqual(shown.count("tests/first.rs ("), 3, shown)
@@ -116,7 +117,7 @@ class TestsRun(unittest.TestCase):
         status, shown, summary = self.run_tests()
         self.assertNotEqual(status, 0)
         self.assertIn("tests/omega_second.rs", shown)
-        for name in ["interop", "fault", "uring-interop", "uring-fault"]:
+        for name in ["interop", "browser", "fault", "uring-interop", "uring-fault"]:
             self.assertTrue([line for line in summary if line.startswith(f"not run {name}: no binary")], summary)
         self.assertTrue([line for line in summary if line.startswith("not run -p streamengine-cli --bin")], summary)
         self.assertNotIn("tests/interop.rs", shown)

@@ -61,9 +61,20 @@ impl Serve {
     }
 
     /// Listens for HTTP too, on a free port.
-    pub fn http(mut self) -> Self {
+    pub fn http(self) -> Self {
+        self.http_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Listens for HTTP here.
+    pub fn http_at(mut self, address: SocketAddr) -> Self {
         self.http = true;
-        self.arg("--http").arg("127.0.0.1:0")
+        self.arg("--http").arg(address.to_string())
+    }
+
+    /// Listens for HTTPS, on a free port.
+    pub fn https(mut self, cert: &Path, key: &Path) -> Self {
+        self.http = true;
+        self.arg("--https").arg("127.0.0.1:0").arg("--cert").arg(cert).arg("--key").arg(key)
     }
 
     /// A configuration file with this text.
@@ -119,6 +130,8 @@ pub struct Engine {
     pub rtmp: SocketAddr,
     /// Where it listens for RTMPS.
     pub rtmps: Option<SocketAddr>,
+    /// What URLs of its pages and of players over HTTP begin with.
+    http: Option<String>,
     folder: TempDir,
 }
 
@@ -140,9 +153,19 @@ impl Engine {
         let ready: Value = serde_json::from_str(&first)
             .unwrap_or_else(|error| panic!("the first line is not JSON: {error}: {first}"));
         assert_eq!(ready["event"], "ready", "the first line is not the ready event: {first}");
-        let address = |list: &str| ready[list][0].as_str().map(|text| text.parse().expect("an address"));
+        let address = |list: &str| -> Option<SocketAddr> {
+            ready[list][0].as_str().map(|text| text.parse().expect("an address"))
+        };
         let rtmp = address("rtmp").unwrap_or_else(|| panic!("no RTMP address in {first}"));
-        Self { process, rtmp, rtmps: address("rtmps"), folder }
+        let base = |scheme: &str| {
+            let port = address(scheme)?.port();
+            // The name that certificates have.
+            let host =
+                if scheme == "https" { "localhost".to_owned() } else { address(scheme)?.ip().to_string() };
+            Some(format!("{scheme}://{host}:{port}"))
+        };
+        let http = base("http").or_else(|| base("https"));
+        Self { process, rtmp, rtmps: address("rtmps"), http, folder }
     }
 
     /// Its working folder, empty at start.
@@ -158,6 +181,16 @@ impl Engine {
     /// The RTMPS URL of a stream on host `localhost`.
     pub fn rtmps_url(&self, name: &str) -> String {
         format!("rtmps://localhost:{}/{name}", self.rtmps.expect("an RTMPS listener").port())
+    }
+
+    /// A URL of its HTTP or HTTPS listener.
+    pub fn http_url(&self, path: &str) -> String {
+        format!("{}{path}", self.http.as_ref().expect("an HTTP listener"))
+    }
+
+    /// The page that plays a stream.
+    pub fn page(&self, name: &str) -> String {
+        self.http_url(&format!("/play/{name}"))
     }
 
     /// Its stdout: one JSON object a line.

@@ -3,6 +3,7 @@
 //! Nothing here links the engine: it is started as a process and watched through its two contracts for
 //! scripts, JSON events on stdout and exit status.
 
+pub mod browser;
 mod engine;
 pub mod flv;
 pub mod nginx;
@@ -79,7 +80,8 @@ pub fn shared_clip(name: &str) -> Option<PathBuf> {
 
 /// Whether everything in `needs` is there; if not, says on stderr that the running test is skipped and why.
 ///
-/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `root`, `capture`, `shared:FILE`.
+/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `browser`, `root`, `capture`,
+/// `shared:FILE`.
 pub fn requires(needs: &[&str]) -> bool {
     let Some(reason) = needs.iter().find_map(|need| missing(need)) else { return true };
     let test = std::thread::current().name().unwrap_or("?").to_owned();
@@ -112,6 +114,7 @@ fn missing(need: &str) -> Option<String> {
             "nginx-rtmp" => {
                 absent(nginx::module().is_some(), "nginx with its rtmp module is not installed".into())
             }
+            "browser" => browser::missing(),
             "current-ffmpeg" => absent(peers::current_ffmpeg().is_some(), "current ffmpeg is absent".into()),
             "capture" => absent(
                 is_root() && has_program("tshark") && has_program("dumpcap"),

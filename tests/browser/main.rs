@@ -1,0 +1,263 @@
+//! Our pages in a real browser: Chromium plays what is published, at the live edge, and goes on after what streams go through.
+
+use std::time::Duration;
+use streamengine_tests::browser::{Page, Sight};
+use streamengine_tests::tls::{Authority, Validity};
+use streamengine_tests::{Engine, Proc, needs, peers, shared_clip, streamengine, unique};
+
+/// Pictures a second of what is published here.
+const RATE: f64 = 30.0;
+/// What a browser and an encoder on two busy cores may take for what takes 0.5 s on idle ones.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// Which kinds of media are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kinds {
+    Both,
+    Video,
+    Audio,
+}
+
+/// ffmpeg publishes a test picture, `width` wide and half as high, whose lowest ninth has the time of its making in 32 cells,
+/// black or white: milliseconds, modulo 2^32. A keyframe a second.
+fn publish(url: &str, width: u32, kinds: Kinds) -> Proc {
+    let (height, rate) = (width / 2, RATE);
+    let strip = height / 8;
+    let picture = format!("testsrc2=size={width}x{height}:rate={rate}");
+    let cells = format!("color=black:size=32x2:rate={rate}");
+    let clock = "settb=1/1000,setpts=RTCTIME/1000,\
+        geq=lum='255*mod(floor(mod(T*1000,4294967296)/pow(2,31-X)),2)':cb=128:cr=128";
+    let graph = format!(
+        "[1]{clock},setpts=N/{rate}/TB,scale={width}:{strip}:flags=neighbor[cells];\
+         [0]setpts=N/{rate}/TB[picture];[picture][cells]vstack,format=yuv420p[v]"
+    );
+    let mut args = vec!["-hide_banner", "-nostdin", "-loglevel", "warning"];
+    for input in [&picture, &cells, "sine=frequency=440:sample_rate=48000"] {
+        args.extend(["-re", "-f", "lavfi", "-i", input]);
+    }
+    let video = [
+        "-map",
+        "[v]",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-tune",
+        "zerolatency",
+        "-g",
+        "30",
+        "-b:v",
+        "1M",
+    ];
+    let audio = ["-map", "2:a", "-c:a", "aac", "-b:a", "96k"];
+    if kinds != Kinds::Audio {
+        args.extend(["-filter_complex", &graph]);
+        args.extend(video);
+    }
+    if kinds != Kinds::Video {
+        args.extend(audio);
+    }
+    args.extend(["-f", "flv", url]);
+    Proc::spawn("ffmpeg", peers::command("ffmpeg", args))
+}
+
+/// What of the pictures that came was decoded, between two sights.
+fn share(first: &Sight, last: &Sight, rate: f64) -> f64 {
+    (last.frames - first.frames) as f64 / ((last.at - first.at) / 1_000.0 * rate)
+}
+
+fn median(values: &[u64]) -> u64 {
+    let mut values = values.to_vec();
+    values.sort_unstable();
+    *values.get(values.len() / 2).expect("values")
+}
+
+#[test]
+fn pages_play_every_picture_near_the_live_edge_over_http_and_web_sockets() {
+    needs!("ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("clock"));
+    let _publisher = publish(&engine.url(&name), 640, Kinds::Both);
+    engine.wait_publish(&name);
+    for transport in ["http", "ws"] {
+        let page = Page::open(&format!("{}?transport={transport}", engine.page(&name)));
+        let begun = page.wait_playing();
+        // What came before is caught up with, faster than it was made.
+        page.wait("the live edge", |sight| !sight.delays.is_empty() && median(&sight.delays) < 1_000);
+        let (first, last) = page.watch(Duration::from_secs(10));
+        let (share, delay) = (share(&first, &last, RATE), median(&last.delays));
+        let start = first.first.expect("a picture");
+        println!("{transport}: {share:.3} of the pictures, the first after {start:.0} ms, {delay} ms behind");
+        assert!(share >= 0.98, "{share}: {first:?} {last:?}");
+        assert!(delay < 1_500, "{delay} ms behind");
+        assert!(start < SLACK.as_secs_f64() * 1_000.0, "the first picture after {start} ms");
+        assert_eq!((begun.size.0, last.faults.as_slice()), (640, &[][..]));
+        assert_eq!(last.state, "playing", "{}", last.words);
+    }
+}
+
+#[test]
+fn pages_over_https_play_by_secure_web_sockets() {
+    needs!("ffmpeg", "browser", "openssl");
+    let authority = Authority::new();
+    let leaf = authority.leaf("DNS:localhost,IP:127.0.0.1", Validity::Now);
+    let engine = Engine::serve().https(&leaf.cert, &leaf.key).start();
+    let name = format!("live/{}", unique("tls"));
+    let _publisher = publish(&engine.url(&name), 640, Kinds::Both);
+    engine.wait_publish(&name);
+    for query in ["", "?transport=http"] {
+        let page = Page::open(&(engine.page(&name) + query));
+        page.wait_playing();
+        page.wait("the live edge", |sight| !sight.delays.is_empty() && median(&sight.delays) < 1_000);
+        let (first, last) = page.watch(Duration::from_secs(10));
+        let share = share(&first, &last, RATE);
+        println!("https{query}: {share:.3} of the pictures, {} ms behind", median(&last.delays));
+        assert!(share >= 0.98, "{share}: {first:?} {last:?}");
+        assert_eq!(last.faults, [""; 0]);
+    }
+}
+
+#[test]
+fn av1_and_opus_play() {
+    needs!("browser", "shared:bbb-av1-opus-30s.flv");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("av1"));
+    let clip = shared_clip("bbb-av1-opus-30s.flv").expect("the clip");
+    let _looping = streamengine(["loop", &clip.to_string_lossy(), &engine.url(&name)]);
+    engine.wait_publish(&name);
+    let page = Page::open(&engine.page(&name));
+    let begun = page.wait_playing();
+    // The start is shown faster.
+    let (first, last) = page.watch(Duration::from_secs(12));
+    let share = share(&first, &last, RATE);
+    println!("AV1 and Opus: {share:.3} of the pictures");
+    assert!(share >= 0.98, "{share}: {first:?} {last:?}");
+    assert!(begun.words.contains("AV1") || last.words.contains("AV1, Opus"), "{last:?}");
+}
+
+#[test]
+fn streams_of_one_kind_play_and_say_so() {
+    needs!("ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    for (kinds, words) in [(Kinds::Video, "H.264"), (Kinds::Audio, "sound only (AAC)")] {
+        let name = format!("live/{}", unique("one"));
+        let _publisher = publish(&engine.url(&name), 640, kinds);
+        engine.wait_publish(&name);
+        let page = Page::open(&engine.page(&name));
+        let begun = page.wait("what it plays", |sight| sight.words.starts_with("Live"));
+        println!("{kinds:?}: plays after {:.0} ms", begun.at);
+        assert!(begun.words.contains(words), "{begun:?}");
+        assert!(begun.at < SLACK.as_secs_f64() * 1_000.0, "{begun:?}");
+    }
+}
+
+#[test]
+fn a_publisher_that_returns_with_another_picture_is_seen_within_seconds() {
+    needs!("ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("size"));
+    let url = engine.url(&name);
+    for transport in ["http", "ws"] {
+        let publisher = publish(&url, 640, Kinds::Both);
+        engine.wait_publish(&name);
+        let page = Page::open(&format!("{}?transport={transport}", engine.page(&name)));
+        page.wait_playing();
+        drop(publisher);
+        page.wait("that nothing comes", |sight| sight.state == "silent");
+        let mark = engine.lines().mark();
+        let _publisher = publish(&url, 960, Kinds::Both);
+        engine.wait_after(mark, "stream-started", Duration::from_secs(20), |_| true);
+        let returned = page.wait("anything", |_| true);
+        let seen = page.wait("the other picture", |sight| sight.size.0 == 960);
+        let moving = page.wait("pictures that move", |sight| sight.frames > seen.frames + 10);
+        let gap = moving.at - returned.at;
+        println!("{transport}: pictures of another size move {gap:.0} ms after the publisher's return");
+        assert!(gap < SLACK.as_secs_f64() * 1_000.0, "{gap} ms: {moving:?}");
+        let (first, last) = page.watch(Duration::from_secs(3));
+        assert!(share(&first, &last, RATE) > 0.9, "{first:?} {last:?}");
+    }
+}
+
+#[test]
+fn a_page_waits_for_its_publisher_tells_of_the_end_and_begins_again() {
+    needs!("ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("later"));
+    let page = Page::open(&engine.page(&name));
+    page.wait("that it waits", |sight| sight.state == "waiting" && sight.words.contains("by itself"));
+    page.wait("that nobody publishes", |sight| sight.words.contains(&format!("Nobody publishes {name}")));
+    for _ in 0..2 {
+        let publisher = publish(&engine.url(&name), 640, Kinds::Both);
+        page.wait("a picture", |sight| sight.state == "playing");
+        publisher.signal(streamengine_tests::Signal::INT);
+        let ended = page.wait("the end", |sight| sight.state == "ended");
+        assert!(ended.words.contains("has ended"), "{ended:?}");
+    }
+    // The browser itself tells of replies.
+    let faults = page.wait("anything", |_| true).faults;
+    assert!(faults.iter().all(|fault| fault.contains("404")), "{faults:?}");
+}
+
+#[test]
+fn a_server_that_is_gone_is_told_of_and_found_again() {
+    needs!("ffmpeg", "browser");
+    let address = streamengine_tests::free_address();
+    let start = || Engine::serve().http_at(address).start();
+    let engine = start();
+    let name = format!("live/{}", unique("gone"));
+    let publisher = publish(&engine.url(&name), 640, Kinds::Both);
+    engine.wait_publish(&name);
+    let page = Page::open(&engine.page(&name));
+    page.wait("a picture", |sight| sight.state == "playing");
+    drop((engine, publisher));
+    let lost = page.wait("the loss", |sight| sight.state == "lost");
+    assert!(lost.words.contains("cannot be reached"), "{lost:?}");
+    let engine = start();
+    let _publisher = publish(&engine.url(&name), 640, Kinds::Both);
+    page.wait("a picture", |sight| sight.state == "playing");
+}
+
+#[test]
+fn a_codec_that_the_browser_lacks_is_named() {
+    needs!("current-ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("hevc"));
+    let url = engine.url(&name);
+    let mut args = vec!["-hide_banner", "-nostdin", "-loglevel", "warning", "-re", "-f", "lavfi", "-i"];
+    args.extend([
+        "testsrc2=size=320x180:rate=10",
+        "-re",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine",
+        "-c:v",
+        "libx265",
+        "-preset",
+        "ultrafast",
+    ]);
+    args.extend(["-x265-params", "keyint=10:log-level=error:bframes=0", "-c:a", "aac", "-f", "flv", &url]);
+    let ffmpeg = peers::current_ffmpeg().expect("current ffmpeg");
+    let _publisher = Proc::spawn("ffmpeg", peers::command(&ffmpeg.to_string_lossy(), args));
+    engine.wait_publish(&name);
+    let page = Page::open(&engine.page(&name));
+    let told = page.wait("that it cannot", |sight| sight.state == "unsupported");
+    assert!(told.words.contains("the picture") && told.words.contains("H.265 (HEVC)"), "{told:?}");
+}
+
+#[test]
+fn pages_have_no_faults_of_accessibility_in_any_width_and_scheme() {
+    needs!("ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("axe"));
+    let waiting = Page::open_with(&engine.page(&name), &["--axe", "--until", "waiting"]);
+    assert_eq!(waiting.violations(), [""; 0]);
+    drop(waiting);
+    let _publisher = publish(&engine.url(&name), 640, Kinds::Both);
+    engine.wait_publish(&name);
+    let playing = Page::open_with(&engine.page(&name), &["--axe", "--until", "playing"]);
+    assert_eq!(playing.violations(), [""; 0]);
+    drop(playing);
+    let index = Page::open_with(&engine.http_url("/"), &["--axe", "--until", "page"]);
+    assert_eq!(index.violations(), [""; 0]);
+}

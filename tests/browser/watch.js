@@ -1,0 +1,159 @@
+// Opens a page in Chromium and tells, as one JSON object a line, what is to be seen of its video: four times a second
+//
+//   {"at":1234,"state":"playing","words":"Live (H.264, AAC)","frames":31,"dropped":0,"time":1.02,"width":640,"height":360,
+//    "first":215,"delays":[254,251,...],"faults":[]}
+//
+// `at` and `first` (the first picture; null before) are ms since the page was asked for, `frames` those that were decoded since
+// then, `delays` ms between the making of a picture and its showing, as the cells along its bottom say that, `faults` what the
+// console has of errors. Ends by being killed.
+//
+//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE]
+//
+// With --axe it tells once, when the page is in that state, what axe finds in three widths, light and dark, as
+// {"violations":[...]}; with --shots it takes pictures of them.
+
+import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const { values: given, positionals: [url] } = parseArgs({
+    allowPositionals: true,
+    options: {
+        profile: { type: 'string' },
+        shots: { type: 'string' },
+        axe: { type: 'boolean' },
+        until: { type: 'string', default: 'playing' },
+    },
+});
+// Where tests/run has put what package-lock.json names.
+const require = createRequire(join(process.env.STREAMENGINE_BROWSER ?? import.meta.dirname, 'package.json'));
+const { chromium } = require('playwright-core');
+
+/** Runs in the page, before its own scripts. */
+function observe() {
+    const seen = { first: null, frames: 0, before: 0, last: 0, dropped: 0, delays: [] };
+    window.seen = seen;
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [320, 9];
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+
+    /** The time in the 32 cells along the bottom ninth of a picture; undefined where there are none. */
+    function cells(video) {
+        const { videoWidth: width, videoHeight: height } = video;
+        context.drawImage(video, 0, height * 8 / 9, width, height / 9, 0, 0, 320, 9);
+        const { data } = context.getImageData(0, 4, 320, 1);
+        let time = 0;
+        for (let cell = 0; cell < 32; cell += 1) {
+            const light = data[(cell * 10 + 5) * 4];
+            if (light > 80 && light < 175) return undefined;
+            time = time * 2 + (light >= 175 ? 1 : 0);
+        }
+        return time;
+    }
+
+    function follow(video) {
+        const presented = () => {
+            seen.first ??= performance.now();
+            const time = cells(video);
+            const delay = time === undefined ? NaN : (Date.now() % 2 ** 32 - time + 2 ** 32) % 2 ** 32;
+            // Pictures without a time have some.
+            if (delay < 60_000) seen.delays.push(Math.round(delay));
+            video.requestVideoFrameCallback(presented);
+        };
+        video.requestVideoFrameCallback(presented);
+        // A player that begins anew counts anew.
+        setInterval(() => {
+            const { totalVideoFrames, droppedVideoFrames } = video.getVideoPlaybackQuality();
+            if (totalVideoFrames < seen.last) seen.before += seen.last;
+            seen.last = totalVideoFrames;
+            seen.frames = seen.before + totalVideoFrames;
+            seen.dropped = droppedVideoFrames;
+        }, 50);
+    }
+
+    document.addEventListener('DOMContentLoaded', () => {
+        const video = document.querySelector('video');
+        if (video) follow(video);
+    });
+}
+
+/** Runs in the page: what is seen now. */
+function look() {
+    const video = document.querySelector('video');
+    const { first, frames, dropped, delays } = window.seen;
+    return {
+        at: performance.now(),
+        state: document.querySelector('main')?.dataset.state,
+        words: document.querySelector('#words')?.textContent,
+        title: document.title,
+        frames,
+        dropped,
+        first,
+        delays: delays.splice(0),
+        time: video?.currentTime,
+        width: video?.videoWidth,
+        height: video?.videoHeight,
+    };
+}
+
+const context = await chromium.launchPersistentContext(given.profile, {
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: false,
+    ignoreHTTPSErrors: true,
+    viewport: { width: 1024, height: 768 },
+    args: [
+        '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+        '--disable-background-networking', '--disable-component-update', '--disable-sync',
+        '--autoplay-policy=no-user-gesture-required',
+    ],
+});
+const page = context.pages()[0] ?? await context.newPage();
+const faults = [];
+page.on('console', (message) => {
+    if (message.type() === 'error') faults.push(message.text());
+});
+page.on('pageerror', (error) => faults.push(String(error)));
+await page.addInitScript(observe);
+await page.goto(url);
+
+async function violations() {
+    // As it is evaluated by the browser's debugger, the policy of the page does not hold for it.
+    await page.evaluate(readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8'));
+    const { violations } = await page.evaluate('axe.run()');
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+}
+
+async function examine() {
+    const found = { violations: [] };
+    for (const colorScheme of ['light', 'dark']) {
+        await page.emulateMedia({ colorScheme });
+        for (const width of [320, 768, 1440]) {
+            await page.setViewportSize({ width, height: width === 320 ? 640 : 900 });
+            if (given.axe) found.violations.push(...await violations());
+            if (given.shots) {
+                const path = join(given.shots, `${given.until}-${colorScheme}-${width}.png`);
+                await page.screenshot({ path });
+            }
+            const wide = await page.evaluate('document.documentElement.scrollWidth > innerWidth');
+            if (wide) found.violations.push(`at ${width} the page is wider than the window`);
+        }
+    }
+    console.log(JSON.stringify(found));
+}
+
+let isExamined = !given.axe && !given.shots;
+try {
+    for (;;) {
+        const seen = await page.evaluate(look);
+        console.log(JSON.stringify({ ...seen, faults }));
+        if (!isExamined && (seen.state ?? 'page') === given.until) {
+            isExamined = true;
+            await examine();
+        }
+        await new Promise((done) => setTimeout(done, 250));
+    }
+} catch (error) {
+    // Asked to end, the driver closes the browser first.
+    if (!/has been closed/.test(String(error))) throw error;
+}
