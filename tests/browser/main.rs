@@ -240,9 +240,25 @@ fn a_codec_that_the_browser_lacks_is_named() {
     let ffmpeg = peers::current_ffmpeg().expect("current ffmpeg");
     let _publisher = Proc::spawn("ffmpeg", peers::command(&ffmpeg.to_string_lossy(), args));
     engine.wait_publish(&name);
-    let page = Page::open(&engine.page(&name));
+    let page = Page::open_with(&engine.page(&name), &["--press", "unsupported"]);
     let told = page.wait("that it cannot", |sight| sight.state == "unsupported");
     assert!(told.words.contains("the picture") && told.words.contains("H.265 (HEVC)"), "{told:?}");
+    // The button offers what is left.
+    page.wait("the sound", |sight| sight.state == "sound-only" && sight.time > 0.0);
+}
+
+#[test]
+fn a_page_that_nobody_has_touched_plays_without_sound_and_offers_it() {
+    needs!("ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("muted"));
+    let _publisher = publish(&engine.url(&name), 640, Kinds::Both);
+    engine.wait_publish(&name);
+    let page = Page::open_with(&engine.page(&name), &["--untouched", "--press", "sound"]);
+    let silent = page.wait("a picture without sound", |sight| sight.state == "sound");
+    assert!(silent.muted && silent.words.contains("without sound"), "{silent:?}");
+    let loud = page.wait("the sound", |sight| sight.state == "playing");
+    assert!(!loud.muted, "{loud:?}");
 }
 
 #[test]

@@ -7,8 +7,10 @@
 // then, `delays` ms between the making of a picture and its showing, as the cells along its bottom say that, `faults` what the
 // console has of errors. Ends by being killed.
 //
-//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE]
+//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE]
 //
+// With --untouched the browser lets a page make sound only once somebody has touched it, as browsers do; with --press the page's
+// button is pressed once, when the page is in that state.
 // With --axe it tells once, when the page is in that state, what axe finds in three widths, light and dark, as
 // {"violations":[...]}; with --shots it takes pictures of them.
 
@@ -24,6 +26,8 @@ const { values: given, positionals: [url] } = parseArgs({
         shots: { type: 'string' },
         axe: { type: 'boolean' },
         until: { type: 'string', default: 'playing' },
+        untouched: { type: 'boolean' },
+        press: { type: 'string' },
     },
 });
 // Where tests/run has put what package-lock.json names.
@@ -87,6 +91,7 @@ function look() {
         state: document.querySelector('main')?.dataset.state,
         words: document.querySelector('#words')?.textContent,
         title: document.title,
+        muted: video?.muted,
         frames,
         dropped,
         first,
@@ -105,7 +110,7 @@ const context = await chromium.launchPersistentContext(given.profile, {
     args: [
         '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
         '--disable-background-networking', '--disable-component-update', '--disable-sync',
-        '--autoplay-policy=no-user-gesture-required',
+        ...given.untouched ? [] : ['--autoplay-policy=no-user-gesture-required'],
     ],
 });
 const page = context.pages()[0] ?? await context.newPage();
@@ -143,6 +148,7 @@ async function examine() {
 }
 
 let isExamined = !given.axe && !given.shots;
+let isPressed = !given.press;
 try {
     for (;;) {
         const seen = await page.evaluate(look);
@@ -150,6 +156,10 @@ try {
         if (!isExamined && (seen.state ?? 'page') === given.until) {
             isExamined = true;
             await examine();
+        }
+        if (!isPressed && seen.state === given.press) {
+            isPressed = true;
+            await page.click('#act');
         }
         await new Promise((done) => setTimeout(done, 250));
     }

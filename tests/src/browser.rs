@@ -33,6 +33,8 @@ pub struct Sight {
     pub words: String,
     /// Pictures decoded since the page was asked for.
     pub frames: u64,
+    /// Whether it plays without sound because of the browser.
+    pub muted: bool,
     /// The place in the stream, in seconds.
     pub time: f64,
     /// Width and height of the picture.
@@ -56,6 +58,7 @@ impl Sight {
             state: text("state"),
             words: text("words"),
             frames: number("frames"),
+            muted: seen["muted"] == true,
             time: seen["time"].as_f64().unwrap_or_default(),
             size: (number("width"), number("height")),
             first: seen["first"].as_f64(),
