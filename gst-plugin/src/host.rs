@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   element ──open──> Share ──claim──> Claim: a stream name, and who answers for it
-//!                       │
+//!                       │ └──────────> listeners for HTTP            (each ends with the last share that asks for it)
 //!                     Server: engine, listeners, dispatcher     (one per address and port; ends with the last share)
 //! ```
 //! A request to publish or play goes to the owner of the claim for its stream; so do that stream's events. Owners are
@@ -35,12 +35,22 @@ pub(crate) fn failure(kind: impl gst::MessageErrorDomain, text: &str) -> gst::Er
     gst::ErrorMessage::new(&kind, Some(text), None, file!(), module_path!(), line!())
 }
 
-/// Where a server listens. Elements whose endpoints are equal share it.
+/// Where an element wants its server to listen. Elements with the same address share it, and have to want the same protocols
+/// there; HTTP is what each wants besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     /// Of the first listener; port 0 takes any free one, and is never shared.
     address: SocketAddr,
     protocols: Protocols,
+    http: Vec<HttpEndpoint>,
+}
+
+/// A port of the same address for players over HTTP, or HTTPS. Elements of one server that want the same share it; port 0
+/// takes any free one, and is never shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HttpEndpoint {
+    port: u16,
+    tls: Option<TlsFiles>,
 }
 
 /// What is spoken there.
@@ -76,7 +86,7 @@ impl Endpoint {
                 ),
             )
         })?;
-        Ok(Self { address: SocketAddr::new(ip, port), protocols: Protocols::Plain })
+        Ok(Self { address: SocketAddr::new(ip, port), protocols: Protocols::Plain, http: Vec::new() })
     }
 
     /// [`Self::new`] for RTMPS alone.
@@ -102,6 +112,24 @@ impl Endpoint {
     ) -> Self {
         let files = TlsFiles { certificate: certificate.into(), key: key.into() };
         self.protocols = Protocols::Both(port, files);
+        self
+    }
+
+    /// The same with a listener for players over HTTP at `port` of the same address.
+    pub(crate) fn with_http(mut self, port: u16) -> Self {
+        self.http.push(HttpEndpoint { port, tls: None });
+        self
+    }
+
+    /// The same with one for players over HTTPS.
+    pub(crate) fn with_https(
+        mut self,
+        port: u16,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        let files = TlsFiles { certificate: certificate.into(), key: key.into() };
+        self.http.push(HttpEndpoint { port, tls: Some(files) });
         self
     }
 
@@ -200,6 +228,8 @@ struct Server {
     engine: Engine,
     endpoint: Option<Endpoint>,
     listeners: Vec<ListenerInfo>,
+    /// Those that shares have asked for.
+    http: Mutex<Vec<Weak<HttpListener>>>,
     dispatcher: Dispatcher,
     claims: Arc<Claims>,
 }
@@ -227,7 +257,63 @@ impl Server {
             Some(endpoint) => listen(&engine, endpoint)?,
             None => Vec::new(),
         };
-        Ok(Self { engine, endpoint, listeners, dispatcher, claims })
+        Ok(Self { engine, endpoint, listeners, http: Mutex::default(), dispatcher, claims })
+    }
+
+    /// Opens a listener for players over HTTP, or joins the one that another element of this server has there.
+    fn listen_http(
+        &self,
+        ip: IpAddr,
+        endpoint: &HttpEndpoint,
+    ) -> Result<Arc<HttpListener>, gst::ErrorMessage> {
+        let mut open = self.http.lock();
+        open.retain(|listener| listener.strong_count() > 0);
+        let is_same =
+            |other: &Arc<HttpListener>| endpoint.port != 0 && (other.ip, &other.endpoint) == (ip, endpoint);
+        if let Some(listener) = open.iter().filter_map(Weak::upgrade).find(is_same) {
+            return Ok(listener);
+        }
+        let listener = Arc::new(HttpListener::open(&self.engine, ip, endpoint)?);
+        open.push(Arc::downgrade(&listener));
+        Ok(listener)
+    }
+}
+
+/// An open listener for players over HTTP. Dropping it closes it before it returns, so that the port is free.
+struct HttpListener {
+    ip: IpAddr,
+    endpoint: HttpEndpoint,
+    engine: Engine,
+    info: ListenerInfo,
+}
+
+impl HttpListener {
+    fn open(engine: &Engine, ip: IpAddr, endpoint: &HttpEndpoint) -> Result<Self, gst::ErrorMessage> {
+        let at = SocketAddr::new(ip, endpoint.port);
+        let (scheme, opened) = match &endpoint.tls {
+            None => ("http", engine.listen_http(at)),
+            Some(files) => ("https", engine.listen_https(at, files.identity())),
+        };
+        let info = opened.map_err(|error| cannot_listen(&format_args!("{scheme}://{at}"), &error))?;
+        Ok(Self { ip, endpoint: endpoint.clone(), engine: engine.clone(), info })
+    }
+}
+
+impl Drop for HttpListener {
+    fn drop(&mut self) {
+        let (engine, id) = (self.engine.clone(), self.info.id);
+        // On a thread of its own: the caller's may be an async worker, where waiting is not allowed.
+        let closing = thread::spawn(move || {
+            // It can only be gone already.
+            let _ = engine.blocking_close_listener(id);
+        });
+        let _ = closing.join();
+    }
+}
+
+impl TlsFiles {
+    fn identity(&self) -> TlsIdentity {
+        TlsIdentity::files(&self.certificate, &self.key)
     }
 }
 
@@ -235,8 +321,7 @@ impl Server {
 fn listen(engine: &Engine, endpoint: &Endpoint) -> Result<Vec<ListenerInfo>, gst::ErrorMessage> {
     let plain = |at: SocketAddr| engine.listen_rtmp(at).map_err(|error| cannot_listen(endpoint, &error));
     let tls = |at: SocketAddr, files: &TlsFiles| {
-        let identity = TlsIdentity::files(&files.certificate, &files.key);
-        let secure = engine.listen_rtmps_with(at, identity);
+        let secure = engine.listen_rtmps_with(at, files.identity());
         secure.map_err(|error| cannot_listen(&format_args!("rtmps://{at}"), &error))
     };
     let at = endpoint.address;
@@ -262,6 +347,8 @@ fn cannot_listen(what: &dyn fmt::Display, error: &streamengine::Error) -> gst::E
 pub(crate) struct Share {
     /// Taken when it is dropped.
     server: Option<Arc<Server>>,
+    endpoint: Option<Endpoint>,
+    http: Vec<Arc<HttpListener>>,
 }
 
 /// Opens the server at `endpoint`, or joins the one that is there; without an endpoint, an engine that only pushes. The
@@ -269,39 +356,48 @@ pub(crate) struct Share {
 ///
 /// # Errors
 /// In the words of the element's error message: the address is taken, a certificate cannot be used, or another element
-/// has a server there with other TLS settings.
+/// has a server there with other TLS settings for RTMP.
 pub(crate) fn open(endpoint: Option<Endpoint>) -> Result<Share, gst::ErrorMessage> {
-    let Some(endpoint) = endpoint else { return Ok(Share { server: Some(Arc::new(Server::start(None)?)) }) };
-    if !endpoint.is_shared() {
-        return Ok(Share { server: Some(Arc::new(Server::start(Some(endpoint))?)) });
-    }
+    let Some(address) =
+        endpoint.as_ref().filter(|endpoint| endpoint.is_shared()).map(|endpoint| endpoint.address)
+    else {
+        return Share::of(Arc::new(Server::start(endpoint.clone())?), endpoint);
+    };
     // Held while binding: of two elements that start at once, one opens and the other joins.
     let mut servers = SERVERS.lock();
     servers.retain(|server| server.strong_count() > 0);
-    let same_address = |server: &Arc<Server>| {
-        server.endpoint.as_ref().is_some_and(|other| other.address == endpoint.address)
-    };
+    let same_address =
+        |server: &Arc<Server>| server.endpoint.as_ref().is_some_and(|other| other.address == address);
     if let Some(server) = servers.iter().filter_map(Weak::upgrade).find(same_address) {
-        return match server.endpoint.as_ref() == Some(&endpoint) {
-            true => Ok(Share { server: Some(server) }),
-            false => Err(other_settings(&server, &endpoint)),
+        let protocols = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(|it| it.protocols.clone());
+        return match protocols(&server.endpoint) == protocols(&endpoint) {
+            true => Share::of(server, endpoint),
+            false => Err(other_settings(&server)),
         };
     }
-    let server = Arc::new(Server::start(Some(endpoint))?);
+    let server = Arc::new(Server::start(endpoint.clone())?);
     servers.push(Arc::downgrade(&server));
-    Ok(Share { server: Some(server) })
+    Share::of(server, endpoint)
 }
 
-fn other_settings(server: &Server, endpoint: &Endpoint) -> gst::ErrorMessage {
+fn other_settings(server: &Server) -> gst::ErrorMessage {
     let claims = server.claims.list.lock();
+    let at = server.endpoint.as_ref().map(ToString::to_string).unwrap_or_default();
     let who = claims.1.first().map_or("another element", |claimed| &claimed.element);
     failure(
         gst::ResourceError::Busy,
-        &format!("Cannot listen on {endpoint}: {who} listens there with other TLS settings"),
+        &format!("Cannot listen on {at}: {who} listens there with other TLS settings"),
     )
 }
 
 impl Share {
+    /// A share with the listeners for HTTP that its element wants.
+    fn of(server: Arc<Server>, endpoint: Option<Endpoint>) -> Result<Self, gst::ErrorMessage> {
+        let wanted = endpoint.iter().flat_map(|it| it.http.iter().map(|http| (it.address.ip(), http)));
+        let http = wanted.map(|(ip, http)| server.listen_http(ip, http)).collect::<Result<_, _>>()?;
+        Ok(Self { server: Some(server), endpoint, http })
+    }
+
     fn server(&self) -> &Arc<Server> {
         self.server.as_ref().expect("taken on drop only")
     }
@@ -316,14 +412,15 @@ impl Share {
         &self.server().dispatcher
     }
 
-    /// Whether `endpoint` is what this server was opened for.
+    /// Whether `endpoint` is what this share was opened for.
     pub(crate) fn is_at(&self, endpoint: Option<&Endpoint>) -> bool {
-        self.server().endpoint.as_ref() == endpoint
+        self.endpoint.as_ref() == endpoint
     }
 
-    /// The addresses really bound, plain RTMP first; none without a listener.
-    pub(crate) fn listeners(&self) -> &[ListenerInfo] {
-        &self.server().listeners
+    /// The addresses really bound, plain RTMP first and HTTP last; none without a listener.
+    pub(crate) fn listeners(&self) -> Vec<ListenerInfo> {
+        let http = self.http.iter().map(|listener| &listener.info);
+        self.server().listeners.iter().chain(http).cloned().collect()
     }
 
     /// Claims a stream for `element`: `owner` answers for it as long as the claim lives.
@@ -362,6 +459,8 @@ impl Drop for Share {
         let Some(server) = self.server.take() else { return };
         // Locked, so that nobody joins a server that is being closed, or finds its port taken.
         let mut servers = SERVERS.lock();
+        // What no other share asks for is closed.
+        self.http.clear();
         if Arc::strong_count(&server) > 1 {
             // Still locked, so that of two that go at once the second finds itself alone.
             drop(server);
@@ -493,6 +592,44 @@ mod tests {
         let tls = at(port).unwrap().with_tls(free_port(), "cert.pem", "key.pem");
         let error = open(Some(tls)).err().unwrap();
         assert!(format!("{error:?}").contains("plain"), "{error:?}");
+    }
+
+    #[test]
+    fn http_ports_are_shared_by_those_who_ask_for_the_same_and_closed_with_the_last_of_them() {
+        let (port, http) = (free_port(), free_port());
+        let with = |http| at(port).map(|endpoint| endpoint.with_http(http));
+        let (none, one, two) =
+            (open(at(port)).unwrap(), open(with(http)).unwrap(), open(with(http)).unwrap());
+        assert!(Arc::ptr_eq(none.server(), one.server()) && Arc::ptr_eq(none.server(), two.server()));
+        let ports = |share: &Share| share.listeners().iter().map(|it| it.address.port()).collect::<Vec<_>>();
+        assert_eq!(
+            (ports(&none), ports(&one), ports(&two)),
+            (vec![port], vec![port, http], vec![port, http])
+        );
+        let any = [open(with(0)).unwrap(), open(with(0)).unwrap()];
+        assert_ne!(ports(&any[0])[1], ports(&any[1])[1]);
+        drop(one);
+        TcpStream::connect(("127.0.0.1", http)).unwrap();
+        drop(two);
+        TcpListener::bind(("127.0.0.1", http)).unwrap();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+
+    #[test]
+    fn a_taken_http_port_is_an_error_that_leaves_others_alone() {
+        let (port, taken) = (free_port(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let http = taken.local_addr().unwrap().port();
+        let share = open(at(port)).unwrap();
+        for endpoint in [at(port), at(0)] {
+            let error = open(endpoint.map(|endpoint| endpoint.with_http(http))).err().unwrap();
+            let text = format!("Cannot listen on http://127.0.0.1:{http}: Address already in use");
+            assert!(format!("{error:?}").contains(&text), "{error:?}");
+        }
+        let error = open(at(port).map(|it| it.with_https(0, "no.pem", "no.pem"))).err().unwrap();
+        assert!(format!("{error:?}").contains("https://127.0.0.1:0"), "{error:?}");
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        drop(share);
+        TcpListener::bind(("127.0.0.1", port)).unwrap();
     }
 
     #[test]

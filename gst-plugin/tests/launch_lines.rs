@@ -39,12 +39,20 @@ impl Launch {
         Self { child, output, _registry: registry }
     }
 
-    /// The URL that the sink says it listens at.
+    /// The first URL that the sink says it listens at.
     fn url(&mut self) -> String {
+        self.url_with("")
+    }
+
+    /// The next one of a scheme.
+    fn url_with(&mut self, scheme: &str) -> String {
         let mut line = String::new();
         while self.output.read_line(&mut line).unwrap() > 0 {
             if let Some((_, url)) = line.split_once("rtmprelaysink-listening, url=(string)") {
-                return url.trim_end().trim_end_matches(';').trim_matches('"').replace('\\', "");
+                let url = url.trim_end().trim_end_matches(';').trim_matches('"').replace('\\', "");
+                if url.starts_with(scheme) {
+                    return url;
+                }
             }
             line.clear();
         }
@@ -178,6 +186,28 @@ fn a_raw_flv_file_without_a_demuxer() {
     let start = Instant::now();
     plays_the_file("filesrc location=FILE ! rtmprelaysink port=0");
     assert!(start.elapsed() >= Duration::from_millis(5_700), "it is paced");
+}
+
+#[test]
+fn players_over_http_and_https_get_what_the_file_has() {
+    let _limit = support::start("players_over_http_and_https_get_what_the_file_has");
+    let directory = tempfile::tempdir().unwrap();
+    let file = clip(directory.path(), CLIP_MS);
+    let (certificate, key) = support::certificate(directory.path());
+    for source in ["flvdemux :", "identity !"] {
+        let mut launch = Launch::start(&format!(
+            "filesrc location={} ! {source} rtmprelaysink port=0 http-port=0 https-port=0 tls-certificate={} tls-key={}",
+            file.display(),
+            certificate.display(),
+            key.display()
+        ));
+        let players = ["http://", "https://"].map(|scheme| ffmpeg_hashes(&launch.url_with(scheme)));
+        launch.wait();
+        let sent = hashes_of(ffmpeg_hashes(file.to_str().unwrap()));
+        for player in players {
+            assert_same_hashes(&hashes_of(player), &sent);
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 mod support;
 
 use gst::prelude::*;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use streamengine::media::FrameKind::{Audio, Data, Video};
@@ -441,6 +443,45 @@ fn the_round_trip_time_of_a_player_becomes_known() {
         let players = stat_list(&feed.sink(), "players-list");
         players.iter().any(|player| player.get::<gst::ClockTime>("rtt").is_ok_and(|rtt| !rtt.is_zero()))
     });
+}
+
+#[test]
+fn players_come_over_http_too_and_the_door_of_each_is_told() {
+    let _limit = support::start("http-port");
+    let mut feed = Feed::start("http-port=0");
+    feed.push_gop(2, 100);
+    let (tell, told) = mpsc::channel();
+    feed.sink().connect("player-connecting", false, move |arguments| {
+        tell.send(arguments[1].get::<gst::Structure>().unwrap()).unwrap();
+        Some(true.to_value())
+    });
+    let port = u16::try_from(feed.sink().property::<u32>("current-http-port")).unwrap();
+    let mut player = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    player.set_read_timeout(Some(PATIENCE)).unwrap();
+    player
+        .write_all(b"GET /live/stream.flv?who=guest HTTP/1.0\r\nOrigin: https://site.example\r\nUser-Agent: player/1\r\n\r\n")
+        .unwrap();
+    let info = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((info.get::<&str>("door"), info.get::<&str>("query")), (Ok("http-flv"), Ok("who=guest")));
+    assert_eq!((info.get::<&str>("agent"), info.get("origin")), (Ok("player/1"), Ok("https://site.example")));
+    // The other kind of media may come for a second.
+    let (mut got, mut buffer) = (Vec::new(), [0; 4_096]);
+    while !got.windows(4).any(|window| window == b"FLV\x01") {
+        let count = player.read(&mut buffer).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&got));
+        got.extend_from_slice(&buffer[..count]);
+    }
+    assert!(got.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&got));
+    let other = Player::join(&feed.pipeline.url());
+    other.wait_for(Video, 3);
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap().get::<&str>("door"), Ok("rtmp"));
+    let doors: Vec<_> = stat_list(&feed.sink(), "players-list")
+        .iter()
+        .map(|player| player.get::<String>("door").unwrap())
+        .collect();
+    assert_eq!(doors, ["http-flv", "rtmp"]);
+    drop(player);
+    until("it has left", || stat::<u32>(&feed.sink(), "players") == 1);
 }
 
 #[test]

@@ -40,6 +40,8 @@ fn settings_that_make_no_sense_are_errors_with_words() {
         ("address=example.org", "not an IP address"),
         ("application=a/../b", "application"),
         ("tls-port=1", "tls-certificate"),
+        ("https-port=0", "https-port is set: tls-certificate"),
+        ("https-port=0 tls-certificate=none.pem tls-key=none.pem", "https://127.0.0.1:0"),
     ] {
         let pipeline =
             Pipeline::parse(&format!("fakesrc num-buffers=1 ! rtmprelaysink name=s port=0 {properties}"));
@@ -129,6 +131,61 @@ fn current_port_is_notified_and_the_url_is_told() {
     assert_eq!(message.get::<String>("url").unwrap(), format!("rtmp://127.0.0.1:{port}/a/b/c"));
     pipeline.stop();
     assert_eq!(told.recv_timeout(support::PATIENCE).unwrap(), 0);
+}
+
+#[test]
+fn http_ports_are_notified_and_their_urls_are_told() {
+    let _limit = support::start("current-http-port");
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = support::certificate(directory.path());
+    let pipeline = Pipeline::parse(&format!(
+        "fakesrc num-buffers=1 ! rtmprelaysink name=s port=0 http-port=0 https-port=0 tls-certificate={} tls-key={} \
+         application=a/b stream=c",
+        certificate.display(),
+        key.display()
+    ));
+    let (tell, told) = std::sync::mpsc::channel();
+    let properties = ["current-http-port", "current-https-port"];
+    for property in properties {
+        let tell = tell.clone();
+        pipeline.sink().connect_notify(Some(property), move |sink, _| {
+            tell.send(sink.property::<u32>(property)).unwrap();
+        });
+    }
+    pipeline.pipeline.set_state(gst::State::Ready).unwrap();
+    let ports = properties.map(|_| told.recv_timeout(support::PATIENCE).unwrap());
+    assert!(ports.iter().all(|&port| is_open(port.try_into().unwrap())), "{ports:?}");
+    let url = || -> String {
+        let message = pipeline.element_message("rtmprelaysink-listening", |_| true);
+        message.get("url").unwrap()
+    };
+    assert!(url().starts_with("rtmp://"), "it comes first");
+    assert_eq!(url(), format!("http://127.0.0.1:{}/a/b/c.flv", ports[0]));
+    assert_eq!(url(), format!("https://127.0.0.1:{}/a/b/c.flv", ports[1]));
+    pipeline.stop();
+    assert_eq!(properties.map(|_| told.recv_timeout(support::PATIENCE).unwrap()), [0, 0]);
+    assert!(ports.iter().all(|&port| !is_open(port.try_into().unwrap())), "{ports:?}");
+}
+
+#[test]
+fn a_sink_with_an_http_port_shares_the_server_of_one_without() {
+    let _limit = support::start("sharing with an http-port");
+    let (port, http) = (support::free_port(), support::free_port());
+    let (plain, other) = (sink(port.into(), "a"), sink(port.into(), "b"));
+    other.set_property("http-port", i32::from(http));
+    plain.set_state(gst::State::Ready).unwrap();
+    other.set_state(gst::State::Ready).unwrap();
+    assert_eq!(plain.property::<u32>("current-http-port"), 0);
+    assert_eq!(other.property::<u32>("current-http-port"), u32::from(http));
+    assert!(is_open(http));
+    other.set_state(gst::State::Null).unwrap();
+    assert!(!is_open(http) && is_open(port), "the other one still serves");
+    // What is changed in READY holds from PAUSED on.
+    plain.set_property("http-port", i32::from(http));
+    plain.set_state(gst::State::Paused).unwrap();
+    assert!(is_open(http));
+    plain.set_state(gst::State::Null).unwrap();
+    assert!(!is_open(http) && !is_open(port));
 }
 
 #[test]

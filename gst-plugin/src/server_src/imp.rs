@@ -303,14 +303,15 @@ impl RtmpServerSrc {
 
     fn current_port(&self) -> u16 {
         let open = self.open.lock();
-        open.as_ref().and_then(|open| open.share.listeners().first()).map_or(0, |first| first.address.port())
+        let listener = open.iter().flat_map(|open| open.share.listeners()).next();
+        listener.map_or(0, |first| first.address.port())
     }
 
     fn tell_address(&self) {
         let element = self.obj();
         element.notify("current-port");
         let listeners = match &*self.open.lock() {
-            Some(open) => open.share.listeners().to_vec(),
+            Some(open) => open.share.listeners(),
             None => return,
         };
         let (application, stream, has_key) = {

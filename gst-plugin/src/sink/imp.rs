@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use streamengine::{Engine, PublisherConfig, SessionRole, StreamKey, Takeover};
+use streamengine::{Engine, ListenerInfo, Protocol, PublisherConfig, SessionRole, StreamKey, Takeover};
 
 /// What exists from READY on: the server, and the right to the stream's name.
 struct Service {
@@ -69,7 +69,9 @@ impl ObjectImpl for RtmpRelaySink {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "current-port" => self.current_port().to_value(),
+            "current-port" => self.current_port(Protocol::Rtmp).to_value(),
+            "current-http-port" => self.current_port(Protocol::Http).to_value(),
+            "current-https-port" => self.current_port(Protocol::Https).to_value(),
             "stats" => self.stats().to_value(),
             name => self.settings.lock().get(name),
         }
@@ -96,7 +98,7 @@ impl ElementImpl for RtmpRelaySink {
             gst::subclass::ElementMetadata::new(
                 "RTMP relay sink",
                 "Sink/Network",
-                "Serves a stream to RTMP players from this process and pushes it to RTMP servers",
+                "Serves a stream to players over RTMP and HTTP from this process, and pushes it to RTMP servers",
                 "The streamengine developers",
             )
         });
@@ -207,11 +209,11 @@ impl RtmpRelaySink {
         let share = host::open(endpoint)?;
         let owner = Arc::new(self.obj().downgrade());
         let claim = share.claim(Pattern::Stream(key.clone()), &*self.obj(), owner)?;
-        let listeners = share.listeners().to_vec();
+        let listeners = share.listeners();
         *self.service.lock() = Some(Service { _claim: claim, share, key: key.clone(), is_published: false });
-        self.obj().notify("current-port");
+        self.notify_ports();
         for listener in listeners {
-            let url = format!("{}://{}/{key}", listener.protocol, listener.address);
+            let url = url(&listener, &key);
             gst::info!(CAT, imp = self, "players: {url}{}", hint(listener.address.ip()));
             let info = gst::Structure::builder("rtmprelaysink-listening").field("url", url).build();
             self.post(info);
@@ -258,7 +260,13 @@ impl RtmpRelaySink {
         // Without the lock: handlers of the application may run meanwhile, and ask for statistics.
         drop(service);
         if was_open {
-            self.obj().notify("current-port");
+            self.notify_ports();
+        }
+    }
+
+    fn notify_ports(&self) {
+        for property in ["current-port", "current-http-port", "current-https-port"] {
+            self.obj().notify(property);
         }
     }
 
@@ -271,9 +279,10 @@ impl RtmpRelaySink {
         self.service.lock().as_ref().map(|service| service.share.dispatcher().clone())
     }
 
-    fn current_port(&self) -> u32 {
+    fn current_port(&self, protocol: Protocol) -> u32 {
         let service = self.service.lock();
-        let listener = service.as_ref().and_then(|service| service.share.listeners().first());
+        let mut listeners = service.iter().flat_map(|service| service.share.listeners());
+        let listener = listeners.find(|listener| listener.protocol == protocol);
         listener.map_or(0, |listener| listener.address.port().into())
     }
 
@@ -365,6 +374,15 @@ impl RtmpRelaySink {
 
 fn urls(settings: &Settings) -> Vec<String> {
     settings.location.iter().chain(&settings.targets).cloned().collect()
+}
+
+/// Where players find a stream on a listener.
+fn url(listener: &ListenerInfo, key: &StreamKey) -> String {
+    let ending = match listener.protocol {
+        Protocol::Http | Protocol::Https => ".flv",
+        _ => "",
+    };
+    format!("{}://{}/{key}{ending}", listener.protocol, listener.address)
 }
 
 fn hint(address: std::net::IpAddr) -> &'static str {

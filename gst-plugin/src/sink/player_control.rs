@@ -169,6 +169,7 @@ impl RtmpRelaySink {
 fn player_info(request: &AuthRequest) -> gst::Structure {
     let mut info = gst::Structure::builder("rtmprelaysink-player")
         .field("address", request.peer.to_string())
+        .field("door", request.door.as_str())
         .field("tls", request.protocol.is_tls())
         .field("application", request.stream().app())
         .field("stream", request.stream().stream())
@@ -177,7 +178,8 @@ fn player_info(request: &AuthRequest) -> gst::Structure {
     if let Some(session) = request.session {
         info.set("id", public_id(session));
     }
-    for (field, name) in [("agent", Claims::AGENT), ("page-url", Claims::PAGE)] {
+    let claims = [("agent", Claims::AGENT), ("page-url", Claims::PAGE), ("origin", Claims::ORIGIN)];
+    for (field, name) in claims {
         if let Some(text) = request.claims.get(name) {
             info.set(field, text);
         }

@@ -23,6 +23,8 @@ pub(super) struct Settings {
     pub(super) tls_port: u16,
     pub(super) tls_certificate: Option<String>,
     pub(super) tls_key: Option<String>,
+    pub(super) http_port: i32,
+    pub(super) https_port: i32,
     pub(super) application: String,
     pub(super) stream: String,
     pub(super) location: Option<String>,
@@ -68,6 +70,8 @@ impl Default for Settings {
             tls_port: 0,
             tls_certificate: None,
             tls_key: None,
+            http_port: -1,
+            https_port: -1,
             application: "live".into(),
             stream: "stream".into(),
             location: None,
@@ -176,15 +180,27 @@ impl Settings {
         if !self.serve {
             return Ok(None);
         }
-        let endpoint = Endpoint::new(&self.address, self.port)?;
-        match (self.tls_port, &self.tls_certificate, &self.tls_key) {
-            (0, ..) => Ok(Some(endpoint)),
-            (port, Some(certificate), Some(key)) => Ok(Some(endpoint.with_tls(port, certificate, key))),
-            _ => Err(failure(
-                gst::ResourceError::Settings,
-                "tls-port is set: tls-certificate and tls-key are needed too",
-            )),
+        let mut endpoint = Endpoint::new(&self.address, self.port)?;
+        if self.tls_port != 0 {
+            let (certificate, key) = self.identity("tls-port")?;
+            endpoint = endpoint.with_tls(self.tls_port, certificate, key);
         }
+        if let Ok(port) = u16::try_from(self.http_port) {
+            endpoint = endpoint.with_http(port);
+        }
+        if let Ok(port) = u16::try_from(self.https_port) {
+            let (certificate, key) = self.identity("https-port")?;
+            endpoint = endpoint.with_https(port, certificate, key);
+        }
+        Ok(Some(endpoint))
+    }
+
+    /// Certificate and key for a port.
+    fn identity(&self, property: &str) -> Result<(&String, &String), gst::ErrorMessage> {
+        self.tls_certificate.as_ref().zip(self.tls_key.as_ref()).ok_or_else(|| {
+            let text = format!("{property} is set: tls-certificate and tls-key are needed too");
+            failure(gst::ResourceError::Settings, &text)
+        })
     }
 
     /// The stream's name.
@@ -227,6 +243,8 @@ impl Settings {
             "tls-port" => self.tls_port = port(),
             "tls-certificate" => self.tls_certificate = text(),
             "tls-key" => self.tls_key = text(),
+            "http-port" => self.http_port = get(value),
+            "https-port" => self.https_port = get(value),
             "application" => self.application = text().unwrap_or_else(|| Self::default().application),
             "stream" => self.stream = text().unwrap_or_else(|| Self::default().stream),
             "location" => self.location = text(),
@@ -261,6 +279,8 @@ impl Settings {
             "tls-port" => u32::from(self.tls_port).to_value(),
             "tls-certificate" => self.tls_certificate.to_value(),
             "tls-key" => self.tls_key.to_value(),
+            "http-port" => self.http_port.to_value(),
+            "https-port" => self.https_port.to_value(),
             "application" => self.application.to_value(),
             "stream" => self.stream.to_value(),
             "location" => self.location.to_value(),
@@ -338,12 +358,7 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             default.port.into(),
             Ready,
         ),
-        glib::ParamSpecUInt::builder("current-port")
-            .nick("Current port")
-            .blurb("TCP port that is listened on; 0 while none is")
-            .maximum(65_535)
-            .read_only()
-            .build(),
+        current_port("current-port", "Current port", "TCP port that is listened on; 0 while none is"),
         uint(
             "tls-port",
             "TLS port",
@@ -355,11 +370,39 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
         string(
             "tls-certificate",
             "TLS certificate",
-            "PEM file with the certificate chain for tls-port",
+            "PEM file with the certificate chain for tls-port and https-port",
             None,
             Ready,
         ),
-        string("tls-key", "TLS key", "PEM file with the private key for tls-port", None, Ready),
+        string(
+            "tls-key",
+            "TLS key",
+            "PEM file with the private key for tls-port and https-port",
+            None,
+            Ready,
+        ),
+        optional_port(
+            "http-port",
+            "HTTP port",
+            "TCP port to listen on for players over HTTP and WebSocket as well; 0 takes any free one, -1 = none",
+            default.http_port,
+        ),
+        current_port(
+            "current-http-port",
+            "Current HTTP port",
+            "TCP port that is listened on for HTTP; 0 while none is",
+        ),
+        optional_port(
+            "https-port",
+            "HTTPS port",
+            "TCP port to listen on for HTTPS as well, with tls-certificate and tls-key; 0 takes any free one, -1 = none",
+            default.https_port,
+        ),
+        current_port(
+            "current-https-port",
+            "Current HTTPS port",
+            "TCP port that is listened on for HTTPS; 0 while none is",
+        ),
         string(
             "application",
             "Application",
@@ -550,6 +593,23 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .build(),
     ]
 });
+
+/// A port that need not be.
+fn optional_port(
+    name: &'static str,
+    nick: &'static str,
+    blurb: &'static str,
+    default: i32,
+) -> glib::ParamSpec {
+    let builder = glib::ParamSpecInt::builder(name).nick(nick).blurb(blurb);
+    builder.minimum(-1).maximum(65_535).default_value(default).mutable_ready().build()
+}
+
+/// A port that is really bound.
+fn current_port(name: &'static str, nick: &'static str, blurb: &'static str) -> glib::ParamSpec {
+    let builder = glib::ParamSpecUInt::builder(name).nick(nick).blurb(blurb);
+    builder.maximum(65_535).read_only().build()
+}
 
 fn targets() -> glib::ParamSpec {
     let element = glib::ParamSpecString::builder("target").nick("Target").blurb("URL of one target").build();

@@ -56,6 +56,7 @@ pub(super) fn player(session: &SessionInfo) -> gst::Structure {
     let mut player = gst::Structure::builder("rtmprelaysink-player")
         .field("id", crate::host::public_id(session.id))
         .field("address", session.peer.to_string())
+        .field("door", session.door.as_str())
         .field("tls", session.tls)
         .field("bytes-sent", session.bytes_out)
         .field("queue-time", clock_time(session.queue))
