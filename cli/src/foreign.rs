@@ -1,11 +1,11 @@
-//! What is no RTMP URL and no FLV file: its name in words, and the command of another program that makes one of it.
+//! What is no URL of a stream and no FLV file: its name in words, and the command of another program that makes one of it.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use streamengine::UrlError;
 
-/// What an argument that should be an RTMP URL is for.
+/// What an argument that should be the URL of a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Source,
@@ -41,25 +41,23 @@ pub(crate) fn is_url(argument: &str) -> bool {
     scheme.is_some_and(|scheme| !scheme.is_empty() && scheme.chars().all(is_letter))
 }
 
-/// Why an argument is no RTMP URL, with the command that helps. Nothing of a URL is repeated: it may hold a password.
-pub(crate) fn no_rtmp_url(argument: &str, role: Role, error: &UrlError) -> String {
+/// Why an argument is no URL of a stream, with the command that helps. Nothing of a URL is repeated: it may hold a password.
+pub(crate) fn no_stream_url(argument: &str, role: Role, error: &UrlError) -> String {
     let protocol = argument
         .split_once("://")
         .and_then(|(scheme, _)| PROTOCOLS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(scheme)));
-    if let Some((_, what, reading, writing)) = protocol {
+    let (known, is_of_protocol) = match error {
+        UrlError::SourceScheme => (READ, true),
+        UrlError::Scheme => ("rtmp:// and rtmps:// are", true),
+        _ => ("", false),
+    };
+    if let Some((_, what, reading, writing)) = protocol.filter(|_| is_of_protocol) {
         return match role {
-            Role::Source => format!(
-                "this is {what}, and rtmp:// and rtmps:// are read here; ffmpeg brings it in: \
-                 ffmpeg {reading}-i URL -c copy -f flv rtmp://HOST/live/NAME"
-            ),
             Role::Target => format!(
-                "this is {what}, and rtmp:// and rtmps:// are written here; ffmpeg takes a stream there: \
+                "this is {what}, and {known} written here; ffmpeg takes a stream there: \
                  ffmpeg -i rtmp://HOST/live/NAME -c copy {writing} URL"
             ),
-            Role::Probed => format!(
-                "this is {what}, and rtmp:// and rtmps:// are read here; ffprobe tells what is in it: \
-                 ffprobe {reading}URL"
-            ),
+            reads => format!("this is {what}, and {known} read here; {}", helps(reads, reading)),
         };
     }
     match (role, is_url(argument)) {
@@ -71,8 +69,42 @@ pub(crate) fn no_rtmp_url(argument: &str, role: Role, error: &UrlError) -> Strin
                 "{argument} is a file; ffmpeg records a stream into one: ffmpeg -i URL -c copy {argument}"
             )
         }
+        _ if protocol.is_some() => format!("HTTP URL: {error}"),
         _ => format!("rtmp URL: {error}"),
     }
+}
+
+/// What is read.
+const READ: &str = "rtmp://, rtmps://, and FLV by http:// and https://, are";
+
+/// The command that reads something else.
+fn helps(role: Role, reading: &str) -> String {
+    match role {
+        Role::Probed => format!("ffprobe tells what is in it: ffprobe {reading}URL"),
+        Role::Source | Role::Target => {
+            format!("ffmpeg brings it in: ffmpeg {reading}-i URL -c copy -f flv rtmp://HOST/live/NAME")
+        }
+    }
+}
+
+/// Ends of paths that name something else than FLV.
+const NO_FLV: &[(&str, &str)] = &[
+    (".m3u8", "an HLS playlist"),
+    (".mpd", "a DASH playlist"),
+    (".ts", "an MPEG-TS stream"),
+    (".mp4", "an MP4 file"),
+    (".m4s", "a part of an MP4 file"),
+    (".mkv", "a Matroska file"),
+    (".webm", "a WebM file"),
+    (".mp3", "an MP3 stream"),
+    (".aac", "an AAC stream"),
+];
+
+/// Why an HTTP URL with this path is none of FLV, with the command that helps, where its end says so.
+pub(crate) fn no_flv_url(path: &str, role: Role) -> Option<String> {
+    let path = path.to_ascii_lowercase();
+    let (_, what) = NO_FLV.iter().find(|(end, _)| path.ends_with(end))?;
+    Some(format!("this is {what} by HTTP, and {READ} read here; {}", helps(role, "")))
 }
 
 /// What the first of these files that is no FLV file is, and how to make one of it; `None` where all are, or where they
@@ -122,15 +154,16 @@ mod tests {
     use super::*;
 
     fn why(argument: &str, role: Role) -> String {
-        let error = argument.parse::<streamengine::RtmpUrl>().unwrap_err();
-        no_rtmp_url(argument, role, &error)
+        let error = match role {
+            Role::Target => argument.parse::<streamengine::RtmpUrl>().map(drop),
+            Role::Source | Role::Probed => argument.parse::<streamengine::RemoteUrl>().map(drop),
+        };
+        no_stream_url(argument, role, &error.unwrap_err())
     }
 
     #[test]
     fn urls_of_other_protocols_are_named_with_the_command_that_helps_and_nothing_of_theirs() {
         for (url, what) in [
-            ("http://u:s3cret@h/live.flv?s3cret", "an HTTP URL"),
-            ("HTTPS://h/s3cret.m3u8", "an HTTP URL"),
             ("rtsp://h/s3cret", "an RTSP URL"),
             ("srt://h:9000?passphrase=s3cret", "an SRT URL"),
             ("udp://@239.0.0.1:1234", "a UDP URL"),
@@ -145,6 +178,15 @@ mod tests {
                 assert!(!text.contains("s3cret"), "{text}");
             }
         }
+        let target = why("http://u:s3cret@h/live.flv?s3cret", Role::Target);
+        assert!(
+            target.contains("an HTTP URL") && target.contains("ffmpeg -i") && !target.contains("s3cret"),
+            "{target}"
+        );
+        assert!(why("http://h", Role::Source).contains("the path is missing"));
+        let playlist = no_flv_url("/a/s.M3U8", Role::Source).unwrap();
+        assert!(playlist.contains("an HLS playlist") && playlist.contains("ffmpeg -i URL"), "{playlist}");
+        assert_eq!(no_flv_url("/a/s.flv", Role::Source), None);
         assert!(why("rtmp://h", Role::Source).contains("app and stream name are missing"));
         assert!(why("out.flv", Role::Target).contains("ffmpeg -i URL -c copy out.flv"));
         assert!(!is_url("clip.flv") && !is_url("C:/clip.flv") && !is_url("://x"));

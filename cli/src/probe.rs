@@ -12,7 +12,7 @@ use streamengine::media::flv::LeftOut;
 use streamengine::media::flv_file::FlvReader;
 use streamengine::media::probe::{Probe, ProbeReport};
 use streamengine::{
-    Engine, Event, EventReceiver, OnRefusal, PullConfig, Received, RelayState, RtmpUrl, Subscriber,
+    Engine, Event, EventReceiver, OnRefusal, PullConfig, Received, RelayState, RemoteUrl, Subscriber,
 };
 use tokio::time::{Instant, timeout};
 
@@ -26,7 +26,7 @@ streamengine::bound! {
 pub(crate) fn run(args: ProbeArgs) -> Result<(), Failure> {
     let (name, told) = match is_url(&args.target) {
         true => {
-            let url = relay::parse_url(&args.target, Role::Probed)?;
+            let url = relay::parse_source(&args.target, Role::Probed)?;
             let report = probe_url(url.clone(), Duration::from_secs(args.seconds.into()), &args.trust)?;
             (url.to_string(), Told { report, file: None })
         }
@@ -108,7 +108,7 @@ fn probe_file(path: &Path) -> streamengine::Result<Told> {
     Ok(Told { report: probe.report(), file: Some(damage) })
 }
 
-fn probe_url(url: RtmpUrl, length: Duration, trust: &TrustArgs) -> Result<ProbeReport, Failure> {
+fn probe_url(url: RemoteUrl, length: Duration, trust: &TrustArgs) -> Result<ProbeReport, Failure> {
     let stream = relay::private_name("probe")?;
     let config = config::for_jobs(trust)?;
     let Started { engine, events, .. } =
@@ -173,7 +173,7 @@ async fn broken(events: &mut EventReceiver) -> Failure {
     Failure::running("the engine has stopped")
 }
 
-fn no_frame(url: &RtmpUrl) -> Failure {
+fn no_frame(url: &RemoteUrl) -> Failure {
     Failure::running(format!("probe {url}: no frame within {} s", FIRST_FRAME_TIMEOUT.get().as_secs()))
 }
 
@@ -184,7 +184,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_sends_no_frame_is_given_up_after_10_seconds() {
         let silent = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let url = format!("rtmp://{}/live/s", silent.local_addr().unwrap()).parse().unwrap();
+        let url = format!("rtmp://{}/live/s", silent.local_addr().unwrap());
+        let url: RemoteUrl = url.parse().unwrap();
         let stream = relay::private_name("probe").unwrap();
         let Started { engine, events, .. } = Started::new(streamengine::Config::default()).unwrap();
         let subscriber = engine.subscribe(&stream).unwrap();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use streamengine::{
     Engine, EventReceiver, FileConfig, FileState, OnRefusal, PullConfig, PushConfig, PushTuning,
-    RelayDirection, RelayState, RelayStatus, RtmpUrl, StreamKey,
+    RelayDirection, RelayState, RelayStatus, RemoteUrl, RtmpUrl, StreamKey,
 };
 
 /// How often rates are logged where there is no terminal.
@@ -73,9 +73,9 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
 
 /// `relay`: fetches a stream and pushes it to targets.
 pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failure> {
-    let from = parse_url(&args.from, Role::Source)?;
+    let from = parse_source(&args.from, Role::Source)?;
     let targets = args.to.iter().map(|url| parse_url(url, Role::Target)).collect::<Result<Vec<_>, _>>()?;
-    if targets.contains(&from) {
+    if from.as_rtmp().is_some_and(|from| targets.contains(from)) {
         return Err(Failure::usage(format!(
             "relay: {from} is source and target at once; a stream can be relayed to another name of the same server"
         )));
@@ -254,7 +254,19 @@ fn on_refusal(retry: bool) -> OnRefusal {
 
 /// The text itself is not repeated in the error: it may hold a password.
 pub(crate) fn parse_url(text: &str, role: Role) -> Result<RtmpUrl, Failure> {
-    text.parse().map_err(|error| Failure::usage(foreign::no_rtmp_url(text, role, &error)))
+    text.parse().map_err(|error| Failure::usage(foreign::no_stream_url(text, role, &error)))
+}
+
+/// The same of what is read: by RTMP, or FLV by HTTP.
+pub(crate) fn parse_source(text: &str, role: Role) -> Result<RemoteUrl, Failure> {
+    let url = text.parse().map_err(|error| Failure::usage(foreign::no_stream_url(text, role, &error)))?;
+    match &url {
+        RemoteUrl::Http(http) => {
+            foreign::no_flv_url(http.path(), role).map_or(Ok(()), |why| Err(Failure::usage(why)))?
+        }
+        RemoteUrl::Rtmp(_) => {}
+    }
+    Ok(url)
 }
 
 /// The name of a stream that nobody outside sees.

@@ -6,11 +6,11 @@ mod source;
 
 pub use source::{ConfigSource, OptionSource};
 
-use crate::key::{Secret, StreamKey};
+use crate::key::{Secret, StreamKey, is_app_of_origin};
 use crate::limits::ms;
 use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::proto::client::StopCommands;
-use crate::url::RtmpUrl;
+use crate::url::{OriginUrl, RemoteUrl, RtmpUrl, check_path};
 use crate::{Error, ErrorKind, Limits, Result};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub struct Config {
     pub push: Vec<PushConfig>,
     /// Streams fetched from other servers.
     pub pull: Vec<PullConfig>,
+    /// Servers that streams are fetched from when somebody wants to play them, by alias.
+    pub origins: BTreeMap<String, OriginConfig>,
     /// FLV files played as live streams.
     pub file: Vec<FileConfig>,
     /// TLS towards other servers.
@@ -56,7 +58,8 @@ pub struct Config {
 setters! {
     Config:
     RtmpConfig { rtmp } RtmpsConfig { rtmps } HttpConfig { http } HttpsConfig { https } PublishConfig { publish } AppConfig { default_app }
-    BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<PullConfig> { pull } Vec<FileConfig> { file }
+    BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<PullConfig> { pull } BTreeMap<String, OriginConfig> { origins }
+    Vec<FileConfig> { file }
     TlsConfig { tls } EngineConfig { engine } Limits { limits }
 }
 
@@ -424,13 +427,14 @@ impl PushTuning {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PullConfig {
-    /// Where from: `rtmp[s]://[user:pass@]host[:port]/app/stream[?query]`.
+    /// Where from: `rtmp[s]://[user:pass@]host[:port]/app/stream[?query]`, or an FLV stream by HTTP:
+    /// `http[s]://[user:pass@]host[:port]/path[?query]` (cargo feature `http`).
     #[serde(deserialize_with = "parsed")]
-    pub url: RtmpUrl,
+    pub url: RemoteUrl,
     /// The local name, `app/stream`.
     #[serde(deserialize_with = "parsed")]
     pub stream: StreamKey,
-    /// The app there, where it is not what [`RtmpUrl`] takes for it. Shown by programs as it is.
+    /// By RTMP, the app there, where it is not what [`RtmpUrl`] takes for it. Shown by programs as it is.
     pub remote_app: Option<String>,
     /// The stream there, in the same way; it may be a key.
     pub remote_stream: Option<Secret>,
@@ -458,7 +462,7 @@ pub struct PullConfig {
 
 setters! {
     PullConfig:
-    RtmpUrl { url } StreamKey { stream } PullWhen { when } u64 { linger_ms } OnRefusal { on_refusal }
+    RemoteUrl { url } StreamKey { stream } PullWhen { when } u64 { linger_ms } OnRefusal { on_refusal }
     BTreeMap<String, String> { connect };
     String { remote_app } Secret { remote_stream }
     RetryTimes { retry } u32 { max_retries } u64 { connect_timeout_ms } TlsConfig { tls }
@@ -466,7 +470,7 @@ setters! {
 
 impl PullConfig {
     /// Fetches `url` into `stream` all the time, trying again after refusals.
-    pub fn new(url: RtmpUrl, stream: StreamKey) -> Self {
+    pub fn new(url: RemoteUrl, stream: StreamKey) -> Self {
         Self {
             url,
             stream,
@@ -488,13 +492,25 @@ impl PullConfig {
         self.tuning()
             .check()
             .and_then(|()| self.source().map(drop))
+            .and_then(|()| check_not_of_origin(&self.stream))
             .and_then(|()| bounds::check("", self))
             .map_err(|error| error.context(format_args!("pull {} from {}", self.stream, self.url)))
     }
 
     /// The URL with the names that are given apart from it.
-    pub(crate) fn source(&self) -> Result<RtmpUrl> {
-        named(&self.url, self.remote_app.as_deref(), self.remote_stream.as_ref())
+    pub(crate) fn source(&self) -> Result<RemoteUrl> {
+        let is_named = self.remote_app.is_some() || self.remote_stream.is_some();
+        match &self.url {
+            RemoteUrl::Rtmp(url) => {
+                Ok(named(url, self.remote_app.as_deref(), self.remote_stream.as_ref())?.into())
+            }
+            RemoteUrl::Http(_) if cfg!(not(feature = "http")) => Err(no_http("url")),
+            RemoteUrl::Http(_) if is_named || !self.connect.is_empty() => {
+                let text = "remote_app, remote_stream and connect are of RTMP; by HTTP the URL says all";
+                Err(Error::new(ErrorKind::InvalidArgument, text))
+            }
+            url => Ok(url.clone()),
+        }
     }
 
     /// What is asked for this relay alone, as all relays have it.
@@ -514,8 +530,113 @@ fn named(url: &RtmpUrl, app: Option<&str>, stream: Option<&Secret>) -> Result<Rt
     Ok(url.with_names(app, stream.map(Secret::expose))?)
 }
 
+fn no_http(key: &str) -> Error {
+    let text = format!("{key}: this build fetches nothing by HTTP (cargo feature `http`)");
+    Error::new(ErrorKind::InvalidArgument, text)
+}
+
+/// Streams of origins have no other publisher than what fetches them.
+pub(crate) fn check_not_of_origin(stream: &StreamKey) -> Result<()> {
+    match stream.is_of_origin() {
+        true => Err(Error::new(ErrorKind::InvalidArgument, format!("stream {stream}: {RESERVED}"))),
+        false => Ok(()),
+    }
+}
+
+/// What is told who wants to publish one.
+pub(crate) const RESERVED: &str =
+    "names that begin with origin/ are those of streams that are fetched from origins";
+
 fn default_linger() -> u64 {
     10_000
+}
+
+/// Servers that streams are fetched from when somebody wants to play them, `origin/ALIAS/APP/STREAM` here: one connection
+/// for all players of a stream. The alias, up to 32 of `a-z`, `0-9` and `-`, is all that players name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OriginConfig {
+    /// The servers, in the order in which they are asked: `rtmp[s]://` or `http[s]://`, `[user:pass@]host[:port]`.
+    pub urls: Vec<OriginUrl>,
+    /// Where streams are on those of HTTP: `{app}` and `{stream}` stand for the names.
+    pub http_path: String,
+    /// The apps that may be fetched; without it, any.
+    pub apps: Option<Vec<String>>,
+    /// How long players wait for a stream's first frame, all servers together.
+    pub wait_ms: u64,
+    /// How long a stream is fetched on after its last player; half a second at least.
+    pub linger_ms: u64,
+    /// How long a server that stands before the present one must send the stream again before players go back to it, at a
+    /// keyframe; for that time both are fetched from. 0 = never.
+    pub failback_ms: u64,
+    /// Streams that are fetched at once.
+    pub max_streams: usize,
+    /// TLS towards these servers.
+    pub tls: Option<TlsConfig>,
+}
+
+setters! {
+    OriginConfig:
+    Vec<OriginUrl> { urls } String { http_path } u64 { wait_ms, linger_ms, failback_ms } usize { max_streams };
+    Vec<String> { apps } TlsConfig { tls }
+}
+
+impl Default for OriginConfig {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            http_path: "/{app}/{stream}.flv".to_owned(),
+            apps: None,
+            wait_ms: 5_000,
+            linger_ms: default_linger(),
+            failback_ms: 30_000,
+            max_streams: 200,
+            tls: None,
+        }
+    }
+}
+
+impl OriginConfig {
+    /// Fetches from these servers, the first that has a stream.
+    pub fn new(urls: Vec<OriginUrl>) -> Self {
+        Self { urls, ..Self::default() }
+    }
+
+    /// Whether streams of this app may be fetched.
+    pub(crate) fn has_app(&self, app: &str) -> bool {
+        self.apps.as_ref().is_none_or(|apps| apps.iter().any(|known| known == app))
+    }
+
+    /// Checks what the types cannot.
+    pub(crate) fn check(&self, alias: &str) -> Result<()> {
+        let place = format!("origins.{alias}");
+        bounds::check(&place, self)?;
+        self.check_values(alias).map_err(|error| error.context(place))
+    }
+
+    fn check_values(&self, alias: &str) -> Result<()> {
+        let fail = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
+        if !is_alias(alias) {
+            return fail("an alias is 1 to 32 of a-z, 0-9 and -".to_owned());
+        }
+        if self.urls.is_empty() {
+            return fail(
+                "urls is empty; it has at least one server, such as rtmp://10.0.0.1:1935".to_owned(),
+            );
+        }
+        if cfg!(not(feature = "http")) && self.urls.iter().any(OriginUrl::is_http) {
+            return Err(no_http("urls"));
+        }
+        check_path(&self.http_path).or_else(fail)?;
+        self.apps.iter().flatten().try_for_each(|app| check_app(app).or_else(fail))
+    }
+}
+
+/// Whether a text can name origins.
+pub(crate) fn is_alias(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 /// When a remote stream is fetched.
@@ -619,11 +740,11 @@ impl Config {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    /// The policy of an app; `None` where apps are listed and this one is not among them.
+    /// The policy of an app; `None` where apps are listed and this one is not among them. Apps of origins need not be.
     pub fn app(&self, app: &str) -> Option<&AppConfig> {
         match self.apps.get(app) {
             Some(policy) => Some(policy),
-            None if self.apps.is_empty() => Some(&self.default_app),
+            None if self.apps.is_empty() || is_app_of_origin(app) => Some(&self.default_app),
             None => None,
         }
     }
@@ -656,6 +777,8 @@ impl Config {
         self.apps.keys().try_for_each(|app| check_app(app).or_else(|text| fail(&text)))?;
         self.push.iter().try_for_each(PushConfig::check)?;
         self.pull.iter().try_for_each(PullConfig::check)?;
+        self.origins.iter().try_for_each(|(alias, origin)| origin.check(alias))?;
+        self.file.iter().try_for_each(|file| check_not_of_origin(&file.stream))?;
         bounds::check("", self)
     }
 }
@@ -981,7 +1104,7 @@ mod tests {
             ("live/a".parse::<StreamKey>().unwrap(), "rtmp://h/a/b".parse::<RtmpUrl>().unwrap());
         assert_eq!(options.push(stream.clone(), url.clone()).unwrap().on_refusal, OnRefusal::Fail);
         options.merge_json(r#"{"linger_ms": 5, "when": "watched"}"#).unwrap();
-        let pull = options.pull(url.clone(), stream.clone()).unwrap();
+        let pull = options.pull(url.clone().into(), stream.clone()).unwrap();
         assert_eq!((pull.linger_ms, pull.when), (5, PullWhen::Watched));
         assert!(options.push(stream, url).unwrap_err().to_string().contains("linger_ms"));
         assert!(options.subscriber().is_err() && options.publisher().is_err());

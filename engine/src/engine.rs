@@ -9,7 +9,8 @@ pub use handle::WeakEngine;
 use crate::assets::Assets;
 use crate::auth::{Authorize, Gate as AuthGate};
 use crate::config::{
-    AppConfig, Config, FileConfig, PublisherConfig, PullConfig, PushConfig, PushTuning, SubscriberConfig,
+    self, AppConfig, Config, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig, PushTuning,
+    SubscriberConfig,
 };
 use crate::events::{Event, EventReceiver, Events};
 use crate::hub::{EndReason, StreamWatcher};
@@ -28,8 +29,8 @@ use crate::service::relay::Relays;
 use crate::service::rtmp;
 use crate::service::streams::{self, Published};
 use crate::status::{
-    EngineStats, FileStatus, ListenerInfo, Protocol, RelayStatus, SessionInfo, SessionRole, StreamInfo,
-    StreamState,
+    EngineStats, FileStatus, ListenerInfo, OriginStatus, Protocol, RelayStatus, SessionInfo, SessionRole,
+    StreamInfo, StreamState,
 };
 use crate::url::parse_tc_url;
 use crate::{Error, ErrorKind, Result};
@@ -314,6 +315,7 @@ impl Engine {
     /// As [`Self::publish`].
     pub fn publish_with(&self, key: &StreamKey, config: &PublisherConfig) -> Result<Publisher> {
         config.check()?;
+        config::check_not_of_origin(key)?;
         self.app(key)?;
         let inner = Published::by_engine(&self.inner.core, key, "program", &[], config)?;
         Ok(Publisher::new(inner))
@@ -395,6 +397,39 @@ impl Engine {
         self.inner.relays.restart(id)
     }
 
+    /// Names servers by an alias, or changes which they are: whoever plays `origin/ALIAS/APP/STREAM` gets the stream from
+    /// them, by one connection for all players. Players of its streams stay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for what cannot be, [`ErrorKind::Closed`] while draining.
+    pub fn set_origin(&self, alias: &str, origin: OriginConfig) -> Result<()> {
+        origin.check(alias)?;
+        if self.inner.core.draining.is_cancelled() {
+            return Err(Error::new(ErrorKind::Closed, format!("origin {alias}: the engine is draining")));
+        }
+        self.inner.core.origins.set(alias, origin);
+        Ok(())
+    }
+
+    /// Removes an alias; its streams end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that name.
+    pub fn remove_origin(&self, alias: &str) -> Result<()> {
+        let removed = self.inner.core.origins.remove(alias);
+        removed.then_some(()).ok_or_else(|| not_found("origin", crate::Printable(alias)))
+    }
+
+    /// All origins, by alias, with the streams that are fetched from them.
+    pub fn origins(&self) -> Vec<OriginStatus> {
+        self.inner.core.origins.list()
+    }
+
+    /// One of them; `None` where there is none of that name.
+    pub fn origin(&self, alias: &str) -> Option<OriginStatus> {
+        self.inner.core.origins.status(alias)
+    }
+
     /// Plays FLV files as a live stream, paced in real time, with a seamless seam. They are read through once
     /// before this returns, of long ones the first 64 MiB. While a file is gone or being written, the job waits for it.
     ///
@@ -402,6 +437,7 @@ impl Engine {
     /// A file cannot be read or is malformed (the text names the byte position), the stream has a publisher,
     /// draining.
     pub fn loop_file(&self, file: FileConfig) -> Result<FileId> {
+        config::check_not_of_origin(&file.stream)?;
         self.app(&file.stream)?;
         self.inner.files.play(file)
     }
@@ -411,6 +447,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::loop_file`].
     pub fn loop_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
+        config::check_not_of_origin(stream)?;
         self.app(stream)?;
         self.inner.files.play_clips(stream, clips, repeat)
     }
@@ -615,6 +652,7 @@ impl Engine {
         self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone(), self.inner.admission.clone())));
         let freeing = core.clone();
         self.inner.handle.spawn(core.tasks.track_future(async move { freeing.free_frames().await }));
+        self.inner.relays.serve_origins();
         for pull in &core.config.pull {
             self.add_pull(pull.clone())?;
         }

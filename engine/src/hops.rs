@@ -1,10 +1,18 @@
 //! The loop guard: the streams of engines that a relayed stream has been, carried in `connect`; the reply has the id of the
 //! engine.
 //!
-//! RTMP has no such thing, so this is a property of our own that other software ignores: a text of ids with commas.
+//! RTMP has no such thing, so this is a property of our own that other software ignores: a text of ids with commas. HTTP has
+//! it in a header of ours.
 
 /// The property's key.
 pub(crate) const KEY: &str = "streamengineHops";
+
+/// The same list as a header of HTTP requests; replies have in it what the stream has been, their own included.
+pub(crate) const HEADER: &str = "x-streamengine-hops";
+
+/// By this header (RFC 7240) a request says that it wants no stream to be waited for.
+pub(crate) const PREFER: &str = "prefer";
+pub(crate) const WAIT_NOT: &str = "wait=0";
 
 bound! {
     /// Streams of engines that a stream may have been, the last one included

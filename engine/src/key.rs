@@ -64,10 +64,29 @@ impl StreamKey {
         self.name.rsplit_once('/').map_or("", |(_, stream)| stream)
     }
 
+    /// Whether it is a stream that is fetched from an origin: such names begin with `origin/`.
+    pub(crate) fn is_of_origin(&self) -> bool {
+        is_app_of_origin(self.app())
+    }
+
+    /// Of such a stream, the alias of the origin and app and stream there; `None` also where one of them is missing.
+    pub(crate) fn origin(&self) -> Option<(&str, &str, &str)> {
+        let (alias, app) = self.app().strip_prefix(ORIGIN)?.strip_prefix('/')?.split_once('/')?;
+        Some((alias, app, self.stream()))
+    }
+
     /// The whole name, `app/stream`.
     pub fn as_str(&self) -> &str {
         &self.name
     }
+}
+
+/// What names of streams that are fetched from origins begin with.
+const ORIGIN: &str = "origin";
+
+/// Whether an app's streams are fetched from an origin.
+pub(crate) fn is_app_of_origin(app: &str) -> bool {
+    app.strip_prefix(ORIGIN).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl FromStr for StreamKey {

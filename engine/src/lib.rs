@@ -70,6 +70,7 @@ mod log_limit;
 mod manage;
 pub mod media;
 mod net;
+mod origins;
 mod policy;
 mod preflight;
 pub mod proto;
@@ -89,8 +90,8 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticke
 pub use bound::Bound;
 pub use config::{
     AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, HttpConfig, HttpsConfig, OnRefusal,
-    OptionSource, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes,
-    RtmpConfig, RtmpsConfig, SubscriberConfig, TlsConfig,
+    OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning,
+    RetryTimes, RtmpConfig, RtmpsConfig, SubscriberConfig, TlsConfig,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};
@@ -106,7 +107,7 @@ pub use net::TlsIdentity;
 pub use policy::{StartAt, StreamPolicy, Takeover};
 pub use proto::client::StopCommands;
 pub use status::{
-    Door, EngineStats, FileState, FileStatus, ListenerInfo, Protocol, RelayDirection, RelayState,
-    RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
+    Door, EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, OriginStreamStatus, Protocol,
+    RelayDirection, RelayState, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
 };
-pub use url::{Credentials, RtmpUrl, UrlError, UrlWarning};
+pub use url::{Credentials, HttpUrl, OriginUrl, RemoteUrl, RtmpUrl, UrlError, UrlWarning};

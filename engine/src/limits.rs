@@ -78,6 +78,10 @@ pub struct Limits {
     /// until they end. What relays, files and the embedding program publish does not count. Bounds what an address can make
     /// the engine hold (test `w8_one_address_publishes_so_many_streams_those_that_are_away_included`).
     pub max_streams_per_address: usize,
+    /// Streams of origins that are asked for at a time and have not come yet; who wants one more is refused until one has.
+    /// Bounds what names that strangers make up cost us and the origins
+    /// (test `f39_no_more_than_16_streams_of_origins_are_asked_for_at_a_time`).
+    pub origin_pulls: usize,
     /// Longest message before `publish` is granted; bounds what a stranger can make us hold
     /// (test `f04_only_a_publisher_may_send_messages_of_8_mib_and_nobody_longer_ones`).
     #[serde(alias = "max_message_ungranted")]
@@ -128,7 +132,7 @@ setters! {
         ping_interval_ms, publisher_bytes_per_s, publisher_messages_per_s, ring_ms, http_header_timeout_ms, http_idle_ms,
     }
     usize {
-        max_connections, max_connections_per_address, publisher_places, max_streams_per_address, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
+        max_connections, max_connections_per_address, publisher_places, max_streams_per_address, origin_pulls, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
         max_chunk_streams, http_header_bytes, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
     }
     u32 { max_lags, starts_per_minute_per_address, auth_failures_per_minute }
@@ -155,6 +159,7 @@ impl Default for Limits {
             max_pending_per_address: 64,
             starts_per_minute_per_address: 6_000,
             max_streams_per_address: 1_000,
+            origin_pulls: 16,
             max_message_pending: 64 * 1024,
             max_message: 8 * 1024 * 1024,
             max_partial: 8 * 1024 * 1024 + 64 * 1024,

@@ -1,10 +1,12 @@
 //! What may be done to a running engine by those who manage it, such as an API or a dashboard.
 
 use crate::Result;
-use crate::config::{FileConfig, PullConfig, PushConfig};
+use crate::config::{FileConfig, OriginConfig, PullConfig, PushConfig};
 use crate::id::{FileId, RelayId, SessionId};
 use crate::key::StreamKey;
-use crate::status::{EngineStats, FileStatus, ListenerInfo, RelayStatus, SessionInfo, StreamInfo};
+use crate::status::{
+    EngineStats, FileStatus, ListenerInfo, OriginStatus, RelayStatus, SessionInfo, StreamInfo,
+};
 
 /// What may be done to a running engine: [`Engine`](crate::Engine) and [`WeakEngine`](crate::WeakEngine) do it, as their
 /// methods of the same names say.
@@ -42,6 +44,9 @@ pub trait Manage: Send + Sync {
     /// State and progress of one file job; `None` where there is none of that id.
     fn file(&self, id: FileId) -> Option<FileStatus>;
 
+    /// All origins, by alias.
+    fn origins(&self) -> Vec<OriginStatus>;
+
     /// Pushes a local stream to another server.
     ///
     /// # Errors
@@ -65,6 +70,18 @@ pub trait Manage: Send + Sync {
     /// # Errors
     /// As [`Engine::restart_relay`](crate::Engine::restart_relay).
     fn restart_relay(&self, id: RelayId) -> Result<()>;
+
+    /// Names servers by an alias, or changes which they are.
+    ///
+    /// # Errors
+    /// As [`Engine::set_origin`](crate::Engine::set_origin).
+    fn set_origin(&self, alias: &str, origin: OriginConfig) -> Result<()>;
+
+    /// Removes an alias.
+    ///
+    /// # Errors
+    /// As [`Engine::remove_origin`](crate::Engine::remove_origin).
+    fn remove_origin(&self, alias: &str) -> Result<()>;
 
     /// Plays FLV files as a live stream; reads them through once before it returns.
     ///

@@ -28,6 +28,7 @@ pub(crate) fn check_start(config: &Config) -> Result<()> {
     }
     let relays =
         config.push.iter().map(|push| &push.tuning.tls).chain(config.pull.iter().map(|pull| &pull.tls));
+    let relays = relays.chain(config.origins.values().map(|origin| &origin.tls));
     for tls in std::iter::once(&config.tls).chain(relays.flatten()).filter(|tls| tls.ca.is_some()) {
         check_trust(&DialTls { ca_file: tls.ca.clone(), verify: Verify::Full })?;
     }
@@ -92,7 +93,9 @@ fn check_targets(config: &Config) -> Result<()> {
         Some(Hop { from: push.stream.clone(), to: own_stream(config, &push.url)?, url: &push.url })
     });
     let pulled = config.pull.iter().filter_map(|pull| {
-        Some(Hop { from: own_stream(config, &pull.url)?, to: pull.stream.clone(), url: &pull.url })
+        // By HTTP it comes with its hops.
+        let url = pull.url.as_rtmp()?;
+        Some(Hop { from: own_stream(config, url)?, to: pull.stream.clone(), url })
     });
     let hops: Vec<_> = pushed.chain(pulled).collect();
     match hops.iter().find(|hop| leads_to(&hops, &hop.to, &hop.from)) {

@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn setters_chain_and_take_values_with_and_without_some() {
-        let url: RtmpUrl = "rtmp://host/app/name".parse().unwrap();
+        let url: RemoteUrl = "rtmp://host/app/name".parse().unwrap();
         let pull = PullConfig::new(url, "live/a".parse().unwrap()).max_retries(3).linger_ms(5);
         assert_eq!((pull.max_retries, pull.linger_ms), (Some(3), 5));
         assert_eq!(pull.max_retries(None).max_retries, None);

@@ -5,7 +5,7 @@ use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::{as_ms, as_ms_or_none};
 use crate::media::Frame;
-use crate::url::RtmpUrl;
+use crate::url::{OriginUrl, RemoteUrl};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -283,7 +283,7 @@ pub struct RelayStatus {
     /// The local stream.
     pub stream: StreamKey,
     /// The remote stream; serializes and displays masked.
-    pub url: Arc<RtmpUrl>,
+    pub url: Arc<RemoteUrl>,
     /// Where it stands.
     pub state: RelayState,
     /// How long it has been in this state.
@@ -320,6 +320,36 @@ pub struct RelayStatus {
     /// Time until the next attempt, while backing off.
     #[serde(rename = "retry_in_ms", serialize_with = "as_ms_or_none")]
     pub retry_in: Option<Duration>,
+}
+
+/// Origins under one alias, and the streams that are fetched from them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct OriginStatus {
+    /// The alias.
+    pub alias: String,
+    /// The servers, in the order in which they are asked; masked.
+    pub urls: Vec<OriginUrl>,
+    /// What is fetched, or asked for, at this moment.
+    pub streams: Vec<OriginStreamStatus>,
+}
+
+/// A stream that is fetched from an origin, or asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct OriginStreamStatus {
+    /// The local name, `origin/ALIAS/APP/STREAM`.
+    pub stream: StreamKey,
+    /// The server that it comes from, or that is asked now, masked; `None` between two rounds.
+    pub url: Option<Arc<RemoteUrl>>,
+    /// Whether its first frame has come.
+    pub is_live: bool,
+    /// How often players were taken from one server to another.
+    pub moves: u64,
+    /// Why the last attempt at a server ended, in words.
+    pub last_error: Option<String>,
+    /// Bytes read from all servers.
+    pub bytes_received: u64,
 }
 
 fn kind_as_text<S: serde::Serializer>(kind: &Option<ErrorKind>, serializer: S) -> Result<S::Ok, S::Error> {

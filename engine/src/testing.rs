@@ -13,7 +13,7 @@ use crate::events::Event;
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::status::{Door, FileState, FileStatus, Protocol, RelayDirection, RelayState, RelayStatus};
-use crate::url::RtmpUrl;
+use crate::url::{RemoteUrl, RtmpUrl};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,11 @@ pub fn key(name: &str) -> StreamKey {
 /// A URL that the test knows to be valid.
 pub fn url(text: &str) -> RtmpUrl {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// The same of a source.
+pub fn source(text: &str) -> RemoteUrl {
+    url(text).into()
 }
 
 /// A ticket whose answer nobody hears.
@@ -81,7 +86,7 @@ pub fn relay_status() -> RelayStatus {
         id: RelayId(8),
         direction: RelayDirection::Push,
         stream: key("live/a"),
-        url: Arc::new(url("rtmp://other.example/live/b")),
+        url: Arc::new(url("rtmp://other.example/live/b").into()),
         state: RelayState::BackingOff,
         since: Duration::from_millis(1),
         last_error: Some("refused".to_owned()),

@@ -7,6 +7,13 @@
 //! An own parser rather than a general URL crate: app, stream name and query must reach the server byte for byte
 //! as the user typed them, and a URL crate rewrites `..`, quotes, spaces and `#`.
 
+mod http;
+mod remote;
+
+pub use http::HttpUrl;
+pub(crate) use remote::check_path;
+pub use remote::{OriginUrl, RemoteUrl};
+
 use crate::Secret;
 use crate::key::without_file_type;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -509,7 +516,7 @@ fn app_of<'a>(path: &'a str, stream: &str) -> &'a str {
     }
 }
 
-/// Why a text is not an RTMP URL. The message holds nothing of the text, which may have secrets.
+/// Why a text is not the URL of a stream. The message holds nothing of the text, which may have secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
@@ -533,6 +540,14 @@ pub enum UrlError {
     ControlCharacter,
     /// Longer than 8 KiB.
     TooLong,
+    /// Of a source: another scheme than rtmp, rtmps, http and https.
+    SourceScheme,
+    /// Of an origin: likewise.
+    OriginScheme,
+    /// Of a source by HTTP: no path behind the host.
+    MissingPath,
+    /// Of an origin: something behind the host.
+    OriginPath,
 }
 
 impl UrlError {
@@ -552,6 +567,14 @@ impl UrlError {
             Self::Space => "the URL has a space in it",
             Self::ControlCharacter => "the URL has a control character in it",
             Self::TooLong => "the URL is longer than 8 KiB",
+            Self::SourceScheme => {
+                "the scheme is not supported; rtmp, rtmps, http and https (FLV) are; ffmpeg brings others in (ffmpeg -i URL -c copy -f flv rtmp://HOST/live/NAME)"
+            }
+            Self::OriginScheme => "the scheme is not supported; rtmp, rtmps, http and https (FLV) are",
+            Self::MissingPath => "the path is missing behind the host; expected http://host/app/stream.flv",
+            Self::OriginPath => {
+                "something stands behind the host; expected rtmp://host:port or http://host:port"
+            }
         }
     }
 }

@@ -137,7 +137,7 @@ fn manage(manager: &dyn Manage, engine: &Engine) {
     let url = |name: &str| -> RtmpUrl { format!("rtmp://{address}/{name}").parse().unwrap() };
 
     let push = manager.add_push(PushConfig::new(key("live/none"), url("live/elsewhere"))).unwrap();
-    let pull = manager.add_pull(PullConfig::new(url("live/none"), key("live/pulled"))).unwrap();
+    let pull = manager.add_pull(PullConfig::new(url("live/none").into(), key("live/pulled"))).unwrap();
     assert_eq!(manager.relays().iter().map(|relay| relay.id).collect::<Vec<_>>(), [push, pull]);
     manager.restart_relay(push).unwrap();
     for relay in [push, pull] {
@@ -166,7 +166,7 @@ fn manage(manager: &dyn Manage, engine: &Engine) {
     let publisher = engine.publish(&key("live/a")).unwrap();
     publisher.push(audio(0)).unwrap();
     let player = Engine::builder().start().unwrap();
-    player.add_pull(PullConfig::new(url("live/a"), key("live/a"))).unwrap();
+    player.add_pull(PullConfig::new(url("live/a").into(), key("live/a"))).unwrap();
     until_event_makes(&mut events, || manager.stats().players == 1);
     assert_eq!(manager.kick_players(&key("live/a"), "enough").unwrap(), 1);
     drop(player);

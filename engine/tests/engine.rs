@@ -37,7 +37,7 @@ fn frames_go_from_a_publisher_through_push_and_pull_to_a_subscriber_byte_for_byt
     let publisher = origin.publish(&key("live/a")).unwrap();
     origin.add_push(PushConfig::new(key("live/a"), url(&edge, "live/b"))).unwrap();
     let reader = Engine::builder().start().unwrap();
-    reader.add_pull(PullConfig::new(url(&edge, "live/b"), key("in/c"))).unwrap();
+    reader.add_pull(PullConfig::new(url(&edge, "live/b").into(), key("in/c"))).unwrap();
     let mut subscriber = reader.subscribe(&key("in/c")).unwrap();
 
     // The first frame shows that both relays stand.
@@ -164,7 +164,7 @@ fn dropping_an_engine_whose_authoriser_hangs_waits_no_longer_than_two_seconds() 
 fn kicks_name_their_reason_and_unknown_ids_are_errors() {
     let server = serving();
     let client = Engine::builder().start().unwrap();
-    client.add_pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    client.add_pull(PullConfig::new(url(&server, "live/a").into(), key("in/a"))).unwrap();
     let publisher = server.publish(&key("live/a")).unwrap();
     let play = |event| match event {
         Event::PlayStarted { session, .. } => Some(session),
@@ -194,7 +194,7 @@ fn kicks_name_their_reason_and_unknown_ids_are_errors() {
 fn a_reconnect_request_needs_a_session_that_follows_it_and_a_url_up_to_the_app() {
     let server = serving();
     let client = Engine::builder().start().unwrap();
-    client.add_pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    client.add_pull(PullConfig::new(url(&server, "live/a").into(), key("in/a"))).unwrap();
     let publisher = server.publish(&key("live/a")).unwrap();
     let play = |event| match event {
         Event::PlayStarted { session, .. } => Some(session),
@@ -228,7 +228,7 @@ fn a_reconnect_request_needs_a_session_that_follows_it_and_a_url_up_to_the_app()
 fn a_pull_comes_back_to_a_server_that_drains_and_starts_anew_and_its_stream_goes_on() {
     let (server, client) = (serving(), Engine::builder().start().unwrap());
     let address = server.listeners()[0].address;
-    client.add_pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    client.add_pull(PullConfig::new(url(&server, "live/a").into(), key("in/a"))).unwrap();
     let mut subscriber = client.subscribe(&key("in/a")).unwrap();
     let publisher = server.publish(&key("live/a")).unwrap();
     publisher.push(keyframe(0, 10)).unwrap();
@@ -247,7 +247,7 @@ fn a_publisher_that_is_kicked_leaves_its_players_to_the_next_one() {
     let (server, client) = (serving(), Engine::builder().start().unwrap());
     let publisher = server.publish(&key("live/a")).unwrap();
     let mut subscriber = server.subscribe(&key("live/a")).unwrap();
-    client.add_pull(PullConfig::new(url(&server, "live/a"), key("in/a"))).unwrap();
+    client.add_pull(PullConfig::new(url(&server, "live/a").into(), key("in/a"))).unwrap();
     let plays = |event| matches!(event, Event::PlayStarted { .. }).then_some(());
     wait_for(&server, plays, || publisher.push(keyframe(0, 10)).unwrap());
 

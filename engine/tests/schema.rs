@@ -59,7 +59,7 @@ fn every_key_of_a_push_a_pull_and_a_file_is_an_option() {
         assert_eq!(by_key.to_json(), by_json.to_json());
         match list {
             "push" => drop(by_key.push(stream.clone(), url.clone()).unwrap()),
-            "pull" => drop(by_key.pull(url.clone(), stream.clone()).unwrap()),
+            "pull" => drop(by_key.pull(url.clone().into(), stream.clone()).unwrap()),
             _ => drop(by_key.file(stream.clone(), "x".into(), None).unwrap()),
         }
     }

@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::builder().start()?;
     let mut events = engine.events();
     let key: StreamKey = "relay/stream".parse()?;
-    engine.add_pull(PullConfig::new(from.clone(), key.clone()))?;
+    engine.add_pull(PullConfig::new(from.clone().into(), key.clone()))?;
     for target in targets {
         engine.add_push(PushConfig::new(key.clone(), target.clone()))?;
     }

@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::time::Duration;
-use streamengine::{Engine, PullConfig, RtmpUrl, StreamKey};
+use streamengine::{Engine, PullConfig, RemoteUrl, StreamKey};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("usage: subscribe URL [FRAMES]");
         std::process::exit(2);
     };
-    let url: RtmpUrl = url.parse()?;
+    let url: RemoteUrl = url.parse()?;
     let frames: usize = arguments.next().unwrap_or_else(|| "100".to_owned()).parse()?;
 
     let engine = Engine::builder().start()?;

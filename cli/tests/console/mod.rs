@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::os::{fd::AsRawFd, unix::fs::OpenOptionsExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use streamengine::{Engine, FileConfig, PullConfig, PushConfig, StreamKey, Subscriber};
+use streamengine::{Engine, FileConfig, PullConfig, PushConfig, RtmpUrl, StreamKey, Subscriber};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -105,7 +105,7 @@ fn serve(stderr: Stdio) -> (Process, u16) {
 fn works_and_ends(stderr: Stdio) {
     let (mut process, port) = serve(stderr);
     let stream: StreamKey = "live/x".parse().unwrap();
-    let url = || format!("rtmp://127.0.0.1:{port}/live/x").parse().unwrap();
+    let url = || -> RtmpUrl { format!("rtmp://127.0.0.1:{port}/live/x").parse().unwrap() };
     let publisher = Engine::builder().start().unwrap();
     publisher.add_push(PushConfig::new(stream.clone(), url())).unwrap();
     publisher.loop_file(FileConfig::new(stream.clone(), vec![project("examples/media/demo.flv")])).unwrap();
@@ -113,7 +113,7 @@ fn works_and_ends(stderr: Stdio) {
     let player = || {
         let engine = Engine::builder().start().unwrap();
         let subscriber = engine.subscribe(&stream).unwrap();
-        engine.add_pull(PullConfig::new(url(), stream.clone())).unwrap();
+        engine.add_pull(PullConfig::new(url().into(), stream.clone())).unwrap();
         (engine, subscriber)
     };
 

@@ -38,6 +38,9 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.ring_bytes_total", 1..=MOST),
     ("limits.player_batch", 1..=1 << 30),
     ("limits.max_lags", 1..=u32::MAX as u64),
+    ("limits.origin_pulls", 1..=1_000_000),
+    ("max_streams", 1..=1_000_000),
+    ("wait_ms", 1..=LONGEST_MS.stated()),
     // Checked where they are read.
     ("chunk_size", 0..=u32::MAX as u64),
     ("loops", 1..=1_000_000_000),

@@ -247,7 +247,7 @@ mod tests {
         let push = push(keys).unwrap();
         let pull =
             Config::from_toml(&format!("{}{keys}", PUSH.replace("push", "pull"))).unwrap().pull[0].clone();
-        for url in [push.target().unwrap(), pull.source().unwrap()] {
+        for url in [push.target().unwrap(), pull.source().unwrap().as_rtmp().unwrap().clone()] {
             assert_eq!((&*url.app_with_query(), &*url.stream_with_query()), ("a/b/c?vhost=v", "d?key=1"));
         }
         assert!(!serde_json::to_string(&push).unwrap().contains("key=1"));

@@ -4,7 +4,7 @@ use super::keys::fields;
 use super::{Config, FileConfig, PublisherConfig, PullConfig, PushConfig, SubscriberConfig};
 use crate::files;
 use crate::key::StreamKey;
-use crate::url::RtmpUrl;
+use crate::url::{RemoteUrl, RtmpUrl};
 use crate::{Error, ErrorKind, Result};
 use serde::de::{DeserializeOwned, Error as _};
 use std::collections::BTreeSet;
@@ -199,7 +199,7 @@ impl OptionSource {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn pull(&self, url: RtmpUrl, stream: StreamKey) -> Result<PullConfig> {
+    pub fn pull(&self, url: RemoteUrl, stream: StreamKey) -> Result<PullConfig> {
         let pull: PullConfig = self.read("a relay pull")?;
         Ok(PullConfig { stream, url, ..pull })
     }

@@ -1,11 +1,13 @@
 //! What manages an engine, by the engine itself and by a handle that does not keep it alive.
 
 use super::{Engine, Inner};
-use crate::config::{FileConfig, PullConfig, PushConfig};
+use crate::config::{FileConfig, OriginConfig, PullConfig, PushConfig};
 use crate::id::{FileId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::manage::Manage;
-use crate::status::{EngineStats, FileStatus, ListenerInfo, RelayStatus, SessionInfo, StreamInfo};
+use crate::status::{
+    EngineStats, FileStatus, ListenerInfo, OriginStatus, RelayStatus, SessionInfo, StreamInfo,
+};
 use crate::{Error, ErrorKind, Result};
 use std::sync::{Arc, Weak};
 
@@ -79,6 +81,18 @@ impl Manage for Engine {
 
     fn file(&self, id: FileId) -> Option<FileStatus> {
         Self::file(self, id)
+    }
+
+    fn origins(&self) -> Vec<OriginStatus> {
+        Self::origins(self)
+    }
+
+    fn set_origin(&self, alias: &str, origin: OriginConfig) -> Result<()> {
+        Self::set_origin(self, alias, origin)
+    }
+
+    fn remove_origin(&self, alias: &str) -> Result<()> {
+        Self::remove_origin(self, alias)
     }
 
     fn add_push(&self, push: PushConfig) -> Result<RelayId> {
@@ -165,6 +179,18 @@ impl Manage for WeakEngine {
 
     fn file(&self, id: FileId) -> Option<FileStatus> {
         self.list(|engine| engine.file(id))
+    }
+
+    fn origins(&self) -> Vec<OriginStatus> {
+        self.list(Engine::origins)
+    }
+
+    fn set_origin(&self, alias: &str, origin: OriginConfig) -> Result<()> {
+        self.engine()?.set_origin(alias, origin)
+    }
+
+    fn remove_origin(&self, alias: &str) -> Result<()> {
+        self.engine()?.remove_origin(alias)
     }
 
     fn add_push(&self, push: PushConfig) -> Result<RelayId> {

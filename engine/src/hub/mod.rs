@@ -26,8 +26,8 @@ mod watcher;
 #[cfg(test)]
 pub(crate) use fault::panic_at_next_frame;
 pub(crate) use feed::{Batch, Feed, Place};
-pub(crate) use ring::Backlog;
-pub(crate) use stream::{MainIds, Publisher, StreamTracks, TrackCodec};
+pub(crate) use ring::{Backlog, JoinHeaders};
+pub(crate) use stream::{MainIds, Publisher, StreamTracks, TrackCodec, remember_config};
 pub(crate) use subscriber::Subscriber;
 pub(crate) use waiters::WakeFor;
 pub use watcher::{StreamChange, StreamWatcher};
@@ -243,6 +243,14 @@ impl Hub {
         let mut map = self.shared.map.lock();
         let viewers = map.streams.get(key).map_or(0, |stream| stream.viewers());
         map.demand.entry(key.clone()).or_insert_with(|| watch::Sender::new(viewers)).subscribe()
+    }
+
+    /// Nobody watches the demand for `key` any more, as far as the caller knows: forgets it unless others do.
+    pub(crate) fn forget_demand(&self, key: &StreamKey) {
+        let mut map = self.shared.map.lock();
+        if map.demand.get(key).is_some_and(|demand| demand.receiver_count() == 0) {
+            map.demand.remove(key);
+        }
     }
 
     /// Facts of one stream.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Decoder configuration and metadata that a joining subscriber gets before its first frame.
-pub(super) type JoinHeaders = Arc<Vec<Frame>>;
+pub(crate) type JoinHeaders = Arc<Vec<Frame>>;
 
 bound! {
     /// What a frame costs beside its payload; keeps streams of tiny frames within the byte bound too

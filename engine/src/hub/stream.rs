@@ -293,7 +293,7 @@ impl State {
 }
 
 /// Puts configuration in its slot, in the order in which slots first came.
-fn remember_config(join_headers: &mut JoinHeaders, frame: &Frame) {
+pub(crate) fn remember_config(join_headers: &mut JoinHeaders, frame: &Frame) {
     let frames = Arc::make_mut(join_headers);
     if let Some(old) = frames.iter_mut().find(|old| old.flags.config == frame.flags.config) {
         *old = frame.clone();

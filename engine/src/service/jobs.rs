@@ -49,6 +49,11 @@ impl<J: Job> Jobs<J> {
         &self.core
     }
 
+    /// What they run on.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Starts a job: `run` makes its task, which has to end when the token is cancelled.
     pub(crate) fn add<F: Future<Output = ()> + Send + 'static>(
         &self,

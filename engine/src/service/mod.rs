@@ -23,6 +23,7 @@ use crate::hub::Hub;
 use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::log_limit::PeerLog;
+use crate::origins::Origins;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
 use std::collections::{HashMap, HashSet};
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) egress: Egress,
     /// How often an address may begin something.
     pub(crate) starts: Starts,
+    /// Servers that streams are fetched from when players want them.
+    pub(crate) origins: Origins,
     /// How many streams an address publishes.
     pub(crate) places: Holdings,
     /// Which lines about peers may be logged.
@@ -64,6 +67,7 @@ impl Core {
             id: hops::new_id(),
             hub: Hub::new(&config.limits),
             starts: Starts::new(&config.limits),
+            origins: Origins::new(&config.limits, &config.origins),
             places: Holdings::new(config.limits.max_streams_per_address),
             log: PeerLog::default(),
             config,

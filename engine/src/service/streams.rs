@@ -7,7 +7,7 @@
 
 use crate::address::Held;
 use crate::auth::{Action, AuthRequest, Claims, Door, Grant};
-use crate::config::{AppConfig, PublisherConfig, SubscriberConfig};
+use crate::config::{self, AppConfig, PublisherConfig, SubscriberConfig};
 use crate::egress::{Delivery, ShardHandle};
 use crate::events::Event;
 use crate::hub::{
@@ -17,6 +17,7 @@ use crate::id::SessionId;
 use crate::key::{KeyError, Printable, StreamKey, StreamName};
 use crate::limits::ms;
 use crate::media::Frame;
+use crate::origins::{self, Missing};
 use crate::policy::{StartAt, StreamPolicy};
 use crate::service::Core;
 use crate::service::media_gap::MediaGap;
@@ -48,6 +49,12 @@ pub(crate) enum Refusal {
     Taken(PublishRefusal),
     /// Nobody publishes it, and nobody waits for that.
     NotPublished,
+    /// It is fetched from an origin: nobody else publishes it.
+    Reserved,
+    /// No origin of it could be reached, or those that could have not got it.
+    Unreachable,
+    /// As many streams are fetched from origins as may be, in words.
+    Busy(&'static str),
     /// There are as many connections as players may have.
     Full,
     /// Its address publishes as many streams as it may.
@@ -69,10 +76,31 @@ impl fmt::Display for Refusal {
                 "too many streams of this address: {most} at most, those included whose publisher may come back \
                  (limits.max_streams_per_address)"
             ),
+            Self::Reserved => f.write_str(config::RESERVED),
+            Self::Unreachable => f.write_str("the origins of this stream cannot be reached"),
+            Self::Busy(text) => f.write_str(text),
             Self::Full => f.write_str("the server is full: it has as many players as it may have"),
         }
     }
 }
+
+impl From<origins::Refused> for Refusal {
+    fn from(refused: origins::Refused) -> Self {
+        match refused {
+            origins::Refused::Missing(Missing::NotFound) => Self::NotPublished,
+            origins::Refused::Missing(Missing::Unreachable) => Self::Unreachable,
+            origins::Refused::TooManyStreams => {
+                Self::Busy("as many streams of this origin are fetched as may be (max_streams)")
+            }
+            origins::Refused::TooManyAtOnce => Self::Busy(
+                "as many streams are asked for at origins as may be at a time (limits.origin_pulls); try again in a second",
+            ),
+        }
+    }
+}
+
+/// Whether a stream may be played, when that is known.
+pub(crate) type Fetched = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
 /// The authoriser's answer, when it comes.
 pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<Grant, Refusal>> + Send>>;
@@ -165,7 +193,25 @@ impl Client {
         })
     }
 
+    /// Has a stream of an origin fetched, and waits until it has come; all others may be played as they are. Does nothing
+    /// before it is polled: to be waited for once the peer may play the stream.
+    pub(crate) fn fetch(&self, key: &StreamKey) -> Fetched {
+        let (core, key, hops) = (self.core.clone(), key.clone(), self.hops.clone());
+        Box::pin(async move {
+            if !key.is_of_origin() {
+                return Ok(());
+            }
+            if hops.len() >= hops::MAX.get() || hops.contains(&core.hop(&key)) {
+                return Err(Refusal::Loop("relay loop: the stream would be fetched for itself".to_owned()));
+            }
+            Ok(core.origins.want(&key, &hops)?.over().await?)
+        })
+    }
+
     fn request(&self, action: Action, name: StreamName) -> Result<AuthRequest, Refusal> {
+        if action == Action::Publish && name.key.is_of_origin() {
+            return Err(Refusal::Reserved);
+        }
         self.app(&name.key)?;
         let mut request = AuthRequest::new(action, name, self.peer, self.door, self.protocol);
         request.claims = self.claims.clone();
@@ -313,7 +359,12 @@ pub(crate) fn subscribe_by_program(
 ) -> Result<Subscriber> {
     let app = core.app(key).ok_or_else(|| no_such_app(key))?;
     let (start, wait) = (config.start.unwrap_or(app.start), config.wait_for_publisher_ms.map(ms));
-    Ok(core.hub.subscribe(key, SubscribeOptions { start, wait, interest: Interest::Viewer }))
+    let subscriber = core.hub.subscribe(key, SubscribeOptions { start, wait, interest: Interest::Viewer });
+    if key.is_of_origin() {
+        // Where it is not to be had, nobody publishes it.
+        let _ = core.origins.want(key, &[]);
+    }
+    Ok(subscriber)
 }
 
 fn no_such_app(key: &StreamKey) -> Error {
@@ -356,6 +407,18 @@ impl Published {
     /// Publishes a stream of the engine's own. `source` names the relay, file or program; it doubles as the principal, so
     /// that a job that comes back may take its own stalled stream over, and nobody else's.
     pub(crate) fn by_engine(
+        core: &Arc<Core>,
+        key: &StreamKey,
+        source: &str,
+        hops: &[String],
+        wishes: &PublisherConfig,
+    ) -> Result<Self> {
+        config::check_not_of_origin(key)?;
+        Self::by_origin(core, key, source, hops, wishes)
+    }
+
+    /// The same of a stream of an origin.
+    pub(crate) fn by_origin(
         core: &Arc<Core>,
         key: &StreamKey,
         source: &str,

@@ -20,6 +20,7 @@ pub fn values() -> Value {
     for list in ["push", "pull"] {
         values[list][0]["url"] = "rtmp://h/a/b".into();
     }
+    values["origins"]["a"]["urls"] = serde_json::json!(["rtmp://h:1935"]);
     values
 }
 

@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["service/streams", "service/jobs", "service/arrival"],
     &["service/media_gap", "service/pace"],
     &["service"],
-    &["egress"],
+    &["egress", "origins"],
     &["hub", "net"],
     &["sessions"],
     &["events"],

@@ -39,7 +39,7 @@ impl Healthy {
         let (sending, receiving) = (Engine::builder().start().unwrap(), Engine::builder().start().unwrap());
         let publisher = sending.publish(&key).unwrap();
         sending.add_push(PushConfig::new(key.clone(), url.clone())).unwrap();
-        receiving.add_pull(PullConfig::new(url, key.clone())).unwrap();
+        receiving.add_pull(PullConfig::new(url.into(), key.clone())).unwrap();
         let mut subscriber = receiving.subscribe(&key).unwrap();
 
         let stop = Arc::new(AtomicBool::new(false));

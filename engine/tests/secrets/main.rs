@@ -107,7 +107,7 @@ fn pull(server: &Engine, output: &Output, refusing: SocketAddr) {
     let target =
         |address, name| format!("rtmp://5ecret-user:5ecret%20pass@{address}/live/{name}?token=5ecret-query");
     for (local, from) in [("in/refused", target(refusing, "x")), ("in/copy", target(there, "copy"))] {
-        let pull = PullConfig::new(url(&from), key(local));
+        let pull = PullConfig::new(url(&from).into(), key(local));
         output.add("pull", &format!("{pull:?}"));
         engine.add_pull(pull).unwrap();
     }

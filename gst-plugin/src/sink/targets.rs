@@ -3,7 +3,10 @@
 use super::settings::TargetSettings;
 use super::{ErrorPolicy, TargetState};
 use crate::time::clock_time;
-use streamengine::{Engine, ErrorKind, PushConfig, RelayId, RelayState, RelayStatus, RtmpUrl, StreamKey};
+use std::fmt;
+use streamengine::{
+    Engine, ErrorKind, PushConfig, RelayId, RelayState, RelayStatus, RemoteUrl, RtmpUrl, StreamKey,
+};
 
 /// Where a target comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -307,16 +310,16 @@ fn target_error(target: &Target, status: &RelayStatus) -> Option<TargetError> {
 const SHORTEST_KEY: usize = 6;
 
 /// A target's URL for people and logs. The stream's name is the secret of most services, whatever it looks like.
-fn masked(url: &RtmpUrl) -> String {
+fn masked(url: &impl fmt::Display) -> String {
     let shown = url.to_string();
     let path = shown.rfind('/').map_or(shown.len(), |slash| slash + 1);
     format!("{}***", shown.get(..path).unwrap_or_default())
 }
 
 /// A text about a target without its stream's name.
-fn without_key(text: &str, url: &RtmpUrl) -> String {
+fn without_key(text: &str, url: &RemoteUrl) -> String {
     let text = text.replace(&url.to_string(), &masked(url));
-    match url.stream() {
+    match url.as_rtmp().map_or("", RtmpUrl::stream) {
         stream if stream.len() >= SHORTEST_KEY => text.replace(stream, "***"),
         _ => text,
     }

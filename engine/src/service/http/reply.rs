@@ -125,9 +125,10 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::BadName(_) => StatusCode::BAD_REQUEST,
         Refusal::NoSuchApp | Refusal::NotPublished => StatusCode::NOT_FOUND,
-        Refusal::Denied(_) | Refusal::Loop(_) => StatusCode::FORBIDDEN,
+        Refusal::Denied(_) | Refusal::Loop(_) | Refusal::Reserved => StatusCode::FORBIDDEN,
         Refusal::Taken(_) => StatusCode::CONFLICT,
-        Refusal::Full | Refusal::TooManyStreams(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Unreachable => StatusCode::BAD_GATEWAY,
+        Refusal::Full | Refusal::TooManyStreams(_) | Refusal::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -135,6 +136,14 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
 pub(super) fn media_head(is_chunked: bool) -> BytesMut {
     let coding = if is_chunked { Some(("transfer-encoding", "chunked")) } else { None };
     head("200 OK", MEDIA.into_iter().chain(COMMON).chain(coding).chain([("connection", "close")]))
+}
+
+/// A head with one more header.
+pub(super) fn with_header(mut head: BytesMut, name: &str, value: &str) -> BytesMut {
+    // Before the empty line.
+    head.truncate(head.len() - 2);
+    head.extend_from_slice(format!("{name}: {value}\r\n\r\n").as_bytes());
+    head
 }
 
 /// A status line and headers.

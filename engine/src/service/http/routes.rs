@@ -3,6 +3,7 @@
 //! Parts stay as they were sent. They are decoded, once, where [`StreamKey`](crate::StreamKey) checks them, so that a name has
 //! the same verdict here as on every other door.
 
+use crate::config::is_alias;
 use crate::key::{KeyError, StreamKey, StreamName};
 use crate::media::FrameKind;
 use crate::policy::StartAt;
@@ -14,6 +15,8 @@ const ENDINGS: [&str; 2] = [".live.flv", ".flv"];
 /// Where streams are named by the query: `/live?app=APP&stream=STREAM`.
 const BY_QUERY: &str = "/live";
 
+/// No alias can be called so.
+const NO_ALIAS: &str = "_";
 /// What the paths of players' pages begin with.
 const PLAYER: &str = "/play/";
 /// The same of the files that pages need.
@@ -91,7 +94,8 @@ fn in_path(key: &StreamKey) -> String {
     }
 }
 
-/// As players of nginx-http-flv name streams; their `port` tells nothing here.
+/// As players of nginx-http-flv name streams; their `port` tells nothing here. `src` names an origin by its alias, and
+/// nothing else: what is no alias is one that there is not.
 fn of_query(path: &str, query: &str) -> Option<(String, String)> {
     let value = |field: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -99,7 +103,12 @@ fn of_query(path: &str, query: &str) -> Option<(String, String)> {
     };
     let (app, stream) = (value("app"), value("stream"));
     let names_one = path == BY_QUERY && (app.is_some() || stream.is_some());
-    names_one.then(|| (app.unwrap_or_default(), stream.unwrap_or_default()))
+    let app = app.unwrap_or_default();
+    let app = match value("src") {
+        Some(alias) => format!("origin/{}/{app}", if is_alias(&alias) { &alias } else { NO_ALIAS }),
+        None => app,
+    };
+    names_one.then(|| (app, stream.unwrap_or_default()))
 }
 
 /// A value of a query as part of a path: there, slashes may be encoded, and question marks need not be.
@@ -167,6 +176,11 @@ mod tests {
             ("/live", Some("app=myapp&stream=test"), "myapp/test"),
             ("/live", Some("port=1935&app=my%2Froom&stream=te%73t&key=x"), "my/room/test"),
             ("/live", Some("stream=b&stream=c&app=a"), "a/b"),
+            ("/live", Some("src=a&app=myapp&stream=test&port=1935"), "origin/a/myapp/test"),
+            ("/live", Some("src=http://h/x.flv&app=myapp&stream=test"), "origin/_/myapp/test"),
+            ("/live", Some("src=a/b&app=myapp&stream=test"), "origin/_/myapp/test"),
+            ("/live", Some("src=&app=myapp&stream=test"), "origin/_/myapp/test"),
+            ("/origin/a/myapp/test.flv", None, "origin/a/myapp/test"),
         ] {
             assert_eq!(key(path, query), Some(Ok(expected.to_owned())), "{path} {query:?}");
         }

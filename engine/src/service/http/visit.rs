@@ -7,6 +7,7 @@ use super::websocket::{Upgrade, code};
 use super::{Asker, Place, Places};
 use crate::auth::{self, Action, Claims};
 use crate::egress::{Clock, Delivery, Envelope, Flavour, FlvFraming, Framing};
+use crate::hops;
 use crate::hub::{EndReason, StreamTracks, WakeFor};
 use crate::key::StreamKey;
 use crate::service::Core;
@@ -97,6 +98,12 @@ pub(super) struct Visit {
     /// Of its connection, where that may have several players.
     places: Option<Arc<Places>>,
     place: Option<Place>,
+    /// Why it gets nothing whatever it asks for.
+    refused: Option<Refusal>,
+    /// Its peer is an engine that wants to know what the stream has been.
+    tells_hops: bool,
+    /// Its peer does not want to wait for a publisher.
+    waits_not: bool,
 }
 
 impl Visit {
@@ -105,9 +112,22 @@ impl Visit {
         let Asker { core, peer, protocol, places } = asker.clone();
         let meter = Arc::new(Meter::default());
         let mut client = Client::open(core.clone(), peer, door, protocol, meter.clone());
-        // Requests come by no other engines.
-        let _ = client.introduce(claims(request), Vec::new());
-        Self { core, client: Some(client), meter, waiting: None, places, place: None }
+        let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+        let hops = text(hops::HEADER).map(hops::parse);
+        let (tells_hops, waits_not) = (hops.is_some(), text(hops::PREFER) == Some(hops::WAIT_NOT));
+        // Told where it asks for a stream.
+        let refused = client.introduce(claims(request), hops.unwrap_or_default()).err();
+        Self {
+            core: core.clone(),
+            client: Some(client),
+            meter,
+            waiting: None,
+            refused,
+            tells_hops,
+            waits_not,
+            places,
+            place: None,
+        }
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
@@ -131,9 +151,20 @@ impl Visit {
     /// Asks whether a stream may be played, and whether it is there.
     pub(super) async fn look(&mut self, url: StreamUrl) -> Result<Look, Refused> {
         let (key, _) = self.authorize(url).await?;
-        let info = self.core.hub.stream(&key);
-        let is_there = info.is_some_and(|info| matches!(info.state, StreamState::Live | StreamState::Away));
-        Ok(Look { is_there })
+        self.fetch(&key).await?;
+        Ok(Look { is_there: self.is_there(&key) })
+    }
+
+    fn is_there(&self, key: &StreamKey) -> bool {
+        let info = self.core.hub.stream(key);
+        info.is_some_and(|info| matches!(info.state, StreamState::Live | StreamState::Away))
+    }
+
+    /// Waits for a stream of an origin.
+    async fn fetch(&self, key: &StreamKey) -> Result<(), Refused> {
+        let fetched = unless_kicked(self.client(), self.client().fetch(key)).await;
+        let fetched = fetched.map_err(|reason| refused(Some(key), Refusal::Denied(reason.to_string())))?;
+        fetched.map_err(|refusal| refused(Some(key), refusal))
     }
 
     /// Asks to play a stream, and waits until it has something to show.
@@ -141,6 +172,10 @@ impl Visit {
         let (key, wishes) = self.authorize(url).await?;
         if let Some(places) = &self.places {
             self.place = Some(places.take().ok_or_else(|| refused(Some(&key), Refusal::Full))?);
+        }
+        self.fetch(&key).await?;
+        if self.waits_not && !self.is_there(&key) {
+            return Err(refused(Some(&key), Refusal::NotPublished));
         }
         let admitted = self.client().play(&key, wishes.latency_ms, wishes.start);
         let admitted = admitted.map_err(|refusal| refused(Some(&key), refusal))?;
@@ -156,6 +191,9 @@ impl Visit {
     }
 
     async fn authorize(&mut self, url: StreamUrl) -> Result<(StreamKey, Wishes), Refused> {
+        if let Some(refusal) = self.refused.take() {
+            return Err(refused(None, refusal));
+        }
         let client = self.client_mut();
         let name =
             client.name(Action::Play, &url.app, &url.name).map_err(|refusal| refused(None, refusal))?;
@@ -304,12 +342,19 @@ pub(super) struct Playing {
 impl Turn {
     /// The reply with the stream.
     pub(super) fn reply(visit: Visit, shown: Shown, version: Version) -> Self {
-        let (head, envelope) = match version {
+        let (mut head, envelope) = match version {
             Version::HTTP_11 => (reply::media_head(true), Envelope::Chunked),
             // It has a head of its own, and its frames are an envelope.
             Version::HTTP_2 => (BytesMut::new(), Envelope::Plain),
             _ => (reply::media_head(false), Envelope::Plain),
         };
+        // Engines ask by HTTP/1.1.
+        if visit.tells_hops && version != Version::HTTP_2 {
+            let (core, key) = (visit.core(), shown.admitted.subscriber.key());
+            let mut been = core.hub.hops(key);
+            been.push(core.hop(key));
+            head = reply::with_header(head, hops::HEADER, &hops::join(&been));
+        }
         Self::play(visit, shown, head, envelope)
     }
 

@@ -46,11 +46,7 @@ pub(super) async fn establish<'a>(
     role: ClientRole,
     hops: Vec<String>,
 ) -> Result<Established<'a>, AttemptError> {
-    let attempt = connect(relay, url, role, hops);
-    match relay.tuning().connect_timeout_ms {
-        Some(limit) => timeout(ms(limit), attempt).await.unwrap_or_else(|_| Err(late("connecting", limit))),
-        None => attempt.await,
-    }
+    relay.in_time(connect(relay, url, role, hops)).await
 }
 
 /// Connects, with RTMP authentication where the server wants it.
@@ -62,7 +58,7 @@ async fn connect<'a>(
 ) -> Result<Established<'a>, AttemptError> {
     let mut auth = Authentication::new();
     loop {
-        let conn = relay.dial(url).await?;
+        let conn = relay.dial().await?;
         relay.enter(RelayState::Handshaking);
         let options = ClientOptions {
             app: auth.extend(&url.app_with_query()),
@@ -190,12 +186,12 @@ impl<'a> Connection<'a> {
         let handshake = limits.handshake_timeout_ms;
         match timeout(ms(handshake), self.event()).await {
             Ok(event) => drop(event?),
-            Err(_) => return Err(late("the RTMP handshake", handshake)),
+            Err(_) => return Err(AttemptError::late("the RTMP handshake", handshake)),
         }
         let commands = limits.command_timeout_ms;
         match timeout(ms(commands), self.answer()).await {
             Ok(answer) => answer,
-            Err(_) => Err(late("the answer to connect, publish or play", commands)),
+            Err(_) => Err(AttemptError::late("the answer to connect, publish or play", commands)),
         }
     }
 
@@ -397,8 +393,4 @@ impl Drop for Connection<'_> {
         output.take_deliveries();
         output.close();
     }
-}
-
-fn late(what: &str, limit_ms: u64) -> AttemptError {
-    AttemptError::lost(ErrorKind::Timeout, format!("{what} took longer than {limit_ms} ms"))
 }

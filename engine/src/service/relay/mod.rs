@@ -3,9 +3,14 @@
 //! Each relay is a task of its own that meets the others only in the hub: a push is one more subscriber, a pull one
 //! more publisher. So a target that dies, stalls or refuses costs nobody else anything.
 
+mod audience;
 mod auth;
 mod backoff;
 mod connection;
+#[cfg(feature = "http")]
+mod flv_pull;
+mod intake;
+mod origin;
 mod pull;
 mod push;
 mod task;
@@ -21,11 +26,11 @@ use crate::net::Dialer;
 use crate::service::Core;
 use crate::service::jobs::{self, Job, Jobs};
 use crate::status::{RelayDirection, RelayState, RelayStatus};
-use crate::url::RtmpUrl;
+use crate::url::{RemoteUrl, RtmpUrl};
 use crate::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
-use task::{AttemptError, Relay};
+use task::{AttemptError, Relay, Told};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -69,11 +74,16 @@ impl Relays {
         Self { jobs: Jobs::new(core, runtime), dialer }
     }
 
+    /// Fetches streams of origins when players want them, until the engine drains.
+    pub(crate) fn serve_origins(&self) {
+        origin::serve(self.jobs.core(), &self.dialer, self.jobs.runtime());
+    }
+
     /// Pushes a local stream whenever it is live.
     pub(crate) fn push(&self, mut config: PushConfig) -> RelayId {
         // Names that cannot be were refused when the configuration was checked.
         config.url = config.target().unwrap_or(config.url);
-        let relay = self.relay(RelayDirection::Push, &config.stream, &config.url);
+        let relay = self.relay(RelayDirection::Push, &config.stream, config.url.clone().into());
         relay.set_tuning(config.tuning.clone());
         self.add(relay, RelayConfig::Push(config))
     }
@@ -81,16 +91,16 @@ impl Relays {
     /// Pulls a remote stream, always or while somebody watches.
     pub(crate) fn pull(&self, mut config: PullConfig) -> RelayId {
         config.url = config.source().unwrap_or(config.url);
-        let relay = self.relay(RelayDirection::Pull, &config.stream, &config.url);
+        let relay = self.relay(RelayDirection::Pull, &config.stream, config.url.clone());
         relay.set_tuning(config.tuning());
         self.add(relay, RelayConfig::Pull(config))
     }
 
-    fn relay(&self, direction: RelayDirection, stream: &StreamKey, url: &RtmpUrl) -> Relay {
+    fn relay(&self, direction: RelayDirection, stream: &StreamKey, url: RemoteUrl) -> Relay {
         if let Some(warning) = url.warning() {
             tracing::warn!(%url, "{warning}");
         }
-        Relay::new(self.jobs.core(), &self.dialer, direction, stream.clone(), url.clone())
+        Relay::new(self.jobs.core(), &self.dialer, direction, stream.clone(), url, Told::Everybody)
     }
 
     fn add(&self, relay: Relay, config: RelayConfig) -> RelayId {
@@ -154,8 +164,9 @@ async fn work(job: Arc<RelayJob>, stop: CancellationToken) {
     }
 }
 
-/// Where a server's reconnect request sends us: to where we are, or nowhere, as no URL that a peer chooses is dialled.
-fn moved(relay: &Relay, url: &RtmpUrl, tc_url: Option<&str>) -> Option<RtmpUrl> {
+/// Whether a server's request to connect anew is followed: where it sends us to where we are, as no URL that a peer chooses
+/// is dialled.
+fn may_move(relay: &Relay, url: &RtmpUrl, tc_url: Option<&str>) -> bool {
     let verdict = tc_url.map_or(Ok(()), |tc_url| url.check_move(tc_url));
     if let Err(why) = verdict
         && let Some(more) = relay.ignored.allow()
@@ -163,5 +174,5 @@ fn moved(relay: &Relay, url: &RtmpUrl, tc_url: Option<&str>) -> Option<RtmpUrl> 
         let left_out = left_out(more);
         tracing::warn!(stream = %relay.stream, %url, left_out, "reconnect request ignored: {why}");
     }
-    verdict.ok().map(|()| url.clone())
+    verdict.is_ok()
 }

@@ -1,7 +1,7 @@
 //! The task of a relay push: a local stream published on a remote server.
 
 use super::connection::{Connection, Established, establish};
-use super::moved;
+use super::may_move;
 use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use super::watchdog::Watchdog;
 use crate::ErrorKind;
@@ -29,10 +29,9 @@ const WATCHDOG: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 /// Pushes whenever the local stream is live, until `stop` or until the target has refused for good.
 pub(super) async fn run(relay: &Relay, config: &PushConfig, stop: &CancellationToken) {
     let mut retry = Retry::new(config.on_refusal);
-    let mut url = RtmpUrl::clone(&relay.url);
     while let Some(subscriber) = stop.run_until_cancelled(live_stream(relay)).await {
-        let ended = push_once(relay, &url, &mut retry, subscriber, stop).await;
-        match retry.next(relay, &mut url, ended) {
+        let ended = push_once(relay, &config.url, &mut retry, subscriber, stop).await;
+        match retry.next(relay, ended) {
             NextStep::End(state) => return relay.enter(state),
             NextStep::WhenNeeded => {}
             NextStep::After(wait) => {
@@ -86,7 +85,7 @@ async fn push_once(
     }
     // First, so that a relay that publishes also shows what it has yet to send.
     connection.send(outgoing(relay, RtmpFraming::server(stream_id, chunk_size), subscriber)?);
-    tracing::info!(stream = %relay.stream, %url, "push has begun");
+    relay.tell_begun();
     relay.enter(RelayState::Publishing);
     let result = feed(relay, url, &mut connection, stop).await;
     retry.granted(granted.elapsed());
@@ -138,8 +137,8 @@ async fn feed(
     let mut watchdog = Watchdog::new((relay.write_timeout() / 20).clamp(WATCHDOG.0, WATCHDOG.1));
     loop {
         while let Some(event) = connection.poll_event()? {
-            if let Some(to) = on_event(relay, url, event)? {
-                return Ok(Ended::Moved(to));
+            if is_move(relay, url, event)? {
+                return Ok(Ended::Moved);
             }
         }
         tokio::select! {
@@ -154,12 +153,12 @@ async fn feed(
     }
 }
 
-/// A URL where the event asks us to go there.
-fn on_event(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<Option<RtmpUrl>, AttemptError> {
+/// Whether the event asks us to connect anew.
+fn is_move(relay: &Relay, url: &RtmpUrl, event: ClientEvent) -> Result<bool, AttemptError> {
     match event {
         ClientEvent::Rejected { code, description } => Err(AttemptError::refused(url, &code, &description)),
-        ClientEvent::ReconnectRequest { tc_url } => Ok(moved(relay, url, tc_url.as_deref())),
-        _ => Ok(None),
+        ClientEvent::ReconnectRequest { tc_url } => Ok(may_move(relay, url, tc_url.as_deref())),
+        _ => Ok(false),
     }
 }
 

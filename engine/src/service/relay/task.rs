@@ -7,26 +7,27 @@ use crate::events::Event;
 use crate::id::RelayId;
 use crate::key::{Printable, StreamKey};
 use crate::limits::ms;
-use crate::log_limit::LogLimit;
+use crate::log_limit::{LogLimit, left_out as left_out_lines};
 use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
 use crate::proto::ProtocolError;
 use crate::service::Core;
 use crate::sessions::{Measured, Queue};
 use crate::status::{RelayDirection, RelayState, RelayStatus};
-use crate::url::RtmpUrl;
+use crate::url::{RemoteUrl, RtmpUrl};
 use crate::{Error, ErrorKind, Limits};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// A relay: what it is to do, where it stands, what it has carried.
 pub(super) struct Relay {
     pub(super) id: RelayId,
     pub(super) direction: RelayDirection,
     pub(super) stream: StreamKey,
-    pub(super) url: Arc<RtmpUrl>,
+    pub(super) url: Arc<RemoteUrl>,
+    told: Told,
     pub(super) core: Arc<Core>,
     pub(super) dialer: Arc<Dialer>,
     pub(super) counters: Counters,
@@ -36,6 +37,15 @@ pub(super) struct Relay {
     output: Mutex<Option<Weak<dyn Measured>>>,
     /// For lines about requests to reconnect: a server may send them without end.
     pub(super) ignored: LogLimit,
+}
+
+/// Who is told how a relay fares.
+#[derive(Clone)]
+pub(super) enum Told {
+    /// All who watch: it is one of the configuration or the program.
+    Everybody,
+    /// The log, in so many lines: it is there because somebody wants to play a stream, which anybody may.
+    Log(Arc<LogLimit>),
 }
 
 bound! {
@@ -77,13 +87,15 @@ impl Relay {
         dialer: &Arc<Dialer>,
         direction: RelayDirection,
         stream: StreamKey,
-        url: RtmpUrl,
+        url: RemoteUrl,
+        told: Told,
     ) -> Self {
         Self {
             id: RelayId::new(),
             direction,
             stream,
             url: Arc::new(url),
+            told,
             core: core.clone(),
             dialer: dialer.clone(),
             counters: Counters::default(),
@@ -152,7 +164,9 @@ impl Relay {
             condition.granted = state.is_established().then(|| condition.granted.unwrap_or(now));
             condition.retry_at = condition.retry_at.filter(|_| state == RelayState::BackingOff);
         }
-        self.core.events.emit(Event::RelayState(self.status()));
+        if matches!(self.told, Told::Everybody) {
+            self.core.events.emit(Event::RelayState(self.status()));
+        }
     }
 
     /// Logs how many lines about ignored requests are held back that no later one has told.
@@ -165,14 +179,30 @@ impl Relay {
         self.condition.lock().last_error = None;
     }
 
+    /// Logs that the peer has granted the stream.
+    pub(super) fn tell_begun(&self) {
+        let (what, stream, url) = (self.direction, &self.stream, &self.url);
+        match self.told {
+            Told::Everybody => tracing::info!(%stream, %url, "{what} has begun"),
+            Told::Log(_) => tracing::debug!(%stream, %url, "{what} has begun"),
+        }
+    }
+
     /// Remembers why an attempt ended. A new reason is logged as a warning, a repeated one only for debugging.
     pub(super) fn note(&self, error: &AttemptError) {
         let news = (error.kind, error.text.clone());
         let is_new = self.condition.lock().last_error.replace(news.clone()) != Some(news);
         let (what, stream, url) = (self.direction, &self.stream, &self.url);
-        match is_new {
-            true => tracing::warn!(%stream, %url, "{what} interrupted: {}", error.text),
-            false => tracing::debug!(%stream, %url, "{what} still interrupted: {}", error.text),
+        let left_out = match &self.told {
+            _ if !is_new => None,
+            Told::Everybody => Some(0),
+            Told::Log(limit) => limit.allow(),
+        };
+        match left_out.map(left_out_lines) {
+            Some(left_out) => {
+                tracing::warn!(%stream, %url, left_out, "{what} interrupted: {}", error.text)
+            }
+            None => tracing::debug!(%stream, %url, "{what} still interrupted: {}", error.text),
         }
     }
 
@@ -205,8 +235,22 @@ impl Relay {
         }
     }
 
-    /// Opens a connection to the host of `url`, which is looked up anew each time.
-    pub(super) async fn dial(&self, url: &RtmpUrl) -> Result<crate::net::Conn, AttemptError> {
+    /// What comes of `attempt`, in no more than the time for connecting where the relay has one of its own.
+    pub(super) async fn in_time<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, AttemptError>>,
+    ) -> Result<T, AttemptError> {
+        match self.tuning().connect_timeout_ms {
+            Some(limit) => timeout(ms(limit), attempt)
+                .await
+                .unwrap_or_else(|_| Err(AttemptError::late("connecting", limit))),
+            None => attempt.await,
+        }
+    }
+
+    /// Opens a connection to the host of its URL, which is looked up anew each time.
+    pub(super) async fn dial(&self) -> Result<crate::net::Conn, AttemptError> {
+        let url = &self.url;
         let own = self.tuning().tls;
         let tls = own.as_ref().unwrap_or(&self.core.config.tls);
         let verify = match tls.danger_accept_invalid_certs {
@@ -237,12 +281,30 @@ pub(super) struct AttemptError {
     pub(super) text: String,
     /// Whether [`OnRefusal::Fail`] may make this final: a refusal by the peer.
     pub(super) may_be_final: bool,
+    pub(super) meaning: Meaning,
+}
+
+/// What the end of an attempt says of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Nothing.
+    Nothing,
+    /// The server has no such stream.
+    NoSuchStream,
+    /// Its publisher has ended it there.
+    Over,
 }
 
 impl AttemptError {
     /// The connection is of no use any more.
     pub(super) fn lost(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { failure: Failure::Lost, kind, text: text.into(), may_be_final: false }
+        Self {
+            failure: Failure::Lost,
+            kind,
+            text: text.into(),
+            may_be_final: false,
+            meaning: Meaning::Nothing,
+        }
     }
 
     /// The peer refused: its status code and its own words, without the secrets of `url` that it may quote.
@@ -252,12 +314,32 @@ impl AttemptError {
             "" => format!("refused: {}", Printable(&code)),
             words => format!("refused: {}: {}", Printable(&code), Printable(words)),
         };
-        Self { failure: Failure::Refused, kind: ErrorKind::Rejected, text, may_be_final: true }
+        let meaning = match code.as_str() {
+            "NetStream.Play.StreamNotFound" => Meaning::NoSuchStream,
+            _ => Meaning::Nothing,
+        };
+        Self { failure: Failure::Refused, kind: ErrorKind::Rejected, text, may_be_final: true, meaning }
+    }
+
+    /// A step took longer than it may.
+    pub(super) fn late(what: &str, limit_ms: u64) -> Self {
+        Self::lost(ErrorKind::Timeout, format!("{what} took longer than {limit_ms} ms"))
+    }
+
+    /// The same, and what it says of the stream.
+    pub(super) fn meaning(self, meaning: Meaning) -> Self {
+        Self { meaning, ..self }
     }
 
     /// Something on our side does not let the relay go on for now.
     pub(super) fn held_back(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { failure: Failure::Refused, kind, text: text.into(), may_be_final: false }
+        Self {
+            failure: Failure::Refused,
+            kind,
+            text: text.into(),
+            may_be_final: false,
+            meaning: Meaning::Nothing,
+        }
     }
 }
 
@@ -279,8 +361,8 @@ pub(super) enum Ended {
     Stopped,
     /// Nothing is to be carried for now: the local stream has ended (push), nobody watches any more (pull).
     Idle,
-    /// The server asked us to connect to this URL instead.
-    Moved(RtmpUrl),
+    /// The server asked us to connect anew.
+    Moved,
 }
 
 /// What follows a connection.
@@ -293,7 +375,7 @@ pub(super) enum NextStep {
     After(Duration),
 }
 
-/// Decides when a relay tries again, whether it does, and where.
+/// Decides when a relay tries again, and whether it does.
 pub(super) struct Retry {
     backoff: Backoff,
     on_refusal: OnRefusal,
@@ -313,22 +395,14 @@ impl Retry {
         self.backoff.flowed(lasted);
     }
 
-    /// What follows a connection that ended like this; `url` becomes where the next one goes.
-    pub(super) fn next(
-        &mut self,
-        relay: &Relay,
-        url: &mut RtmpUrl,
-        ended: Result<Ended, AttemptError>,
-    ) -> NextStep {
-        let (to, error) = match ended {
+    /// What follows a connection that ended like this.
+    pub(super) fn next(&mut self, relay: &Relay, ended: Result<Ended, AttemptError>) -> NextStep {
+        let error = match ended {
             Ok(Ended::Stopped) => return NextStep::End(RelayState::Idle),
             Ok(Ended::Idle) => return NextStep::WhenNeeded,
-            Ok(Ended::Moved(to)) => {
-                (to, AttemptError::lost(ErrorKind::Closed, "the server asked for a reconnect"))
-            }
-            Err(error) => (RtmpUrl::clone(&relay.url), error),
+            Ok(Ended::Moved) => AttemptError::lost(ErrorKind::Closed, "the server asked for a reconnect"),
+            Err(error) => error,
         };
-        *url = to;
         relay.note(&error);
         let wait = self.wait_after(&error, &relay.tuning());
         let Some(wait) = wait else { return NextStep::End(RelayState::Failed) };

@@ -12,6 +12,11 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
+    /// One that sees a silence that lasts too long about when it does.
+    pub(super) fn of(silence: Duration) -> Self {
+        Self::new((silence / 20).max(Duration::from_millis(10)))
+    }
+
     pub(super) fn new(period: Duration) -> Self {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

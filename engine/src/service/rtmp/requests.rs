@@ -6,7 +6,7 @@ use crate::amf0::Amf0Value;
 use crate::auth::{Action, Claims, Grant};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hub::EndReason;
-use crate::key::{StreamKey, canonical_app};
+use crate::key::{StreamKey, canonical_app, is_app_of_origin};
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
@@ -56,7 +56,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             name.is_empty()
                 || known.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        apps.is_empty() || apps.keys().any(leads_to)
+        apps.is_empty() || is_app_of_origin(&name) || apps.keys().any(leads_to)
     }
 
     pub(super) fn on_publish(&mut self, publish: server::Publish) -> Result<(), End> {
@@ -73,7 +73,14 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let name = self.client.name(action, app, name);
         let key = name.as_ref().ok().map(|name| name.key.clone());
         let latency_ms = name.as_ref().ok().and_then(|name| name.query_value("latency")?.parse().ok());
-        let verdict = self.client.ask(action, name);
+        let mut verdict = self.client.ask(action, name);
+        if let (Action::Play, Some(key)) = (action, key.as_ref().filter(|key| key.is_of_origin())) {
+            let (authorized, fetched) = (verdict, self.client.fetch(key));
+            verdict = Box::pin(async move {
+                let grant = authorized.await?;
+                fetched.await.map(|()| grant)
+            });
+        }
         self.wake_flag.raise();
         // Whoever waits for us is not idle: the time for a request begins anew after a refusal.
         self.idle_since = None;
@@ -203,7 +210,10 @@ fn status_code(action: Action, refusal: &Refusal) -> &'static str {
     match (action, refusal) {
         (Action::Publish, Refusal::Denied(_) | Refusal::TooManyStreams(_)) => "NetStream.Publish.Denied",
         (Action::Publish, _) => "NetStream.Publish.BadName",
-        (Action::Play, Refusal::Denied(_) | Refusal::Loop(_) | Refusal::Full) => "NetStream.Play.Failed",
+        (
+            Action::Play,
+            Refusal::Denied(_) | Refusal::Loop(_) | Refusal::Full | Refusal::Unreachable | Refusal::Busy(_),
+        ) => "NetStream.Play.Failed",
         (Action::Play, _) => "NetStream.Play.StreamNotFound",
     }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 fn pull(node: &Node, door: &Door, when: PullWhen, linger_ms: u64) -> RelayId {
-    let mut config = PullConfig::new(url(&door.url("up/stream?token=1")), key("live/s"));
+    let mut config = PullConfig::new(source(&door.url("up/stream?token=1")), key("live/s"));
     config.when = when;
     config.linger_ms = linger_ms;
     node.relays.pull(config)
@@ -277,7 +277,7 @@ async fn a_taken_local_name_makes_the_pull_wait_and_leaves_its_publisher_alone()
 #[tokio::test]
 async fn f32_a_pull_of_a_stream_into_itself_is_refused_at_connect() {
     let mut node = Node::new(|_| ());
-    let config = PullConfig::new(url(&format!("rtmp://{}/live/a", node.serve())), key("live/a"));
+    let config = PullConfig::new(source(&format!("rtmp://{}/live/a", node.serve())), key("live/a"));
     let id = node.relays.pull(config);
     let status = node.state(id, RelayState::BackingOff).await;
     assert!(status.last_error.unwrap().contains("relay loop"));
@@ -287,7 +287,7 @@ async fn f32_a_pull_of_a_stream_into_itself_is_refused_at_connect() {
 async fn f32_an_engine_may_pull_its_own_stream_under_another_name_but_not_round_in_circles() {
     let mut node = Node::new(|_| ());
     let address = node.serve();
-    let of = |stream: &str| url(&format!("rtmp://{address}/live/{stream}"));
+    let of = |stream: &str| source(&format!("rtmp://{address}/live/{stream}"));
     let publishing = node.keep_publishing("live/a", 100);
     let copy = node.relays.pull(PullConfig::new(of("a"), key("live/s")));
     node.state(copy, RelayState::Playing).await;
@@ -305,10 +305,10 @@ async fn f32_two_engines_that_pull_from_each_other_do_not_go_round_in_circles() 
     let (at_a, at_b) = (format!("rtmp://{}/live/s", a.serve()), format!("rtmp://{}/live/s", b.serve()));
     let publisher = a.publish("live/s");
     publisher.push(frame(0, 100)).unwrap();
-    b.relays.pull(PullConfig::new(url(&at_a), key("live/s")));
+    b.relays.pull(PullConfig::new(source(&at_a), key("live/s")));
     let mut viewer = watch(&b, None);
     numbers_up_to(&mut viewer, 0).await;
-    let back = a.relays.pull(PullConfig::new(url(&at_b), key("live/s")));
+    let back = a.relays.pull(PullConfig::new(source(&at_b), key("live/s")));
     let status = a.state(back, RelayState::BackingOff).await;
     assert!(status.last_error.unwrap().contains("relay loop"), "{:?}", a.status(back));
     publisher.push(frame(1, 100)).unwrap();
@@ -323,9 +323,9 @@ async fn f32_a_pushed_stream_is_not_pulled_back_into_itself_but_may_be_under_ano
     let onward = a.push_to("live/s", &at_b);
     a.state(onward, RelayState::Publishing).await;
     next_frames(&mut watch(&b, None)).await.unwrap();
-    let copy = a.relays.pull(PullConfig::new(url(&at_b), key("live/copy")));
+    let copy = a.relays.pull(PullConfig::new(source(&at_b), key("live/copy")));
     a.state(copy, RelayState::Playing).await;
-    let back = a.relays.pull(PullConfig::new(url(&at_b), key("live/s")));
+    let back = a.relays.pull(PullConfig::new(source(&at_b), key("live/s")));
     let status = a.state(back, RelayState::BackingOff).await;
     assert!(status.last_error.unwrap().contains("relay loop"), "{:?}", a.status(back));
     publishing.abort();
@@ -336,7 +336,7 @@ async fn f52_a_panic_costs_one_attempt_of_one_relay_and_is_counted() {
     let (mut node, door, other_door) = (Node::new(|_| ()), Door::open().await, Door::open().await);
     let id = pull(&node, &door, PullWhen::Always, 0);
     let mut remote = door.grant().await;
-    let other = node.relays.pull(PullConfig::new(url(&other_door.url("up/stream")), key("live/other")));
+    let other = node.relays.pull(PullConfig::new(source(&other_door.url("up/stream")), key("live/other")));
     let mut other_remote = other_door.grant().await;
     other_remote.send(frame(0, 100)).await;
     let mut viewer = node.core.hub.subscribe(&key("live/other"), SubscribeOptions::default());
@@ -363,7 +363,7 @@ async fn f52_a_panic_costs_one_attempt_of_one_relay_and_is_counted() {
 #[tokio::test]
 async fn a_pull_may_have_a_time_to_connect_and_a_number_of_attempts_and_fields_of_connect_of_its_own() {
     let (mut node, door) = (Node::new(|_| ()), Door::open().await);
-    let mut config = PullConfig::new(url(&door.url("up/stream")), key("live/s"));
+    let mut config = PullConfig::new(source(&door.url("up/stream")), key("live/s"));
     config.retry = Some(RetryTimes { min_ms: 1, max_ms: 1 });
     config.max_retries = Some(1);
     config.connect_timeout_ms = Some(300);

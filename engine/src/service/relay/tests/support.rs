@@ -13,7 +13,7 @@ use crate::proto::chunk::WireMessage;
 use crate::proto::server::{Connect, Rejection, ServerEvent, ServerSession};
 use crate::service::{Core, rtmp};
 use crate::testing::{audio_header, video_header};
-pub(super) use crate::testing::{key, url};
+pub(super) use crate::testing::{key, source, url};
 use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
 use std::path::Path;
