@@ -204,11 +204,11 @@ async fn a_connection_that_has_rested_is_served_as_before() {
     let core = core(|_| ());
     let _published = publish(&core, "live/a");
     let mut io = open(&core);
-    let index = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let nothing = "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n";
     for rest in [0, 2, 25, 3] {
         sleep(Duration::from_secs(rest)).await;
         // In pieces, and two at once.
-        for piece in [&index[..3], &index[3..], &[index, index].concat()] {
+        for piece in [&nothing[..3], &nothing[3..], &[nothing, nothing].concat()] {
             io.write_all(piece.as_bytes()).await.unwrap();
             tokio::task::yield_now().await;
         }

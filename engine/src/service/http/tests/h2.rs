@@ -100,7 +100,7 @@ async fn a_player_gets_the_stream_and_its_end_with_the_stream_of_the_connection(
     published.finish("over");
     assert!(ends(&mut body).await);
     // The connection is still there.
-    assert_eq!(client.get("/").await.status(), 404);
+    assert_eq!(client.get("/nothing").await.status(), 404);
     assert!(core.sessions.list().is_empty());
 }
 
@@ -117,7 +117,7 @@ async fn all_that_is_asked_on_one_connection_is_answered_side_by_side_as_over_ht
         (Method::GET, "/live/b.flv", 404, "nobody publishes"),
         (Method::GET, "/live/%2e%2e.flv", 400, "two dots"),
         (Method::GET, "/live/a%00.flv", 400, "U+0000"),
-        (Method::GET, "/", 404, "/APP/STREAM.flv"),
+        (Method::GET, "/nothing", 404, "/APP/STREAM.flv"),
         (Method::HEAD, "/live/a.flv", 200, ""),
         (Method::HEAD, "/live/b.flv", 404, ""),
         (Method::OPTIONS, "/live/a.flv", 204, ""),
@@ -171,7 +171,7 @@ async fn f37_a_head_of_more_than_16_kib_or_64_headers_is_answered_with_431() {
     let core = core(|_| ());
     let mut client = Client::open(&core).await;
     for (count, len, status) in [(64, 1, 404), (65, 1, 431), (1, 15_000, 404), (1, 17_000, 431)] {
-        let mut request = Request::get("https://h/");
+        let mut request = Request::get("https://h/nothing");
         for number in 0..count {
             request = request.header(format!("x-{number}"), "x".repeat(len));
         }
@@ -213,7 +213,7 @@ async fn f20_a_stream_whose_peer_takes_nothing_is_reset_after_10_seconds_and_oth
         }
     };
     assert_eq!(reset, Some(Reason::CANCEL));
-    assert_eq!(client.get("/").await.status(), 404);
+    assert_eq!(client.get("/nothing").await.status(), 404);
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,7 +284,7 @@ async fn one_connection_has_a_hundred_streams_at_a_time_and_is_told_so() {
     let _published = publish(&core, "live/a");
     let (send, mut connection) = client::handshake(open_raw(&core, PIPE)).await.unwrap();
     let mut send: SendRequest<Bytes> = send;
-    let root = Request::get("https://h/").body(()).unwrap();
+    let root = Request::get("https://h/nothing").body(()).unwrap();
     let (response, _) = send.send_request(root, true).unwrap();
     tokio::select! { response = response => drop(response.unwrap()), end = &mut connection => end.unwrap() }
     assert_eq!(connection.max_concurrent_send_streams(), 100);
@@ -376,7 +376,7 @@ async fn draining_tells_players_and_closes_connections_that_have_none() {
     core.draining.cancel();
     assert!(ends(&mut body).await, "it is told");
     assert_eq!(went_away(&mut io).await, Some(0));
-    let late = Request::get("https://h/").body(()).unwrap();
+    let late = Request::get("https://h/nothing").body(()).unwrap();
     let answer = async { client.send.ready().await?.send_request(late, true)?.0.await };
     assert!(answer.await.is_err(), "no more requests");
     while !core.sessions.list().is_empty() {
