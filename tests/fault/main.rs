@@ -5,6 +5,7 @@
 
 mod attacks;
 mod granted;
+mod http;
 mod life;
 mod memory;
 mod names;

@@ -1,7 +1,7 @@
 //! F19, F20: players that read slowly or not at all.
 
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -22,11 +22,16 @@ impl Trickler {
         let mut peer = RawPeer::dial_with(server, None, Some(4_096)).expect("connect");
         peer.open(app).expect("connect");
         peer.ask_play(stream).expect("play");
+        Self::read(peer.socket)
+    }
+
+    /// The same of a player that has begun.
+    pub(crate) fn read(mut socket: TcpStream) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let end = stop.clone();
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 100];
-            while !end.load(Ordering::Relaxed) && peer.socket.read(&mut buffer).is_ok_and(|count| count > 0) {
+            while !end.load(Ordering::Relaxed) && socket.read(&mut buffer).is_ok_and(|count| count > 0) {
                 std::thread::sleep(Duration::from_millis(100));
             }
         });

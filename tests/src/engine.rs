@@ -130,8 +130,8 @@ pub struct Engine {
     pub rtmp: SocketAddr,
     /// Where it listens for RTMPS.
     pub rtmps: Option<SocketAddr>,
-    /// What URLs of its pages and of players over HTTP begin with.
-    http: Option<String>,
+    http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
     folder: TempDir,
 }
 
@@ -157,15 +157,18 @@ impl Engine {
             ready[list][0].as_str().map(|text| text.parse().expect("an address"))
         };
         let rtmp = address("rtmp").unwrap_or_else(|| panic!("no RTMP address in {first}"));
-        let base = |scheme: &str| {
-            let port = address(scheme)?.port();
-            // The name that certificates have.
-            let host =
-                if scheme == "https" { "localhost".to_owned() } else { address(scheme)?.ip().to_string() };
-            Some(format!("{scheme}://{host}:{port}"))
-        };
-        let http = base("http").or_else(|| base("https"));
-        Self { process, rtmp, rtmps: address("rtmps"), http, folder }
+        let (rtmps, http, https) = (address("rtmps"), address("http"), address("https"));
+        Self { process, rtmp, rtmps, http, https, folder }
+    }
+
+    /// Where it listens for HTTP.
+    pub fn http(&self) -> SocketAddr {
+        self.http.expect("an HTTP listener")
+    }
+
+    /// Where it listens for HTTP with TLS.
+    pub fn https(&self) -> SocketAddr {
+        self.https.expect("an HTTPS listener")
     }
 
     /// Its working folder, empty at start.
@@ -185,7 +188,12 @@ impl Engine {
 
     /// A URL of its HTTP or HTTPS listener.
     pub fn http_url(&self, path: &str) -> String {
-        format!("{}{path}", self.http.as_ref().expect("an HTTP listener"))
+        match (self.http, self.https) {
+            (Some(http), _) => format!("http://{http}{path}"),
+            // The name that certificates have.
+            (None, Some(https)) => format!("https://localhost:{}{path}", https.port()),
+            (None, None) => panic!("no HTTP listener"),
+        }
     }
 
     /// The page that plays a stream.

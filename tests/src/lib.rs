@@ -6,6 +6,7 @@
 pub mod browser;
 mod engine;
 pub mod flv;
+pub mod http;
 pub mod nginx;
 pub mod peers;
 mod process;

@@ -1,5 +1,7 @@
 //! A made-up stream whose frames carry their number, so that a player can count what it missed.
 
+use crate::flv::Tag;
+use crate::http::{HttpPeer, Way};
 use crate::locked;
 use crate::raw::{RawPeer, Status};
 use std::net::SocketAddr;
@@ -157,9 +159,27 @@ impl Watcher {
         let mut peer = RawPeer::connect(server, app).expect("connect");
         let status = peer.play(stream).expect("play");
         assert_eq!(status.code, "NetStream.Play.Start", "{}", status.description);
+        let _ = peer.socket.set_read_timeout(Some(Duration::from_secs(15)));
+        Self::watch(move || {
+            let message = peer.read().ok()?;
+            Some(Tag { kind: message.kind, timestamp: message.timestamp, body: message.body })
+        })
+    }
+
+    /// The same over HTTP, `server` being where that is served.
+    pub fn play_http(server: SocketAddr, way: Way, name: &str) -> Self {
+        let mut peer = HttpPeer::dial(server).expect("connect");
+        let status = peer.play(way, name).expect("play");
+        assert!([200, 101].contains(&status), "{status}");
+        let _ = peer.socket.set_read_timeout(Some(Duration::from_secs(15)));
+        Self::watch(move || peer.tag().ok().flatten())
+    }
+
+    /// Counts what comes until `next` gives no more.
+    fn watch(next: impl FnMut() -> Option<Tag> + Send + 'static) -> Self {
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (end, told): (_, Arc<std::sync::Mutex<Seen>>) = (stop.clone(), Arc::clone(&seen));
-        let thread = std::thread::spawn(move || watch(&mut peer, &end, &told));
+        let thread = std::thread::spawn(move || watch(next, &end, &told));
         let watcher = Self { stop, seen, thread: Some(thread) };
         watcher.wait_frames(1);
         watcher
@@ -202,12 +222,11 @@ impl Drop for Watcher {
     }
 }
 
-fn watch(peer: &mut RawPeer, stop: &AtomicBool, told: &std::sync::Mutex<Seen>) {
-    let _ = peer.socket.set_read_timeout(Some(Duration::from_secs(15)));
+fn watch(mut next: impl FnMut() -> Option<Tag>, stop: &AtomicBool, told: &std::sync::Mutex<Seen>) {
     let mut before: Option<(Instant, u32)> = None;
     let mut number_before = None;
     while !stop.load(Ordering::Relaxed) {
-        let Ok(message) = peer.read() else { return };
+        let Some(message) = next() else { return };
         let Some(number) = (message.kind == 9).then(|| number(&message.body)).flatten() else { continue };
         let now = Instant::now();
         let mut seen = locked(told);
