@@ -198,6 +198,7 @@ pub(crate) struct AddressPlace {
     address: Option<IpAddr>,
 }
 
+#[cfg(feature = "http")]
 impl AddressPlace {
     /// Places for one more player on the same connection, as if it had one of its own; none where all are taken, or those
     /// of its address.

@@ -112,6 +112,7 @@ impl Conn {
     }
 
     /// Whether the peer has agreed on this protocol by its name in ALPN.
+    #[cfg(feature = "http")]
     pub(crate) fn speaks(&self, protocol: &str) -> bool {
         match &self.stream {
             Stream::Plain(_) => false,
