@@ -175,6 +175,12 @@ impl Subscriber {
         self.stream.tracks()
     }
 
+    /// Whether the stream's metadata says that there is video, of which nothing has come.
+    #[cfg(feature = "http")]
+    pub(crate) fn expects_video(&self) -> bool {
+        self.stream.expects_video()
+    }
+
     /// What it has not taken yet.
     pub(crate) fn backlog(&self) -> Backlog {
         self.stream.backlog(self.cursor)

@@ -44,6 +44,16 @@ pub enum Value<'a> {
     Text(&'a str),
 }
 
+/// Whether `onMetaData` says that there is video.
+pub(crate) fn announces_video(payload: &[u8]) -> bool {
+    const FIELD: &[u8] = b"\0\x0cvideocodecid";
+    // A number of 0 is no codec, and neither is a text without characters.
+    let is_field = |rest: &[u8]| {
+        rest.strip_prefix(FIELD).is_some_and(|value| value.iter().take(5).any(|byte| !matches!(byte, 0 | 2)))
+    };
+    (0..payload.len()).filter_map(|at| payload.get(at..)).any(is_field)
+}
+
 /// An `onMetaData` frame at `timestamp` (milliseconds) with `fields` in their order, as an ECMA array like
 /// encoders send it. Names are cut at 65,535 bytes.
 pub fn on_metadata(timestamp: i64, fields: &[(&str, Value<'_>)]) -> Frame {

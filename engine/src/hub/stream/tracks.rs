@@ -2,11 +2,15 @@
 
 use super::{State, Stream, codec_mark};
 use crate::media::flv::{Codec, PacketType, PayloadInfo, browser};
+use crate::media::metadata::announces_video;
 use crate::media::{Frame, FrameKind};
 
 /// Of a stream with one kind of media so much is waited for, in milliseconds of it, before the other kind is taken not to
 /// come.
 const SETTLED_AFTER_MS: i64 = 1_000;
+
+/// The same where metadata says that there is video: nginx-rtmp sends audio at once and video from the next keyframe on.
+const ANNOUNCED_AFTER_MS: i64 = 5_000;
 
 /// The numbers of the main tracks, by kind of frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -127,7 +131,8 @@ impl State {
         let tracks = [audio, video].into_iter().flatten();
         let first = tracks.clone().filter_map(|(track, _)| track.first).min();
         let played = first.zip(self.timeline.end()).map_or(0, |(first, end)| end.saturating_sub(first));
-        let is_time_over = played >= SETTLED_AFTER_MS;
+        let is_video_to_come = played < ANNOUNCED_AFTER_MS && self.expects_video();
+        let is_time_over = played >= SETTLED_AFTER_MS && !is_video_to_come;
         let both_play = tracks.filter(|(track, is_on)| *is_on && track.first.is_some()).count() == 2;
         let is_there = |(track, is_on): (&MainTrack, bool)| match track.first {
             Some(_) => is_on,
@@ -141,7 +146,22 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether metadata says that there is video, of which nothing has come.
+    fn expects_video(&self) -> bool {
+        let has_frames = |track: &MainTrack| !track.is_old && track.first.is_some();
+        let has_come = self.main_tracks.of(FrameKind::Video).is_some_and(has_frames);
+        let announces = |header: &Frame| header.is_metadata() && announces_video(&header.payload);
+        !has_come && self.join_headers.iter().any(announces)
+    }
+}
+
 impl Stream {
+    /// Whether metadata says that there is video, of which nothing has come.
+    pub(crate) fn expects_video(&self) -> bool {
+        self.with_state(|state| state.expects_video())
+    }
+
     /// See [`StreamTracks`].
     pub(crate) fn tracks(&self) -> StreamTracks {
         self.with_state(|state| state.tracks())

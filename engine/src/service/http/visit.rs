@@ -27,6 +27,8 @@ use tracing::Level;
 
 /// How long a stream with one kind of media is looked at before it is taken to have no other.
 const SETTLING: Duration = Duration::from_secs(1);
+/// The same where its metadata says that there is video, of which nothing has come.
+const ANNOUNCED: Duration = Duration::from_secs(5);
 
 /// Why somebody does not get a stream.
 pub(super) struct Refused {
@@ -307,7 +309,7 @@ async fn until_shown(admitted: &mut Admitted) -> Result<StreamTracks, EndReason>
         }
         // The first kind of media has shown: the other may follow.
         if until.is_none() && (tracks.audio.is_some() || tracks.video.is_some()) {
-            until = Some(Instant::now() + SETTLING);
+            until = Some(Instant::now() + if subscriber.expects_video() { ANNOUNCED } else { SETTLING });
         }
         feed.skip();
         match until {

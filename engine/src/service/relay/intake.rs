@@ -4,6 +4,7 @@ use super::task::{AttemptError, Meaning, Relay, add};
 use crate::ErrorKind;
 use crate::config::{AppConfig, PublisherConfig};
 use crate::hub::{EndReason, JoinHeaders, remember_config};
+use crate::media::metadata::announces_video;
 use crate::media::{Frame, FrameKind};
 use crate::proto::Received;
 use crate::service::media_gap::MediaGap;
@@ -163,7 +164,11 @@ impl<'a> Intake<'a> {
     /// Whether the stream may be published from this frame on. What decoders need of what came before is kept.
     fn may_begin(&mut self, frame: &Frame, first: Instant) -> bool {
         let Some(Hold { least, most }) = self.terms.hold else { return true };
-        self.has_video |= frame.kind == FrameKind::Video;
+        self.has_video |= match frame.kind {
+            FrameKind::Video => true,
+            FrameKind::Audio => false,
+            FrameKind::Data => frame.is_metadata() && announces_video(&frame.payload),
+        };
         if frame.is_config() {
             remember_config(&mut self.headers, frame);
             return false;

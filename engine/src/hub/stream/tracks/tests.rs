@@ -3,6 +3,7 @@
 use super::*;
 use crate::Limits;
 use crate::hub::{Batch, Hub, PublishRequest, Publisher, SubscribeOptions, Subscriber};
+use crate::media::metadata::{Value, on_metadata};
 use crate::testing::{audio, audio_header, inter, key, keyframe, video_header};
 use std::time::Duration;
 use tokio::time::advance;
@@ -47,6 +48,29 @@ fn request() -> PublishRequest {
 /// An audio frame of one Enhanced RTMP track.
 fn opus(track: u8, at: i64) -> Frame {
     Frame::new(FrameKind::Audio, at, [b"\x95\x01Opus", &[track][..], b"data"].concat().into())
+}
+
+#[tokio::test(start_paused = true)]
+async fn video_that_metadata_announces_is_waited_for_longer() {
+    let announcing =
+        |codec| on_metadata(0, &[("audiocodecid", Value::Number(10.0)), ("videocodecid", codec)]);
+    for (codec, is_announced) in [
+        (Value::Number(7.0), true),
+        (Value::Text("avc1"), true),
+        (Value::Number(0.0), false),
+        (Value::Text(""), false),
+    ] {
+        let stage = Stage::new();
+        stage.push([announcing(codec), audio_header(0)]);
+        stage.push((0..100).map(|at| audio(at * 20)));
+        stage.assert(Some(AAC), None, !is_announced);
+        stage.push([video_header(1_990), keyframe(2_000, 100)]);
+        stage.assert(Some(AAC), Some(H264), true);
+        let stage = Stage::new();
+        stage.push([announcing(codec), audio_header(0)]);
+        stage.push((0..=250).map(|at| audio(at * 20)));
+        stage.assert(Some(AAC), None, true);
+    }
 }
 
 #[tokio::test(start_paused = true)]

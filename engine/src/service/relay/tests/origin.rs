@@ -4,6 +4,7 @@ use super::support::*;
 use crate::config::{Config, OriginConfig};
 use crate::hub::{EndReason, SubscribeOptions, Subscriber};
 use crate::media::FrameKind;
+use crate::media::metadata::{Value, on_metadata};
 use crate::origins::{Missing, Refused};
 use crate::status::StreamState;
 use crate::testing::audio;
@@ -89,10 +90,8 @@ async fn a_stream_begins_with_a_picture_where_there_are_any_also_from_a_server_t
         node.core.origins.set("a", origin(&[&door], 5_000));
         let serve = async {
             let mut remote = door.grant().await;
-            for header in headers().into_iter().filter(|header| has_video || header.kind != FrameKind::Video)
-            {
-                remote.send(header).await;
-            }
+            let codec = if has_video { 7.0 } else { 0.0 };
+            remote.send(on_metadata(0, &[("videocodecid", Value::Number(codec))])).await;
             for at in 0..50 {
                 remote.send(audio(at * 20)).await;
             }
