@@ -2,6 +2,7 @@
 
 mod commands;
 mod judges;
+mod origins;
 mod play;
 mod probe;
 mod publish;

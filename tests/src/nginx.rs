@@ -32,15 +32,24 @@ impl Nginx {
 
     /// The same on a given address.
     pub fn start_at(address: SocketAddr, directives: &str) -> Self {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let home = folder.path().display();
-        let module = module().expect("nginx-rtmp");
         let config = format!(
-            "load_module {};\ndaemon off;\nmaster_process off;\nuser root;\npid {home}/pid;\nerror_log stderr info;\n\
+            "load_module modules/ngx_rtmp_module.so;\n\
              events {{ worker_connections 256; }}\n\
              rtmp {{ server {{ listen {address}; chunk_size 4096; out_queue 4096;\n\
              application live {{ live on; {directives} }} }} }}\n",
-            module.display()
+        );
+        Self::run(address, &config)
+    }
+
+    /// Runs a configuration as its user has it, which listens on `address`.
+    pub fn run(address: SocketAddr, config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let home = folder.path().display();
+        let module = module().expect("nginx-rtmp");
+        // Its own process, log and folder; and the module where it is, as paths are below the folder.
+        let config = config.replace("modules/ngx_rtmp_module.so", &module.display().to_string());
+        let config = format!(
+            "{config}\ndaemon off;\nmaster_process off;\nuser root;\npid {home}/pid;\nerror_log stderr info;\n",
         );
         std::fs::write(folder.path().join("nginx.conf"), config).expect("nginx.conf");
         let mut command = Command::new(find_program("nginx").expect("nginx"));
