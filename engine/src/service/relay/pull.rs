@@ -116,12 +116,10 @@ async fn receive(
                 ClientEvent::Rejected { code, description } => {
                     return Err(AttemptError::refused(url, &code, &description));
                 }
-                ClientEvent::ReconnectRequest { tc_url } => {
-                    if may_move(relay, url, tc_url.as_deref()) {
-                        let last = timeout(LAST_FRAMES.get(), take_last_frames(connection, intake));
-                        let stopped = stop.run_until_cancelled(last).await.is_none();
-                        return Ok(if stopped { Ended::Stopped } else { Ended::Moved });
-                    }
+                ClientEvent::ReconnectRequest { tc_url } if may_move(relay, url, tc_url.as_deref()) => {
+                    let last = timeout(LAST_FRAMES.get(), take_last_frames(connection, intake));
+                    let stopped = stop.run_until_cancelled(last).await.is_none();
+                    return Ok(if stopped { Ended::Stopped } else { Ended::Moved });
                 }
                 _ => {}
             }
