@@ -8,10 +8,13 @@
 pub(crate) const KEY: &str = "streamengineHops";
 
 /// The same list as a header of HTTP requests; replies have in it what the stream has been, their own included.
+#[cfg(feature = "http")]
 pub(crate) const HEADER: &str = "x-streamengine-hops";
 
 /// By this header (RFC 7240) a request says that it wants no stream to be waited for.
+#[cfg(feature = "http")]
 pub(crate) const PREFER: &str = "prefer";
+#[cfg(feature = "http")]
 pub(crate) const WAIT_NOT: &str = "wait=0";
 
 bound! {

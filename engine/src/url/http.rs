@@ -73,6 +73,7 @@ impl HttpUrl {
     }
 
     /// Path and query as a request has them. Never log it.
+    #[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "what speaks HTTP uses it"))]
     pub(crate) fn target(&self) -> String {
         match &self.query {
             Some(query) => format!("{}?{}", self.path, query.expose()),
@@ -91,6 +92,7 @@ impl HttpUrl {
     }
 
     /// The value of `Authorization`, where the URL has a user. Never log it.
+    #[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "what speaks HTTP uses it"))]
     pub(crate) fn authorization(&self) -> Option<String> {
         let Credentials { user, password } = self.credentials.as_ref()?;
         Some(format!("Basic {}", STANDARD.encode(format!("{}:{}", user.expose(), password.expose()))))
