@@ -368,7 +368,9 @@ fn what_is_no_rtmp_and_no_flv_is_named_with_the_command_that_helps() {
         (&["relay", rtmp, "udp://h:1?s3cret"], ["a UDP URL", "-f mpegts URL"]),
         (&["relay", &mkv, rtmp], ["is a file", "streamengine loop FILE URL"]),
         (&["relay", rtmp, "out.flv"], ["is a file", "-c copy out.flv"]),
-        (&["probe", http], ["an HTTP URL", "ffprobe"]),
+        (&["relay", "http://h/x.m3u8?s3cret", rtmp], ["an HLS playlist", "ffmpeg -i URL"]),
+        (&["relay", rtmp, http], ["an HTTP URL", "ffmpeg -i rtmp://HOST/live/NAME"]),
+        (&["probe", "http://h/x.mp4?s3cret"], ["an MP4 file", "ffprobe"]),
         (&["probe", &mkv], ["Matroska", "ffmpeg -i"]),
     ] {
         let ended = run(args);
