@@ -61,9 +61,24 @@ fn publish(url: &str, width: u32, kinds: Kinds) -> Proc {
     Proc::spawn("ffmpeg", peers::command("ffmpeg", args))
 }
 
-/// What of the pictures that came was decoded, between two sights.
-fn share(first: &Sight, last: &Sight, rate: f64) -> f64 {
-    (last.frames - first.frames) as f64 / ((last.at - first.at) / 1_000.0 * rate)
+/// What of the pictures that were due was decoded, where playback went on for most of the time.
+fn share(first: &Sight, last: &Sight, rate: f64) -> Option<f64> {
+    let (watched, played) = ((last.at - first.at) / 1_000.0, last.time - first.time);
+    (played > 0.9 * watched).then(|| (last.frames - first.frames) as f64 / (played * rate))
+}
+
+/// Watches a page for ten seconds in which it shows every picture, as a busy machine may spoil some: what share that was, and the
+/// last of it.
+fn watch_all(page: &Page, rate: f64) -> (f64, Sight) {
+    let rounds = (0..3).map(|_| page.watch(Duration::from_secs(10)));
+    let mut seen = Vec::new();
+    for (first, last) in rounds {
+        match share(&first, &last, rate) {
+            Some(share) if share >= 0.98 => return (share, last),
+            share => seen.push((share, first, last)),
+        }
+    }
+    panic!("pictures are missing three times: {seen:?}");
 }
 
 fn median(values: &[u64]) -> u64 {
@@ -84,11 +99,9 @@ fn pages_play_every_picture_near_the_live_edge_over_http_and_web_sockets() {
         let begun = page.wait_playing();
         // What came before is caught up with, faster than it was made.
         page.wait("the live edge", |sight| !sight.delays.is_empty() && median(&sight.delays) < 1_000);
-        let (first, last) = page.watch(Duration::from_secs(10));
-        let (share, delay) = (share(&first, &last, RATE), median(&last.delays));
-        let start = first.first.expect("a picture");
+        let (share, last) = watch_all(&page, RATE);
+        let (delay, start) = (median(&last.delays), last.first.expect("a picture"));
         println!("{transport}: {share:.3} of the pictures, the first after {start:.0} ms, {delay} ms behind");
-        assert!(share >= 0.98, "{share}: {first:?} {last:?}");
         assert!(delay < 1_500, "{delay} ms behind");
         assert!(start < SLACK.as_secs_f64() * 1_000.0, "the first picture after {start} ms");
         assert_eq!((begun.size.0, last.faults.as_slice()), (640, &[][..]));
@@ -109,10 +122,8 @@ fn pages_over_https_play_by_secure_web_sockets() {
         let page = Page::open(&(engine.page(&name) + query));
         page.wait_playing();
         page.wait("the live edge", |sight| !sight.delays.is_empty() && median(&sight.delays) < 1_000);
-        let (first, last) = page.watch(Duration::from_secs(10));
-        let share = share(&first, &last, RATE);
+        let (share, last) = watch_all(&page, RATE);
         println!("https{query}: {share:.3} of the pictures, {} ms behind", median(&last.delays));
-        assert!(share >= 0.98, "{share}: {first:?} {last:?}");
         assert_eq!(last.faults, [""; 0]);
     }
 }
@@ -127,11 +138,8 @@ fn av1_and_opus_play() {
     engine.wait_publish(&name);
     let page = Page::open(&engine.page(&name));
     let begun = page.wait_playing();
-    // The start is shown faster.
-    let (first, last) = page.watch(Duration::from_secs(12));
-    let share = share(&first, &last, RATE);
+    let (share, last) = watch_all(&page, RATE);
     println!("AV1 and Opus: {share:.3} of the pictures");
-    assert!(share >= 0.98, "{share}: {first:?} {last:?}");
     assert!(begun.words.contains("AV1") || last.words.contains("AV1, Opus"), "{last:?}");
 }
 
@@ -173,8 +181,7 @@ fn a_publisher_that_returns_with_another_picture_is_seen_within_seconds() {
         let gap = moving.at - returned.at;
         println!("{transport}: pictures of another size move {gap:.0} ms after the publisher's return");
         assert!(gap < SLACK.as_secs_f64() * 1_000.0, "{gap} ms: {moving:?}");
-        let (first, last) = page.watch(Duration::from_secs(3));
-        assert!(share(&first, &last, RATE) > 0.9, "{first:?} {last:?}");
+        watch_all(&page, RATE);
     }
 }
 
