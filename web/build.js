@@ -33,9 +33,13 @@ const mending = {
                 }
             }
             // As webpack and the author's compiler take it.
-            contents = contents.replace(/import \* as (\w+) from 'events'/, "import $1 from 'events'");
+            contents = contents.replace(/import \* as (\w+) from '(events|.*webworkify-webpack)'/g, "import $1 from '$2'");
             return { contents, loader: 'ts' };
         });
+        // Workers are not used, and what makes them knows webpack only.
+        bundle.onLoad({ filter: /webworkify-webpack\.js$/ }, () => ({
+            contents: "export default () => { throw new Error('there are no workers here'); };",
+        }));
         bundle.onEnd(() => {
             if (left.size > 0) throw new Error(`mpegts.js has changed: ${[...left].map(([, wrong]) => wrong)}`);
         });
@@ -60,8 +64,6 @@ const bundled = await build({
     plugins: [mending],
     // The player tells the console of each connection and keyframe.
     drop: ['console'],
-    // Workers, which esbuild warns of, are not used.
-    logLevel: 'error',
     legalComments: 'none',
     metafile: true,
     write: false,

@@ -10,7 +10,7 @@
 //!
 //! Building it needs Node.js 18 or later with npm, and a network or npm's cache. Without them, or with
 //! `STREAMENGINE_WEB=off` or `CARGO_NET_OFFLINE=true` in the environment, there are no files, and the engine's pages say how to
-//! get them. `STREAMENGINE_WEB=FOLDER` takes those that `node build.js FOLDER` has made elsewhere.
+//! get them. `STREAMENGINE_WEB=/A/FOLDER` takes those that `npm ci && node build.js /A/FOLDER` has made before.
 #![forbid(unsafe_code)]
 
 use streamengine::Assets;
