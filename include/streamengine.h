@@ -156,6 +156,11 @@
 #define SE_STATS_FILES 32
 
 /**
+ * For `se_stats_json`: the origins, as `origins`.
+ */
+#define SE_STATS_ORIGINS 64
+
+/**
  * For `se_kick`: the stream's publisher.
  */
 #define SE_KICK_PUBLISHER 1
@@ -750,7 +755,7 @@ typedef struct se_auth_request se_auth_request;
  * configuration (`examples/streamengine.toml` explains each), with dots for sections.
  *
  * - Of an engine: `limits.ring_ms`, `default_app.flush`, `apps.live.takeover`, `rtmp.listen`, `publish.key` ...;
- *   `push`, `pull` and `file` as JSON arrays of objects.
+ *   `push`, `pull` and `file` as JSON arrays of objects, `origins` as an object of objects.
  * - Of a relay push: the keys of `[[push]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`,
  *   `write_timeout_ms`, `tls`, `stop_commands`, `from_zero`, `chunk_size`, `connect`.
  * - Of a relay pull: the keys of `[[pull]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`, `tls`, `connect`,
@@ -1874,7 +1879,7 @@ se_status se_relay_add_push(struct se_engine *engine,
  * Fetches a stream from another server into a local name, all the time or while somebody watches.
  *
  * @param engine A started engine.
- * @param url As in `se_relay_add_push`.
+ * @param url As in `se_relay_add_push`; or, of FLV over HTTP, `"http[s]://[user:pass@]host[:port]/path"`.
  * @param stream The local stream, `"app/stream"`.
  * @param options Keys of `[[pull]]` such as `when` (`always`, `watched`) and `linger_ms`, see `se_config`; NULL for none.
  * @param out The relay; may be NULL.
@@ -1929,6 +1934,46 @@ se_status se_relay_get_status(struct se_engine *engine,
 SE_API
 SE_WARN_UNUSED
 char *se_relays_json(struct se_engine *engine);
+
+/**
+ * Names servers by an alias, or changes which they are. Whoever plays `origin/ALIAS/APP/STREAM`, by any door, gets
+ * `APP/STREAM` of the first of them that has it, by one connection for all players; over HTTP that is
+ * `http://HOST:PORT/origin/ALIAS/APP/STREAM.flv` or `http://HOST:PORT/live?src=ALIAS&app=APP&stream=STREAM`. A server that
+ * is lost is replaced by the next one, and players stay; they stay too where an alias is set anew.
+ *
+ * @param engine A started engine.
+ * @param alias 1 to 32 of `a-z`, `0-9` and `-`. It is all that players can name.
+ * @param json An object with the keys of `[origins.ALIAS]`: `{"urls": ["rtmp://10.0.0.1:1935", "http://10.0.0.2:8080"]}`,
+ * and `http_path`, `apps`, `wait_ms`, `linger_ms`, `failback_ms`, `max_streams`, `tls`.
+ * @return `SE_E_INVALID_ARGUMENT` for text that is no such object, for a key that does not exist or a value that does not
+ * fit (the text names it), and for what no alias can be; `SE_E_CLOSED` while the engine stops, `SE_E_STATE` on an engine
+ * that is not started.
+ */
+SE_API
+se_status se_origin_set(struct se_engine *engine,
+                        const char *alias,
+                        const char *json);
+
+/**
+ * Removes an alias; its streams end.
+ *
+ * @param engine A started engine.
+ * @param alias The alias.
+ * @return `SE_E_NOT_FOUND` where there is none of that name.
+ */
+SE_API se_status se_origin_remove(struct se_engine *engine, const char *alias);
+
+/**
+ * All origins, by alias: a JSON array of objects with `alias`, `urls` (without their secrets), and `streams`, which are
+ * fetched or asked for: objects with `stream` (its name here), `url` (where it comes from, or null), `is_live` (whether its
+ * first frame has come), `moves` (from one server to another), `last_error` (in words, or null), `bytes_received`.
+ *
+ * @param engine A started engine.
+ * @return To be freed with `se_string_free`; NULL on error.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_origins_json(struct se_engine *engine);
 
 /**
  * Plays an FLV file as a live stream, in real time, with a seamless seam. The file is read through once before the call

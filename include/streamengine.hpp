@@ -521,7 +521,7 @@ public:
         return relay;
     }
 
-    /** Fetches a stream from another server. Options: the keys of `[[pull]]`. */
+    /** Fetches a stream from another server, by RTMP or as FLV over HTTP. Options: the keys of `[[pull]]`. */
     se_id add_pull(const std::string &url, const std::string &stream, const Config &options = Config()) {
         se_id relay = 0;
         detail::check(se_relay_add_pull(handle_.get(), url.c_str(), stream.c_str(), options.native(), &relay));
@@ -543,6 +543,18 @@ public:
 
     /** State and counters of all relays: a JSON array. */
     std::string relays_json() const { return detail::take(se_relays_json(handle_.get())); }
+
+    /** Names servers by an alias: `origin/ALIAS/APP/STREAM` is fetched from them for who plays it. A JSON object with the
+     * keys of `[origins.ALIAS]`: `{"urls": ["rtmp://10.0.0.1:1935"]}`. */
+    void set_origin(const std::string &alias, const std::string &json) {
+        detail::check(se_origin_set(handle_.get(), alias.c_str(), json.c_str()));
+    }
+
+    /** Removes an alias; its streams end. */
+    void remove_origin(const std::string &alias) { detail::check(se_origin_remove(handle_.get(), alias.c_str())); }
+
+    /** All origins, with the streams that are fetched from them: a JSON array. */
+    std::string origins_json() const { return detail::take(se_origins_json(handle_.get())); }
 
     /** Plays an FLV file as a live stream; -1 loops are endless. Options: `paths`. */
     se_id publish_file(const std::string &path, const std::string &stream, int32_t loops = -1,

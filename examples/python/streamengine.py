@@ -235,6 +235,7 @@ class StatsFlags(enum.IntFlag):
     SESSIONS = 8
     RELAYS = 16
     FILES = 32
+    ORIGINS = 64
 
 
 class KickWho(enum.IntFlag):
@@ -371,6 +372,9 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_relay_restart": (c_int32, [c_void_p, c_uint64]),
     "se_relay_get_status": (c_int32, [c_void_p, c_uint64, POINTER(_RelayStatus)]),
     "se_relays_json": (c_void_p, [c_void_p]),
+    "se_origin_set": (c_int32, [c_void_p, c_char_p, c_char_p]),
+    "se_origin_remove": (c_int32, [c_void_p, c_char_p]),
+    "se_origins_json": (c_void_p, [c_void_p]),
     "se_file_publish": (c_int32, [c_void_p, c_char_p, c_char_p, c_int32, c_void_p, POINTER(c_uint64)]),
     "se_file_stop": (c_int32, [c_void_p, c_uint64]),
     "se_file_get_status": (c_int32, [c_void_p, c_uint64, POINTER(_FileStatus)]),
@@ -1120,7 +1124,7 @@ class Engine(_Handle):
         return _new_id(_lib.se_relay_add_push, self._live, _bytes(stream), _bytes(url), _Options(options))
 
     def add_pull(self, url: str, stream: str, options: Options = None) -> int:
-        """Fetches a stream from another server. Options: the keys of ``[[pull]]``."""
+        """Fetches a stream from another server, by RTMP or as FLV over HTTP. Options: the keys of ``[[pull]]``."""
         return _new_id(_lib.se_relay_add_pull, self._live, _bytes(url), _bytes(stream), _Options(options))
 
     def remove_relay(self, relay: int) -> None:
@@ -1138,6 +1142,19 @@ class Engine(_Handle):
     def relays(self) -> List[Dict[str, Any]]:
         """State and counters of all relays."""
         return _json(_lib.se_relays_json(self._live))
+
+    def set_origin(self, alias: str, urls: List[str], options: Optional[Dict[str, Any]] = None) -> None:
+        """Names servers by an alias: ``origin/ALIAS/APP/STREAM`` is fetched from them for who plays it. Options: the
+        other keys of ``[origins.ALIAS]``."""
+        _check(_lib.se_origin_set(self._live, _bytes(alias), _bytes(json_.dumps({**(options or {}), "urls": urls}))))
+
+    def remove_origin(self, alias: str) -> None:
+        """Removes an alias; its streams end."""
+        _check(_lib.se_origin_remove(self._live, _bytes(alias)))
+
+    def origins(self) -> List[Dict[str, Any]]:
+        """All origins, with the streams that are fetched from them."""
+        return _json(_lib.se_origins_json(self._live))
 
     def publish_file(self, path: Union[str, os.PathLike], stream: str, loops: int = -1, options: Options = None) -> int:
         """Plays an FLV file as a live stream; -1 loops are endless. Options: ``paths``."""

@@ -12,7 +12,7 @@ use streamengine::{Config, ConfigSource, OptionSource};
 /// configuration (`examples/streamengine.toml` explains each), with dots for sections.
 ///
 /// - Of an engine: `limits.ring_ms`, `default_app.flush`, `apps.live.takeover`, `rtmp.listen`, `publish.key` ...;
-///   `push`, `pull` and `file` as JSON arrays of objects.
+///   `push`, `pull` and `file` as JSON arrays of objects, `origins` as an object of objects.
 /// - Of a relay push: the keys of `[[push]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`,
 ///   `write_timeout_ms`, `tls`, `stop_commands`, `from_zero`, `chunk_size`, `connect`.
 /// - Of a relay pull: the keys of `[[pull]]`: `on_refusal`, `retry`, `max_retries`, `connect_timeout_ms`, `tls`, `connect`,

@@ -31,6 +31,8 @@ mod subscriber;
 
 mod relay;
 
+mod origin;
+
 mod file;
 
 mod auth;
@@ -56,6 +58,7 @@ pub use frame::*;
 pub use library::*;
 pub use listener::*;
 pub use log::*;
+pub use origin::*;
 pub use publisher::*;
 pub use relay::*;
 pub use stats::*;

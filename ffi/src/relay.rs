@@ -113,7 +113,7 @@ pub unsafe extern "C" fn se_relay_add_push(
 /// Fetches a stream from another server into a local name, all the time or while somebody watches.
 ///
 /// @param engine A started engine.
-/// @param url As in `se_relay_add_push`.
+/// @param url As in `se_relay_add_push`; or, of FLV over HTTP, `"http[s]://[user:pass@]host[:port]/path"`.
 /// @param stream The local stream, `"app/stream"`.
 /// @param options Keys of `[[pull]]` such as `when` (`always`, `watched`) and `linger_ms`, see `se_config`; NULL for none.
 /// @param out The relay; may be NULL.

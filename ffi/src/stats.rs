@@ -104,6 +104,8 @@ pub const SE_STATS_SESSIONS: u32 = 8;
 pub const SE_STATS_RELAYS: u32 = 16;
 /// For `se_stats_json`: the file jobs, as `files`.
 pub const SE_STATS_FILES: u32 = 32;
+/// For `se_stats_json`: the origins, as `origins`.
+pub const SE_STATS_ORIGINS: u32 = 64;
 
 /// For `se_kick`: the stream's publisher.
 pub const SE_KICK_PUBLISHER: u32 = 1;
@@ -284,6 +286,7 @@ impl Report {
         list(SE_STATS_STREAMS, "streams", &|| serde_json::to_value(engine.streams()));
         list(SE_STATS_SESSIONS, "sessions", &|| serde_json::to_value(engine.sessions()));
         list(SE_STATS_RELAYS, "relays", &|| serde_json::to_value(engine.relays()));
+        list(SE_STATS_ORIGINS, "origins", &|| serde_json::to_value(engine.origins()));
         list(SE_STATS_FILES, "files", &|| serde_json::to_value(engine.files()));
         Self { engine: (flags & SE_STATS_ENGINE != 0).then(|| engine.stats()), lists }
     }

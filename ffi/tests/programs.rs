@@ -38,7 +38,7 @@ fn relays_files_events_authorisation_and_statistics() {
 }
 
 #[test]
-fn players_over_http_and_the_doors_by_which_requests_come() {
+fn players_over_http_the_doors_by_which_requests_come_and_origins() {
     run_c("http");
 }
 

@@ -157,12 +157,61 @@ static void listeners(const char *folder) {
   se_engine_free(engine);
 }
 
+/* One engine fetches from another what its players ask for. */
+static void origins(const char *file) {
+  static const char *const targets[] = {"/origin/near/live/a.flv", "/live?src=near&app=live&stream=a"};
+  se_engine *origin = started(NULL, NULL), *engine = started(NULL, NULL);
+  uint16_t port = 0, http = 0;
+  char json[256], request[256], reply[65536], *told;
+  size_t i;
+  OK(se_listen_rtmp(origin, "127.0.0.1:0", NULL, &port));
+  OK(se_file_publish(origin, file, "live/a", -1, NULL, NULL));
+  OK(se_listen_http(engine, "127.0.0.1:0", NULL, NULL, NULL, &http));
+
+  EXPECT(SE_E_INVALID_ARGUMENT, se_origin_set(engine, "near", "[]"));
+  CHECK(SAYS("origins.near"));
+  EXPECT(SE_E_INVALID_ARGUMENT, se_origin_set(engine, "near", "{\"urls\": [\"ftp://host\"]}"));
+  EXPECT(SE_E_INVALID_ARGUMENT, se_origin_set(engine, "near", "{\"urls\": []}"));
+  EXPECT(SE_E_INVALID_ARGUMENT, se_origin_set(engine, "near", "{\"urls\": [\"rtmp://host\"], \"linger\": 1}"));
+  CHECK(SAYS("linger"));
+  EXPECT(SE_E_INVALID_ARGUMENT, se_origin_set(engine, "Not.an alias", "{\"urls\": [\"rtmp://host\"]}"));
+  EXPECT(SE_E_NOT_FOUND, se_origin_remove(engine, "near"));
+  CHECK(SAYS("near"));
+
+  snprintf(json, sizeof json, "{\"urls\": [\"rtmp://user:s3cret@127.0.0.1:%u\"], \"linger_ms\": 500}", (unsigned)port);
+  OK(se_origin_set(engine, "near", json));
+  for (i = 0; i < sizeof targets / sizeof *targets; i++) {
+    int connection;
+    snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", targets[i]);
+    connection = ask(http, request, reply, sizeof reply);
+    CHECK(!strncmp(reply, "HTTP/1.1 200", 12));
+    told = se_origins_json(engine);
+    CHECK(told && strstr(told, "\"alias\":\"near\"") && !strstr(told, "s3cret"));
+    CHECK(strstr(told, "\"stream\":\"origin/near/live/a\"") && strstr(told, "\"is_live\":true"));
+    se_string_free(told);
+    close(connection);
+  }
+  told = se_stats_json(engine, SE_STATS_ORIGINS);
+  CHECK(told && strstr(told, "\"origins\":[{") && !strstr(told, "relays"));
+  se_string_free(told);
+  close(ask(http, "GET /origin/none/live/a.flv HTTP/1.0\r\n\r\n", reply, sizeof reply));
+  CHECK(strstr(reply, " 404 "));
+  OK(se_origin_remove(engine, "near"));
+  told = se_origins_json(engine);
+  CHECK(told && !strcmp(told, "[]"));
+  se_string_free(told);
+  se_engine_free(engine);
+  EXPECT(SE_E_CLOSED, se_origin_set(engine, "near", json));
+  se_engine_free(origin);
+}
+
 int main(int argc, char **argv) {
   char *facts = se_build_info_json();
   CHECK(argc == 3 && facts && strstr(facts, "\"http\":true"));
   se_string_free(facts);
   doors(argv[1]);
   listeners(argv[2]);
+  origins(argv[1]);
   puts("done");
   return 0;
 }

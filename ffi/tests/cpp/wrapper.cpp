@@ -286,6 +286,12 @@ void lists_and_counters_are_there() {
     CHECK(engine.stream_stats("live/a").state == SE_STREAM_LIVE);
     CHECK(engine.streams_json().find("live/a") != std::string::npos);
     CHECK(engine.stats_json(SE_STATS_ENGINE).find("\"engine\"") != std::string::npos);
+    CHECK(code_of([&] { engine.remove_origin("near"); }) == SE_E_NOT_FOUND);
+    CHECK(code_of([&] { engine.set_origin("near", R"({"urls": []})"); }) == SE_E_INVALID_ARGUMENT);
+    engine.set_origin("near", R"({"urls": ["rtmp://127.0.0.1:1"]})");
+    CHECK(engine.origins_json().find("\"alias\":\"near\"") != std::string::npos);
+    engine.remove_origin("near");
+    CHECK(engine.origins_json() == "[]");
     CHECK(engine.relays_json() == "[]" && engine.files_json() == "[]" && engine.sessions_json() == "[]");
     engine.kick_stream("live/a", SE_KICK_PUBLISHER | SE_KICK_PLAYERS, "over");
     CHECK(code_of([&] { publisher.push(sound(20)); }) == SE_E_CLOSED);

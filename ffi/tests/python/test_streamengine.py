@@ -411,6 +411,20 @@ class OverHttp(unittest.TestCase):
         self.assertEqual((info.door, info.origin, info.query), (Door.HTTP_FLV, "https://site.example", "key=5"))
         self.assertIn("Python-urllib", info.agent)
 
+    def test_are_fetched_from_an_origin_for_who_plays_them(self):
+        with Engine() as edge:
+            listener = edge.listen_http("127.0.0.1:0")
+            edge.set_origin("near", [f"http://127.0.0.1:{self.listener.port}"], {"linger_ms": 500})
+            url = f"http://127.0.0.1:{listener.port}/live?src=near&app=live&stream=a"
+            with urllib.request.urlopen(url, timeout=30) as reply:
+                self.assertEqual(reply.read(3), b"FLV")
+                origin = edge.origins()[0]
+                self.assertEqual((origin["alias"], origin["streams"][0]["stream"]), ("near", "origin/near/live/a"))
+            with self.assertRaisesRegex(Error, "linger"):
+                edge.set_origin("near", [], {"linger": 500})
+            edge.remove_origin("near")
+            self.assertEqual(edge.origins(), [])
+
     def test_need_certificate_and_key_or_none_of_them(self):
         with self.assertRaises(Error) as caught:
             self.engine.listen_http("127.0.0.1:0", cert="cert.pem")
