@@ -10,7 +10,7 @@ use crate::key::{Secret, StreamKey, is_app_of_origin};
 use crate::limits::ms;
 use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::proto::client::StopCommands;
-use crate::url::{OriginUrl, RemoteUrl, RtmpUrl, check_path};
+use crate::url::{OriginUrl, PathTemplate, RemoteUrl, RtmpUrl};
 use crate::{Error, ErrorKind, Limits, Result};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -560,7 +560,7 @@ pub struct OriginConfig {
     /// The servers, in the order in which they are asked: `rtmp[s]://` or `http[s]://`, `[user:pass@]host[:port]`.
     pub urls: Vec<OriginUrl>,
     /// Where streams are on those of HTTP: `{app}` and `{stream}` stand for the names.
-    pub http_path: String,
+    pub http_path: PathTemplate,
     /// The apps that may be fetched; without it, any.
     pub apps: Option<Vec<String>>,
     /// How long players wait for a stream's first frame, all servers together.
@@ -578,7 +578,7 @@ pub struct OriginConfig {
 
 setters! {
     OriginConfig:
-    Vec<OriginUrl> { urls } String { http_path } u64 { wait_ms, linger_ms, failback_ms } usize { max_streams };
+    Vec<OriginUrl> { urls } PathTemplate { http_path } u64 { wait_ms, linger_ms, failback_ms } usize { max_streams };
     Vec<String> { apps } TlsConfig { tls }
 }
 
@@ -586,7 +586,7 @@ impl Default for OriginConfig {
     fn default() -> Self {
         Self {
             urls: Vec::new(),
-            http_path: "/{app}/{stream}.flv".to_owned(),
+            http_path: PathTemplate::default(),
             apps: None,
             wait_ms: 5_000,
             linger_ms: default_linger(),
@@ -628,7 +628,6 @@ impl OriginConfig {
         if cfg!(not(feature = "http")) && self.urls.iter().any(OriginUrl::is_http) {
             return Err(no_http("urls"));
         }
-        check_path(&self.http_path).or_else(fail)?;
         self.apps.iter().flatten().try_for_each(|app| check_app(app).or_else(fail))
     }
 }

@@ -110,4 +110,4 @@ pub use status::{
     Door, EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, OriginStreamStatus, Protocol,
     RelayDirection, RelayState, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
 };
-pub use url::{Credentials, HttpUrl, OriginUrl, RemoteUrl, RtmpUrl, UrlError, UrlWarning};
+pub use url::{Credentials, HttpUrl, OriginUrl, PathTemplate, RemoteUrl, RtmpUrl, UrlError, UrlWarning};

@@ -206,7 +206,7 @@ impl Origins {
         };
         let state = State { aliases: configured.iter().map(alias).collect(), ..State::default() };
         let shared = Shared {
-            at_once: limits.origin_pulls,
+            at_once: limits.in_force().origin_pulls,
             state: Mutex::new(state),
             wanted,
             to_fetch: Mutex::new(Some(to_fetch)),

@@ -11,8 +11,7 @@ mod http;
 mod remote;
 
 pub use http::HttpUrl;
-pub(crate) use remote::check_path;
-pub use remote::{OriginUrl, RemoteUrl};
+pub use remote::{OriginUrl, PathTemplate, RemoteUrl};
 
 use crate::Secret;
 use crate::key::without_file_type;

@@ -453,7 +453,7 @@ fn f32_engines_that_are_each_others_origins_answer_and_do_not_go_round_in_circle
     let (a, b) = (engine(""), engine(""));
     let longer = |of: &Engine, alias: &str| {
         let path = format!("/origin/{alias}/{{app}}/{{stream}}x.flv");
-        origin(&[url(of, Protocol::Http)]).http_path(path)
+        origin(&[url(of, Protocol::Http)]).http_path(path.parse().unwrap())
     };
     a.set_origin("b", longer(&b, "a")).unwrap();
     b.set_origin("a", longer(&a, "b")).unwrap();

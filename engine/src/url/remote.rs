@@ -5,6 +5,7 @@ use super::{
     Credentials, MAX_URL, RtmpUrl, UrlError, UrlWarning, check_host, default_port, split_credentials,
     split_port, unquote,
 };
+use crate::{Error, ErrorKind};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use std::fmt;
 use std::str::FromStr;
@@ -124,13 +125,11 @@ impl OriginUrl {
         self.is_http
     }
 
-    /// A stream of it. `http_path` is a template that [`check_path`] has found good.
-    pub(crate) fn stream(&self, http_path: &str, app: &str, stream: &str) -> RemoteUrl {
+    /// A stream of it.
+    pub(crate) fn stream(&self, http_path: &PathTemplate, app: &str, stream: &str) -> RemoteUrl {
         let Self { is_http, tls, credentials, host, port } = self.clone();
         if is_http {
-            let encoded = |text| utf8_percent_encode(text, IN_PATH).to_string();
-            let target = http_path.replace(APP, &encoded(app)).replace(STREAM, &encoded(stream));
-            return HttpUrl::place(tls, credentials, host, port).at(&target).into();
+            return HttpUrl::place(tls, credentials, host, port).at(&http_path.fill(app, stream)).into();
         }
         let (app, stream) = (app.to_owned(), stream.to_owned());
         let url = RtmpUrl {
@@ -152,22 +151,73 @@ impl OriginUrl {
 const APP: &str = "{app}";
 const STREAM: &str = "{stream}";
 
-/// Whether a template of paths can be filled in; the error is in words.
-pub(crate) fn check_path(http_path: &str) -> Result<(), String> {
-    let rest = http_path.replace(APP, "").replace(STREAM, "");
-    let words = if !http_path.starts_with('/') {
-        "begins with no slash"
-    } else if !http_path.contains(STREAM) {
-        "has no {stream} in it"
-    } else if rest.contains(['{', '}']) {
-        "has other variables than {app} and {stream}"
-    } else if rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
-        "has a character in it that URLs cannot have"
-    } else {
-        return Ok(());
-    };
-    // The text may hold a token.
-    Err(format!("http_path {words}; such as /{{app}}/{{stream}}.flv"))
+/// Where a server has its streams: a path, and perhaps a query, in which `{app}` and `{stream}` stand for the names. Shows no
+/// query, as it may hold a token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PathTemplate(String);
+
+/// `/{app}/{stream}.flv`.
+impl Default for PathTemplate {
+    fn default() -> Self {
+        Self(format!("/{APP}/{STREAM}.flv"))
+    }
+}
+
+impl PathTemplate {
+    fn fill(&self, app: &str, stream: &str) -> String {
+        let encoded = |text| utf8_percent_encode(text, IN_PATH).to_string();
+        self.0.replace(APP, &encoded(app)).replace(STREAM, &encoded(stream))
+    }
+}
+
+impl FromStr for PathTemplate {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let rest = text.replace(APP, "").replace(STREAM, "");
+        let words = if !text.starts_with('/') {
+            "begins with no slash"
+        } else if !text.contains(STREAM) {
+            "has no {stream} in it"
+        } else if rest.contains(['{', '}']) {
+            "has other variables than {app} and {stream}"
+        } else if rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
+            "has a character in it that URLs cannot have"
+        } else {
+            return Ok(Self(text.to_owned()));
+        };
+        let words = format!("the path of streams {words}; such as /{{app}}/{{stream}}.flv");
+        Err(Error::new(ErrorKind::InvalidArgument, words))
+    }
+}
+
+impl fmt::Display for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_once('?') {
+            Some((path, _)) => write!(f, "{path}?***"),
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for PathTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Serializes masked, as it displays.
+impl serde::Serialize for PathTemplate {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for PathTemplate {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl FromStr for OriginUrl {
@@ -269,12 +319,12 @@ mod tests {
             ("/{stream}", "a", "@(b)~", "/@(b)~"),
             ("/{app}/{stream}.flv", "直", "播", "/%E7%9B%B4/%E6%92%AD.flv"),
         ] {
-            let url = http.stream(path, app, stream);
+            let url = http.stream(&path.parse().unwrap(), app, stream);
             assert_eq!(target(&url), expected);
             assert_eq!((url.host(), url.port()), ("h", 8080));
             assert!(!format!("{url} {http:?}").contains("marker"));
         }
-        let url = origin("rtmps://[::1]").stream("", "my/app", "x");
+        let url = origin("rtmps://[::1]").stream(&PathTemplate::default(), "my/app", "x");
         assert_eq!(
             (target(&url).as_str(), url.host(), url.port(), url.tls()),
             ("my/app|x", "::1", 443, true)
@@ -304,8 +354,9 @@ mod tests {
             ("/{app}/{stream}/{host}", "other variables"),
             ("/{stream} x", "character"),
         ] {
-            assert!(check_path(path).unwrap_err().contains(words), "{path}");
+            assert!(path.parse::<PathTemplate>().unwrap_err().to_string().contains(words), "{path}");
         }
-        assert_eq!(check_path("/{app}/{stream}.flv"), Ok(()));
+        let path: PathTemplate = "/{app}/{stream}.flv?token=marker".parse().unwrap();
+        assert_eq!(format!("{path} {path:?}"), "/{app}/{stream}.flv?*** /{app}/{stream}.flv?***");
     }
 }

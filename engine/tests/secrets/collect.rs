@@ -70,6 +70,7 @@ pub(crate) fn statuses(engine: &Engine) -> String {
         both(&engine.sessions()),
         both(&engine.streams()),
         both(&engine.relays()),
+        both(&engine.origins()),
         both(&engine.files()),
         both(&engine.stats()),
     ]

@@ -96,6 +96,8 @@ fn push(server: &Engine, output: &Output) -> (Engine, EventReceiver) {
     engine.add_push(PushConfig::new(key("live/good"), good)).unwrap();
     until(&engine, &key("live/good"), |state, _| state == RelayState::Publishing);
     pull(server, output, echo.address);
+    #[cfg(feature = "http")]
+    fetch(server, output);
     output.add("status", &collect::statuses(&engine));
     (engine, events)
 }
@@ -119,12 +121,47 @@ fn pull(server: &Engine, output: &Output, refusing: SocketAddr) {
     output.add_events(events);
 }
 
+/// Fetches what is pushed to the server as from an origin, and what no server has; and pulls by HTTP.
+#[cfg(feature = "http")]
+fn fetch(server: &Engine, output: &Output) {
+    let (engine, events) = start(Engine::builder());
+    let there = server.listeners()[0].address;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let origin = |scheme: &str, address: SocketAddr| {
+        let url = format!("{scheme}://5ecret-user:5ecret%20pass@{address}").parse().unwrap();
+        let path = "/{app}/{stream}.flv?token=5ecret-query";
+        streamengine::OriginConfig::new(vec![url]).http_path(path.parse().unwrap()).wait_ms(200)
+    };
+    // Our own RTMP server takes the request for no HTTP.
+    for (alias, config) in
+        [("good", origin("rtmp", there)), ("away", origin("http", closed)), ("odd", origin("http", there))]
+    {
+        output.add("origin", &format!("{config:?} {}", serde_json::to_string(&config).unwrap()));
+        engine.set_origin(alias, config).unwrap();
+        let subscriber = engine.subscribe(&key(&format!("origin/{alias}/live/copy"))).unwrap();
+        wait::until("it is live, or given up", || {
+            output.add("status", &collect::statuses(&engine));
+            engine.origin(alias).unwrap().streams.iter().all(|stream| stream.is_live)
+        });
+        drop(subscriber);
+    }
+    let url = format!("http://5ecret-user:5ecret%20pass@{closed}/live/x.flv?token=5ecret-query");
+    engine.add_pull(PullConfig::new(url.parse().unwrap(), key("in/http"))).unwrap();
+    until(&engine, &key("in/http"), |_, error| error.is_some());
+    output.add("status", &collect::statuses(&engine));
+    engine.blocking_drain().unwrap();
+    output.add_events(events);
+}
+
 /// Errors and `Debug` texts of values that carry secrets.
 fn print_values(output: &Output) {
     for text in [
         "[publish]\nkey = 5ecret",
         "[[push]]\nstream = \"live/a\"\nurl = \"rtmp://5ecret:5ecret@h h/a/b?5ecret\"",
-        "[[pull]]\nstream = \"live/a\"\nurl = \"http://5ecret:5ecret@h/a/b?5ecret\"",
+        "[[pull]]\nstream = \"live/a\"\nurl = \"http://5ecret:5ecret@h h/a/b?5ecret\"",
+        "[[pull]]\nstream = \"live/a\"\nurl = \"srt://5ecret:5ecret@h/a/b?5ecret\"",
+        "[origins.a]\nurls = [\"http://5ecret:5ecret@h/5ecret\"]",
+        "[origins.a]\nurls = [\"http://5ecret:5ecret@h\"]\nhttp_path = \"/{app}/{name}?5ecret\"",
     ] {
         output.add("error", &format!("{0} {0:?}", Config::from_toml(text).unwrap_err()));
     }
@@ -160,6 +197,8 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
         "\"event\":\"relay-state\"",
         "\"last_error\":\"",
         "no such key",
+        #[cfg(feature = "http")]
+        "origin good from rtmp://***@127.0.0.1:",
         "***",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in the output");

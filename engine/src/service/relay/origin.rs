@@ -40,12 +40,10 @@ bound! {
     /// Log lines about servers that have not got a stream: strangers choose which are asked for
     /// (test `f39_names_that_strangers_make_up_write_few_lines_of_the_log`).
     const LINES: Rate = Rate::new(10, Duration::from_secs(10)), without Rate::new(1 << 40, Duration::from_secs(10));
-    /// Longest pause between two rounds of all servers
-    /// (test `players_of_a_lost_stream_get_it_back_soon_after_its_server_is_back`).
-    const LONGEST_PAUSE: Duration = Duration::from_secs(8), without Duration::from_secs(1 << 30);
 }
-/// The first pause; later ones are twice as long.
+/// Between two rounds of all servers: the first pause, and the longest; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// Who has been let in is not counted for a moment: so long a stream is fetched at least.
 const LEAST_LINGER: Duration = Duration::from_millis(500);
 /// For taking leave of a server.
@@ -294,7 +292,7 @@ impl Servers {
                 () = self.unwanted() => return Found::Unwanted,
                 () = self.stop.cancelled() => return Found::Stopped,
             }
-            pause = (pause * 2).min(LONGEST_PAUSE.get());
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -424,7 +422,7 @@ impl Servers {
                     Ok(_) = begun.wait_for(Option::is_some) => return attempt,
                 }
             }
-            pause = (pause * 2).min(LONGEST_PAUSE.get());
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
