@@ -158,6 +158,7 @@ impl State {
 
 impl Stream {
     /// Whether metadata says that there is video, of which nothing has come.
+    #[cfg(feature = "http")]
     pub(crate) fn expects_video(&self) -> bool {
         self.with_state(|state| state.expects_video())
     }

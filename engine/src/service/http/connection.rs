@@ -43,7 +43,7 @@ pub(super) struct TakenOver<IO> {
     /// What has been read of it and belongs to no request.
     pub(super) input: Bytes,
     /// What is to be done with it.
-    pub(super) turn: Turn,
+    pub(super) turn: Box<Turn>,
 }
 
 /// What has become of a connection that hyper has had.
@@ -56,7 +56,7 @@ enum Left<IO> {
 
 /// How hyper is to be left.
 enum Leave {
-    Take(Turn),
+    Take(Box<Turn>),
     Rest,
 }
 
@@ -242,7 +242,7 @@ async fn reply(answers: &Answers, progress: &Progress, request: Request<Incoming
     match answers.answer(&request, has_body).await {
         Answer::Reply(reply) => reply,
         Answer::Turn(turn) => {
-            progress.take_over(*turn);
+            progress.take_over(turn);
             pending().await
         }
     }

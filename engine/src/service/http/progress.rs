@@ -19,7 +19,7 @@ struct State {
     /// Since when the peer has not taken what was written.
     unflushed: Option<Instant>,
     /// The socket is to be taken over, as soon as what was written before is on its way.
-    turn: Option<Turn>,
+    turn: Option<Box<Turn>>,
     /// There was a request in good order.
     has_asked: bool,
 }
@@ -48,7 +48,7 @@ impl Progress {
     }
 
     /// Has the socket taken over; the request's future has to stay pending from then on.
-    pub(super) fn take_over(&self, turn: Turn) {
+    pub(super) fn take_over(&self, turn: Box<Turn>) {
         self.state.lock().turn = Some(turn);
     }
 
@@ -99,7 +99,7 @@ impl Progress {
     }
 
     /// What is to be done with the socket, once everything that was written before is on its way.
-    pub(super) fn turn(&self) -> Option<Turn> {
+    pub(super) fn turn(&self) -> Option<Box<Turn>> {
         let mut state = self.state.lock();
         if state.unflushed.is_some() { None } else { state.turn.take() }
     }
