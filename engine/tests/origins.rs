@@ -216,6 +216,30 @@ fn d1_a_hundred_players_by_all_doors_are_one_connection_to_the_origin_whatever_i
 }
 
 #[test]
+fn d1_players_that_wait_for_an_origin_are_not_counted_as_strangers() {
+    let proxy = engine("[limits]\nmax_pending_per_address = 5\n");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_origin("a", origin(&[format!("rtmp://{}", listener.local_addr().unwrap())])).unwrap();
+    std::thread::scope(|scope| {
+        let players: Vec<_> = (0..20)
+            .map(|number| {
+                let player =
+                    scope.spawn(|| by_rtmp(&proxy, "origin/a/myapp", "test", ClientRole::Play).err());
+                wait::until("it waits", || proxy.sessions().len() == number + 1);
+                player
+            })
+            .collect();
+        for player in players {
+            let code = player.join().unwrap().unwrap();
+            assert!(
+                code.starts_with("NetStream.Play.Failed") && code.contains("cannot be reached"),
+                "{code}"
+            );
+        }
+    });
+}
+
+#[test]
 fn d1_answers_are_404_where_the_origin_has_it_not_and_502_in_time_where_it_is_away() {
     let source = engine("");
     let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

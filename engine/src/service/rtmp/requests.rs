@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// When a new player is pinged first, which tells how far away it is: not in the burst of its start.
 const FIRST_PING: Duration = Duration::from_millis(500);
 
-/// A `publish` or `play` that waits for the authoriser.
+/// A `publish` or `play` that waits for the authoriser, or for a stream of an origin.
 pub(super) struct WaitingRequest {
     action: Action,
     stream_id: u32,
@@ -29,7 +29,16 @@ pub(super) struct WaitingRequest {
     key: Option<StreamKey>,
     /// What a player's URL asks for.
     latency_ms: Option<u64>,
+    /// It may play a stream of an origin, and waits for that.
+    is_fetched: bool,
     pub(super) verdict: Verdict,
+}
+
+impl WaitingRequest {
+    fn is_to_be_fetched(&self) -> bool {
+        let is_of_origin = self.key.as_ref().is_some_and(StreamKey::is_of_origin);
+        self.action == Action::Play && is_of_origin && !self.is_fetched
+    }
 }
 
 impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
@@ -73,25 +82,22 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let name = self.client.name(action, app, name);
         let key = name.as_ref().ok().map(|name| name.key.clone());
         let latency_ms = name.as_ref().ok().and_then(|name| name.query_value("latency")?.parse().ok());
-        let mut verdict = self.client.ask(action, name);
-        if let (Action::Play, Some(key)) = (action, key.as_ref().filter(|key| key.is_of_origin())) {
-            let (authorized, fetched) = (verdict, self.client.fetch(key));
-            verdict = Box::pin(async move {
-                let grant = authorized.await?;
-                fetched.await.map(|()| grant)
-            });
-        }
+        let verdict = self.client.ask(action, name);
         self.wake_flag.raise();
         // Whoever waits for us is not idle: the time for a request begins anew after a refusal.
         self.idle_since = None;
-        self.waiting = Some(WaitingRequest { action, stream_id, key, latency_ms, verdict });
+        self.waiting =
+            Some(WaitingRequest { action, stream_id, key, latency_ms, is_fetched: false, verdict });
         Ok(())
     }
 
     pub(super) fn on_verdict(&mut self, verdict: Result<Grant, Refusal>) -> Result<(), End> {
-        let Some(WaitingRequest { action, stream_id, key, latency_ms, .. }) = self.waiting.take() else {
+        let Some(waiting) = self.waiting.take() else { return Ok(()) };
+        if verdict.is_ok() && waiting.is_to_be_fetched() {
+            self.wait_for_stream(waiting, verdict);
             return Ok(());
-        };
+        }
+        let WaitingRequest { action, stream_id, key, latency_ms, .. } = waiting;
         let started = verdict.and_then(|grant| match (action, &key) {
             (Action::Publish, Some(key)) => self.start_publish(stream_id, key, grant),
             (Action::Play, Some(key)) => self.start_play(stream_id, key, latency_ms),
@@ -99,6 +105,17 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             (_, None) => Ok(()),
         });
         started.or_else(|refusal| self.refuse_stream(action, key, &refusal))
+    }
+
+    /// Somebody may play a stream of an origin: the answer follows when that has come. Its place is no longer one of those who
+    /// have been granted nothing: an audience that comes at once waits at once.
+    fn wait_for_stream(&mut self, waiting: WaitingRequest, granted: Result<Grant, Refusal>) {
+        let Some(key) = &waiting.key else { return };
+        let fetched = self.client.fetch(key);
+        let verdict = Box::pin(async move { fetched.await.and(granted) });
+        self.waiting = Some(WaitingRequest { is_fetched: true, verdict, ..waiting });
+        self.pending = None;
+        self.wake_flag.raise();
     }
 
     fn start_publish(&mut self, stream_id: u32, key: &StreamKey, grant: Grant) -> Result<(), Refusal> {
