@@ -49,7 +49,7 @@ pub(super) struct TakenOver<IO> {
 /// What has become of a connection that hyper has had.
 enum Left<IO> {
     /// Its socket is to be taken over.
-    TakenOver(Box<TakenOver<IO>>),
+    TakenOver(TakenOver<IO>),
     /// Nothing has been asked for a while. What has been read is with it.
     Resting(IO, Bytes),
 }
@@ -96,7 +96,7 @@ impl Requests {
         loop {
             // Boxed: a connection that rests needs none of it.
             match Box::pin(self.serve_busily(io, input)).await? {
-                Left::TakenOver(taken_over) => return Some(*taken_over),
+                Left::TakenOver(taken_over) => return Some(taken_over),
                 Left::Resting(rested, read) => (io, input) = (rested, read),
             }
             if input.is_empty() {
@@ -153,7 +153,7 @@ impl Requests {
         // Copied, or a few bytes would hold hyper's whole buffer.
         let (io, input) = (parts.io.into_inner().io, Bytes::copy_from_slice(&parts.read_buf));
         Some(match leave {
-            Leave::Take(turn) => Left::TakenOver(Box::new(TakenOver { io, input, turn })),
+            Leave::Take(turn) => Left::TakenOver(TakenOver { io, input, turn }),
             Leave::Rest => Left::Resting(io, input),
         })
     }

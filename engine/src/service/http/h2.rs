@@ -201,7 +201,7 @@ async fn answer(
     request: Request<RecvStream>,
     respond: &mut SendResponse<Payload>,
     patience: Duration,
-) -> Option<Turn> {
+) -> Option<Box<Turn>> {
     let (request, body) = request.into_parts();
     let has_body = !body.is_end_stream();
     let answer = async {
@@ -216,7 +216,7 @@ async fn answer(
         answer = answer => answer,
     };
     match answer {
-        Answer::Turn(turn) => Some(*turn),
+        Answer::Turn(turn) => Some(turn),
         Answer::Reply(reply) => {
             // Who does not take it has its stream reset.
             let _ = send(reply, respond, request.method == Method::HEAD, patience).await;

@@ -103,7 +103,12 @@ impl From<Violation> for End {
 impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
     /// Sends what `turn` says, and serves the player until it ends. Not an async function: its arguments would keep their
     /// place in the task beside the player that they are in.
-    pub(super) fn start(turn: Turn, reader: R, writer: W, input: Bytes) -> impl Future<Output = ()> + Send {
+    pub(super) fn start(
+        turn: Box<Turn>,
+        reader: R,
+        writer: W,
+        input: Bytes,
+    ) -> impl Future<Output = ()> + Send {
         let (mut player, is_playing) = Self::new(turn, reader, writer, &input);
         async move {
             let end = match is_playing {
@@ -114,8 +119,8 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
         }
     }
 
-    fn new(turn: Turn, reader: R, writer: W, input: &[u8]) -> (Self, bool) {
-        let Turn { visit, mut head, then } = turn;
+    fn new(turn: Box<Turn>, reader: R, writer: W, input: &[u8]) -> (Self, bool) {
+        let Turn { visit, mut head, then } = *turn;
         let output = Arc::new(ConnectionOutput::new(writer));
         visit.measure(output.clone());
         output.lock().queue.push_output(&mut head);
