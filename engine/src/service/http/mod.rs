@@ -54,9 +54,9 @@ async fn serve(core: Arc<Core>, accepted: Box<Accepted>, tls: Option<Arc<ServerT
     let Some((TakenOver { io, input, turn }, permit)) = taken_over else { return };
     let _permit = permit;
     match io.into_halves() {
-        Halves::Plain(reader, writer) => Player::start(*turn, reader, writer, input).await,
+        Halves::Plain(reader, writer) => Player::start(turn, reader, writer, input).await,
         // Boxed: few connections are of this kind, and the task is as large as the larger kind.
-        Halves::Tls(reader, writer) => Box::pin(Player::start(*turn, reader, writer, input)).await,
+        Halves::Tls(reader, writer) => Box::pin(Player::start(turn, reader, writer, input)).await,
     }
 }
 

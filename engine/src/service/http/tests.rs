@@ -43,7 +43,7 @@ fn open_with(core: &Arc<Core>, pipe: usize) -> DuplexStream {
     tokio::spawn(async move {
         if let Some(TakenOver { io, input, turn }) = requests.serve(ours).await {
             let (reader, writer) = tokio::io::split(io);
-            Player::start(*turn, reader, writer, input).await;
+            Player::start(turn, reader, writer, input).await;
         }
     });
     theirs
