@@ -76,6 +76,7 @@ Examples:
 const PROBE_HELP: &str = "\
 Examples:
   streamengine probe rtmp://127.0.0.1/live/demo
+  streamengine probe http://127.0.0.1:8080/live/demo.flv
   streamengine probe clip.flv --json";
 
 /// RTMP server, relay and file looper.
@@ -200,7 +201,7 @@ pub(crate) struct LoopArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RelayArgs {
-    /// Where the stream comes from: rtmp[s]://[user:pass@]host[:port]/app/stream[?query]
+    /// Where the stream comes from: rtmp[s]://[user:pass@]host[:port]/app/stream[?query], or http[s]://.../app/stream.flv
     #[arg(value_name = "FROM-URL")]
     pub(crate) from: String,
     /// Where it goes to
@@ -267,7 +268,7 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// An rtmp:// or rtmps:// URL, or an FLV file
+    /// An rtmp:// or rtmps:// URL, FLV at an http:// or https:// one, or an FLV file
     #[arg(value_name = "URL|FILE")]
     pub(crate) target: String,
     /// How long to watch a URL, from its first frame
