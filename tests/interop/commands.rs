@@ -90,7 +90,7 @@ fn usage_and_configuration_errors_end_with_2_and_name_the_cause() {
         (&["check-config", &wrong], "listen"),
         (&["relay", "rtmp://127.0.0.1/live/a"], "TO-URL"),
         (&["loop"], "FILE"),
-        (&["relay", "http://127.0.0.1/live/a", "rtmp://127.0.0.1/live/b"], "rtmp"),
+        (&["relay", "rtmp://127.0.0.1/live/a", "http://127.0.0.1/live/b"], "rtmp"),
     ];
     for (args, words) in cases {
         let process = streamengine(args);

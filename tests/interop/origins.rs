@@ -1,7 +1,5 @@
 //! Streams that are fetched from origins, nginx-rtmp and our own, and pulled by HTTP; judged by what foreign players record.
 
-use serde_json::Value;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use streamengine_tests::flv::{Extent, Recording, Track, assert_arrived};
 use streamengine_tests::nginx::Nginx;
@@ -10,17 +8,9 @@ use streamengine_tests::{
     Engine, PATIENCE, Recorder, Signal, demo_clip, free_address, needs, poll, streamengine, unique, workspace,
 };
 
-const HTTP: &str = "[http]\nlisten = [\"127.0.0.1:0\"]\n";
-
-/// Where an engine listens for HTTP.
-fn http(engine: &Engine) -> SocketAddr {
-    let ready: Value = serde_json::from_str(&engine.lines().all()[0]).expect("the ready event");
-    ready["http"][0].as_str().and_then(|text| text.parse().ok()).expect("an HTTP address")
-}
-
 /// An engine that fetches from these.
 fn proxy(urls: &[String], more: &str) -> Engine {
-    Engine::serve().config(format!("{HTTP}[origins.a]\nurls = {urls:?}\n{more}")).start()
+    Engine::serve().http().config(format!("[origins.a]\nurls = {urls:?}\n{more}")).start()
 }
 
 /// What ffmpeg records of some seconds of a stream.
@@ -66,10 +56,10 @@ fn the_example_that_fetches_from_nginx_serves_its_frames_as_they_are() {
             ("127.0.0.1:1936", &address.to_string()),
         ],
     );
-    let proxy = Engine::serve().config(config).start();
+    let proxy = Engine::serve().http().config(config).start();
     let _publisher = peers::ffmpeg_publish_forever(&demo_clip(), &format!("rtmp://{address}/myapp/test"));
     nginx.process.err.find("publish: name", PATIENCE).expect("the publisher is let in");
-    let at = http(&proxy);
+    let at = proxy.http();
     arrives_at(&[
         format!("http://{at}/live?port=1935&src=a&app=myapp&stream=test"),
         format!("http://{at}/origin/a/myapp/test.flv"),
@@ -90,7 +80,7 @@ fn the_example_that_nginx_pushes_to_serves_its_frames_as_they_are() {
             ("#[publish]\n#key = \"KEY\"", "[publish]\nkey = \"KEY\""),
         ],
     );
-    let proxy = Engine::serve().config(config).start();
+    let proxy = Engine::serve().http().config(config).start();
     let address = free_address();
     let nginx_conf = example(
         "pushing-origin.conf",
@@ -102,7 +92,7 @@ fn the_example_that_nginx_pushes_to_serves_its_frames_as_they_are() {
     let _nginx = Nginx::run(address, &nginx_conf);
     let _publisher = peers::ffmpeg_publish_forever(&demo_clip(), &format!("rtmp://{address}/myapp/test"));
     proxy.wait_publish("myapp/test");
-    let at = http(&proxy);
+    let at = proxy.http();
     arrives_at(&[
         format!("http://{at}/live?port=1935&app=myapp&stream=test"),
         format!("http://{at}/myapp/test.flv"),
@@ -113,13 +103,13 @@ fn the_example_that_nginx_pushes_to_serves_its_frames_as_they_are() {
 #[test]
 fn d2_frames_of_our_own_origin_are_equal_over_rtmp_and_http_and_one_connection_brings_them() {
     needs!("ffmpeg");
-    let origin = Engine::serve().config(HTTP).start();
+    let origin = Engine::serve().http().start();
     let name = unique("clip");
     let _publisher = peers::ffmpeg_publish_forever(&demo_clip(), &origin.url(&format!("live/{name}")));
     origin.wait_publish(&format!("live/{name}"));
-    for url in [format!("rtmp://{}", origin.rtmp), format!("http://{}", http(&origin))] {
+    for url in [format!("rtmp://{}", origin.rtmp), format!("http://{}", origin.http())] {
         let (mark, proxy) = (origin.lines().mark(), proxy(&[url], "linger_ms = 60000\n"));
-        let at = http(&proxy);
+        let at = proxy.http();
         arrives_at(&[
             format!("http://{at}/live?src=a&app=live&stream={name}"),
             format!("http://{at}/origin/a/live/{name}.flv?enhanced=full"),
@@ -137,7 +127,7 @@ fn d1_a_killed_origin_cuts_no_player_and_costs_them_no_more_than_a_second_and_a_
     const GOP: Duration = Duration::from_secs(2);
     needs!("ffmpeg");
     for by_http in [false, true] {
-        let origins: Vec<_> = (0..2).map(|_| Engine::serve().config(HTTP).start()).collect();
+        let origins: Vec<_> = (0..2).map(|_| Engine::serve().http().start()).collect();
         let publish = |engine: &Engine| {
             let publisher = peers::ffmpeg_publish_forever(&demo_clip(), &engine.url("live/s"));
             engine.wait_publish("live/s");
@@ -145,7 +135,7 @@ fn d1_a_killed_origin_cuts_no_player_and_costs_them_no_more_than_a_second_and_a_
         };
         let _publishers: Vec<_> = origins.iter().map(publish).collect();
         let url = |engine: &Engine| match by_http {
-            true => format!("http://{}", http(engine)),
+            true => format!("http://{}", engine.http()),
             false => format!("rtmp://{}", engine.rtmp),
         };
         let proxy = proxy(&origins.iter().map(url).collect::<Vec<_>>(), "");
@@ -171,10 +161,10 @@ fn d1_a_killed_origin_cuts_no_player_and_costs_them_no_more_than_a_second_and_a_
 #[test]
 fn a_relay_takes_a_stream_by_http_and_probe_tells_what_is_in_it() {
     needs!("ffmpeg");
-    let origin = Engine::serve().config(HTTP).start();
+    let origin = Engine::serve().http().start();
     let publisher = peers::ffmpeg_publish(&demo_clip(), &origin.url("live/clip"), Speed::Real);
     origin.wait_publish("live/clip");
-    let url = format!("http://user:hunter2@{}/live/clip.flv?token=hunter3", http(&origin));
+    let url = format!("http://user:hunter2@{}/live/clip.flv?token=hunter3", origin.http());
     let target = Engine::start();
     let relay = streamengine(["relay", &url, &target.url("live/copy"), "--json"]);
     let player = Recorder::play(target.rtmp, "live/copy");

@@ -94,7 +94,7 @@ fn clip_with_events() -> Vec<u8> {
 }
 
 fn events_make_no_track(ffmpeg: Ffmpeg) {
-    let engine = Engine::start();
+    let engine = Engine::serve().http().start();
     let name = format!("live/{}", unique("events"));
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("events.flv");
@@ -109,11 +109,13 @@ fn events_make_no_track(ffmpeg: Ffmpeg) {
     player.play(name.trim_start_matches("live/")).expect("play");
     let event = player.wait_for(|message| message.kind == 15).expect("an event");
     assert!(event.body.starts_with(b"\0\x02\0\x0aonCuePoint\x08"), "{}", event.body.escape_ascii());
-    assert_eq!(peers::ffprobe_tracks(&engine.url(&name)), ["video", "audio"]);
-    let player = ffmpeg.play_all_tracks(&engine.url(&name), &[], 2);
-    let recorded = player.path();
-    player.process.succeed(PATIENCE);
-    assert_eq!(peers::ffprobe_tracks(&recorded.to_string_lossy()), ["video", "audio"]);
+    for url in [engine.url(&name), engine.http_url(&format!("/{name}.flv"))] {
+        assert_eq!(peers::ffprobe_tracks(&url), ["video", "audio"], "{url}");
+        let player = ffmpeg.play_all_tracks(&url, &[], 2);
+        let recorded = player.path();
+        player.process.succeed(PATIENCE);
+        assert_eq!(peers::ffprobe_tracks(&recorded.to_string_lossy()), ["video", "audio"], "{url}");
+    }
     drop(looper);
 }
 
