@@ -207,7 +207,7 @@ fn f37_slow_heads_and_idle_connections_are_closed_in_time_and_hurt_nobody() {
         .map(|number| {
             let mut peer =
                 HttpPeer::dial_with(engine.http(), Some(address(6, number)), None).expect("connect");
-            assert_eq!(peer.ask(get("/")).expect("an answer").0, 404);
+            assert_eq!(peer.ask(get("/nothing")).expect("an answer").0, 404);
             peer
         })
         .collect();
@@ -232,7 +232,7 @@ fn f37_whatever_is_no_request_is_refused_or_closed_and_costs_nothing() {
     let watcher = Watcher::play_http(engine.http(), Way::Reply, "live/base");
     watcher.wait_frames(25);
     let (base, files) = (engine.rss(), engine.files());
-    let line = |line: &str| format!("GET / HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n");
+    let line = |line: &str| format!("GET /nothing HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n");
     let smuggled = get("/live/base.flv");
     let hostile = [
         line(&format!("X: {}", "x".repeat(1 << 20))),
@@ -243,7 +243,7 @@ fn f37_whatever_is_no_request_is_refused_or_closed_and_costs_nothing() {
         "\0".repeat(1 << 20),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
         "\u{16}\u{3}\u{1}\u{2}\0\u{1}".to_owned(),
-        "GET / HTTP/1.1\nHost: h\nX: \r\r\r\n\n".to_owned(),
+        "GET /nothing HTTP/1.1\nHost: h\nX: \r\r\r\n\n".to_owned(),
         line("Content-Length: 18446744073709551616"),
         line("Content-Length: -1"),
         line(&format!("Content-Length: {0}\r\nContent-Length: {0}\r\n\r\n{smuggled}", smuggled.len())),
@@ -280,7 +280,7 @@ fn f37_pipelined_requests_are_answered_in_order_and_no_faster_than_they_are_read
     let base = engine.rss();
     let mut peer = HttpPeer::dial(engine.http()).expect("connect");
     let heads = get("/live/base.flv").replacen("GET", "HEAD", 1);
-    peer.send([get("/"), heads, get("/live/base.flv"), get("/")].concat());
+    peer.send([get("/nothing"), heads, get("/live/base.flv"), get("/nothing")].concat());
     assert_eq!(peer.reply().expect("the first").0, 404);
     assert_eq!(peer.head().expect("the second").0, 200);
     assert_eq!(peer.head().expect("the third").0, 200);
@@ -288,7 +288,7 @@ fn f37_pipelined_requests_are_answered_in_order_and_no_faster_than_they_are_read
     // Who does not read replies is not read from: the kernel's buffers fill up, not ours.
     let mut deaf = HttpPeer::dial_with(engine.http(), None, Some(4_096)).expect("connect");
     let _ = deaf.socket.set_write_timeout(Some(Duration::from_millis(500)));
-    let flood = get("/").repeat(1_000);
+    let flood = get("/nothing").repeat(1_000);
     let start = Instant::now();
     while deaf.socket.write_all(flood.as_bytes()).is_ok() {
         assert!(start.elapsed() < PATIENCE, "it is read from for ever");
@@ -311,7 +311,7 @@ fn f46_sigterm_ends_players_over_http_in_order_within_five_seconds() {
         })
         .collect();
     let mut idle = HttpPeer::dial(engine.http()).expect("connect");
-    assert_eq!(idle.ask(get("/")).expect("an answer").0, 404);
+    assert_eq!(idle.ask(get("/nothing")).expect("an answer").0, 404);
     // One that takes nothing does not hold the others up.
     let _stuck = small(engine.http(), Way::Reply, "live/base");
     engine.process.signal(Signal::TERM);
