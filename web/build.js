@@ -17,13 +17,18 @@ const MENDED = [
     // And (5.9.6): these two are the size, not how many bits it has.
     ['demux/av1-parser.ts', 'RenderWidth = gb.readBits(render_width_bits) + 1;', 'RenderWidth = render_width_bits;'],
     ['demux/av1-parser.ts', 'RenderHeight = gb.readBits(render_height_bits) + 1;', 'RenderHeight = render_height_bits;'],
+    // It begins anew at each keyframe of AV1, which costs the picture before, and at that hole browsers stand still: once is
+    // enough for each configuration.
+    ['demux/flv-demuxer.js',
+        'if (keyframe) {\n            let meta = this._videoMetadata;\n\n            const config = AV1OBUParser',
+        'if (keyframe && this._told !== String(this._videoMetadata.av1c)) {\n            let meta = this._videoMetadata;\n            this._told = String(meta.av1c);\n            const config = AV1OBUParser'],
 ];
 
 const mending = {
     name: 'mending',
     setup(bundle) {
         const left = new Set(MENDED);
-        bundle.onLoad({ filter: /mpegts\.js\/src\/.*\.ts$/ }, async ({ path }) => {
+        bundle.onLoad({ filter: /mpegts\.js\/src\/(.*\.ts|demux\/flv-demuxer\.js)$/ }, async ({ path }) => {
             let contents = await readFile(path, 'utf8');
             for (const mend of MENDED) {
                 const [file, wrong, right] = mend;
@@ -34,7 +39,7 @@ const mending = {
             }
             // As webpack and the author's compiler take it.
             contents = contents.replace(/import \* as (\w+) from '(events|.*webworkify-webpack)'/g, "import $1 from '$2'");
-            return { contents, loader: 'ts' };
+            return { contents, loader: extname(path).slice(1) };
         });
         // Workers are not used, and what makes them knows webpack only.
         bundle.onLoad({ filter: /webworkify-webpack\.js$/ }, () => ({
