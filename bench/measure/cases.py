@@ -164,7 +164,7 @@ class Stage:
             order.threads = 2
         order.players = self.case.n
         order.door = DOORS.get(self.case.kind)
-        if order.door or self.case.server.kind == "node":
+        if order.door:
             order.door_port = machine.free_port()
         self.server = servers.start(self.case.server, order)
         app = "relay" if self.case.kind == "relay" else "live"

@@ -336,11 +336,15 @@ def fanout_table(results, kind, n, title):
 
 def fanout_row(results, kind, name, n):
     """One server beside its floor and nginx-rtmp, all of the same kind."""
+    return players_row(results, kind, name, n, [(kind, floor_of(name)), (kind, "nginx-60000")])
+
+
+def players_row(results, kind, name, n, others):
+    """What a server does for its players, beside others: each a kind and a server."""
     def get(figure):
         return results.median(kind, name, n, figure)
 
-    against = [quotient(get("cpu"), results.median(kind, other, n, "cpu"))
-               for other in (floor_of(name), "nginx-60000")]
+    against = [quotient(get("cpu"), results.median(*other, n, "cpu")) for other in others]
     floor = name.startswith("floor")
     return [name, f"{number(get('cpu'), 3)} {plus_minus(results, kind, name, n)}",
             *[number(ratio, 2) for ratio in against], number(get("cores"), 2),
@@ -363,14 +367,8 @@ def door_table(results, kind, n):
 
 
 def door_row(results, kind, name, n):
-    def get(figure):
-        return results.median(kind, name, n, figure)
-
-    against = [quotient(get("cpu"), results.median(other, name, n, "cpu")) for other in ("fanout", "rtmps")]
-    return [name, f"{number(get('cpu'), 3)} {plus_minus(results, kind, name, n)}",
-            *[number(ratio, 2) for ratio in against], number(get("cores"), 2),
-            f"{number(get('p50'), 1)} / {number(get('p99'), 0)}", f"{number(get('ttff50'), 0)} / {number(get('ttff'), 0)}",
-            number(get("rss"), 0), number(get("full"), 0), counted(results, kind, name, n)]
+    """One server beside itself over RTMP and RTMPS."""
+    return players_row(results, kind, name, n, [("fanout", name), ("rtmps", name)])
 
 
 def floor_of(name):
