@@ -301,14 +301,8 @@ impl FromStr for RtmpUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        if text.len() > MAX_URL.get() {
-            return Err(UrlError::TooLong);
-        }
-        let text = unquote(text.trim());
-        let (url, options) = split_librtmp_options(text)?;
-        if url.chars().any(char::is_control) {
-            return Err(UrlError::ControlCharacter);
-        }
+        let (url, options) = split_librtmp_options(bare(text)?)?;
+        let url = without_controls(url)?;
         let (tls, rest) = split_scheme(url)?;
         let (authority, path) = match rest.split_once('/') {
             Some(split) => split,
@@ -332,6 +326,21 @@ impl FromStr for RtmpUrl {
         };
         Ok(names.at(place))
     }
+}
+
+/// A URL as it was meant, without what stands around it.
+fn bare(text: &str) -> Result<&str, UrlError> {
+    if text.len() > MAX_URL.get() { Err(UrlError::TooLong) } else { Ok(unquote(text.trim())) }
+}
+
+fn without_controls(url: &str) -> Result<&str, UrlError> {
+    if url.chars().any(char::is_control) { Err(UrlError::ControlCharacter) } else { Ok(url) }
+}
+
+/// A URL behind which nothing stands, as it was meant.
+fn without_space(text: &str) -> Result<&str, UrlError> {
+    let url = without_controls(bare(text)?)?;
+    if url.contains(char::is_whitespace) { Err(UrlError::Space) } else { Ok(url) }
 }
 
 /// Takes one pair of quotes off that a shell or a configuration file left around the URL.

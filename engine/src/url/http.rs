@@ -1,6 +1,6 @@
 //! HTTP URLs of FLV streams: `http[s]://[user:pass@]host[:port]/path[?query]`.
 
-use super::{Credentials, MAX_URL, UrlError, check_host, split_credentials, split_port, unquote};
+use super::{Credentials, UrlError, check_host, split_credentials, split_port, without_space};
 use crate::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -117,16 +117,7 @@ impl FromStr for HttpUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        if text.len() > MAX_URL.get() {
-            return Err(UrlError::TooLong);
-        }
-        let text = unquote(text.trim());
-        if text.chars().any(char::is_control) {
-            return Err(UrlError::ControlCharacter);
-        }
-        if text.contains(char::is_whitespace) {
-            return Err(UrlError::Space);
-        }
+        let text = without_space(text)?;
         let (tls, rest) = split_scheme(text).ok_or(UrlError::SourceScheme)?;
         let end = rest.find(['/', '?', '#']).ok_or(UrlError::MissingPath)?;
         let (authority, target) = rest.split_at(end);

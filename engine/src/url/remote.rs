@@ -2,8 +2,8 @@
 
 use super::http::{self, HttpUrl};
 use super::{
-    Credentials, MAX_URL, RtmpUrl, UrlError, UrlWarning, check_host, default_port, split_credentials,
-    split_port, unquote,
+    Credentials, RtmpUrl, UrlError, UrlWarning, check_host, default_port, split_credentials, split_port,
+    unquote, without_space,
 };
 use crate::{Error, ErrorKind};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
@@ -224,16 +224,7 @@ impl FromStr for OriginUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        if text.len() > MAX_URL.get() {
-            return Err(UrlError::TooLong);
-        }
-        let text = unquote(text.trim());
-        if text.chars().any(char::is_control) {
-            return Err(UrlError::ControlCharacter);
-        }
-        if text.contains(char::is_whitespace) {
-            return Err(UrlError::Space);
-        }
+        let text = without_space(text)?;
         let (is_http, tls, rest) = match http::split_scheme(text) {
             Some((tls, rest)) => (true, tls, rest),
             None => match super::split_scheme(text) {
