@@ -64,9 +64,7 @@ pub unsafe extern "C" fn se_listen_rtmps(
         // SAFETY: as above.
         let (cert, key) = unsafe { (text::required(cert, "cert")?, text::required(key, "key")?) };
         let identity = TlsIdentity::text_or_path(cert, key);
-        let at = parse("rtmps", address)?;
-        let listening = engine.listen_rtmps_with(at, identity);
-        let listener = listening.map_err(|error| named(&format!("listen rtmps on {at}"), error.into()))?;
+        let listener = listen("rtmps", address, |at| Ok(engine.listen_rtmps_with(at, identity)?))?;
         // SAFETY: the header demands NULL or a place to write to.
         unsafe { tell(&listener, out, out_port) };
         Ok(())
@@ -101,9 +99,7 @@ pub unsafe extern "C" fn se_listen_http(
         // SAFETY: as above.
         let identity = unsafe { identity(cert, key) }?;
         let protocol = if identity.is_some() { "https" } else { "http" };
-        let at = parse(protocol, address)?;
-        let listener = listen_http(&engine, at, identity);
-        let listener = listener.map_err(|failure| named(&format!("listen {protocol} on {at}"), failure))?;
+        let listener = listen(protocol, address, |at| listen_http(&engine, at, identity))?;
         // SAFETY: the header demands NULL or a place to write to.
         unsafe { tell(&listener, out, out_port) };
         Ok(())
@@ -171,6 +167,16 @@ unsafe fn identity(cert: *const c_char, key: *const c_char) -> Outcome<Option<Tl
         (None, Some(_)) => Err(null("cert")),
         (Some(_), None) => Err(null("key")),
     }
+}
+
+/// Opens a listener at an address; what goes wrong names both.
+fn listen(
+    protocol: &str,
+    address: &str,
+    open: impl FnOnce(SocketAddr) -> Outcome<ListenerInfo>,
+) -> Outcome<ListenerInfo> {
+    let at = parse(protocol, address)?;
+    open(at).map_err(|failure| named(&format!("listen {protocol} on {at}"), failure))
 }
 
 fn parse(protocol: &str, address: &str) -> Outcome<SocketAddr> {
