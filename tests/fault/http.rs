@@ -1,7 +1,7 @@
 //! Players over HTTP and WebSocket under the attacks of the fault table: F19, F20, F36, F37, F41, F43, F46, and those that
 //! only HTTP knows.
 
-use crate::players::Trickler;
+use crate::players::{Trickler, assert_unharmed, wait_until_closed};
 use crate::timed;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,23 +35,9 @@ fn f19_tricklers_over_http_cost_themselves_only_and_are_closed() {
         .collect();
     engine.wait_players("live/big", 12);
     healthy.iter().chain([&beside]).for_each(Watcher::forget_gap);
-    let (mut worst, mut stopped) = (0, Vec::new());
-    let end = Instant::now() + Duration::from_secs(60);
-    while stopped.len() < tricklers.len() && Instant::now() < end {
-        healthy[0].wait_frames(healthy[0].seen().frames + 5);
-        worst = worst.max(engine.rss());
-        stopped = engine.events_of("play-ended");
-    }
-    assert_eq!(stopped.len(), tricklers.len(), "tricklers closed within 60 s");
-    assert!(stopped.iter().all(|event| event["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
-    let allowed = base + 32 * 1024 + 10 * 256;
-    assert!(worst <= allowed, "{worst} KiB with tricklers, {base} KiB without");
+    wait_until_closed(&engine, tricklers.len(), &healthy[0], base);
     for watcher in &healthy {
-        let seen = watcher.seen();
-        assert_eq!((seen.lost, seen.backwards), (0, 0), "{seen:?}");
-        assert!(!watcher.has_ended());
-        let allowed = Duration::from_millis(400) + beside.seen().gap;
-        assert!(seen.gap <= allowed, "a healthy player waited {:?}, {allowed:?} allowed", seen.gap);
+        assert_unharmed(watcher, Duration::from_millis(400) + beside.seen().gap);
     }
     assert!(!source.has_ended());
 }

@@ -48,6 +48,30 @@ impl Drop for Trickler {
     }
 }
 
+/// Waits until so many tricklers, ten at most and the only players that end, have been closed with a reason, while a healthy player
+/// goes on and the engine holds no more than it may beyond `base` KiB.
+pub(crate) fn wait_until_closed(engine: &Engine, tricklers: usize, healthy: &Watcher, base: u64) {
+    let (mut worst, mut stopped) = (0, Vec::new());
+    let end = Instant::now() + Duration::from_secs(60);
+    while stopped.len() < tricklers && Instant::now() < end {
+        healthy.wait_frames(healthy.seen().frames + 5);
+        worst = worst.max(engine.rss());
+        stopped = engine.events_of("play-ended");
+    }
+    assert_eq!(stopped.len(), tricklers, "tricklers closed within 60 s");
+    assert!(stopped.iter().all(|event| event["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
+    let allowed = base + 32 * 1024 + 10 * 256;
+    assert!(worst <= allowed, "{worst} KiB with tricklers, {base} KiB without");
+}
+
+/// A healthy player has got every frame, and has waited for none longer than allowed.
+pub(crate) fn assert_unharmed(watcher: &Watcher, allowed: Duration) {
+    let seen = watcher.seen();
+    assert_eq!((seen.lost, seen.backwards), (0, 0), "{seen:?}");
+    assert!(!watcher.has_ended());
+    assert!(seen.gap <= allowed, "a healthy player waited {:?}, {allowed:?} allowed", seen.gap);
+}
+
 #[test]
 fn f19_ten_tricklers_cost_themselves_only_and_are_closed() {
     // A shorter ring than the default's 30 s, so that the verdict comes within a minute.
@@ -61,24 +85,10 @@ fn f19_ten_tricklers_cost_themselves_only_and_are_closed() {
     for watcher in &healthy {
         watcher.forget_gap();
     }
-    let mut worst = 0;
-    let mut stopped = Vec::new();
-    let end = Instant::now() + Duration::from_secs(60);
-    while stopped.len() < tricklers.len() && Instant::now() < end {
-        healthy[0].wait_frames(healthy[0].seen().frames + 5);
-        worst = worst.max(engine.rss());
-        stopped = engine.events_of("play-ended");
-    }
-    assert_eq!(stopped.len(), tricklers.len(), "tricklers closed within 60 s");
-    assert!(stopped.iter().all(|event| event["reason"].as_str().is_some_and(|reason| !reason.is_empty())));
-    let allowed = base + 32 * 1024 + 10 * 256;
-    assert!(worst <= allowed, "{worst} KiB with tricklers, {base} KiB without");
+    wait_until_closed(&engine, tricklers.len(), &healthy[0], base);
     for watcher in &healthy {
-        let seen = watcher.seen();
-        assert_eq!((seen.lost, seen.backwards), (0, 0), "{seen:?}");
-        assert!(!watcher.has_ended());
         // Goal: two frame intervals; the rest is for a machine that is busy with other tests.
-        assert!(seen.gap <= Duration::from_millis(400), "a healthy player waited {:?}", seen.gap);
+        assert_unharmed(watcher, Duration::from_millis(400));
     }
     assert!(!source.has_ended());
 }

@@ -261,18 +261,15 @@ fn relay_ends_with_0_on_sigint_and_with_1_when_refused() {
     assert!(stderr(&refused).contains(&locked.rtmp.to_string()), "{}", refused.log());
 }
 
+/// A demo on free ports.
+fn demo(options: &[&str]) -> Proc {
+    let ports = ["--rtmp", "--rtmp2", "--http"].map(|port| [port, "127.0.0.1:0"]);
+    streamengine([&["demo"], ports.as_flattened(), options].concat())
+}
+
 #[test]
 fn demo_serves_the_clip_and_its_copy_and_ends_with_0() {
-    let demo = streamengine([
-        "demo",
-        "--rtmp",
-        "127.0.0.1:0",
-        "--rtmp2",
-        "127.0.0.1:0",
-        "--http",
-        "127.0.0.1:0",
-        "--json",
-    ]);
+    let demo = demo(&["--json"]);
     let ready = demo.out.find("\"ready\"", PATIENCE).expect("ready");
     let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
     let source = Recording::read(&demo_clip());
@@ -290,17 +287,7 @@ fn demo_serves_the_clip_and_its_copy_and_ends_with_0() {
 
 #[test]
 fn demo_ends_by_itself_after_its_duration() {
-    let demo = streamengine([
-        "demo",
-        "--rtmp",
-        "127.0.0.1:0",
-        "--rtmp2",
-        "127.0.0.1:0",
-        "--http",
-        "127.0.0.1:0",
-        "--duration",
-        "3",
-    ]);
+    let demo = demo(&["--duration", "3"]);
     assert_eq!(demo.wait(PATIENCE), 0, "{}", demo.log());
     let said = demo.out.all().join("\n");
     for word in ["rtmp://", "live/demo", "ffplay", "VLC"] {
