@@ -36,10 +36,10 @@ fn player(address: SocketAddr) -> TcpStream {
     }
 }
 
-/// Resident memory of this process in bytes.
+/// Resident memory of this process that no file is behind, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 

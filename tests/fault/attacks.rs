@@ -188,7 +188,7 @@ fn w2_a_player_may_hold_no_more_than_a_stranger() {
     };
     let warm: Vec<_> = (0..20).map(|_| play("base")).collect();
     engine.wait_players("live/base", 20);
-    let base = engine.rss();
+    let base = engine.memory();
     let mut players: Vec<_> = (0..PLAYERS).map(|_| play("base")).collect();
     engine.wait_players("live/base", 20 + PLAYERS as usize);
     // The beginning of a message of 8 MiB, and then some of it.
@@ -200,7 +200,7 @@ fn w2_a_player_may_hold_no_more_than_a_stranger() {
         (is_refused || peer.wait_closed(Duration::from_secs(2))).then_some(())
     });
     assert_eq!(closed.count() as u64, PLAYERS, "they are told that this is too long, and closed");
-    let each = engine.rss().saturating_sub(base) / PLAYERS;
+    let each = engine.memory().saturating_sub(base) / PLAYERS;
     assert!(each <= 64, "a player holds {each} KiB");
     drop(warm);
 }

@@ -29,7 +29,7 @@ fn f19_tricklers_over_http_cost_themselves_only_and_are_closed() {
     let other = Engine::serve().http().start();
     let _beside = Source::publish(other.rtmp, "live/big", Shape::bits_per_second(6_000_000));
     let beside = Watcher::play_http(other.http(), Way::Reply, "live/big");
-    let base = engine.rss();
+    let base = engine.memory();
     let tricklers: Vec<_> = (0..10)
         .map(|number| Trickler::read(small(engine.http(), WAYS[number % 2], "live/big").socket))
         .collect();
@@ -48,7 +48,7 @@ fn f20_players_over_http_that_stop_reading_are_closed_after_ten_seconds() {
     let source = Source::publish(engine.rtmp, "live/big", Shape::bits_per_second(40_000_000));
     let healthy = Watcher::play_http(engine.http(), Way::Reply, "live/big");
     healthy.wait_frames(75);
-    let (base, files) = (engine.rss(), engine.files());
+    let (base, files) = (engine.memory(), engine.files());
     let start = Instant::now();
     let stuck = WAYS.map(|way| small(engine.http(), way, "live/big"));
     let mut ended = 0;
@@ -61,7 +61,7 @@ fn f20_players_over_http_that_stop_reading_are_closed_after_ten_seconds() {
     // At 40 Mb/s the socket's buffers are full within a second or two; ten more are the deadline.
     assert!((9.0..=14.0).contains(&seconds), "closed after {seconds:.1} s");
     engine.wait_files(files, Duration::from_secs(1));
-    assert!(engine.rss() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.rss());
+    assert!(engine.memory() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.memory());
     assert_eq!(healthy.seen().lost, 0, "{:?}", healthy.seen());
     assert!(!source.has_ended());
 }
@@ -185,7 +185,7 @@ fn f37_slow_heads_and_idle_connections_are_closed_in_time_and_hurt_nobody() {
     let _source = Source::publish(engine.rtmp, "live/base", Shape::bits_per_second(400_000));
     let watcher = Watcher::play_http(engine.http(), Way::Reply, "live/base");
     watcher.wait_frames(50);
-    let (base, files) = (engine.rss(), engine.files());
+    let (base, files) = (engine.memory(), engine.files());
     let address = |net, number: usize| Ipv4Addr::new(127, 0, net, 1 + (number / 40) as u8);
     let slow: Vec<_> = (0..200).map(|number| drip(engine.http(), address(5, number))).collect();
     // Kept open after a request, as browsers do, and too many of them.
@@ -200,7 +200,7 @@ fn f37_slow_heads_and_idle_connections_are_closed_in_time_and_hurt_nobody() {
     let (answer, time) = timed(|| granted(engine.rtmp, "live/healthy"));
     answer.expect("the healthy publisher is served");
     assert!(time <= Duration::from_millis(500), "a healthy publisher needed {time:?}");
-    assert!(engine.rss() <= base + 20 * 1024, "{} KiB, {base} KiB before", engine.rss());
+    assert!(engine.memory() <= base + 20 * 1024, "{} KiB, {base} KiB before", engine.memory());
     for peer in slow {
         let time = peer.join().expect("thread").as_secs_f64();
         assert!((4.9..=6.5).contains(&time), "a head that drips in was ended after {time:.2} s");
@@ -217,7 +217,7 @@ fn f37_whatever_is_no_request_is_refused_or_closed_and_costs_nothing() {
     let _source = Source::publish(engine.rtmp, "live/base", Shape::bits_per_second(400_000));
     let watcher = Watcher::play_http(engine.http(), Way::Reply, "live/base");
     watcher.wait_frames(25);
-    let (base, files) = (engine.rss(), engine.files());
+    let (base, files) = (engine.memory(), engine.files());
     let line = |line: &str| format!("GET /nothing HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n");
     let smuggled = get("/live/base.flv");
     let hostile = [
@@ -253,7 +253,7 @@ fn f37_whatever_is_no_request_is_refused_or_closed_and_costs_nothing() {
         assert!(is_refused, "{name:?}: {reply}");
     }
     engine.wait_files(files, Duration::from_secs(6));
-    assert!(engine.rss() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.rss());
+    assert!(engine.memory() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.memory());
     assert_eq!((watcher.seen().lost, watcher.has_ended()), (0, false));
 }
 
@@ -263,7 +263,7 @@ fn f37_pipelined_requests_are_answered_in_order_and_no_faster_than_they_are_read
     let _source = Source::publish(engine.rtmp, "live/base", Shape::bits_per_second(400_000));
     let watcher = Watcher::play_http(engine.http(), Way::Reply, "live/base");
     watcher.wait_frames(25);
-    let base = engine.rss();
+    let base = engine.memory();
     let mut peer = HttpPeer::dial(engine.http()).expect("connect");
     let heads = get("/live/base.flv").replacen("GET", "HEAD", 1);
     peer.send([get("/nothing"), heads, get("/live/base.flv"), get("/nothing")].concat());
@@ -279,7 +279,7 @@ fn f37_pipelined_requests_are_answered_in_order_and_no_faster_than_they_are_read
     while deaf.socket.write_all(flood.as_bytes()).is_ok() {
         assert!(start.elapsed() < PATIENCE, "it is read from for ever");
     }
-    assert!(engine.rss() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.rss());
+    assert!(engine.memory() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.memory());
     assert_eq!(watcher.seen().lost, 0);
 }
 

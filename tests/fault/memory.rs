@@ -14,7 +14,7 @@ fn a_thousand_idle_players_cost_at_most_30_kb_each() {
     let shape = Shape { frame: 200, interval: std::time::Duration::from_millis(500), gop: 4 };
     let _source = Source::publish(engine.rtmp, "live/quiet", shape);
     let _watcher = Watcher::play(engine.rtmp, "live/quiet");
-    let base = engine.rss();
+    let base = engine.memory();
     let players: Vec<RawPeer> = (0..PLAYERS)
         .map(|_| {
             let mut peer = RawPeer::connect(engine.rtmp, "live").expect("connect");
@@ -24,7 +24,7 @@ fn a_thousand_idle_players_cost_at_most_30_kb_each() {
             peer
         })
         .collect();
-    let each = engine.rss().saturating_sub(base) * 1024 / PLAYERS;
+    let each = engine.memory().saturating_sub(base) * 1024 / PLAYERS;
     eprintln!("one idle player costs {each} bytes");
     assert!(each <= 30_000, "one idle player costs {each} bytes");
     assert!(engine.events_of("play-ended").is_empty(), "some were closed");
@@ -39,13 +39,13 @@ fn a_player_of_1_kb_a_second_costs_at_most_256_kib() {
     let _source = Source::publish(engine.rtmp, "live/big", Shape::bits_per_second(6_000_000));
     let watcher = Watcher::play(engine.rtmp, "live/big");
     watcher.wait_frames(125);
-    let base = engine.rss();
+    let base = engine.memory();
     let _tricklers: Vec<_> = (0..PLAYERS).map(|_| Trickler::play(engine.rtmp, "live/big")).collect();
     engine.wait_players("live/big", 1 + PLAYERS as usize);
     let mut worst = 0;
     for _ in 0..40 {
         watcher.wait_frames(watcher.seen().frames + 5);
-        worst = worst.max(engine.rss());
+        worst = worst.max(engine.memory());
     }
     let each = worst.saturating_sub(base) / PLAYERS;
     eprintln!("one trickling player costs {each} KiB");

@@ -55,7 +55,7 @@ pub(crate) fn wait_until_closed(engine: &Engine, tricklers: usize, healthy: &Wat
     let end = Instant::now() + Duration::from_secs(60);
     while stopped.len() < tricklers && Instant::now() < end {
         healthy.wait_frames(healthy.seen().frames + 5);
-        worst = worst.max(engine.rss());
+        worst = worst.max(engine.memory());
         stopped = engine.events_of("play-ended");
     }
     assert_eq!(stopped.len(), tricklers, "tricklers closed within 60 s");
@@ -79,7 +79,7 @@ fn f19_ten_tricklers_cost_themselves_only_and_are_closed() {
     let source = Source::publish(engine.rtmp, "live/big", Shape::bits_per_second(6_000_000));
     let healthy: Vec<_> = (0..5).map(|_| Watcher::play(engine.rtmp, "live/big")).collect();
     healthy[0].wait_frames(150);
-    let base = engine.rss();
+    let base = engine.memory();
     let tricklers: Vec<_> = (0..10).map(|_| Trickler::play(engine.rtmp, "live/big")).collect();
     engine.wait_players("live/big", 15);
     for watcher in &healthy {
@@ -99,7 +99,7 @@ fn f20_a_player_that_stops_reading_is_closed_after_ten_seconds() {
     let source = Source::publish(engine.rtmp, "live/big", Shape::bits_per_second(40_000_000));
     let healthy = Watcher::play(engine.rtmp, "live/big");
     healthy.wait_frames(75);
-    let (base, files) = (engine.rss(), engine.files());
+    let (base, files) = (engine.memory(), engine.files());
     let mut stuck = RawPeer::dial_with(engine.rtmp, None, Some(4_096)).expect("connect");
     stuck.open("live").expect("connect");
     stuck.ask_play("big").expect("play");
@@ -111,7 +111,7 @@ fn f20_a_player_that_stops_reading_is_closed_after_ten_seconds() {
     assert!((9.0..=14.0).contains(&seconds), "closed after {seconds:.1} s: {stop}");
     assert!(stop["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{stop}");
     engine.wait_files(files, Duration::from_secs(1));
-    assert!(engine.rss() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.rss());
+    assert!(engine.memory() <= base + 8 * 1024, "{} KiB, {base} KiB before", engine.memory());
     assert_eq!(healthy.seen().lost, 0, "{:?}", healthy.seen());
     assert!(!source.has_ended());
 }

@@ -52,7 +52,7 @@ fn f12_a_dripped_handshake_ends_after_five_seconds_and_hurts_nobody() {
     let _source = Source::publish(engine.rtmp, "live/base", Shape::bits_per_second(400_000));
     let watcher = Watcher::play(engine.rtmp, "live/base");
     watcher.wait_frames(50);
-    let (base, files) = (engine.rss(), engine.files());
+    let (base, files) = (engine.memory(), engine.files());
     let peers: Vec<_> = (0..200).map(|n| drip(engine.rtmp, Ipv4Addr::new(127, 0, 1, 1 + n / 5))).collect();
     let mut slowest = Duration::ZERO;
     for round in 0..4 {
@@ -60,7 +60,7 @@ fn f12_a_dripped_handshake_ends_after_five_seconds_and_hurts_nobody() {
         let (answer, time) = timed(|| granted(engine.rtmp, "live/healthy"));
         answer.expect("the healthy publisher is served");
         slowest = slowest.max(time);
-        assert!(engine.rss() <= base + 40 * 1024, "{} KiB over {base}", engine.rss());
+        assert!(engine.memory() <= base + 40 * 1024, "{} KiB over {base}", engine.memory());
     }
     assert!(slowest <= Duration::from_millis(250), "a healthy publisher needed {slowest:?}");
     for peer in peers {

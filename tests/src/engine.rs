@@ -255,10 +255,11 @@ impl Engine {
         });
     }
 
-    /// Resident memory in KiB.
-    pub fn rss(&self) -> u64 {
+    /// Resident memory that no file is behind, in KiB. How much of the program's file is resident too depends on the
+    /// machine, and grows with every piece of code that is used for the first time.
+    pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).expect("status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("RssAnon");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB")
     }
 

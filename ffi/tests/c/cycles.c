@@ -50,8 +50,8 @@ static long held(void)
     FILE *status = fopen("/proc/self/status", "r");
     CHECK(status != NULL);
     while (fgets(line, sizeof line, status) != NULL)
-        if (strncmp(line, "VmRSS:", 6) == 0)
-            kib = strtol(line + 6, NULL, 10);
+        if (strncmp(line, "RssAnon:", 8) == 0)
+            kib = strtol(line + 8, NULL, 10);
     fclose(status);
     return kib;
 #endif
