@@ -2,7 +2,7 @@
 
 use super::{Proxies, tune};
 use crate::address::counted_as;
-use crate::budget::Rate;
+use crate::budget::{Budget, Rate};
 use crate::limits::ms;
 use crate::log_limit::{LogLimit, left_out};
 use crate::{Error, Limits, Result};
@@ -29,6 +29,9 @@ bound! {
     /// Pauses after an accept error: the first, and the longest. The longest keeps recovery within a second
     /// (test `f15_failing_accepts_are_retried_ever_later_but_within_half_a_second`).
     const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500)), without (Duration::from_secs(3_600), Duration::from_secs(3_600));
+    /// How often, in all, a listener waits for a millisecond where an address has no place left, before it turns the next one
+    /// of it away (test `f14_one_address_may_hold_so_many_pending_connections_and_others_are_still_served`).
+    const WAITS: Rate = Rate::new(100, Duration::from_secs(1)), without Rate::new(1 << 40, Duration::from_secs(1));
     /// Log lines about connections that are turned away (test `f14_strangers_cannot_fill_the_log`).
     const REJECTED_LINES: Rate = Rate::new(1, Duration::from_secs(10)), without Rate::new(1 << 40, Duration::from_secs(1));
     /// Log lines about connections that end before they were granted anything
@@ -142,6 +145,11 @@ impl Admission {
         let more = OfAddress { all: of_address.all + 1, pending: of_address.pending + 1 };
         counts.by_address.insert(address, more);
         Ok(())
+    }
+
+    /// How many connections of an address are pending.
+    fn pending_of(&self, address: IpAddr) -> usize {
+        self.counts.lock().by_address.get(&counted_as(address)).map_or(0, |count| count.pending)
     }
 
     /// A place for one more connection. Where all are taken, the oldest pending one gives way.
@@ -344,7 +352,7 @@ impl Listener {
             _ => {}
         };
         let mut tasks = JoinSet::new();
-        let mut acceptor = Acceptor { listener: self, admission, pause: None };
+        let mut acceptor = Acceptor::new(self, admission);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -364,21 +372,30 @@ struct Acceptor {
     admission: Arc<Admission>,
     /// After an error: when to try again, and the length of that pause.
     pause: Option<(Instant, Duration)>,
+    /// Where the last one came from.
+    last: Option<IpAddr>,
+    waits: Budget,
 }
 
 impl Acceptor {
+    fn new(listener: Listener, admission: Arc<Admission>) -> Self {
+        Self { listener, admission, pause: None, last: None, waits: Budget::default() }
+    }
+
     /// The next connection that may stay. Safe to cancel at any point.
     async fn next(&mut self) -> Accepted {
         loop {
             if let Some((until, _)) = self.pause {
                 tokio::time::sleep_until(until).await;
             }
+            self.let_others_on().await;
             // The permit comes first: without one, connections wait in the kernel's backlog and cost us nothing.
             let Some(permit) = self.admission.permit().await else { return std::future::pending().await };
             match self.listener.socket.accept().await {
                 Ok((stream, peer)) => {
                     self.pause = None;
                     let by_proxy = self.listener.proxies.contain(peer.ip());
+                    self.last = (!by_proxy).then_some(peer.ip());
                     match self.admission.admit((!by_proxy).then_some(peer.ip())) {
                         Ok((place, pending)) => {
                             tune(&stream, self.admission.write_timeout);
@@ -398,6 +415,20 @@ impl Acceptor {
                 Err(error) => self.back_off(&error),
             }
         }
+    }
+
+    /// An audience behind one address may come in the same instant. Where it has taken half the places for those who have not
+    /// asked for a stream yet, the ones that have are served before the next one is accepted; where all, there is a short wait.
+    async fn let_others_on(&mut self) {
+        let Some(address) = self.last else { return };
+        let most = self.admission.max_pending_per_address;
+        if self.admission.pending_of(address) > most / 2 {
+            tokio::task::yield_now().await;
+        }
+        while self.admission.pending_of(address) >= most && self.waits.spend(WAITS.get(), 1, Instant::now()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.last = None;
     }
 
     /// Out of descriptors or memory: waits, ever longer, instead of spinning. Errors that concern only the
@@ -493,6 +524,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_audience_that_comes_at_once_behind_one_address_is_served() {
+        let listener = Listener::bind("rtmp", LOOPBACK).unwrap();
+        let (address, admission) =
+            (listener.local_addr(), Admission::new(&limits(|l| l.max_pending_per_address = 4)));
+        // A play takes some messages there and back.
+        let serve = |mut accepted: Accepted| async move {
+            for _ in 0..4 {
+                let byte = accepted.stream.read_u8().await.unwrap();
+                accepted.stream.write_u8(byte).await.unwrap();
+            }
+            drop(accepted.pending);
+            let _ = accepted.stream.read_u8().await;
+        };
+        tokio::spawn(listener.run(Arc::clone(&admission), CancellationToken::new(), serve, || ()));
+        let mut players = JoinSet::new();
+        for _ in 0..100 {
+            players.spawn(async move {
+                let mut player = TcpStream::connect(address).await.unwrap();
+                for _ in 0..4 {
+                    player.write_all(b"x").await.unwrap();
+                    player.read_u8().await?;
+                }
+                io::Result::Ok(player)
+            });
+        }
+        let served = players.join_all().await;
+        assert!(served.iter().all(Result::is_ok), "{} turned away", admission.rejected());
+    }
+
+    #[tokio::test]
     async fn f14_all_addresses_together_may_hold_so_many_pending_connections_and_the_oldest_gives_way() {
         let admission = Admission::new(&limits(|l| l.max_pending = 2));
         let ip = |last| IpAddr::from([192, 0, 2, last]);
@@ -584,7 +645,7 @@ mod tests {
     async fn f15_failing_accepts_are_retried_ever_later_but_within_half_a_second() {
         let listener = Listener::bind("rtmp", LOOPBACK).unwrap();
         let admission = Admission::new(&limits(|_| ()));
-        let mut acceptor = Acceptor { listener, admission, pause: None };
+        let mut acceptor = Acceptor::new(listener, admission);
         let too_many_files = || io::Error::from_raw_os_error(24);
         let start = Instant::now();
         let mut failures = 0;
