@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use streamengine::{
     Engine, ErrorKind, EventReceiver, Protocol, Received, RelayDirection, RelayState, RelayStatus, RtmpUrl,
 };
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The terminal or log file behind stderr.
 pub(crate) struct Console {
@@ -39,13 +40,12 @@ impl Console {
         let told = if args.log_json { missing_in_json } else { missing_in_words };
         let lines = Lines::start(std::io::stderr(), told, live);
         // A failure to write is counted by who writes; tracing would tell of it on stderr again.
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .log_internal_errors(false)
-            .with_writer(LogWriter(lines.clone()));
+        let log =
+            tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(LogWriter(lines.clone()));
+        let registry = tracing_subscriber::registry().with(filter);
         match args.log_json {
-            true => log.json().init(),
-            false => log.with_ansi(has_colours).with_target(false).init(),
+            true => registry.with(log.json()).init(),
+            false => registry.with(log.with_ansi(has_colours).with_target(false)).init(),
         }
         tell_panics(lines.clone());
         Ok(Self { lines, is_live, is_quiet: args.quiet })
@@ -75,8 +75,8 @@ const DEFAULT_LEVEL: &str = "info";
 /// What `--log` may name besides levels, with the modules in it: nothing else writes to the log.
 const LOG_TARGET: &str = "streamengine";
 
-/// Reads `--log`. The filter's own parser takes any word for the name of a crate: `warning` would silence everything.
-fn filter(text: &str) -> Result<EnvFilter, String> {
+/// Reads `--log`. The library's own parser takes any word for the name of a crate: `warning` would silence everything.
+fn filter(text: &str) -> Result<Targets, String> {
     let possible = || {
         format!(
             "possible are error, warn, info, debug, trace and off, and with commas between them also \
@@ -88,22 +88,26 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     if directives.is_empty() {
         directives.push(DEFAULT_LEVEL);
     }
-    for directive in &directives {
-        let (target, level) = match directive.split_once('=') {
-            // Spans and their fields are the parser's affair.
-            _ if directive.contains('[') => continue,
+    let mut targets = Targets::new();
+    for directive in directives {
+        let (target, name) = match directive.split_once('=') {
             Some((target, level)) => (Some(target), level),
-            None => (None, *directive),
+            None => (None, directive),
         };
-        if level.parse::<LevelFilter>().is_err() {
-            return Err(format!("there is no level {level:?}{}; {}", nearest_level(level), possible()));
-        }
-        let is_known = |target: &str| target.split("::").next() == Some(LOG_TARGET);
-        if let Some(target) = target.filter(|target| !is_known(target)) {
-            return Err(format!("nothing called {target:?} writes to the log; {}", possible()));
-        }
+        let Ok(level) = name.parse::<LevelFilter>() else {
+            return Err(format!("there is no level {name:?}{}; {}", nearest_level(name), possible()));
+        };
+        targets = match target {
+            None => targets.with_default(level),
+            Some(target) if target.split("::").next() == Some(LOG_TARGET) => {
+                targets.with_target(target, level)
+            }
+            Some(target) => {
+                return Err(format!("nothing called {target:?} writes to the log; {}", possible()));
+            }
+        };
     }
-    EnvFilter::try_new(directives.join(",")).map_err(|error| format!("{error}; {}", possible()))
+    Ok(targets)
 }
 
 /// A hint for the names that other programs have for levels.
