@@ -1,11 +1,11 @@
 // Opens a page in Chromium and tells, as one JSON object a line, what is to be seen of its video: four times a second
 //
 //   {"at":1234,"state":"playing","words":"Live (H.264, AAC)","frames":31,"dropped":0,"time":1.02,"width":640,"height":360,
-//    "first":215,"delays":[254,251,...],"faults":[]}
+//    "first":215,"started":231,"delays":[254,251,...],"faults":[]}
 //
-// `at` and `first` (the first picture; null before) are ms since the page was asked for, `frames` those that were decoded since
-// then, `delays` ms between the making of a picture and its showing, as the cells along its bottom say that, `faults` what the
-// console has of errors. Ends by being killed.
+// `at`, `first` (the first picture; null before) and `started` (when its time went on, to 50 ms; null before) are ms since the
+// page was asked for, `frames` those that were decoded since then, `delays` ms between the making of a picture and its showing,
+// as the cells along its bottom say that, `faults` what the console has of errors. Ends by being killed.
 //
 //   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE]
 //
@@ -36,7 +36,7 @@ const { chromium } = require('playwright-core');
 
 /** Runs in the page, before its own scripts. */
 function observe() {
-    const seen = { first: null, frames: 0, before: 0, last: 0, dropped: 0, delays: [] };
+    const seen = { first: null, started: null, frames: 0, before: 0, last: 0, dropped: 0, delays: [] };
     window.seen = seen;
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [320, 9];
@@ -73,6 +73,8 @@ function observe() {
             seen.last = totalVideoFrames;
             seen.frames = seen.before + totalVideoFrames;
             seen.dropped = droppedVideoFrames;
+            const plays = !video.paused && !video.seeking && video.readyState >= video.HAVE_FUTURE_DATA;
+            if (plays && video.currentTime > 0) seen.started ??= performance.now();
         }, 50);
     }
 
@@ -85,7 +87,7 @@ function observe() {
 /** Runs in the page: what is seen now. */
 function look() {
     const video = document.querySelector('video');
-    const { first, frames, dropped, delays } = window.seen;
+    const { first, started, frames, dropped, delays } = window.seen;
     return {
         at: performance.now(),
         state: document.querySelector('main')?.dataset.state,
@@ -95,6 +97,7 @@ function look() {
         frames,
         dropped,
         first,
+        started,
         delays: delays.splice(0),
         time: video?.currentTime,
         width: video?.videoWidth,

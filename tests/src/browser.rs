@@ -41,6 +41,8 @@ pub struct Sight {
     pub size: (u64, u64),
     /// When the first picture was there, in milliseconds since the page was asked for.
     pub first: Option<f64>,
+    /// When its time went on for the first time, likewise.
+    pub started: Option<f64>,
     /// Milliseconds from the making of pictures to their showing, of each since the last sight; of pictures that tell.
     pub delays: Vec<u64>,
     /// Errors on the console so far.
@@ -62,6 +64,7 @@ impl Sight {
             time: seen["time"].as_f64().unwrap_or_default(),
             size: (number("width"), number("height")),
             first: seen["first"].as_f64(),
+            started: seen["started"].as_f64(),
             delays: list("delays").iter().filter_map(Value::as_u64).collect(),
             faults: list("faults").iter().filter_map(|fault| Some(fault.as_str()?.to_owned())).collect(),
         })

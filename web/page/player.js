@@ -230,6 +230,8 @@ function unplayable(own, message) {
 }
 
 function follow() {
+    // Sooner than at the next look.
+    video.addEventListener('timeupdate', () => attempt && !attempt.isShown && watch(attempt));
     video.addEventListener('waiting', () => attempt?.isShown && attempt.edge.stalled());
     video.addEventListener('error', () => attempt && video.error && unplayable(attempt, video.error.message));
     video.addEventListener('pause', () => {
