@@ -41,9 +41,12 @@ def build(options: argparse.Namespace, target: Path) -> Path:
                "--manifest-path", str(options.source / "Cargo.toml"), "--target-dir", str(target)]
     if options.no_default_features:
         command.append("--no-default-features")
+    environment = dict(os.environ)
     if options.offline:
         command += ["--offline", "--frozen"]
-    code = subprocess.run(command).returncode
+        # Build scripts are not told of the options.
+        environment["CARGO_NET_OFFLINE"] = "true"
+    code = subprocess.run(command, env=environment).returncode
     if code != 0:
         sys.exit(code)
     return target / ("debug" if options.profile == "dev" else options.profile)

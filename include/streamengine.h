@@ -1311,7 +1311,7 @@ SE_API const char *se_version_string(void);
 
 /**
  * What the library was built as, in JSON: `version`, `commit` (null where unknown), `profile`, `target`, `tls`, `http`
- * (whether `se_listen_http` works) and `codecs`.
+ * (whether `se_listen_http` works), `player` (whether the pages of streams have a player) and `codecs`.
  *
  * @return To be freed with `se_string_free`; NULL on error.
  */
@@ -1592,6 +1592,8 @@ se_status se_listen_rtmps(struct se_engine *engine,
  * Opens a listener for players over HTTP, or over HTTPS where a certificate is given. Every stream is
  * `http://HOST:PORT/app/stream.flv` there (also `.live.flv`, and `/live?app=APP&stream=STREAM`), and on the same URLs
  * with `ws://` it comes in the messages of a WebSocket, which players in browsers can take too. Nothing is published here.
+ * `http://HOST:PORT/play/app/stream` is a page that plays it, `http://HOST:PORT/` lists what is live (the key `http.index`
+ * of the configuration). The player is in the library where npm was there to make it (`player` in `se_build_info_json`).
  *
  * @param engine A started engine.
  * @param address As in `se_listen_rtmp`.

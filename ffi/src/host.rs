@@ -75,12 +75,13 @@ impl Host {
             State::Stopped => {}
         }
         let events = self.events.clone();
-        let engine = Engine::builder()
+        let builder = Engine::builder()
             .config(self.config.clone())
             .authorize(QueuedAuthorizer(self.requests.clone()))
-            .on_event(move |event| events.push(event))
-            .start()?;
-        self.running(engine)
+            .on_event(move |event| events.push(event));
+        #[cfg(feature = "http")]
+        let builder = builder.assets(streamengine_web::assets());
+        self.running(builder.start()?)
     }
 
     /// The engine runs, unless the host was closed while it started.

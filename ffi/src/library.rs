@@ -26,7 +26,7 @@ pub extern "C" fn se_version_string() -> *const c_char {
 }
 
 /// What the library was built as, in JSON: `version`, `commit` (null where unknown), `profile`, `target`, `tls`, `http`
-/// (whether `se_listen_http` works) and `codecs`.
+/// (whether `se_listen_http` works), `player` (whether the pages of streams have a player) and `codecs`.
 ///
 /// @return To be freed with `se_string_free`; NULL on error.
 #[unsafe(no_mangle)]
@@ -40,9 +40,17 @@ pub extern "C" fn se_build_info_json() -> *mut c_char {
             "target": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             "tls": "rustls, ring",
             "http": cfg!(feature = "http"),
+            "player": has_player(),
             "codecs": se_codec::names().collect::<Vec<_>>(),
         }))
     })
+}
+
+const fn has_player() -> bool {
+    #[cfg(feature = "http")]
+    return streamengine_web::HAS_PLAYER;
+    #[cfg(not(feature = "http"))]
+    return false;
 }
 
 /// Frees a string that a function returned as `char *`.

@@ -249,6 +249,7 @@ impl Server {
         config.limits.publisher_timeout_ms = u64::MAX;
         let engine = Engine::builder()
             .config(config)
+            .assets(streamengine_web::assets())
             .authorize(move |request: AuthRequest, ticket: Ticket| asked.ask(request, ticket, &asking))
             .on_event(move |event| told.route(event, &telling))
             .start()

@@ -461,6 +461,13 @@ fn players_come_over_http_too_and_the_door_of_each_is_told() {
     player
         .write_all(b"GET /live/stream.flv?who=guest HTTP/1.0\r\nOrigin: https://site.example\r\nUser-Agent: player/1\r\n\r\n")
         .unwrap();
+    let mut page = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    page.set_read_timeout(Some(PATIENCE)).unwrap();
+    page.write_all(b"GET /play/live/stream HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    page.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.0 200 "), "{text}");
+    assert_eq!(text.contains("src=\"/assets/player-"), streamengine_web::HAS_PLAYER, "{text}");
     let info = told.recv_timeout(PATIENCE).unwrap();
     assert_eq!((info.get::<&str>("door"), info.get::<&str>("query")), (Ok("http-flv"), Ok("who=guest")));
     assert_eq!((info.get::<&str>("agent"), info.get("origin")), (Ok("player/1"), Ok("https://site.example")));

@@ -20,6 +20,9 @@ type File = (&'static str, &'static [u8], Option<&'static [u8]>);
 
 static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
+/// Whether this build has the player: npm has made it.
+pub const HAS_PLAYER: bool = !FILES.is_empty();
+
 /// The files, for [`EngineBuilder::assets`](streamengine::EngineBuilder::assets).
 pub fn assets() -> Assets {
     FILES
@@ -34,7 +37,7 @@ mod tests {
 
     /// The files, where there are some; else a line that says why the running test does without.
     fn files() -> Option<&'static [File]> {
-        if FILES.is_empty() {
+        if !HAS_PLAYER {
             let test = std::thread::current().name().unwrap_or("?").to_owned();
             // Not eprintln: the test runner swallows what passing tests print that way.
             let _ = writeln!(std::io::stderr(), "SKIP {test}: built without the player");

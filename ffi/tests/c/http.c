@@ -77,7 +77,7 @@ static void doors(const char *file) {
   se_event_ref *event;
   char request[1024], reply[65536], told[64], *json;
   size_t i;
-  int connection;
+  int connection, has_player;
   OK(se_engine_set_auth_callback(engine, decide, &seen, NULL));
   OK(se_file_publish(engine, file, "live/a", -1, NULL, NULL));
   OK(se_listen_http(engine, "127.0.0.1:0", NULL, NULL, &listener, &port));
@@ -101,6 +101,12 @@ static void doors(const char *file) {
     close(connection);
     se_event_ref_free(await(engine, SE_EVENT_PLAY_ENDED));
   }
+
+  json = se_build_info_json();
+  has_player = strstr(json, "\"player\":true") != NULL;
+  se_string_free(json);
+  close(ask(port, "GET /play/live/a HTTP/1.0\r\n\r\n", reply, sizeof reply));
+  CHECK(strstr(reply, " 200 ") && (strstr(reply, "src=\"/assets/player-") != NULL) == has_player);
 
   connection = ask(port, "GET /live/a.flv?key=wrong HTTP/1.0\r\n\r\n", reply, sizeof reply);
   CHECK(strstr(reply, " 403 ") && strstr(reply, "not authorised"));
