@@ -1,0 +1,286 @@
+//! Asks the authoriser, holds it to its time, and slows down peers that are refused often.
+
+use super::{Action, AuthRequest, Authorize, Grant, Ticket};
+use crate::Limits;
+use crate::address::{Account, ByAddress};
+use crate::budget::{Budget, Rate};
+use crate::key::{KeyError, StreamName};
+use crate::limits::ms;
+use parking_lot::Mutex;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+
+/// Asks the authoriser and holds it to its time, whatever the door; peers that are refused often wait for their answers.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    authorizer: Arc<dyn Authorize>,
+    timeout: Duration,
+    failures: Arc<Failures>,
+}
+
+bound! {
+    /// By how much an answer is put off, and how long others wait for their turn to ask
+    /// (test `w10_who_guesses_keys_gets_few_answers`).
+    const PUT_OFF: Duration = Duration::from_secs(3), without Duration::ZERO;
+    /// Answers to one address that are put off at a time (test `w10_who_guesses_keys_gets_few_answers`).
+    const MOST_PUT_OFF: usize = 4, without 1 << 20;
+    /// Log lines about one address that is refused often (test `w10_who_guesses_keys_fills_no_log`).
+    const FAILURE_LINES: Rate = Rate::new(1, Duration::from_secs(60)), without Rate::new(u64::MAX, Duration::from_secs(60));
+}
+/// What is told who is refused without asking.
+const TOO_MANY_FAILURES: &str =
+    "too many requests from this address are refused (wrong key?); try again in a minute";
+
+/// Refused requests by address ([`Limits::auth_failures_per_minute`]).
+///
+/// Only refusals are slow: many people may share an address behind a NAT or a proxy, and one of them who tries a wrong key
+/// again and again, with an answer in 3 s each time, takes no time from those who have the right one. Four who guess at
+/// once do; but a grant gives its turn on at once, and it ends with the guessing. What is left of that is four guesses in
+/// 3 s, whatever the number of connections.
+struct Failures {
+    rate: Rate,
+    of: Mutex<ByAddress<OfAddress>>,
+}
+
+/// What is known of an address that has been refused.
+struct OfAddress {
+    budget: Budget,
+    /// A turn to ask for each answer that may be put off, while the budget is spent.
+    turns: Arc<Semaphore>,
+    lines: Budget,
+}
+
+impl Default for OfAddress {
+    fn default() -> Self {
+        let turns = Arc::new(Semaphore::new(MOST_PUT_OFF.get()));
+        Self { budget: Budget::default(), turns, lines: Budget::default() }
+    }
+}
+
+impl Account for OfAddress {
+    fn is_settled(&self, now: Instant) -> bool {
+        self.budget.is_full(now) && self.lines.is_full(now) && Arc::strong_count(&self.turns) == 1
+    }
+}
+
+impl Failures {
+    /// Waits for the turn to ask, where the address has been refused often; an error where that takes too long.
+    async fn turn(&self, peer: IpAddr) -> Result<Option<OwnedSemaphorePermit>, ()> {
+        let turns = {
+            let (now, mut of) = (Instant::now(), self.of.lock());
+            let address = of.of(peer, now);
+            match address.budget.has(self.rate, 1, now) {
+                true => return Ok(None),
+                false => address.turns.clone(),
+            }
+        };
+        match tokio::time::timeout(PUT_OFF.get(), turns.acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            _ => Err(()),
+        }
+    }
+
+    /// Counts a refusal; whether its answer is to be put off.
+    fn count(&self, peer: IpAddr) -> bool {
+        let (now, mut of) = (Instant::now(), self.of.lock());
+        let address = of.of(peer, now);
+        let is_spent = !address.budget.spend(self.rate, 1, now);
+        if is_spent && address.lines.spend(FAILURE_LINES.get(), 1, now) {
+            tracing::warn!(
+                %peer,
+                "many requests of this address are refused: answers to more take {} s (limits.auth_failures_per_minute)",
+                PUT_OFF.get().as_secs()
+            );
+        }
+        is_spent
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(authorizer: Arc<dyn Authorize>, limits: &Limits) -> Self {
+        let limits = limits.in_force();
+        let rate = Rate::new(limits.auth_failures_per_minute.into(), Duration::from_secs(60));
+        let failures = Arc::new(Failures { rate, of: Mutex::default() });
+        Self { authorizer, timeout: ms(limits.auth_timeout_ms), failures }
+    }
+
+    /// Takes the name of a request apart, as the authoriser has it.
+    pub(crate) fn parse_name(&self, action: Action, app: &str, name: &str) -> Result<StreamName, KeyError> {
+        match action {
+            Action::Publish if self.authorizer.takes_key_in_name() => StreamName::parse(app, name),
+            Action::Publish | Action::Play => StreamName::parse_without_key(app, name),
+        }
+    }
+
+    /// The verdict, or the reason for the refusal in words that the peer may see.
+    pub(crate) async fn decide(&self, request: AuthRequest) -> Result<Grant, String> {
+        let peer = request.peer.ip();
+        let Ok(_turn) = self.failures.turn(peer).await else { return Err(TOO_MANY_FAILURES.to_owned()) };
+        let verdict = self.ask(request).await;
+        match verdict {
+            Ok(verdict) => {
+                if verdict.is_err() && self.failures.count(peer) {
+                    tokio::time::sleep(PUT_OFF.get()).await;
+                }
+                verdict
+            }
+            // Nobody has said that anything is wrong with the peer.
+            Err(no_verdict) => Err(no_verdict.to_owned()),
+        }
+    }
+
+    /// The authoriser's verdict, or why there is none.
+    async fn ask(&self, request: AuthRequest) -> Result<Result<Grant, String>, &'static str> {
+        let (answer, verdict) = oneshot::channel();
+        self.authorizer.authorize(request, Ticket { answer });
+        match tokio::time::timeout(self.timeout, verdict).await {
+            Ok(Ok(verdict)) => Ok(verdict),
+            Ok(Err(_dropped)) => Ok(Err("not authorised".to_owned())),
+            Err(_elapsed) => Err("authorisation did not answer in time"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PublishRule;
+    use super::super::tests::request;
+    use super::*;
+    use crate::key::Secret;
+    use std::net::SocketAddr;
+
+    #[tokio::test(start_paused = true)]
+    async fn authorizer_without_answer_is_refusal() {
+        let kept = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let keep = kept.clone();
+        let gate = Gate::new(
+            Arc::new(move |_: AuthRequest, ticket: Ticket| keep.lock().push(ticket)),
+            &Limits::default(),
+        );
+        let start = tokio::time::Instant::now();
+        assert!(gate.decide(request(Action::Publish, "127.0.0.1:1", "a")).await.is_err());
+        assert!(start.elapsed() <= Duration::from_millis(3_500), "{:?}", start.elapsed());
+
+        let dropping = Gate::new(Arc::new(|_: AuthRequest, _: Ticket| {}), &Limits::default());
+        assert!(
+            dropping.decide(request(Action::Play, "127.0.0.1:1", "a")).await.is_err(),
+            "a dropped ticket refuses"
+        );
+    }
+
+    const NAT: &str = "192.0.2.1:1";
+
+    /// A gate with a key that counts how often its authoriser is asked.
+    fn keyed() -> (Gate, Arc<parking_lot::Mutex<usize>>) {
+        let (rule, asked) = (PublishRule::Key(Secret::new("right")), Arc::new(parking_lot::Mutex::new(0)));
+        let count = asked.clone();
+        let authorizer = move |request: AuthRequest, ticket: Ticket| {
+            *count.lock() += 1;
+            rule.authorize(request, ticket);
+        };
+        (Gate::new(Arc::new(authorizer), &Limits::default()), asked)
+    }
+
+    async fn publish(gate: &Gate, peer: &str, name: &str) -> Result<Grant, String> {
+        gate.decide(request(Action::Publish, peer, name)).await
+    }
+
+    /// Tries wrong keys one after the other, without end.
+    fn guess(gate: &Gate) {
+        let gate = gate.clone();
+        tokio::spawn(async move {
+            loop {
+                publish(&gate, NAT, "a?key=wrong").await.unwrap_err();
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_who_guesses_keys_gets_few_answers() {
+        let (gate, asked) = keyed();
+        (0..100).for_each(|_| guess(&gate));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        // Those of a minute at once, those that come together in it, and four in 3 s.
+        let guesses = *asked.lock();
+        assert!((60..=10 + 10 + 4 * 21).contains(&guesses), "{guesses} guesses in a minute");
+        let start = Instant::now();
+        publish(&gate, "192.0.2.2:1", "a?key=right").await.expect("another address does not notice");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let refusals = async {
+            loop {
+                let reason = publish(&gate, NAT, "a?key=wrong").await.unwrap_err();
+                if reason == TOO_MANY_FAILURES {
+                    return;
+                }
+            }
+        };
+        refusals.await;
+        assert!(start.elapsed() <= 4 * PUT_OFF.stated(), "told within moments: {:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_who_guesses_keys_fills_no_log() {
+        let (gate, _) = keyed();
+        guess(&gate);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let peer = NAT.parse::<std::net::SocketAddr>().unwrap().ip();
+        let (now, mut of) = (Instant::now(), gate.failures.of.lock());
+        assert!(
+            !of.of(peer, now).lines.has(FAILURE_LINES.get(), 1, now),
+            "it has been told once in this minute"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_who_has_the_right_key_waits_for_nobody_who_tries_a_wrong_one() {
+        let (gate, asked) = keyed();
+        guess(&gate);
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert!(*asked.lock() < 80, "{} answers", asked.lock());
+        let start = Instant::now();
+        for _ in 0..1_000 {
+            publish(&gate, NAT, "a?key=right").await.expect("the key is right");
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO, "of the same address, a thousand players say");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_grants_cost_nothing_and_refusals_are_forgotten_after_a_minute() {
+        let (gate, _) = keyed();
+        let start = Instant::now();
+        for _ in 0..1_000 {
+            publish(&gate, NAT, "a?key=right").await.unwrap();
+        }
+        for _ in 0..2 {
+            for _ in 0..10 {
+                publish(&gate, NAT, "a").await.unwrap_err();
+            }
+            assert_eq!(start.elapsed().as_secs() % 60, 0, "at once");
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        assert!(
+            gate.failures
+                .of
+                .lock()
+                .of(NAT.parse::<SocketAddr>().unwrap().ip(), Instant::now())
+                .is_settled(Instant::now())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn w10_an_authoriser_that_is_silent_is_not_held_against_the_peer() {
+        let silent = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let keep = silent.clone();
+        let authorizer = move |_: AuthRequest, ticket: Ticket| keep.lock().push(ticket);
+        let gate = Gate::new(Arc::new(authorizer), &Limits::default());
+        for _ in 0..20 {
+            let start = Instant::now();
+            publish(&gate, NAT, "a").await.unwrap_err();
+            assert!(start.elapsed() <= Duration::from_millis(3_100), "{:?}", start.elapsed());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The rule for publishing that holds where nobody else decides.
+
+use super::{Action, AuthRequest, Authorize, Grant, Ticket};
+use crate::config::Config;
+use crate::key::Secret;
+use std::net::SocketAddr;
+
+/// The built-in rule for publishing; playing is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PublishRule {
+    /// From this machine only. What a TCP proxy on this machine brings comes from this machine too, unless the proxy tells
+    /// the true addresses ([`RtmpConfig::proxy_protocol_from`](crate::RtmpConfig::proxy_protocol_from)).
+    #[default]
+    Loopback,
+    /// From anywhere with this key: in the query (`stream?key=KEY`) or behind a colon in the name (`stream:KEY`).
+    Key(Secret),
+    /// By anybody.
+    Open,
+}
+
+impl PublishRule {
+    /// The rule in one line, for the start of a server.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Self::Loopback => "publishing: from this machine only (--publish-key KEY or --open to change)",
+            Self::Key(_) => "publishing: with the key, as STREAM?key=KEY or STREAM:KEY",
+            Self::Open => "publishing: open to everybody who can reach the port",
+        }
+    }
+
+    fn decide(&self, request: &AuthRequest) -> Result<Grant, &'static str> {
+        let by = |principal: &str| Ok(Grant { principal: Some(principal.to_owned()), ..Grant::default() });
+        match (request.action, self) {
+            (Action::Play, _) => Ok(Grant::default()),
+            (Action::Publish, Self::Open) => by("open"),
+            (Action::Publish, Self::Loopback) if is_loopback(request.peer) => by("loopback"),
+            (Action::Publish, Self::Loopback) => Err(
+                "publishing is allowed from the server's own machine only (--publish-key or --open, publish.key or \
+                 publish.open change that)",
+            ),
+            (Action::Publish, Self::Key(key)) if request.name.has_key(key) => by("publish-key"),
+            (Action::Publish, Self::Key(_)) => {
+                Err("wrong or missing publish key; use STREAM?key=KEY or STREAM:KEY")
+            }
+        }
+    }
+}
+
+impl Authorize for PublishRule {
+    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
+        match self.decide(&request) {
+            Ok(grant) => ticket.accept(grant),
+            Err(reason) => ticket.reject(reason),
+        }
+    }
+
+    fn takes_key_in_name(&self) -> bool {
+        matches!(self, Self::Key(_))
+    }
+}
+
+fn is_loopback(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
+}
+
+impl Config {
+    /// The built-in rule for publishing that the configuration asks for.
+    pub fn publish_rule(&self) -> PublishRule {
+        match &self.publish.key {
+            Some(key) => PublishRule::Key(key.clone()),
+            None if self.publish.open => PublishRule::Open,
+            None => PublishRule::Loopback,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::request;
+    use super::*;
+
+    fn allows(rule: &PublishRule, peer: &str, name: &str) -> bool {
+        rule.decide(&request(Action::Publish, peer, name)).is_ok()
+    }
+
+    #[test]
+    fn publishing_is_for_this_machine_only_unless_opened() {
+        let rule = PublishRule::default();
+        for peer in ["127.0.0.1:1", "127.8.9.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(allows(&rule, peer, "a"), "{peer}");
+        }
+        for peer in ["192.0.2.1:1", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:1"] {
+            assert!(!allows(&rule, peer, "a"), "{peer}");
+            assert!(allows(&PublishRule::Open, peer, "a"), "{peer}");
+            assert!(rule.decide(&request(Action::Play, peer, "a")).is_ok(), "playing is open");
+        }
+    }
+
+    #[test]
+    fn a_publish_key_is_taken_from_query_or_name_and_nothing_else_opens() {
+        let rule = PublishRule::Key(Secret::new("s3 cret"));
+        for name in ["a?key=s3%20cret", "a?x=1&key=s3%20cret", "a:s3 cret", "a:s3 cret?key=s3%20cret"] {
+            assert!(allows(&rule, "192.0.2.1:1", name), "{name}");
+        }
+        for name in [
+            "a",
+            "a?key=",
+            "a?key=s3",
+            "a?Key=s3%20cret",
+            "a:s3 cret?key=x",
+            "a:x?key=s3%20cret",
+            "a?key=x&key=s3%20cret",
+        ] {
+            assert!(!allows(&rule, "127.0.0.1:1", name), "{name}");
+        }
+        for name in ["a", "a?key="] {
+            let rule = PublishRule::Key(Secret::default());
+            assert!(!allows(&rule, "127.0.0.1:1", name), "an empty key opens nothing");
+        }
+    }
+}
