@@ -1,6 +1,7 @@
 //! Who may publish and play: one decision point for every door.
 //!
-//! The embedding program decides by implementing [`Authorize`]. Without one, [`PublishRule`] applies.
+//! Deciders are asked one after the other until one of them says yes or no: first the embedding program, which decides by
+//! implementing [`Authorize`], then [`PublishRule`].
 
 mod gate;
 mod rule;
@@ -123,26 +124,41 @@ impl AuthRequest {
     }
 }
 
-/// The right that was granted.
+/// The right that was granted: `Grant::default().principal("alice".to_owned())`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Grant {
     /// By which right: a user or key name. A publisher that is lost can be replaced by one with the same.
     pub principal: Option<String>,
+    /// The stream that is published or played, where it is not the one that was asked for: what a peer sends may be a key
+    /// instead of a name ([`Authorize::takes_key_for_name`]).
+    pub stream: Option<StreamKey>,
     /// For a publisher: rules of its own in place of its app's.
     pub publisher: PublisherConfig,
+}
+
+setters!(Grant: PublisherConfig { publisher }; String { principal } StreamKey { stream });
+
+/// What is said of a request.
+#[derive(Debug)]
+enum Answer {
+    Granted(Grant),
+    Refused(String),
+    /// Others may say.
+    Passed,
 }
 
 /// A request that waits for its answer. Answer at once or later, from any thread; dropping it refuses.
 #[derive(Debug)]
 pub struct Ticket {
-    answer: oneshot::Sender<Result<Grant, String>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 impl Ticket {
     /// Grants the request.
     pub fn accept(self, grant: Grant) {
         // The peer may have left meanwhile: then nobody is interested in the answer.
-        let _ = self.answer.send(Ok(grant));
+        let _ = self.answer.send(Answer::Granted(grant));
     }
 
     /// Whether nobody waits for the answer any more: the peer has left, or the time is over.
@@ -152,13 +168,24 @@ impl Ticket {
 
     /// Refuses it. The encoder or player shows `reason`.
     pub fn reject(self, reason: impl Into<String>) {
-        let _ = self.answer.send(Err(reason.into()));
+        let _ = self.answer.send(Answer::Refused(reason.into()));
+    }
+
+    /// Says nothing about it: whoever comes next decides, at last the configuration's [`PublishRule`].
+    pub fn pass(self) {
+        let _ = self.answer.send(Answer::Passed);
+    }
+
+    /// One, and its answer when that comes.
+    fn new() -> (Self, oneshot::Receiver<Answer>) {
+        let (answer, heard) = oneshot::channel();
+        (Self { answer }, heard)
     }
 
     /// One whose answer nobody hears.
     #[cfg(feature = "testing")]
     pub(crate) fn unheard() -> Self {
-        Self { answer: oneshot::channel().0 }
+        Self::new().0
     }
 }
 
@@ -176,6 +203,12 @@ pub trait Authorize: Send + Sync + 'static {
     /// are all such names in `play`: two names never lead to one stream.
     fn takes_key_in_name(&self) -> bool {
         true
+    }
+
+    /// Whether what peers send for a name may be a key, for which [`Grant::stream`] says the name. Then names that are
+    /// refused are not told: in no event and no log.
+    fn takes_key_for_name(&self) -> bool {
+        false
     }
 }
 

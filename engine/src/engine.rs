@@ -87,7 +87,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Lets `authorizer` decide who may publish and play, in place of the configuration's rule.
+    /// Lets `authorizer` decide who may publish and play. Where it passes ([`Ticket::pass`](crate::Ticket::pass)), the
+    /// configuration's rule decides.
     #[must_use]
     pub fn authorize(mut self, authorizer: impl Authorize) -> Self {
         self.authorizer = Some(Arc::new(authorizer));
@@ -134,8 +135,9 @@ impl EngineBuilder {
     pub fn start(self) -> Result<Engine> {
         preflight::check_start(&self.config)?;
         let runtime = runtime(self.config.engine.threads())?;
-        let authorizer = self.authorizer.unwrap_or_else(|| Arc::new(self.config.publish_rule()));
-        let auth = AuthGate::new(authorizer, &self.config.limits);
+        let rule: Arc<dyn Authorize> = Arc::new(self.config.publish_rule());
+        let deciders: Vec<_> = self.authorizer.into_iter().chain([rule]).collect();
+        let auth = AuthGate::new(&deciders, &self.config.limits);
         #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "without HTTP there are no assets"))]
         let mut core = Core::new(self.config, auth, self.events);
         #[cfg(feature = "http")]

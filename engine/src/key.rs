@@ -308,7 +308,7 @@ pub(crate) fn without_file_type(name: &str) -> &str {
 ///
 /// The secret and the query travel to [`Authorize`](crate::Authorize) only; no output, path or log sees them. A file type
 /// (`mp4:`, `flv:`, `mp3:`, ...) says nothing about a live stream and is left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StreamName {
     /// The public name.
     pub key: StreamKey,
@@ -316,6 +316,21 @@ pub struct StreamName {
     pub secret: Secret,
     /// The text after `?` in the stream name, else that in the app; without the question mark.
     pub query: Secret,
+    /// Whether what was sent for a name may be a key ([`Authorize::takes_key_for_name`](crate::Authorize::takes_key_for_name)).
+    pub(crate) may_be_key: bool,
+}
+
+/// Shows a name only where it is no secret.
+impl fmt::Debug for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, secret, query, may_be_key } = self;
+        let mut shown = f.debug_struct("StreamName");
+        match may_be_key {
+            true => shown.field("key", &format_args!("{}/***", key.app())),
+            false => shown.field("key", key),
+        };
+        shown.field("secret", secret).field("query", query).finish()
+    }
 }
 
 impl StreamName {
@@ -344,8 +359,13 @@ impl StreamName {
         let name = without_file_type(name);
         let (name, secret) = name.split_once(':').map_or((name, None), |(name, secret)| (name, Some(secret)));
         let secret_text = Secret::new(secret.unwrap_or_default());
-        let name = Self { key: StreamKey::new(app, name)?, secret: secret_text, query: Secret::new(query) };
-        Ok((name, secret.is_some()))
+        let (key, query) = (StreamKey::new(app, name)?, Secret::new(query));
+        Ok((Self { key, secret: secret_text, query, may_be_key: false }, secret.is_some()))
+    }
+
+    /// The name, where it may be told before somebody has granted it.
+    pub(crate) fn tellable(&self) -> Option<StreamKey> {
+        (!self.may_be_key).then(|| self.key.clone())
     }
 
     /// Whether the name was sent with `key`: as `?key=KEY`, as `:KEY`, or both. A key that was not set (an empty one)

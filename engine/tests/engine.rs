@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use streamengine::testing::{self, key, keyframe, wait};
 use streamengine::{
-    AuthRequest, Config, EndReason, Engine, ErrorKind, Event, FileId, Grant, ListenerId, OptionSource,
-    PullConfig, PushConfig, RelayId, RelayState, RtmpUrl, SessionId, StreamState, Ticket,
+    AuthRequest, Authorize, Config, EndReason, Engine, ErrorKind, Event, FileId, Grant, ListenerId,
+    OnRefusal, OptionSource, PullConfig, PushConfig, RelayId, RelayState, RtmpUrl, SessionId, StreamState,
+    Ticket,
 };
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -115,7 +116,7 @@ fn the_embedding_program_decides_and_may_take_its_time() {
     let decide = move |request: AuthRequest, ticket: Ticket| {
         count.fetch_add(1, Ordering::SeqCst);
         std::thread::spawn(move || match request.name.query_value("token").as_deref() {
-            Some("good") => ticket.accept(Grant { principal: Some("alice".to_owned()), ..Grant::default() }),
+            Some("good") => ticket.accept(Grant::default().principal("alice".to_owned())),
             _ => ticket.reject("your token has expired"),
         });
     };
@@ -137,6 +138,62 @@ fn the_embedding_program_decides_and_may_take_its_time() {
     let published = |event| matches!(event, Event::StreamStarted { .. }).then_some(());
     wait_for(&server, published, || push("y?token=good"));
     assert!(asked.load(Ordering::SeqCst) >= 2);
+}
+
+/// Keys instead of names: `5ecret-A` is the stream `live/A`; of others it knows nothing.
+struct Keys;
+
+impl Authorize for Keys {
+    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
+        match request.name.key.stream().strip_prefix("5ecret-") {
+            Some("wrong") => ticket.reject("this key has expired"),
+            Some(name) => ticket.accept(Grant::default().stream(key(&format!("live/{name}")))),
+            None => ticket.pass(),
+        }
+    }
+
+    fn takes_key_for_name(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn who_publishes_and_plays_with_a_key_for_a_name_gets_the_stream_of_that_key() {
+    let server = Engine::builder().listen_rtmp(any_port()).authorize(Keys).start().unwrap();
+    let (client, mut events) = (Engine::builder().start().unwrap(), server.events());
+    let publisher = client.publish(&key("local/a")).unwrap();
+    publisher.push(keyframe(0, 10)).unwrap();
+    let push = |name: &str| {
+        let target = url(&server, &format!("live/{name}"));
+        let push = PushConfig::new(key("local/a"), target).on_refusal(OnRefusal::Fail);
+        client.add_push(push).unwrap();
+    };
+    let published = |event| match event {
+        Event::StreamStarted { stream, .. } => Some(stream),
+        _ => None,
+    };
+    assert_eq!(wait_for(&server, published, || push("5ecret-show")), key("live/show"));
+    assert_eq!(wait_for(&server, published, || push("plain")), key("live/plain"), "decided by the rule");
+    let refused = |event| match event {
+        Event::Refused { stream, reason, .. } => Some((stream, reason)),
+        _ => None,
+    };
+    let refusal = wait_for(&server, refused, || push("5ecret-wrong"));
+    assert_eq!(refusal, (None, "this key has expired".to_owned()));
+
+    let pull = PullConfig::new(url(&server, "live/5ecret-show").into(), key("in/show"));
+    let played = |event| match event {
+        Event::PlayStarted { stream, .. } => Some(stream),
+        _ => None,
+    };
+    let stream = wait_for(&server, played, || {
+        client.add_pull(pull).unwrap();
+    });
+    assert_eq!(stream, key("live/show"));
+    server.blocking_drain().unwrap();
+    let told: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
+    let text = format!("{told:?} {:?}", server.streams());
+    assert!(text.contains("live/show") && !text.contains("5ecret"), "{text}");
 }
 
 #[test]

@@ -241,7 +241,7 @@ impl Waiting {
     fn answer(&self, allow: bool, text: Option<String>) {
         let Some(ticket) = self.ticket.lock().take() else { return };
         match allow {
-            true => ticket.accept(Grant { principal: text, ..Grant::default() }),
+            true => ticket.accept(Grant::default().principal(text)),
             false => ticket.reject(text.unwrap_or_else(|| REFUSED.to_owned())),
         }
     }

@@ -1,6 +1,6 @@
-//! Asks the authoriser, holds it to its time, and slows down peers that are refused often.
+//! Asks the deciders, holds them to their time, and slows down peers that are refused often.
 
-use super::{Action, AuthRequest, Authorize, Grant, Ticket};
+use super::{Action, Answer, AuthRequest, Authorize, Grant, Ticket};
 use crate::Limits;
 use crate::address::{Account, ByAddress};
 use crate::budget::{Budget, Rate};
@@ -10,13 +10,14 @@ use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// Asks the authoriser and holds it to its time, whatever the door; peers that are refused often wait for their answers.
+/// Asks one decider after the other until one does not pass, and holds them to their time, whatever the door; peers that are
+/// refused often wait for their answers.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    authorizer: Arc<dyn Authorize>,
+    deciders: Arc<[Arc<dyn Authorize>]>,
     timeout: Duration,
     failures: Arc<Failures>,
 }
@@ -100,19 +101,24 @@ impl Failures {
 }
 
 impl Gate {
-    pub(crate) fn new(authorizer: Arc<dyn Authorize>, limits: &Limits) -> Self {
+    pub(crate) fn new(deciders: &[Arc<dyn Authorize>], limits: &Limits) -> Self {
         let limits = limits.in_force();
         let rate = Rate::new(limits.auth_failures_per_minute.into(), Duration::from_secs(60));
         let failures = Arc::new(Failures { rate, of: Mutex::default() });
-        Self { authorizer, timeout: ms(limits.auth_timeout_ms), failures }
+        Self { deciders: deciders.into(), timeout: ms(limits.auth_timeout_ms), failures }
     }
 
-    /// Takes the name of a request apart, as the authoriser has it.
+    /// Takes the name of a request apart, as the deciders have it.
     pub(crate) fn parse_name(&self, action: Action, app: &str, name: &str) -> Result<StreamName, KeyError> {
-        match action {
-            Action::Publish if self.authorizer.takes_key_in_name() => StreamName::parse(app, name),
-            Action::Publish | Action::Play => StreamName::parse_without_key(app, name),
-        }
+        let takes_key = action == Action::Publish && self.any(Authorize::takes_key_in_name);
+        let parse = if takes_key { StreamName::parse } else { StreamName::parse_without_key };
+        let mut name = parse(app, name)?;
+        name.may_be_key = self.any(Authorize::takes_key_for_name);
+        Ok(name)
+    }
+
+    fn any(&self, does: impl Fn(&dyn Authorize) -> bool) -> bool {
+        self.deciders.iter().any(|decider| does(&**decider))
     }
 
     /// The verdict, or the reason for the refusal in words that the peer may see.
@@ -132,15 +138,24 @@ impl Gate {
         }
     }
 
-    /// The authoriser's verdict, or why there is none.
+    /// The deciders' verdict, or why there is none.
     async fn ask(&self, request: AuthRequest) -> Result<Result<Grant, String>, &'static str> {
-        let (answer, verdict) = oneshot::channel();
-        self.authorizer.authorize(request, Ticket { answer });
-        match tokio::time::timeout(self.timeout, verdict).await {
-            Ok(Ok(verdict)) => Ok(verdict),
-            Ok(Err(_dropped)) => Ok(Err("not authorised".to_owned())),
-            Err(_elapsed) => Err("authorisation did not answer in time"),
+        let verdict = tokio::time::timeout(self.timeout, self.ask_all(request)).await;
+        verdict.map_err(|_elapsed| "authorisation did not answer in time")
+    }
+
+    async fn ask_all(&self, request: AuthRequest) -> Result<Grant, String> {
+        for decider in &*self.deciders {
+            let (ticket, answer) = Ticket::new();
+            decider.authorize(request.clone(), ticket);
+            match answer.await {
+                Ok(Answer::Granted(grant)) => return Ok(grant),
+                Ok(Answer::Refused(reason)) => return Err(reason),
+                Ok(Answer::Passed) => {}
+                Err(_dropped) => break,
+            }
         }
+        Err("not authorised".to_owned())
     }
 }
 
@@ -157,18 +172,79 @@ mod tests {
         let kept = Arc::new(parking_lot::Mutex::new(Vec::new()));
         let keep = kept.clone();
         let gate = Gate::new(
-            Arc::new(move |_: AuthRequest, ticket: Ticket| keep.lock().push(ticket)),
+            &[Arc::new(move |_: AuthRequest, ticket: Ticket| keep.lock().push(ticket))],
             &Limits::default(),
         );
         let start = tokio::time::Instant::now();
         assert!(gate.decide(request(Action::Publish, "127.0.0.1:1", "a")).await.is_err());
         assert!(start.elapsed() <= Duration::from_millis(3_500), "{:?}", start.elapsed());
 
-        let dropping = Gate::new(Arc::new(|_: AuthRequest, _: Ticket| {}), &Limits::default());
+        let dropping = Gate::new(&[Arc::new(|_: AuthRequest, _: Ticket| {})], &Limits::default());
         assert!(
             dropping.decide(request(Action::Play, "127.0.0.1:1", "a")).await.is_err(),
             "a dropped ticket refuses"
         );
+    }
+
+    /// A decider that answers after so many milliseconds.
+    fn says(after_ms: u64, answer: fn(Ticket)) -> Arc<dyn Authorize> {
+        Arc::new(move |_: AuthRequest, ticket: Ticket| {
+            tokio::spawn(async move {
+                tokio::time::sleep(ms(after_ms)).await;
+                answer(ticket);
+            });
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_decider_passes_the_next_decides_and_what_all_pass_is_refused() {
+        let passes = || says(0, Ticket::pass);
+        let grants = || says(0, |ticket| ticket.accept(Grant::default().principal("alice".to_owned())));
+        let refuses = || says(0, |ticket| ticket.reject("no"));
+        for (deciders, expected) in [
+            (vec![passes(), grants(), refuses()], Ok("alice")),
+            (vec![passes(), passes(), refuses(), grants()], Err("no")),
+            (vec![passes(), passes()], Err("not authorised")),
+            (vec![passes(), says(0, drop), grants()], Err("not authorised")),
+            (vec![], Err("not authorised")),
+            // Two that are slow take no more time than one.
+            (
+                vec![says(2_000, Ticket::pass), says(2_000, |ticket| ticket.accept(Grant::default()))],
+                Err("authorisation did not answer in time"),
+            ),
+        ] {
+            let gate = Gate::new(&deciders, &Limits::default());
+            let verdict = gate.decide(request(Action::Publish, "192.0.2.1:1", "a")).await;
+            let verdict = verdict.as_ref().map(|grant| grant.principal.as_deref().unwrap_or_default());
+            assert_eq!(verdict.map_err(String::as_str), expected);
+        }
+    }
+
+    struct TakesKeys;
+
+    impl Authorize for TakesKeys {
+        fn authorize(&self, _: AuthRequest, ticket: Ticket) {
+            ticket.pass();
+        }
+
+        fn takes_key_for_name(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn f40_what_may_be_a_key_is_no_name_to_tell() {
+        let parse = |deciders: &[Arc<dyn Authorize>]| {
+            Gate::new(deciders, &Limits::default()).parse_name(Action::Play, "live", "5ecret").unwrap()
+        };
+        let (name, key) = (
+            parse(&[Arc::new(PublishRule::Open)]),
+            parse(&[Arc::new(TakesKeys), Arc::new(PublishRule::Open)]),
+        );
+        assert_eq!(name.tellable().unwrap().as_str(), "live/5ecret");
+        assert_eq!(key.tellable(), None);
+        assert!(format!("{name:?}").contains("5ecret") && !format!("{key:?}").contains("5ecret"), "{key:?}");
+        assert!(format!("{key:?}").contains("live/***"), "{key:?}");
     }
 
     const NAT: &str = "192.0.2.1:1";
@@ -181,7 +257,7 @@ mod tests {
             *count.lock() += 1;
             rule.authorize(request, ticket);
         };
-        (Gate::new(Arc::new(authorizer), &Limits::default()), asked)
+        (Gate::new(&[Arc::new(authorizer)], &Limits::default()), asked)
     }
 
     async fn publish(gate: &Gate, peer: &str, name: &str) -> Result<Grant, String> {
@@ -276,7 +352,7 @@ mod tests {
         let silent = Arc::new(parking_lot::Mutex::new(Vec::new()));
         let keep = silent.clone();
         let authorizer = move |_: AuthRequest, ticket: Ticket| keep.lock().push(ticket);
-        let gate = Gate::new(Arc::new(authorizer), &Limits::default());
+        let gate = Gate::new(&[Arc::new(authorizer)], &Limits::default());
         for _ in 0..20 {
             let start = Instant::now();
             publish(&gate, NAT, "a").await.unwrap_err();

@@ -29,9 +29,13 @@ impl PublishRule {
     }
 
     fn decide(&self, request: &AuthRequest) -> Result<Grant, &'static str> {
-        let by = |principal: &str| Ok(Grant { principal: Some(principal.to_owned()), ..Grant::default() });
+        let by = |principal: &str| Ok(Grant::default().principal(principal.to_owned()));
         match (request.action, self) {
             (Action::Play, _) => Ok(Grant::default()),
+            // Two names would lead to one stream.
+            (Action::Publish, Self::Open | Self::Loopback) if !request.name.secret.is_empty() => {
+                Err("nobody knows this publish key")
+            }
             (Action::Publish, Self::Open) => by("open"),
             (Action::Publish, Self::Loopback) if is_loopback(request.peer) => by("loopback"),
             (Action::Publish, Self::Loopback) => Err(

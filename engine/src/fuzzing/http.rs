@@ -73,7 +73,7 @@ fn run(has_frames: bool, pieces: &[&[u8]]) -> Outcome {
     runtime.block_on(async {
         let mut config = Config::default();
         config.default_app.wait_for_publisher_ms = 0;
-        let gate = Gate::new(Arc::new(authorize), &config.limits);
+        let gate = Gate::new(&[Arc::new(authorize)], &config.limits);
         let core = Arc::new(Core::new(config, gate, Events::default()));
         let _published = publish(&core);
         let mut serving = pin!(serve_unheard(core, ([192, 0, 2, 7], 4000).into(), peer, has_frames));

@@ -147,7 +147,7 @@ mod tests {
     async fn w8_others_get_their_turn_while_the_frames_of_many_streams_are_freed() {
         const FRAMES: usize = 2_000;
         let config = Config::default();
-        let gate = Gate::new(Arc::new(PublishRule::Open), &config.limits);
+        let gate = Gate::new(&[Arc::new(PublishRule::Open)], &config.limits);
         let core = Arc::new(Core::new(config, gate, Events::default()));
         let freeing = tokio::spawn({
             let core = core.clone();

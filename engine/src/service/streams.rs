@@ -102,8 +102,16 @@ impl From<origins::Refused> for Refusal {
 /// Whether a stream may be played, when that is known.
 pub(crate) type Fetched = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
-/// The authoriser's answer, when it comes.
-pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<Grant, Refusal>> + Send>>;
+/// The deciders' answer, when it comes.
+pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<Granted, Refusal>> + Send>>;
+
+/// What somebody may do.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    /// The stream, by its public name.
+    pub(crate) key: StreamKey,
+    pub(crate) grant: Grant,
+}
 
 /// A connection as the engine knows it: its place in the list of sessions, and what its peer says of itself.
 pub(crate) struct Client {
@@ -179,7 +187,7 @@ impl Client {
         self.core.auth.parse_name(action, app, name).map_err(Refusal::BadName)
     }
 
-    /// Asks the authoriser whether the peer may publish or play a stream, when it is the peer's turn. A name that is none is
+    /// Asks the deciders whether the peer may publish or play a stream, when it is the peer's turn. A name that is none is
     /// refused in its turn, too: whatever is asked for has an event.
     pub(crate) fn ask(&mut self, action: Action, name: Result<StreamName, Refusal>) -> Verdict {
         let is_first = !std::mem::replace(&mut self.has_asked, true);
@@ -189,7 +197,14 @@ impl Client {
             if !is_first {
                 core.starts.turn(peer).await;
             }
-            core.auth.decide(request?).await.map_err(Refusal::Denied)
+            let request = request?;
+            let (action, asked) = (request.action, request.name.key.clone());
+            let mut grant = core.auth.decide(request).await.map_err(Refusal::Denied)?;
+            let key = grant.stream.take().unwrap_or(asked);
+            match action == Action::Publish && key.is_of_origin() {
+                true => Err(Refusal::Reserved),
+                false => Ok(Granted { key, grant }),
+            }
         })
     }
 

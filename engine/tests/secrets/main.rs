@@ -7,12 +7,13 @@ mod peers;
 use collect::Output;
 use peers::{Echo, knock};
 use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use streamengine::proto::client::ClientRole;
 use streamengine::testing::{key, keyframe, url, wait};
 use streamengine::{
-    Action, AuthRequest, Claims, Config, Door, Engine, EngineBuilder, EventReceiver, OnRefusal, Protocol,
-    PullConfig, PushConfig, RelayState, StreamKey, StreamName,
+    Action, AuthRequest, Authorize, Claims, Config, Door, Engine, EngineBuilder, EventReceiver, Grant,
+    OnRefusal, Protocol, PullConfig, PushConfig, RelayState, StreamKey, StreamName, Ticket,
 };
 
 /// Every secret of these tests starts so.
@@ -63,6 +64,48 @@ fn serve(output: &Output) -> (Engine, EventReceiver) {
         knock(address, role, app, stream);
     }
     (server, events)
+}
+
+/// Takes keys for names: one is the stream `live/known`, others are refused, as the rule would do. Notes what it is asked.
+struct Keys(mpsc::Sender<String>);
+
+impl Authorize for Keys {
+    fn authorize(&self, request: AuthRequest, ticket: Ticket) {
+        self.0.send(format!("{request:?}")).unwrap();
+        match request.name.key.stream() {
+            "5ecret-known" => ticket.accept(Grant::default().stream(key("live/known"))),
+            _ => ticket.reject("nobody knows this key"),
+        }
+    }
+
+    fn takes_key_for_name(&self) -> bool {
+        true
+    }
+}
+
+/// A server to which keys are sent for names.
+fn serve_keys_for_names(output: &Output) {
+    let (sender, asked) = mpsc::channel();
+    let address = "127.0.0.1:0".parse().unwrap();
+    let (server, events) = start(Engine::builder().listen_rtmp(address).authorize(Keys(sender)));
+    let address = server.listeners()[0].address;
+    for role in [ClientRole::Publish, ClientRole::Play] {
+        for name in [
+            "5ecret-known",
+            "5ecret-unknown",
+            "5ecret known",
+            "5ecret-known:5ecret",
+            "5ecret-known?key=5ecret",
+        ] {
+            knock(address, role, "live", name);
+            output.add("status", &collect::statuses(&server));
+        }
+    }
+    server.blocking_drain().unwrap();
+    let asked: Vec<_> = asked.try_iter().collect();
+    assert!(asked.len() >= 6 && asked.iter().all(|request| request.contains("live/***")), "{asked:?}");
+    output.add("request", &asked.join("\n"));
+    output.add_events(events);
 }
 
 /// An engine that pushes with secrets in its URLs, to servers that quote them in their refusals among others.
@@ -177,6 +220,7 @@ fn print_values(output: &Output) {
 fn f40_no_secret_leaves_by_log_event_status_or_error() {
     let output = Output::collect();
     let (server, server_events) = serve(&output);
+    serve_keys_for_names(&output);
     let (engine, engine_events) = push(&server, &output);
     print_values(&output);
     tracing::trace!("nobody writes at this level now, but somebody may");
@@ -191,6 +235,8 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
         " TRACE ",
         "publish",
         "wrong or missing publish key",
+        "nobody knows this key",
+        "live/known",
         "connection closed: ",
         "interrupted: refused: ",
         "\"event\":\"refused\"",

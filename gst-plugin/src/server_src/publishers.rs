@@ -167,7 +167,7 @@ impl Publishers {
             left: None,
             is_read: false,
         });
-        ticket.accept(Grant { principal: None, publisher: terms(takeover) });
+        ticket.accept(Grant::default().publisher(terms(takeover)));
     }
 
     fn on_publish(&self, id: SessionId) {

@@ -27,7 +27,7 @@ impl Fixture {
     fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
-        let gate = Gate::new(Arc::new(PublishRule::Open), &config.limits);
+        let gate = Gate::new(&[Arc::new(PublishRule::Open)], &config.limits);
         let core = Arc::new(Core::new(config, gate, crate::events::Events::default()));
         Self { jobs: FileJobs::new(core.clone(), Handle::current()), core }
     }

@@ -20,7 +20,7 @@ const UPGRADE: &str = "GET /live/a.flv HTTP/1.1\r\nHost: h\r\nConnection: keep-a
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 fn core_with(config: Config, authorizer: impl Authorize) -> Arc<Core> {
-    let auth = Gate::new(Arc::new(authorizer), &config.limits);
+    let auth = Gate::new(&[Arc::new(authorizer)], &config.limits);
     Arc::new(Core::new(config, auth, Events::default()))
 }
 

@@ -199,13 +199,13 @@ impl Visit {
         let client = self.client_mut();
         let name =
             client.name(Action::Play, &url.app, &url.name).map_err(|refusal| refused(None, refusal))?;
-        let (key, wishes) = (name.key.clone(), Wishes::of(&name));
+        let (told, wishes) = (name.tellable(), Wishes::of(&name));
         let verdict = client.ask(Action::Play, Ok(name));
         let verdict = unless_kicked(client, verdict)
             .await
-            .map_err(|reason| refused(Some(&key), Refusal::Denied(reason.to_string())))?;
-        verdict.map_err(|refusal| refused(Some(&key), refusal))?;
-        Ok((key, wishes))
+            .map_err(|reason| refused(told.as_ref(), Refusal::Denied(reason.to_string())))?;
+        let granted = verdict.map_err(|refusal| refused(told.as_ref(), refusal))?;
+        Ok((granted.key, wishes))
     }
 
     /// Ends it with a refusal: the reply.

@@ -18,9 +18,9 @@ mod tests;
 use super::Core;
 use super::arrival::{self, Arrived, GAVE_WAY, ONLY_LOOKED, shake_hands};
 use super::pace::{Pace, Verdict};
-use super::streams::{Client, ConnectionPublisher, Refusal};
+use super::streams::{Client, ConnectionPublisher, Granted, Refusal};
 use crate::Limits;
-use crate::auth::{Door, Grant};
+use crate::auth::Door;
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
@@ -180,8 +180,8 @@ enum Wake {
     Ready(usize),
     /// The publisher at this index has lost its right.
     Lost(usize, EndReason),
-    /// The authoriser has decided.
-    Verdict(Result<Grant, Refusal>),
+    /// It is decided what a request may have.
+    Verdict(Result<Granted, Refusal>),
     /// Somebody outside wants something.
     Order(Order),
     /// The engine drains.

@@ -6,12 +6,12 @@ use crate::amf0::Amf0Value;
 use crate::auth::{Action, Claims, Grant};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hub::EndReason;
-use crate::key::{StreamKey, canonical_app, is_app_of_origin};
+use crate::key::{StreamKey, StreamName, canonical_app, is_app_of_origin};
 use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
 use crate::proto::server::{self, Connect, Rejection};
-use crate::service::streams::{Admitted, Refusal, Verdict};
+use crate::service::streams::{Admitted, Granted, Refusal, Verdict};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use tokio::time::Instant;
 /// When a new player is pinged first, which tells how far away it is: not in the burst of its start.
 const FIRST_PING: Duration = Duration::from_millis(500);
 
-/// A `publish` or `play` that waits for the authoriser, or for a stream of an origin.
+/// A `publish` or `play` that waits for the deciders, or for a stream of an origin.
 pub(super) struct WaitingRequest {
     action: Action,
     stream_id: u32,
-    /// None where its name is no name of a stream.
-    key: Option<StreamKey>,
+    /// The name that is told if it is refused.
+    told: Option<StreamKey>,
     /// What a player's URL asks for.
     latency_ms: Option<u64>,
     /// It may play a stream of an origin, and waits for that.
@@ -35,9 +35,8 @@ pub(super) struct WaitingRequest {
 }
 
 impl WaitingRequest {
-    fn is_to_be_fetched(&self) -> bool {
-        let is_of_origin = self.key.as_ref().is_some_and(StreamKey::is_of_origin);
-        self.action == Action::Play && is_of_origin && !self.is_fetched
+    fn is_to_be_fetched(&self, key: &StreamKey) -> bool {
+        self.action == Action::Play && key.is_of_origin() && !self.is_fetched
     }
 }
 
@@ -76,44 +75,45 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.ask(Action::Play, play.stream_id, &play.name)
     }
 
-    /// Checks a request's name and puts it to the authoriser.
+    /// Checks a request's name and puts it to the deciders.
     fn ask(&mut self, action: Action, stream_id: u32, name: &str) -> Result<(), End> {
         let Some(app) = &self.app else { return Err(End::cut("publish or play without connect")) };
         let name = self.client.name(action, app, name);
-        let key = name.as_ref().ok().map(|name| name.key.clone());
+        let told = name.as_ref().ok().and_then(StreamName::tellable);
         let latency_ms = name.as_ref().ok().and_then(|name| name.query_value("latency")?.parse().ok());
         let verdict = self.client.ask(action, name);
         self.wake_flag.raise();
         // Whoever waits for us is not idle: the time for a request begins anew after a refusal.
         self.idle_since = None;
         self.waiting =
-            Some(WaitingRequest { action, stream_id, key, latency_ms, is_fetched: false, verdict });
+            Some(WaitingRequest { action, stream_id, told, latency_ms, is_fetched: false, verdict });
         Ok(())
     }
 
-    pub(super) fn on_verdict(&mut self, verdict: Result<Grant, Refusal>) -> Result<(), End> {
+    pub(super) fn on_verdict(&mut self, verdict: Result<Granted, Refusal>) -> Result<(), End> {
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
-        if verdict.is_ok() && waiting.is_to_be_fetched() {
-            self.wait_for_stream(waiting, verdict);
-            return Ok(());
-        }
-        let WaitingRequest { action, stream_id, key, latency_ms, .. } = waiting;
-        let started = verdict.and_then(|grant| match (action, &key) {
-            (Action::Publish, Some(key)) => self.start_publish(stream_id, key, grant),
-            (Action::Play, Some(key)) => self.start_play(stream_id, key, latency_ms),
-            // Nothing is granted without a name.
-            (_, None) => Ok(()),
-        });
-        started.or_else(|refusal| self.refuse_stream(action, key, &refusal))
+        let WaitingRequest { action, stream_id, latency_ms, .. } = waiting;
+        let Granted { key, grant } = match verdict {
+            Ok(granted) if waiting.is_to_be_fetched(&granted.key) => {
+                self.wait_for_stream(waiting, granted);
+                return Ok(());
+            }
+            Ok(granted) => granted,
+            Err(refusal) => return self.refuse_stream(action, waiting.told, &refusal),
+        };
+        let started = match action {
+            Action::Publish => self.start_publish(stream_id, &key, grant),
+            Action::Play => self.start_play(stream_id, &key, latency_ms),
+        };
+        started.or_else(|refusal| self.refuse_stream(action, Some(key), &refusal))
     }
 
     /// Somebody may play a stream of an origin: the answer follows when that has come. Its place is no longer one of those who
     /// have been granted nothing: an audience that comes at once waits at once.
-    fn wait_for_stream(&mut self, waiting: WaitingRequest, granted: Result<Grant, Refusal>) {
-        let Some(key) = &waiting.key else { return };
-        let fetched = self.client.fetch(key);
-        let verdict = Box::pin(async move { fetched.await.and(granted) });
-        self.waiting = Some(WaitingRequest { is_fetched: true, verdict, ..waiting });
+    fn wait_for_stream(&mut self, waiting: WaitingRequest, granted: Granted) {
+        let (fetched, told) = (self.client.fetch(&granted.key), Some(granted.key.clone()));
+        let verdict = Box::pin(async move { fetched.await.map(|()| granted) });
+        self.waiting = Some(WaitingRequest { told, is_fetched: true, verdict, ..waiting });
         self.pending = None;
         self.wake_flag.raise();
     }

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 const PIPE: usize = 64 * 1024;
 
 fn core_with(config: Config, authorizer: impl Authorize) -> Arc<Core> {
-    let auth = Gate::new(Arc::new(authorizer), &config.limits);
+    let auth = Gate::new(&[Arc::new(authorizer)], &config.limits);
     Arc::new(Core::new(config, auth, crate::events::Events::default()))
 }
 

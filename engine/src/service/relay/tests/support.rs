@@ -42,7 +42,7 @@ impl Node {
     pub(super) fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
-        let gate = Gate::new(Arc::new(PublishRule::Open), &config.limits);
+        let gate = Gate::new(&[Arc::new(PublishRule::Open)], &config.limits);
         let core = Arc::new(Core::new(config, gate, crate::events::Events::default()));
         let (relays, events) = (Relays::new(core.clone(), Handle::current()), core.events.subscribe());
         Self { core, relays, events }
