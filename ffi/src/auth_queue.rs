@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use streamengine::{AuthRequest, Authorize, PublishRule, Ticket};
+use streamengine::{AuthRequest, Authorize, Ticket};
 use tokio::sync::Notify;
 
 streamengine::bound! {
@@ -24,9 +24,9 @@ pub(crate) type Decider = Arc<dyn Fn(AuthRequest, Ticket) + Send + Sync>;
 /// The task on the callback thread that has requests decided.
 type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Where peers ask for permission: the program where it decides, else the configuration's rule.
+/// Where peers ask the program for permission; where it does not decide, the engine's configuration does.
+#[derive(Default)]
 pub(crate) struct AuthQueue {
-    rule: PublishRule,
     state: Mutex<State>,
     arrived: Notify,
 }
@@ -41,11 +41,7 @@ struct State {
 }
 
 impl AuthQueue {
-    pub(crate) fn new(rule: PublishRule) -> Self {
-        Self { rule, state: Mutex::default(), arrived: Notify::new() }
-    }
-
-    /// Has requests decided by the program from now on, or by the rule; `spawn` starts a task on the callback thread.
+    /// Has requests decided by the program from now on, or no longer; `spawn` starts a task on the callback thread.
     pub(crate) fn set_decider(
         self: &Arc<Self>,
         decider: Option<Decider>,
@@ -80,7 +76,7 @@ impl AuthQueue {
         let mut state = self.state.lock();
         if state.decider.is_none() && !state.closed {
             drop(state);
-            return self.rule.authorize(request, ticket);
+            return ticket.pass();
         }
         if state.closed || state.waiting.len() >= MAX_WAITING.get() {
             drop(state);
@@ -123,7 +119,7 @@ impl AuthQueue {
         let decider = self.state.lock().decider.clone();
         match decider {
             Some(decide) => decide(request, ticket),
-            None => self.rule.authorize(request, ticket),
+            None => ticket.pass(),
         }
     }
 }
@@ -145,7 +141,7 @@ mod tests {
 
     #[test]
     fn no_more_than_4096_requests_wait_for_a_callback_thread_that_does_not_come_to_them() {
-        let queue = Arc::new(AuthQueue::new(PublishRule::Open));
+        let queue = Arc::<AuthQueue>::default();
         assert!(queue.set_decider(Some(Arc::new(|_, _| ())), |_| Ok(())).is_ok());
         let peer = "192.0.2.7:4000".parse().unwrap();
         let name = StreamName::parse("live", "a").unwrap();

@@ -44,7 +44,7 @@ impl Host {
         config.check()?;
         Ok(Self {
             events: EventQueue::of_engine(),
-            requests: Arc::new(AuthQueue::new(config.publish_rule())),
+            requests: Arc::default(),
             config,
             dispatcher: Dispatcher::default(),
             state: RwLock::new(State::Stopped),
