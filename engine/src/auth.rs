@@ -3,6 +3,7 @@
 //! Deciders are asked one after the other until one of them says yes or no: first the embedding program, which decides by
 //! implementing [`Authorize`], then [`PublishRule`].
 
+mod addresses;
 mod gate;
 mod rule;
 
@@ -15,18 +16,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
 
+pub use crate::access::Action;
 pub(crate) use crate::status::Door;
+pub(crate) use addresses::{AddressRules, LastRule};
 pub(crate) use gate::Gate;
 pub use rule::PublishRule;
-
-/// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// To publish a stream.
-    Publish,
-    /// To play a stream.
-    Play,
-}
 
 /// What a peer says of itself. Nobody has checked it, and it may hold secrets: `Debug` shows names only.
 ///

@@ -6,6 +6,7 @@ mod source;
 
 pub use source::{ConfigSource, OptionSource};
 
+use crate::access::{AccessRule, network};
 use crate::key::{Secret, StreamKey, is_app_of_origin};
 use crate::limits::ms;
 use crate::policy::{StartAt, StreamPolicy, Takeover};
@@ -15,7 +16,7 @@ use crate::{Error, ErrorKind, Limits, Result};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Everything an engine can be told.
@@ -161,6 +162,12 @@ setters!(PublishConfig: bool { open }; Secret { key });
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AppConfig {
+    /// From which addresses one may publish and play: rules of which the first that is about a request holds, such as
+    /// `["allow publish 10.0.0.0/8", "deny publish all"]`. Who is denied is refused at once; who is allowed needs the key or
+    /// whatever else is asked for, and where nothing is, publishes as this machine does. What no rule is about goes on as
+    /// without any.
+    #[serde(deserialize_with = "access_rules")]
+    pub access: Vec<AccessRule>,
     /// Who may take a stream's name over: `reject`, `replace` or `replace-if-stalled`.
     pub takeover: Takeover,
     /// How long players stay connected while a lost publisher is away; 0 ends the stream at once.
@@ -206,7 +213,7 @@ pub struct AppConfig {
 
 setters! {
     AppConfig:
-    Takeover { takeover } StartAt { start } FlushKind { flush }
+    Vec<AccessRule> { access } Takeover { takeover } StartAt { start } FlushKind { flush }
     bool { resume_after_end }
     u64 { resume_window_ms, wait_for_publisher_ms, keyframe_wait_ms, merge_ms, min_latency_ms, max_latency_ms };
     u64 { publisher_timeout_ms, max_media_gap_ms, max_start_bytes, max_queue_ms, max_queue_bytes } usize { ring_bytes }
@@ -282,6 +289,7 @@ impl AppConfig {
 impl Default for AppConfig {
     fn default() -> Self {
         Self {
+            access: Vec::new(),
             takeover: Takeover::default(),
             resume_window_ms: 10_000,
             resume_after_end: false,
@@ -809,8 +817,18 @@ fn addresses<'de, D: serde::Deserializer<'de>>(
 
 /// The same of addresses and networks.
 fn networks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<IpNet>, D::Error> {
-    let parse = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    list(deserializer, "an address or network such as 10.0.0.7 or 10.0.0.0/8", parse)
+    list(deserializer, "an address or network such as 10.0.0.7 or 10.0.0.0/8", network)
+}
+
+/// The same of rules about addresses.
+fn access_rules<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<AccessRule>, D::Error> {
+    list(
+        deserializer,
+        "a rule about addresses such as \"allow publish 10.0.0.0/8\" or \"deny all\"",
+        |text| text.parse().ok(),
+    )
 }
 
 fn list<'de, D: serde::Deserializer<'de>, T>(

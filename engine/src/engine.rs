@@ -7,7 +7,7 @@ pub use handle::WeakEngine;
 
 #[cfg(feature = "http")]
 use crate::assets::Assets;
-use crate::auth::{Authorize, Gate as AuthGate};
+use crate::auth::{AddressRules, Authorize, Gate as AuthGate, LastRule};
 use crate::config::{
     self, AppConfig, Config, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig, PushTuning,
     SubscriberConfig,
@@ -135,9 +135,7 @@ impl EngineBuilder {
     pub fn start(self) -> Result<Engine> {
         preflight::check_start(&self.config)?;
         let runtime = runtime(self.config.engine.threads())?;
-        let rule: Arc<dyn Authorize> = Arc::new(self.config.publish_rule());
-        let deciders: Vec<_> = self.authorizer.into_iter().chain([rule]).collect();
-        let auth = AuthGate::new(&deciders, &self.config.limits);
+        let auth = gate(&self.config, self.authorizer);
         #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "without HTTP there are no assets"))]
         let mut core = Core::new(self.config, auth, self.events);
         #[cfg(feature = "http")]
@@ -149,6 +147,15 @@ impl EngineBuilder {
         engine.start_configured()?;
         Ok(engine)
     }
+}
+
+/// Who is asked whether somebody may publish or play, in this order.
+fn gate(config: &Config, program: Option<Arc<dyn Authorize>>) -> AuthGate {
+    let addresses = AddressRules::of(config);
+    let last = LastRule { rule: config.publish_rule(), addresses: addresses.clone() };
+    let first: Arc<dyn Authorize> = Arc::new(addresses);
+    let deciders: Vec<_> = [first].into_iter().chain(program).chain([Arc::new(last) as _]).collect();
+    AuthGate::new(&deciders, &config.limits)
 }
 
 fn runtime(threads: usize) -> Result<Runtime> {

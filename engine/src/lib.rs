@@ -40,9 +40,10 @@ mod named;
 #[macro_use]
 mod setters;
 
+#[cfg(feature = "http")]
+mod access;
 mod address;
 pub mod amf0;
-#[cfg(feature = "http")]
 mod assets;
 mod auth;
 mod budget;
@@ -84,6 +85,7 @@ pub mod testing;
 mod url;
 
 #[cfg(feature = "http")]
+pub use access::AccessRule;
 pub use assets::Assets;
 pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticket};
 #[doc(hidden)]

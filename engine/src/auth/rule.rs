@@ -1,6 +1,7 @@
 //! The rule for publishing that holds where nobody else decides.
 
 use super::{Action, AuthRequest, Authorize, Grant, Ticket};
+use crate::access::AccessRule;
 use crate::config::Config;
 use crate::key::Secret;
 use std::net::SocketAddr;
@@ -12,6 +13,8 @@ pub enum PublishRule {
     /// the true addresses ([`RtmpConfig::proxy_protocol_from`](crate::RtmpConfig::proxy_protocol_from)).
     #[default]
     Loopback,
+    /// From this machine, and from addresses that [`AppConfig::access`](crate::AppConfig::access) allows.
+    Addresses,
     /// From anywhere with this key: in the query (`stream?key=KEY`) or behind a colon in the name (`stream:KEY`).
     Key(Secret),
     /// By anybody.
@@ -23,6 +26,7 @@ impl PublishRule {
     pub fn describe(&self) -> &'static str {
         match self {
             Self::Loopback => "publishing: from this machine only (--publish-key KEY or --open to change)",
+            Self::Addresses => "publishing: from this machine and where access allows it",
             Self::Key(_) => "publishing: with the key, as STREAM?key=KEY or STREAM:KEY",
             Self::Open => "publishing: open to everybody who can reach the port",
         }
@@ -33,11 +37,18 @@ impl PublishRule {
         match (request.action, self) {
             (Action::Play, _) => Ok(Grant::default()),
             // Two names would lead to one stream.
-            (Action::Publish, Self::Open | Self::Loopback) if !request.name.secret.is_empty() => {
+            (Action::Publish, Self::Open | Self::Loopback | Self::Addresses)
+                if !request.name.secret.is_empty() =>
+            {
                 Err("nobody knows this publish key")
             }
             (Action::Publish, Self::Open) => by("open"),
-            (Action::Publish, Self::Loopback) if is_loopback(request.peer) => by("loopback"),
+            (Action::Publish, Self::Loopback | Self::Addresses) if is_loopback(request.peer) => {
+                by("loopback")
+            }
+            (Action::Publish, Self::Addresses) => Err(
+                "publishing is allowed from the server's own machine and from other addresses (access), not from this one",
+            ),
             (Action::Publish, Self::Loopback) => Err(
                 "publishing is allowed from the server's own machine only (--publish-key or --open, publish.key or \
                  publish.open change that)",
@@ -73,8 +84,13 @@ impl Config {
         match &self.publish.key {
             Some(key) => PublishRule::Key(key.clone()),
             None if self.publish.open => PublishRule::Open,
+            None if self.all_access().any(|rule| rule.allows_some(Action::Publish)) => PublishRule::Addresses,
             None => PublishRule::Loopback,
         }
+    }
+
+    fn all_access(&self) -> impl Iterator<Item = &AccessRule> {
+        self.apps.values().chain([&self.default_app]).flat_map(|app| &app.access)
     }
 }
 

@@ -28,7 +28,7 @@ const FLOORS: &[&[&str]] = &[
     &["files"],
     &["proto"],
     &["media"],
-    &["policy", "hops", "amf0", "url"],
+    &["policy", "hops", "amf0", "url", "access"],
     &["key"],
     &["log_limit", "starts"],
     &["address"],
