@@ -10,10 +10,11 @@ use crate::limits::ms;
 use crate::net::{DeadlineTimer, PendingPlace, read};
 use crate::service::arrival::{GAVE_WAY, log_early_failure};
 use bytes::{Bytes, BytesMut};
-use hyper::Request;
 use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
@@ -21,7 +22,6 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -32,10 +32,6 @@ bound! {
     /// Headers of one request; browsers send twenty (test `f37_more_than_64_headers_are_answered_with_431_and_closed`).
     pub(super) const MAX_HEADERS: usize = 64, without 4_096;
 }
-
-/// A connection on which nothing has been asked for so long gives hyper's buffers back: browsers leave many open. Short, so
-/// that of many that are opened one after the other few have some.
-const RESTS_AFTER: Duration = Duration::from_millis(50);
 
 /// A connection whose socket hyper has let go of.
 pub(super) struct TakenOver<IO> {
@@ -50,7 +46,7 @@ pub(super) struct TakenOver<IO> {
 enum Left<IO> {
     /// Its socket is to be taken over.
     TakenOver(TakenOver<IO>),
-    /// Nothing has been asked for a while. What has been read is with it.
+    /// What was asked for is answered. What has been read since is with it.
     Resting(IO, Bytes),
 }
 
@@ -94,13 +90,17 @@ impl Requests {
     {
         let mut input = Bytes::new();
         loop {
+            // hyper has 16 KiB for each connection that it serves. Browsers leave many open, and strangers too: they wait for
+            // what they ask, and between two requests, without it.
+            match input.is_empty() {
+                true => input = self.rest(&mut io).await?,
+                // The head of the next request has begun.
+                false => self.progress.note_read(),
+            }
             // Boxed: a connection that rests needs none of it.
             match Box::pin(self.serve_busily(io, input)).await? {
                 Left::TakenOver(taken_over) => return Some(taken_over),
                 Left::Resting(rested, read) => (io, input) = (rested, read),
-            }
-            if input.is_empty() {
-                input = self.rest(&mut io).await?;
             }
         }
     }
@@ -115,8 +115,9 @@ impl Requests {
             let (answers, progress) = (answers.clone(), progress.clone());
             progress.begin();
             async move {
+                let may_be_kept = may_be_kept(&request);
                 let reply = reply(&answers, &progress, request).await;
-                progress.end();
+                progress.end(!may_be_kept || is_closing(reply.headers()));
                 Ok::<_, Infallible>(reply)
             }
         });
@@ -214,8 +215,8 @@ impl Requests {
                 Overdue::End("the head of a request took too long"),
             )),
             Phase::Request => None,
-            Phase::Idle { since } if may_rest && unflushed.is_none() => {
-                Some((since + RESTS_AFTER.min(ms(limits.http_idle_ms)), Overdue::Rest))
+            Phase::Idle { since } if may_rest && unflushed.is_none() && self.progress.is_kept() => {
+                Some((since, Overdue::Rest))
             }
             Phase::Idle { since } => {
                 Some((since + ms(limits.http_idle_ms), Overdue::End("nothing asked for")))
@@ -233,6 +234,17 @@ impl Requests {
         }
         None
     }
+}
+
+/// Whether another request may follow this one, and nothing else. Where that is not sure, hyper keeps the connection, and
+/// decides.
+fn may_be_kept(request: &Request<Incoming>) -> bool {
+    request.version() == Version::HTTP_11 && request.body().is_end_stream() && !is_closing(request.headers())
+}
+
+fn is_closing(headers: &HeaderMap) -> bool {
+    let mut all = headers.get_all(CONNECTION).iter();
+    all.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"keep-alive"))
 }
 
 /// The reply to a request. Pending for ever where there is none, as the connection's socket is taken over.

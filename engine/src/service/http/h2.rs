@@ -173,7 +173,7 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.end(false);
     }
 }
 

@@ -22,6 +22,8 @@ struct State {
     turn: Option<Box<Turn>>,
     /// There was a request in good order.
     has_asked: bool,
+    /// No request may follow: what comes is the body of one, or whatever else it is.
+    is_last: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -38,7 +40,8 @@ impl Progress {
     pub(super) fn new() -> Arc<Self> {
         let phase = Phase::Head { since: Instant::now() };
         let (open, has_frames) = (0, false);
-        let state = State { phase, open, has_frames, unflushed: None, turn: None, has_asked: false };
+        let state =
+            State { phase, open, has_frames, unflushed: None, turn: None, has_asked: false, is_last: false };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
@@ -58,8 +61,10 @@ impl Progress {
         state.open += 1;
     }
 
-    pub(super) fn end(&self) {
+    /// Another request may follow the one that is answered, unless that `is_last`.
+    pub(super) fn end(&self, is_last: bool) {
         let mut state = self.state.lock();
+        state.is_last |= is_last;
         state.open = state.open.saturating_sub(1);
         if state.open == 0 {
             state.phase = Phase::Idle { since: Instant::now() };
@@ -92,6 +97,11 @@ impl Progress {
     pub(super) fn waits(&self) -> (Phase, Option<Instant>) {
         let state = self.state.lock();
         (state.phase, state.unflushed)
+    }
+
+    /// Whether the next thing to come is a request, on a connection that is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.state.lock().is_last
     }
 
     pub(super) fn is_answering(&self) -> bool {
