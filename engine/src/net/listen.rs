@@ -31,7 +31,7 @@ bound! {
     const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500)), without (Duration::from_secs(3_600), Duration::from_secs(3_600));
     /// How often, in all, a listener waits for a millisecond where an address has no place left, before it turns the next one
     /// of it away (test `f14_one_address_may_hold_so_many_pending_connections_and_others_are_still_served`).
-    const WAITS: Rate = Rate::new(100, Duration::from_secs(1)), without Rate::new(1 << 40, Duration::from_secs(1));
+    const WAITS: Rate = Rate::new(30, Duration::from_secs(1)), without Rate::new(1 << 40, Duration::from_secs(1));
     /// Log lines about connections that are turned away (test `f14_strangers_cannot_fill_the_log`).
     const REJECTED_LINES: Rate = Rate::new(1, Duration::from_secs(10)), without Rate::new(1 << 40, Duration::from_secs(1));
     /// Log lines about connections that end before they were granted anything
