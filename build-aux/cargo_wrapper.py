@@ -41,12 +41,9 @@ def build(options: argparse.Namespace, target: Path) -> Path:
                "--manifest-path", str(options.source / "Cargo.toml"), "--target-dir", str(target)]
     if options.no_default_features:
         command.append("--no-default-features")
-    environment = dict(os.environ)
     if options.offline:
         command += ["--offline", "--frozen"]
-        # Build scripts are not told of the options.
-        environment["CARGO_NET_OFFLINE"] = "true"
-    code = subprocess.run(command, env=environment).returncode
+    code = subprocess.run(command).returncode
     if code != 0:
         sys.exit(code)
     return target / ("debug" if options.profile == "dev" else options.profile)
