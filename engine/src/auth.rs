@@ -6,6 +6,7 @@
 mod addresses;
 mod gate;
 mod rule;
+mod signed;
 
 use crate::config::PublisherConfig;
 use crate::id::SessionId;
@@ -21,6 +22,7 @@ pub(crate) use crate::status::Door;
 pub(crate) use addresses::{AddressRules, LastRule};
 pub(crate) use gate::Gate;
 pub use rule::PublishRule;
+pub use signed::UrlSigner;
 
 /// What a peer says of itself. Nobody has checked it, and it may hold secrets: `Debug` shows names only.
 ///

@@ -36,6 +36,8 @@ pub struct Config {
     pub https: HttpsConfig,
     /// Who may publish, where the embedding program does not decide.
     pub publish: PublishConfig,
+    /// URLs that are signed, by whoever has the secret, for one stream and a while.
+    pub signed_urls: SignedUrlsConfig,
     /// The policy of apps that have no section of their own.
     pub default_app: AppConfig,
     /// Policies by app. Where any app is listed, others are refused.
@@ -58,7 +60,8 @@ pub struct Config {
 
 setters! {
     Config:
-    RtmpConfig { rtmp } RtmpsConfig { rtmps } HttpConfig { http } HttpsConfig { https } PublishConfig { publish } AppConfig { default_app }
+    RtmpConfig { rtmp } RtmpsConfig { rtmps } HttpConfig { http } HttpsConfig { https } PublishConfig { publish }
+    SignedUrlsConfig { signed_urls } AppConfig { default_app }
     BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<PullConfig> { pull } BTreeMap<String, OriginConfig> { origins }
     Vec<FileConfig> { file }
     TlsConfig { tls } EngineConfig { engine } Limits { limits }
@@ -156,6 +159,36 @@ pub struct PublishConfig {
 }
 
 setters!(PublishConfig: bool { open }; Secret { key });
+
+/// Signed URLs ([`UrlSigner`](crate::UrlSigner)).
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SignedUrlsConfig {
+    /// What signs them. Without it no URL is looked at.
+    pub secret: Option<Secret>,
+    /// Publishing needs a signed URL; else one is as good as what is asked for otherwise.
+    pub publish: bool,
+    /// Playing needs one.
+    pub play: bool,
+    /// How they are signed: `hmac-sha256` or `node-media-server`.
+    pub style: SignatureStyle,
+}
+
+setters!(SignedUrlsConfig: bool { publish, play } SignatureStyle { style }; Secret { secret });
+
+/// How URLs are signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureStyle {
+    /// `?expires=SECONDS&sign=...`, perhaps with `&address=IP`, by HMAC-SHA256.
+    #[default]
+    HmacSha256,
+    /// `?sign=SECONDS-...` as Node-Media-Server does, by MD5: for those whose pages make such URLs.
+    NodeMediaServer,
+}
+
+named!(SignatureStyle { HmacSha256 => "hmac-sha256", NodeMediaServer => "node-media-server" });
 
 /// The policy of an app.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -758,7 +791,7 @@ impl Config {
 
     /// Checks what the types cannot: values that exclude or need each other.
     pub fn check(&self) -> Result<()> {
-        let fail = |text: &str| Err(Error::new(ErrorKind::InvalidArgument, text));
+        let fail = |text: &str| Err(Error::new(ErrorKind::InvalidArgument, text.to_owned()));
         if self.publish.key.as_ref().is_some_and(Secret::is_empty) {
             return fail("publish.key is empty; leave it out or give a key");
         }
@@ -780,6 +813,18 @@ impl Config {
         let apps = self.apps.iter().map(|(name, app)| (format!("apps.{name}"), app));
         for (section, app) in std::iter::once(("default_app".to_owned(), &self.default_app)).chain(apps) {
             app.policy().check().or_else(|text| fail(&format!("{section}.{text}")))?;
+        }
+        let signed = &self.signed_urls;
+        match &signed.secret {
+            Some(secret) if secret.is_empty() => {
+                return fail("signed_urls.secret is empty; leave it out or give a secret");
+            }
+            None if signed.publish || signed.play => {
+                return fail(
+                    "signed URLs are needed (signed_urls.publish, signed_urls.play), and signed_urls.secret is not set",
+                );
+            }
+            _ => {}
         }
         self.apps.keys().try_for_each(|app| check_app(app).or_else(|text| fail(&text)))?;
         self.push.iter().try_for_each(PushConfig::check)?;

@@ -7,7 +7,7 @@ pub use handle::WeakEngine;
 
 #[cfg(feature = "http")]
 use crate::assets::Assets;
-use crate::auth::{AddressRules, Authorize, Gate as AuthGate, LastRule};
+use crate::auth::{AddressRules, Authorize, Gate as AuthGate, LastRule, UrlSigner};
 use crate::config::{
     self, AppConfig, Config, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig, PushTuning,
     SubscriberConfig,
@@ -153,8 +153,10 @@ impl EngineBuilder {
 fn gate(config: &Config, program: Option<Arc<dyn Authorize>>) -> AuthGate {
     let addresses = AddressRules::of(config);
     let last = LastRule { rule: config.publish_rule(), addresses: addresses.clone() };
-    let first: Arc<dyn Authorize> = Arc::new(addresses);
-    let deciders: Vec<_> = [first].into_iter().chain(program).chain([Arc::new(last) as _]).collect();
+    let mut deciders: Vec<Arc<dyn Authorize>> = vec![Arc::new(addresses)];
+    deciders.extend(UrlSigner::new(&config.signed_urls).map(|signer| Arc::new(signer) as _));
+    deciders.extend(program);
+    deciders.push(Arc::new(last));
     AuthGate::new(&deciders, &config.limits)
 }
 

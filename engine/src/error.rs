@@ -1,5 +1,6 @@
 //! The public error: what failed, which object it concerns, and why.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// What kind of failure an [`Error`] reports. Each kind is one result code of the C library.
@@ -87,7 +88,7 @@ impl ErrorKind {
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
-    message: String,
+    message: Cow<'static, str>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -96,7 +97,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error of `kind`; `message` names the object and the cause.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
@@ -114,13 +115,13 @@ impl Error {
             Io::TimedOut => ErrorKind::Timeout,
             _ => ErrorKind::Io,
         };
-        Self { kind, message: format!("{what}: {cause}"), source: Some(Box::new(cause)) }
+        Self { kind, message: format!("{what}: {cause}").into(), source: Some(Box::new(cause)) }
     }
 
     /// The same error with `what` put before its text.
     #[must_use]
     pub fn context(mut self, what: impl fmt::Display) -> Self {
-        self.message = format!("{what}: {}", self.message);
+        self.message = format!("{what}: {}", self.message).into();
         self
     }
 

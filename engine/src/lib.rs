@@ -40,10 +40,10 @@ mod named;
 #[macro_use]
 mod setters;
 
-#[cfg(feature = "http")]
 mod access;
 mod address;
 pub mod amf0;
+#[cfg(feature = "http")]
 mod assets;
 mod auth;
 mod budget;
@@ -84,16 +84,16 @@ mod status;
 pub mod testing;
 mod url;
 
-#[cfg(feature = "http")]
 pub use access::AccessRule;
+#[cfg(feature = "http")]
 pub use assets::Assets;
-pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticket};
+pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticket, UrlSigner};
 #[doc(hidden)]
 pub use bound::Bound;
 pub use config::{
     AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, HttpConfig, HttpsConfig, OnRefusal,
     OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning,
-    RetryTimes, RtmpConfig, RtmpsConfig, SubscriberConfig, TlsConfig,
+    RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TlsConfig,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};

@@ -125,9 +125,8 @@ impl Subscriber {
     pub fn try_next(&mut self) -> Result<Option<Frame>> {
         match self.take_next() {
             Poll::Ready(frame) => Ok(frame),
-            Poll::Pending => {
-                Err(Error::new(ErrorKind::Again, format!("stream {}: nothing to read", self.key())))
-            }
+            // Who polls comes here for every frame: no text is made for it.
+            Poll::Pending => Err(Error::new(ErrorKind::Again, "stream: nothing to read now")),
         }
     }
 

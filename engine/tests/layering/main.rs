@@ -54,6 +54,8 @@ const CRATES: &[&str] =
 
 /// Where file modification times are compared; the only use of wall-clock values.
 const FILE_TIMES: &[&str] = &["net/tls.rs", "files.rs"];
+/// Who goes by the wall clock, as what it checks says until what date it is good.
+const BY_DATE: &[&str] = &["auth/signed.rs"];
 
 /// What reads the wall clock.
 const WALL_CLOCKS: &[&str] = &["SystemTime::now", "UNIX_EPOCH", "chrono", "OffsetDateTime", "clock_gettime"];
@@ -192,7 +194,8 @@ fn modules_name_nothing_foreign_to_them() {
 #[test]
 fn f50_deadlines_and_media_time_know_no_wall_clock() {
     let mut broken = Vec::new();
-    for File { name, code, .. } in crate_files("engine") {
+    let files = crate_files("engine").into_iter().filter(|file| !BY_DATE.contains(&file.name.as_str()));
+    for File { name, code, .. } in files {
         let reads = WALL_CLOCKS.iter().filter(|clock| code.contains(*clock));
         broken.extend(reads.map(|clock| format!("{name} reads {clock}")));
         if code.contains("SystemTime") != FILE_TIMES.contains(&name.as_str()) {
