@@ -1,7 +1,7 @@
 //! Who may publish and play: one decision point for every door.
 //!
-//! Deciders are asked one after the other until one of them says yes or no: first the embedding program, which decides by
-//! implementing [`Authorize`], then [`PublishRule`].
+//! Deciders are asked one after the other until one of them says yes or no: the rules about addresses, signed URLs, the
+//! embedding program, which decides by implementing [`Authorize`], and at last [`PublishRule`].
 
 mod addresses;
 mod gate;
@@ -187,9 +187,10 @@ impl Ticket {
 
 /// Decides who may publish and play.
 ///
-/// `authorize` is called on an I/O thread and must not block: keep the ticket and answer it later where the
-/// decision takes time. No answer within [`Limits::auth_timeout_ms`] is a refusal. Peers of an address that is refused often
-/// wait for their answers, and the authoriser is asked less often for them ([`Limits::auth_failures_per_minute`]).
+/// `authorize` is called on an I/O thread and must not block: keep the ticket and answer it later where the decision takes
+/// time. No answer within [`Limits::auth_timeout_ms`](crate::Limits::auth_timeout_ms) is a refusal. Peers of an address that is
+/// refused often wait for their answers, and the authoriser is asked less often for them
+/// ([`Limits::auth_failures_per_minute`](crate::Limits::auth_failures_per_minute)).
 pub trait Authorize: Send + Sync + 'static {
     /// Decides `request`, now or later, through `ticket`.
     fn authorize(&self, request: AuthRequest, ticket: Ticket);
