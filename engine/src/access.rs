@@ -6,13 +6,16 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// To publish a stream.
     Publish,
     /// To play a stream.
     Play,
 }
+
+named!(Action { Publish => "publish", Play => "play" });
 
 /// A rule about addresses: `allow publish 10.0.0.0/8`, `deny play 192.0.2.7`, `deny all`. Without `publish` or `play` it is
 /// about both. Of several rules the first one that is about a request holds.
@@ -80,11 +83,9 @@ pub(crate) fn network(text: &str) -> Option<IpNet> {
 impl fmt::Display for AccessRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.allows { "allow " } else { "deny " })?;
-        f.write_str(match self.action {
-            Some(Action::Publish) => "publish ",
-            Some(Action::Play) => "play ",
-            None => "",
-        })?;
+        if let Some(action) = self.action {
+            write!(f, "{action} ")?;
+        }
         match self.from {
             Some(from) => from.fmt(f),
             None => f.write_str("all"),

@@ -46,6 +46,7 @@ mod tests {
     fn an_enumeration_is_called_the_same_everywhere() {
         check::<Takeover>();
         check::<StartAt>();
+        check::<Action>();
         check::<Protocol>();
         check::<Door>();
         check::<SessionRole>();

@@ -22,7 +22,9 @@ pub struct UrlSigner {
     style: SignatureStyle,
     secret: Secret,
     key: hmac::Key,
-    needed: [(Action, bool); 2],
+    /// Whether publishing needs a signed URL, and whether playing does.
+    publish: bool,
+    play: bool,
 }
 
 impl UrlSigner {
@@ -30,8 +32,7 @@ impl UrlSigner {
     pub fn new(config: &SignedUrlsConfig) -> Option<Self> {
         let secret = config.secret.clone()?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
-        let needed = [(Action::Publish, config.publish), (Action::Play, config.play)];
-        Some(Self { style: config.style, secret, key, needed })
+        Some(Self { style: config.style, secret, key, publish: config.publish, play: config.play })
     }
 
     /// What the query of a URL has to hold so that its stream may be published, or played, until `expires`, which counts in
@@ -67,10 +68,6 @@ impl UrlSigner {
     }
 
     fn text(action: Action, stream: &StreamKey, expires: u64, address: &str) -> String {
-        let action = match action {
-            Action::Publish => "publish",
-            Action::Play => "play",
-        };
         format!("{action}\n{stream}\n{expires}\n{address}")
     }
 
@@ -128,7 +125,10 @@ impl UrlSigner {
     }
 
     fn is_needed(&self, action: Action) -> bool {
-        self.needed.contains(&(action, true))
+        match action {
+            Action::Publish => self.publish,
+            Action::Play => self.play,
+        }
     }
 
     fn decide(&self, request: &AuthRequest, ticket: Ticket, now: SystemTime) {

@@ -153,11 +153,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         key: Option<StreamKey>,
         refusal: &Refusal,
     ) -> Result<(), End> {
-        let request = match action {
-            Action::Publish => "publish",
-            Action::Play => "play",
-        };
-        self.refuse(request, key, status_code(action, refusal), refusal)
+        self.refuse(action.as_str(), key, status_code(action, refusal), refusal)
     }
 
     /// Tells the peer why its request is refused; the connection ends after that, unless something else goes on on it.
