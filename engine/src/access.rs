@@ -45,15 +45,15 @@ pub(crate) fn allowed(rules: &[AccessRule], action: Action, peer: IpAddr) -> Opt
     rules.iter().find(|rule| rule.is_about(action, peer)).map(|rule| rule.allows)
 }
 
-/// What a rule should have been.
-const EXPECTED: &str = "expected allow or deny, then publish or play or neither, then an address, a network or all, such as \
-                        \"allow publish 10.0.0.0/8\"";
+/// What a rule is, for those who wrote something else.
+pub(crate) const FORM: &str = "a rule about addresses: allow or deny, then publish or play or neither, then an address, a network or \
+                               all, such as \"allow publish 10.0.0.0/8\"";
 
 impl FromStr for AccessRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || format!("{text:?} is no rule about addresses: {EXPECTED}");
+        let fault = || format!("{text:?} is not {FORM}");
         // nginx's lines end so.
         let words: Vec<_> = text.trim_end_matches([';', ' ']).split_whitespace().collect();
         let (allows, action, from) = match words[..] {

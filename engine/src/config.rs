@@ -6,7 +6,7 @@ mod source;
 
 pub use source::{ConfigSource, OptionSource};
 
-use crate::access::{AccessRule, network};
+use crate::access::{self, AccessRule, network};
 use crate::key::{Secret, StreamKey, is_app_of_origin};
 use crate::limits::ms;
 use crate::policy::{StartAt, StreamPolicy, Takeover};
@@ -869,11 +869,7 @@ fn networks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::R
 fn access_rules<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Vec<AccessRule>, D::Error> {
-    list(
-        deserializer,
-        "a rule about addresses such as \"allow publish 10.0.0.0/8\" or \"deny all\"",
-        |text| text.parse().ok(),
-    )
+    list(deserializer, access::FORM, |text| text.parse().ok())
 }
 
 fn list<'de, D: serde::Deserializer<'de>, T>(

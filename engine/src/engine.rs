@@ -153,7 +153,10 @@ impl EngineBuilder {
 fn gate(config: &Config, program: Option<Arc<dyn Authorize>>) -> AuthGate {
     let addresses = AddressRules::of(config);
     let last = LastRule { rule: config.publish_rule(), addresses: addresses.clone() };
-    let mut deciders: Vec<Arc<dyn Authorize>> = vec![Arc::new(addresses)];
+    let mut deciders: Vec<Arc<dyn Authorize>> = Vec::new();
+    if addresses.has_any() {
+        deciders.push(Arc::new(addresses));
+    }
     deciders.extend(UrlSigner::new(&config.signed_urls).map(|signer| Arc::new(signer) as _));
     deciders.extend(program);
     deciders.push(Arc::new(last));

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use streamengine::testing::resident;
 use streamengine::{Config, Engine, Limits};
 
 const PLAYERS: usize = 400;
@@ -34,13 +35,6 @@ fn player(address: SocketAddr) -> TcpStream {
             }
         }
     }
-}
-
-/// Resident memory of this process that no file is behind, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
 #[test]

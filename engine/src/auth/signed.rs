@@ -50,14 +50,10 @@ impl UrlSigner {
         let expires = seconds(expires);
         let address = address.map(|address| address.to_canonical().to_string());
         let query = match (self.style, &address) {
-            (SignatureStyle::HmacSha256, None) => {
-                format!("expires={expires}&sign={}", self.hmac(action, stream, expires, ""))
-            }
-            (SignatureStyle::HmacSha256, Some(address)) => {
-                format!(
-                    "expires={expires}&address={address}&sign={}",
-                    self.hmac(action, stream, expires, address)
-                )
+            (SignatureStyle::HmacSha256, _) => {
+                let shown = address.as_ref().map(|address| format!("&address={address}")).unwrap_or_default();
+                let sign = self.hmac(action, stream, expires, address.as_deref().unwrap_or_default());
+                format!("expires={expires}{shown}&sign={sign}")
             }
             (SignatureStyle::NodeMediaServer, None) => {
                 format!("sign={expires}-{}", self.md5(stream, expires))

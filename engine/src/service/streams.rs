@@ -201,10 +201,8 @@ impl Client {
             let (action, asked) = (request.action, request.name.key.clone());
             let mut grant = core.auth.decide(request).await.map_err(Refusal::Denied)?;
             let key = grant.stream.take().unwrap_or(asked);
-            match action == Action::Publish && key.is_of_origin() {
-                true => Err(Refusal::Reserved),
-                false => Ok(Granted { key, grant }),
-            }
+            check_not_reserved(action, &key)?;
+            Ok(Granted { key, grant })
         })
     }
 
@@ -224,9 +222,7 @@ impl Client {
     }
 
     fn request(&self, action: Action, name: StreamName) -> Result<AuthRequest, Refusal> {
-        if action == Action::Publish && name.key.is_of_origin() {
-            return Err(Refusal::Reserved);
-        }
+        check_not_reserved(action, &name.key)?;
         self.app(&name.key)?;
         let mut request = AuthRequest::new(action, name, self.peer, self.door, self.protocol);
         request.claims = self.claims.clone();
@@ -363,6 +359,14 @@ impl Client {
             self.log_no_such_app(key.app());
             Refusal::NoSuchApp
         })
+    }
+}
+
+/// What is fetched from origins is published by the engine alone.
+fn check_not_reserved(action: Action, key: &StreamKey) -> Result<(), Refusal> {
+    match action == Action::Publish && key.is_of_origin() {
+        true => Err(Refusal::Reserved),
+        false => Ok(()),
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use streamengine::proto::server::{Phase, Rejection, ServerEvent, ServerSession};
+use streamengine::testing::resident;
 use streamengine::{AuthRequest, Config, Engine, Grant, Limits, Ticket};
 
 /// Longest time for which a session may keep us busy, or a connection may stay open after its peer has left.
@@ -27,13 +28,6 @@ const RSS_GROWTH: usize = 8 * 1024 * 1024;
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock()
-}
-
-/// Resident memory of this process that no file is behind, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
 fn descriptors() -> usize {
