@@ -188,13 +188,14 @@ impl Relay {
         }
     }
 
-    /// Remembers why an attempt ended. A new reason is logged as a warning, a repeated one only for debugging.
+    /// Remembers why an attempt ended. A new reason is logged as a warning, a repeated one only for debugging, and so is what ends
+    /// because the engine does.
     pub(super) fn note(&self, error: &AttemptError) {
         let news = (error.kind, error.text.clone());
         let is_new = self.condition.lock().last_error.replace(news.clone()) != Some(news);
         let (what, stream, url) = (self.direction, &self.stream, &self.url);
         let left_out = match &self.told {
-            _ if !is_new => None,
+            _ if !is_new || self.core.draining.is_cancelled() => None,
             Told::Everybody => Some(0),
             Told::Log(limit) => limit.allow(),
         };
