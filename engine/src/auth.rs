@@ -15,6 +15,7 @@ use crate::status::Protocol;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use crate::access::Action;
@@ -131,9 +132,14 @@ pub struct Grant {
     pub stream: Option<StreamKey>,
     /// For a publisher: rules of its own in place of its app's.
     pub publisher: PublisherConfig,
+    /// What was shown for it, such as the name of a key, never the key itself: what was granted for one credential can be
+    /// ended together ([`Engine::kick_credential`](crate::Engine::kick_credential)).
+    pub credential: Option<String>,
+    /// How long it is good for; then the connection ends.
+    pub lasts: Option<Duration>,
 }
 
-setters!(Grant: PublisherConfig { publisher }; String { principal } StreamKey { stream });
+setters!(Grant: PublisherConfig { publisher }; String { principal, credential } StreamKey { stream } Duration { lasts });
 
 /// What is said of a request.
 #[derive(Debug)]

@@ -38,6 +38,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// URLs that are signed, by whoever has the secret, for one stream and a while.
     pub signed_urls: SignedUrlsConfig,
+    /// Keys of publishers and players, in a database.
+    pub keys: KeysConfig,
     /// The policy of apps that have no section of their own.
     pub default_app: AppConfig,
     /// Policies by app. Where any app is listed, others are refused.
@@ -61,7 +63,7 @@ pub struct Config {
 setters! {
     Config:
     RtmpConfig { rtmp } RtmpsConfig { rtmps } HttpConfig { http } HttpsConfig { https } PublishConfig { publish }
-    SignedUrlsConfig { signed_urls } AppConfig { default_app }
+    SignedUrlsConfig { signed_urls } KeysConfig { keys } AppConfig { default_app }
     BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<PullConfig> { pull } BTreeMap<String, OriginConfig> { origins }
     Vec<FileConfig> { file }
     TlsConfig { tls } EngineConfig { engine } Limits { limits }
@@ -190,6 +192,29 @@ pub enum SignatureStyle {
 
 named!(SignatureStyle { HmacSha256 => "hmac-sha256", NodeMediaServer => "node-media-server" });
 
+/// Keys of publishers and players, in a database. Needs the cargo feature `keys`.
+///
+/// With it publishing needs a key, from this machine too, unless [`PublishConfig`] or the program says otherwise. A key comes as
+/// the name (`rtmp://host/live/KEY`), behind a colon (`NAME:KEY`) or as `NAME?key=KEY`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeysConfig {
+    /// The file of an SQLite database, made where it is not there, or the URL of a PostgreSQL database:
+    /// `postgres://USER:PASSWORD@HOST/NAME`.
+    pub url: Option<Secret>,
+    /// Playing needs a key too.
+    pub play: bool,
+    /// In place of the engine's own tables, a query of PostgreSQL: it finds the key `$1`, of whoever wants to `publish` or `play`,
+    /// which is `$2`. Its columns: `stream` (`app/stream`, or a name in the app that is asked for), and where they are wanted
+    /// `id`, `who`, `max_kbps`, `max_viewers`, and `expires` and `until` in seconds since 1970.
+    pub query: Option<String>,
+    /// The same of what a key has opened: a query with a row as long as the key whose `id` is `$1` is good. Asked every 1.5 s.
+    pub check_query: Option<String>,
+}
+
+setters!(KeysConfig: bool { play }; Secret { url } String { query, check_query });
+
 /// The policy of an app.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -242,6 +267,11 @@ pub struct AppConfig {
     pub max_queue_bytes: Option<u64>,
     /// Bytes that the ring of a stream holds, where that is less than [`Limits::ring_bytes`].
     pub ring_bytes: Option<usize>,
+    /// Most kbit/s that a publisher may send: who sends more for 5 s is told of in the log, for 15 s is ended. What was saved
+    /// before may go at once.
+    pub max_kbps: Option<u64>,
+    /// Most players that a stream may have. Those who wait for its publisher may be more.
+    pub max_viewers: Option<u64>,
 }
 
 setters! {
@@ -249,7 +279,8 @@ setters! {
     Vec<AccessRule> { access } Takeover { takeover } StartAt { start } FlushKind { flush }
     bool { resume_after_end }
     u64 { resume_window_ms, wait_for_publisher_ms, keyframe_wait_ms, merge_ms, min_latency_ms, max_latency_ms };
-    u64 { publisher_timeout_ms, max_media_gap_ms, max_start_bytes, max_queue_ms, max_queue_bytes } usize { ring_bytes }
+    u64 { publisher_timeout_ms, max_media_gap_ms, max_start_bytes, max_queue_ms, max_queue_bytes, max_kbps, max_viewers }
+    usize { ring_bytes }
 }
 
 /// When frames are written to players. Most of what a player costs is the number of writes.
@@ -290,6 +321,7 @@ impl AppConfig {
             max_queue_bytes: self.max_queue_bytes,
             keyframe_wait_ms: Some(self.keyframe_wait_ms),
             ring_bytes: self.ring_bytes,
+            max_viewers: self.max_viewers,
         }
     }
 
@@ -339,6 +371,8 @@ impl Default for AppConfig {
             max_queue_ms: None,
             max_queue_bytes: None,
             ring_bytes: None,
+            max_kbps: None,
+            max_viewers: None,
         }
     }
 }
@@ -826,12 +860,30 @@ impl Config {
             }
             _ => {}
         }
+        self.keys.check().or_else(fail)?;
         self.apps.keys().try_for_each(|app| check_app(app).or_else(|text| fail(&text)))?;
         self.push.iter().try_for_each(PushConfig::check)?;
         self.pull.iter().try_for_each(PullConfig::check)?;
         self.origins.iter().try_for_each(|(alias, origin)| origin.check(alias))?;
         self.file.iter().try_for_each(|file| check_not_of_origin(&file.stream))?;
         bounds::check("", self)
+    }
+}
+
+impl KeysConfig {
+    /// Checks what the types cannot; the error is in words.
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match &self.url {
+            Some(_) if cfg!(not(feature = "keys")) => {
+                Err("keys.url: this build knows no keys (cargo feature `keys`)")
+            }
+            Some(url) if url.is_empty() => Err("keys.url is empty; leave it out or name a database"),
+            None if self.play || self.query.is_some() => Err("keys.play and keys.query need keys.url"),
+            _ if self.query.is_none() && self.check_query.is_some() => {
+                Err("keys.check_query needs keys.query")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -929,13 +981,17 @@ pub struct PublisherConfig {
     pub keyframe_wait_ms: Option<u64>,
     /// As [`AppConfig::ring_bytes`].
     pub ring_bytes: Option<usize>,
+    /// As [`AppConfig::max_kbps`]; of connections.
+    pub max_kbps: Option<u64>,
+    /// As [`AppConfig::max_viewers`].
+    pub max_viewers: Option<u64>,
 }
 
 setters! {
     PublisherConfig:
     ;
     Takeover { takeover } StartAt { start } usize { ring_bytes }
-    u64 { resume_window_ms, max_start_bytes, max_queue_ms, max_queue_bytes, keyframe_wait_ms }
+    u64 { resume_window_ms, max_start_bytes, max_queue_ms, max_queue_bytes, keyframe_wait_ms, max_kbps, max_viewers }
 }
 
 impl PublisherConfig {
@@ -948,6 +1004,7 @@ impl PublisherConfig {
             max_queue_bytes: self.max_queue_bytes,
             keyframe_wait_ms: self.keyframe_wait_ms,
             ring_bytes: self.ring_bytes,
+            max_viewers: self.max_viewers,
         }
     }
 

@@ -16,6 +16,8 @@ use crate::events::{Event, EventReceiver, Events};
 use crate::hub::{EndReason, StreamWatcher};
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
+#[cfg(feature = "keys")]
+use crate::keys::{self, Keys};
 use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
 use crate::media::looping::{Clip, Repeat};
@@ -135,12 +137,25 @@ impl EngineBuilder {
     pub fn start(self) -> Result<Engine> {
         preflight::check_start(&self.config)?;
         let runtime = runtime(self.config.engine.threads())?;
-        let auth = gate(&self.config, self.authorizer);
-        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "without HTTP there are no assets"))]
+        #[cfg(feature = "keys")]
+        let keys = keys::open_configured(&self.config.keys, runtime.handle())?;
+        #[cfg(feature = "keys")]
+        let decider = keys.as_ref().map(|keys| keys.decider(self.config.keys.play));
+        #[cfg(not(feature = "keys"))]
+        let decider = None;
+        let auth = gate(&self.config, decider, self.authorizer);
+        #[cfg_attr(
+            not(any(feature = "http", feature = "keys")),
+            expect(unused_mut, reason = "there is nothing to add")
+        )]
         let mut core = Core::new(self.config, auth, self.events);
         #[cfg(feature = "http")]
         {
             core.assets = self.assets;
+        }
+        #[cfg(feature = "keys")]
+        {
+            core.keys = keys;
         }
         let core = Arc::new(core);
         let engine = Engine { inner: Arc::new(Inner::new(core, runtime)) };
@@ -150,7 +165,7 @@ impl EngineBuilder {
 }
 
 /// Who is asked whether somebody may publish or play, in this order.
-fn gate(config: &Config, program: Option<Arc<dyn Authorize>>) -> AuthGate {
+fn gate(config: &Config, keys: Option<Arc<dyn Authorize>>, program: Option<Arc<dyn Authorize>>) -> AuthGate {
     let addresses = AddressRules::of(config);
     let last = LastRule { rule: config.publish_rule(), addresses: addresses.clone() };
     let mut deciders: Vec<Arc<dyn Authorize>> = Vec::new();
@@ -158,6 +173,7 @@ fn gate(config: &Config, program: Option<Arc<dyn Authorize>>) -> AuthGate {
         deciders.push(Arc::new(addresses));
     }
     deciders.extend(UrlSigner::new(&config.signed_urls).map(|signer| Arc::new(signer) as _));
+    deciders.extend(keys);
     deciders.extend(program);
     deciders.push(Arc::new(last));
     AuthGate::new(&deciders, &config.limits)
@@ -513,6 +529,18 @@ impl Engine {
         kicked.then_some(()).ok_or_else(|| not_found("session", session))
     }
 
+    /// Ends the connections that something was granted for this credential ([`Grant::credential`](crate::Grant::credential));
+    /// how many there were.
+    pub fn kick_credential(&self, credential: &str, reason: &str) -> usize {
+        self.inner.core.sessions.kick_credential(credential, reason)
+    }
+
+    /// The keys of publishers and players; `None` where the configuration names no database of them.
+    #[cfg(feature = "keys")]
+    pub fn keys(&self) -> Option<&Keys> {
+        self.inner.core.keys.as_ref()
+    }
+
     /// Asks the peer of a connection to connect anew (E-RTMP), to `url` (`rtmp[s]://host[:port]/app[?query]`, its `tcUrl`)
     /// or to where it is. The connection goes on until the peer leaves it: one that does not like the place may stay.
     /// [`Self::drain`] asks all who follow such requests to come back to the same place.
@@ -666,6 +694,17 @@ impl Engine {
         self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone(), self.inner.admission.clone())));
         let freeing = core.clone();
         self.inner.handle.spawn(core.tasks.track_future(async move { freeing.free_frames().await }));
+        let ending = core.clone();
+        self.inner.handle.spawn(core.track_until_drained(async move { ending.sessions.end_in_time().await }));
+        #[cfg(feature = "keys")]
+        if let Some(keys) = core.keys.clone() {
+            let settling = ms(core.config.limits.auth_timeout_ms);
+            self.inner.handle.spawn(core.track_until_drained(keys::watch(
+                keys,
+                core.sessions.clone(),
+                settling,
+            )));
+        }
         self.inner.relays.serve_origins();
         for pull in &core.config.pull {
             self.add_pull(pull.clone())?;

@@ -65,6 +65,8 @@ mod hops;
 mod hub;
 mod id;
 mod key;
+#[cfg(feature = "keys")]
+mod keys;
 mod limits;
 mod local;
 mod log_limit;
@@ -91,9 +93,10 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticke
 #[doc(hidden)]
 pub use bound::Bound;
 pub use config::{
-    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, HttpConfig, HttpsConfig, OnRefusal,
-    OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning,
-    RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TlsConfig,
+    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, HttpConfig, HttpsConfig,
+    KeysConfig, OnRefusal, OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen,
+    PushConfig, PushTuning, RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig,
+    SubscriberConfig, TlsConfig,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};
@@ -102,6 +105,8 @@ pub use hub::{EndReason, StreamChange, StreamWatcher};
 pub use id::{FileId, ListenerId, RelayId, SessionId};
 pub use ipnet::IpNet;
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
+#[cfg(feature = "keys")]
+pub use keys::{KeyInfo, Keys, MadeKey, NewKey};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};
 pub use manage::Manage;

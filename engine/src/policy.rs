@@ -54,9 +54,14 @@ pub struct StreamPolicy {
     pub keyframe_wait_ms: Option<u64>,
     /// Bytes that the ring holds, where that is less than [`Limits::ring_bytes`](crate::Limits::ring_bytes).
     pub ring_bytes: Option<usize>,
+    /// Most players that it may have; those that are there stay.
+    pub max_viewers: Option<u64>,
 }
 
-setters!(StreamPolicy: ; StartAt { start } u64 { max_start_bytes, max_queue_ms, max_queue_bytes, keyframe_wait_ms } usize { ring_bytes });
+setters! {
+    StreamPolicy: ;
+    StartAt { start } u64 { max_start_bytes, max_queue_ms, max_queue_bytes, keyframe_wait_ms, max_viewers } usize { ring_bytes }
+}
 
 impl StreamPolicy {
     /// What it says, and where it says nothing, `other`.
@@ -69,6 +74,7 @@ impl StreamPolicy {
             max_queue_bytes: self.max_queue_bytes.or(other.max_queue_bytes),
             keyframe_wait_ms: self.keyframe_wait_ms.or(other.keyframe_wait_ms),
             ring_bytes: self.ring_bytes.or(other.ring_bytes),
+            max_viewers: self.max_viewers.or(other.max_viewers),
         }
     }
 
@@ -78,6 +84,7 @@ impl StreamPolicy {
             ("max_queue_ms", self.max_queue_ms == Some(0)),
             ("max_queue_bytes", self.max_queue_bytes == Some(0)),
             ("ring_bytes", self.ring_bytes == Some(0)),
+            ("max_viewers", self.max_viewers == Some(0)),
         ];
         match zeros.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((key, _)) => {

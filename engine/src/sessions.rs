@@ -4,12 +4,16 @@ use crate::id::SessionId;
 use crate::key::StreamKey;
 use crate::status::{Door, SessionInfo, SessionRole};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// What those are told whose grant was for a time.
+const TIME_IS_OVER: &str = "the time that was granted is over";
 
 /// What waits to be written to a connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,6 +45,10 @@ struct Facts {
     order: Option<Order>,
     /// Who is to be told of that.
     waiter: Option<Waker>,
+    /// What was shown for what has been granted to it ([`Grant::credential`](crate::Grant::credential)).
+    credentials: Vec<Box<str>>,
+    /// When what has been granted to it ends.
+    until: Option<Instant>,
 }
 
 /// What somebody outside wants of a connection.
@@ -75,6 +83,10 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Shared {
     entries: Mutex<HashMap<SessionId, Arc<Entry>>>,
+    /// Connections that end at a time, the first one first.
+    ends: Mutex<BTreeSet<(Instant, SessionId)>>,
+    /// Told where there is a new first one.
+    sooner: Notify,
     totals: Totals,
 }
 
@@ -110,6 +122,8 @@ impl Sessions {
                 follows_reconnects: false,
                 order: None,
                 waiter: None,
+                credentials: Vec::new(),
+                until: None,
             }),
             connection,
             rtt: AtomicU64::new(0),
@@ -143,6 +157,40 @@ impl Sessions {
             entry.order(Order::Kick(reason.to_owned()));
             true
         })
+    }
+
+    /// Asks the connections to end that something was granted for this credential; how many there were.
+    pub(crate) fn kick_credential(&self, credential: &str, reason: &str) -> usize {
+        let has = |entry: &Entry| entry.facts.lock().credentials.iter().any(|own| **own == *credential);
+        let entries: Vec<_> =
+            self.shared.entries.lock().values().filter(|entry| has(entry)).cloned().collect();
+        entries.iter().for_each(|entry| entry.order(Order::Kick(reason.to_owned())));
+        entries.len()
+    }
+
+    /// All credentials that something was granted for that goes on.
+    #[cfg(feature = "keys")]
+    pub(crate) fn credentials(&self) -> BTreeSet<Box<str>> {
+        let entries = self.shared.entries.lock();
+        entries.values().flat_map(|entry| entry.facts.lock().credentials.clone()).collect()
+    }
+
+    /// Ends connections when the time is over that was granted to them. For as long as it is polled.
+    pub(crate) async fn end_in_time(&self) {
+        loop {
+            let sooner = self.shared.sooner.notified();
+            let first = self.shared.ends.lock().first().copied();
+            match first {
+                Some((at, id)) if at <= Instant::now() => {
+                    self.shared.ends.lock().remove(&(at, id));
+                    self.kick(id, TIME_IS_OVER);
+                }
+                Some((at, _)) => {
+                    let _ = tokio::time::timeout_at(at.into(), sooner).await;
+                }
+                None => sooner.await,
+            }
+        }
     }
 
     /// Has a peer asked to connect anew, to `url` or its own; `None` where there is none of that id, false where it does
@@ -241,6 +289,22 @@ impl Session {
         facts.stream = Some(stream.clone());
     }
 
+    /// Notes what was shown for a grant, and how long that lasts.
+    pub(crate) fn hold(&self, credential: Option<String>, lasts: Option<Duration>) {
+        let mut facts = self.entry.facts.lock();
+        facts.credentials.extend(credential.map(String::into_boxed_str));
+        let Some(at) = lasts.and_then(|lasts| Instant::now().checked_add(lasts)) else { return };
+        if facts.until.is_some_and(|until| until <= at) {
+            return;
+        }
+        let mut ends = self.shared.ends.lock();
+        if let Some(later) = facts.until.replace(at) {
+            ends.remove(&(later, self.id));
+        }
+        ends.insert((at, self.id));
+        self.shared.sooner.notify_one();
+    }
+
     pub(crate) fn set_rtt(&self, rtt: Duration) {
         let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
         self.entry.rtt.store(micros.max(1), Ordering::Relaxed);
@@ -269,6 +333,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if let Some(until) = self.entry.facts.lock().until {
+            self.shared.ends.lock().remove(&(until, self.id));
+        }
         let mut entries = self.shared.entries.lock();
         entries.remove(&self.id);
         // Under the lock, so that no sum has the connection twice or not at all.

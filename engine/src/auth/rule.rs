@@ -17,6 +17,8 @@ pub enum PublishRule {
     Addresses,
     /// From anywhere with this key: in the query (`stream?key=KEY`) or behind a colon in the name (`stream:KEY`).
     Key(Secret),
+    /// With a key of a database, which others know ([`KeysConfig`](crate::KeysConfig)): from nowhere without.
+    Keys,
     /// By anybody.
     Open,
 }
@@ -28,6 +30,7 @@ impl PublishRule {
             Self::Loopback => "publishing: from this machine only (--publish-key KEY or --open to change)",
             Self::Addresses => "publishing: from this machine and where access allows it",
             Self::Key(_) => "publishing: with the key, as STREAM?key=KEY or STREAM:KEY",
+            Self::Keys => "publishing: with a stream key, as the stream's name, STREAM?key=KEY or STREAM:KEY",
             Self::Open => "publishing: open to everybody who can reach the port",
         }
     }
@@ -54,6 +57,9 @@ impl PublishRule {
                  publish.open change that)",
             ),
             (Action::Publish, Self::Key(key)) if request.name.has_key(key) => by("publish-key"),
+            (Action::Publish, Self::Keys) => {
+                Err("no such stream key; use it as the stream's name, as STREAM?key=KEY or as STREAM:KEY")
+            }
             (Action::Publish, Self::Key(_)) => {
                 Err("wrong or missing publish key; use STREAM?key=KEY or STREAM:KEY")
             }
@@ -70,7 +76,7 @@ impl Authorize for PublishRule {
     }
 
     fn takes_key_in_name(&self) -> bool {
-        matches!(self, Self::Key(_))
+        matches!(self, Self::Key(_) | Self::Keys)
     }
 }
 
@@ -84,6 +90,7 @@ impl Config {
         match &self.publish.key {
             Some(key) => PublishRule::Key(key.clone()),
             None if self.publish.open => PublishRule::Open,
+            None if self.keys.url.is_some() => PublishRule::Keys,
             None if self.all_access().any(|rule| rule.allows_some(Action::Publish)) => PublishRule::Addresses,
             None => PublishRule::Loopback,
         }

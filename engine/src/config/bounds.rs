@@ -41,6 +41,8 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.origin_pulls", 1..=1_000_000),
     ("max_streams", 1..=1_000_000),
     ("wait_ms", 1..=LONGEST_MS.stated()),
+    ("max_kbps", 1..=MOST),
+    ("max_viewers", 1..=10_000_000),
     // Checked where they are read.
     ("chunk_size", 0..=u32::MAX as u64),
     ("loops", 1..=1_000_000_000),

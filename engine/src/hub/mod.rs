@@ -149,6 +149,10 @@ pub(crate) struct SubscribeOptions {
     pub(crate) interest: Interest,
 }
 
+/// A stream has as many players as it may have.
+#[derive(Debug)]
+pub(crate) struct Full;
+
 impl Default for SubscribeOptions {
     fn default() -> Self {
         Self { start: StartAt::Keyframe, wait: None, interest: Interest::Viewer }
@@ -230,12 +234,32 @@ impl Hub {
     pub(crate) fn subscribe(&self, key: &StreamKey, options: SubscribeOptions) -> Subscriber {
         loop {
             let stream = self.stream_or_new(key);
-            if stream.join(options.interest) {
-                self.change_demand(key, options.interest, |viewers| *viewers += 1);
-                return Subscriber::new(self.clone(), stream, options);
+            match stream.join(options.interest) {
+                true => return self.joined(stream, options),
+                false => self.remove(&stream),
             }
-            self.remove(&stream);
         }
+    }
+
+    /// The same for a player, of whom the stream takes so many: as its publisher says, else `max_viewers`.
+    pub(crate) fn subscribe_as_player(
+        &self,
+        key: &StreamKey,
+        options: SubscribeOptions,
+        max_viewers: Option<u64>,
+    ) -> Result<Subscriber, Full> {
+        loop {
+            let stream = self.stream_or_new(key);
+            match stream.join_as_player(max_viewers)? {
+                true => return Ok(self.joined(stream, options)),
+                false => self.remove(&stream),
+            }
+        }
+    }
+
+    fn joined(&self, stream: Arc<Stream>, options: SubscribeOptions) -> Subscriber {
+        self.change_demand(stream.key(), options.interest, |viewers| *viewers += 1);
+        Subscriber::new(self.clone(), stream, options)
     }
 
     /// How many viewers `key` has, as a value to watch; for relay pulls on demand.

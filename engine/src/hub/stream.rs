@@ -12,7 +12,7 @@ use super::ring::{JoinHeaders, Ring};
 use super::timeline::Timeline;
 use super::waiters::{Waiters, WakeFor};
 use super::watcher::Changes;
-use super::{Backlog, EndReason, Hub, Interest};
+use super::{Backlog, EndReason, Full, Hub, Interest};
 use crate::Limits;
 use crate::address::Held;
 use crate::key::StreamKey;
@@ -155,6 +155,21 @@ impl Stream {
             }
             *state.count(interest) += 1;
             true
+        })
+    }
+
+    /// The same of a player, unless there are as many as there may be: as the publisher says, else `max_viewers`.
+    pub(super) fn join_as_player(&self, max_viewers: Option<u64>) -> Result<bool, Full> {
+        self.change(|state| {
+            if state.expire(Instant::now()) {
+                return Ok(false);
+            }
+            let most = state.policy.max_viewers.or(max_viewers);
+            if most.is_some_and(|most| state.viewers as u64 >= most) {
+                return Err(Full);
+            }
+            state.viewers += 1;
+            Ok(true)
         })
     }
 

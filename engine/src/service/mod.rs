@@ -21,6 +21,8 @@ use crate::events::Events;
 use crate::hops;
 use crate::hub::Hub;
 use crate::key::StreamKey;
+#[cfg(feature = "keys")]
+use crate::keys::Keys;
 use crate::limits::ms;
 use crate::log_limit::PeerLog;
 use crate::origins::Origins;
@@ -41,6 +43,9 @@ pub(crate) struct Core {
     /// What the embedding program gives for browsers.
     #[cfg(feature = "http")]
     pub(crate) assets: Assets,
+    /// Keys of publishers and players.
+    #[cfg(feature = "keys")]
+    pub(crate) keys: Option<Keys>,
     pub(crate) events: Events,
     pub(crate) sessions: Sessions,
     pub(crate) egress: Egress,
@@ -74,6 +79,8 @@ impl Core {
             auth,
             #[cfg(feature = "http")]
             assets: Assets::default(),
+            #[cfg(feature = "keys")]
+            keys: None,
             events,
             sessions: Sessions::default(),
             egress: Egress::new(threads, batch_bytes, tasks.clone(), draining.clone()),
@@ -127,6 +134,15 @@ impl Core {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// A task of the engine's own, for as long as it does not drain.
+    pub(crate) fn track_until_drained(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let work = self.draining.clone().run_until_cancelled_owned(task);
+        self.tasks.track_future(async move { work.await.unwrap_or_default() })
     }
 
     /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.

@@ -51,15 +51,33 @@ pub(crate) enum Verdict {
 /// What a peer has sent in a second, in the mean since it was last within bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Speed {
-    unit: &'static str,
+    unit: Unit,
     limit: u64,
     measured: u64,
 }
 
+/// What is counted. Bits are counted in bytes, and told in thousands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Unit {
+    Bytes,
+    Messages,
+    Bits,
+}
+
+/// Bytes in a second for each kbit/s.
+const PER_KBPS: u64 = 125;
+
 impl fmt::Display for Speed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { unit, limit, measured } = self;
-        write!(f, "{measured} {unit}/s; limits.publisher_{unit}_per_s is {limit}")
+        match unit {
+            Unit::Bytes => write!(f, "{measured} bytes/s; limits.publisher_bytes_per_s is {limit}"),
+            Unit::Messages => write!(f, "{measured} messages/s; limits.publisher_messages_per_s is {limit}"),
+            Unit::Bits => {
+                let (measured, limit) = (measured / PER_KBPS, limit / PER_KBPS);
+                write!(f, "the stream has {measured} kbit/s; it may have {limit} (max_kbps)")
+            }
+        }
     }
 }
 
@@ -88,27 +106,64 @@ impl Pace {
 impl Meters {
     fn new(limits: &Limits, now: Instant) -> Self {
         Self {
-            bytes: Meter::new("bytes", limits.publisher_bytes_per_s, now),
-            messages: Meter::new("messages", limits.publisher_messages_per_s, now),
+            bytes: Meter::of_connection(Unit::Bytes, limits.publisher_bytes_per_s, now),
+            messages: Meter::of_connection(Unit::Messages, limits.publisher_messages_per_s, now),
             has_warned: false,
         }
     }
 
     fn charge(&mut self, bytes: u64, messages: u64, now: Instant) -> Verdict {
-        match self.bytes.charge(bytes, now).max(self.messages.charge(messages, now)) {
-            Verdict::Fast(_) if self.has_warned => Verdict::Fine,
+        let verdict = self.bytes.charge(bytes, now).max(self.messages.charge(messages, now));
+        verdict.once(&mut self.has_warned)
+    }
+}
+
+impl Verdict {
+    /// Itself, but for a warning after the first.
+    fn once(self, has_warned: &mut bool) -> Self {
+        match self {
+            Self::Fast(_) if *has_warned => Self::Fine,
             verdict => {
-                self.has_warned |= verdict != Verdict::Fine;
+                *has_warned |= verdict != Self::Fine;
                 verdict
             }
         }
     }
 }
 
+/// How much a publisher sends whose stream may have so many kbit/s.
+pub(crate) struct BitRate {
+    meter: Box<Meter>,
+    has_warned: bool,
+}
+
+/// So much of what a stream may have may come at once, with a warning from the first on.
+const BIT_RATE_WARNING: Duration = Duration::from_secs(5);
+const BIT_RATE_PATIENCE: Duration = Duration::from_secs(15);
+
+impl BitRate {
+    pub(crate) fn new(max_kbps: u64) -> Self {
+        let (limit, now) = (max_kbps.saturating_mul(PER_KBPS), Instant::now());
+        let may_send = over(limit, BIT_RATE_PATIENCE, 1);
+        let meter = Meter::new(Unit::Bits, limit, may_send, over(limit, BIT_RATE_WARNING, 1), now);
+        Self { meter: Box::new(meter), has_warned: false }
+    }
+
+    /// Judges a publisher that sends so many bytes more.
+    pub(crate) fn look(&mut self, bytes: usize, now: Instant) -> Verdict {
+        self.meter.charge(bytes as u64, now).once(&mut self.has_warned)
+    }
+}
+
+/// What comes together of a part of `limit` in a time.
+fn over(limit: u64, time: Duration, part: u64) -> Rate {
+    Rate::new(limit.saturating_mul(time.as_secs()) / part, time)
+}
+
 /// Two budgets of one unit, and what has been spent since they were full.
 #[derive(Debug)]
 struct Meter {
-    unit: &'static str,
+    unit: Unit,
     limit: u64,
     may_send: Rate,
     left: Budget,
@@ -120,19 +175,13 @@ struct Meter {
 }
 
 impl Meter {
-    fn new(unit: &'static str, limit: u64, now: Instant) -> Self {
-        let of_limit =
-            |patience: Duration, part| Rate::new(limit.saturating_mul(patience.as_secs()) / part, patience);
-        Self {
-            unit,
-            limit,
-            may_send: of_limit(PATIENCE, 1),
-            left: Budget::default(),
-            expected: of_limit(WARNING_PATIENCE, WARNING_PART),
-            left_of_expected: Budget::default(),
-            since: now,
-            sent: 0,
-        }
+    fn of_connection(unit: Unit, limit: u64, now: Instant) -> Self {
+        Self::new(unit, limit, over(limit, PATIENCE, 1), over(limit, WARNING_PATIENCE, WARNING_PART), now)
+    }
+
+    fn new(unit: Unit, limit: u64, may_send: Rate, expected: Rate, now: Instant) -> Self {
+        let (left, left_of_expected) = (Budget::default(), Budget::default());
+        Self { unit, limit, may_send, left, expected, left_of_expected, since: now, sent: 0 }
     }
 
     fn charge(&mut self, amount: u64, now: Instant) -> Verdict {

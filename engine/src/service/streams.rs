@@ -11,7 +11,7 @@ use crate::config::{self, AppConfig, PublisherConfig, SubscriberConfig};
 use crate::egress::{Delivery, ShardHandle};
 use crate::events::Event;
 use crate::hub::{
-    EndReason, Interest, PublishRefusal, PublishRequest, Publisher, SubscribeOptions, Subscriber,
+    self, EndReason, Interest, PublishRefusal, PublishRequest, Publisher, SubscribeOptions, Subscriber,
 };
 use crate::id::SessionId;
 use crate::key::{KeyError, Printable, StreamKey, StreamName};
@@ -21,6 +21,7 @@ use crate::origins::{self, Missing};
 use crate::policy::{StartAt, StreamPolicy};
 use crate::service::Core;
 use crate::service::media_gap::MediaGap;
+use crate::service::pace::{BitRate, Verdict as PaceVerdict};
 use crate::sessions::{Measured, Session};
 use crate::status::{Protocol, SessionRole};
 use crate::{Error, ErrorKind, Result, hops};
@@ -59,6 +60,8 @@ pub(crate) enum Refusal {
     Full,
     /// Its address publishes as many streams as it may.
     TooManyStreams(usize),
+    /// The stream has as many players as it may have.
+    TooManyViewers,
 }
 
 impl fmt::Display for Refusal {
@@ -80,6 +83,9 @@ impl fmt::Display for Refusal {
             Self::Unreachable => f.write_str("the origins of this stream cannot be reached"),
             Self::Busy(text) => f.write_str(text),
             Self::Full => f.write_str("the server is full: it has as many players as it may have"),
+            Self::TooManyViewers => {
+                f.write_str("the stream has as many players as it may have (max_viewers)")
+            }
         }
     }
 }
@@ -230,6 +236,11 @@ impl Client {
         Ok(request)
     }
 
+    /// Notes what was shown for a grant, and how long that lasts.
+    pub(crate) fn hold(&self, grant: &mut Grant) {
+        self.session.hold(grant.credential.take(), grant.lasts);
+    }
+
     /// Takes the right to publish that has been granted.
     pub(crate) fn publish(&self, key: &StreamKey, grant: Grant) -> Result<ConnectionPublisher, Refusal> {
         if self.core.is_loop(key, &self.hops) {
@@ -237,7 +248,7 @@ impl Client {
                 format!("relay loop: the stream comes from {key} of this server; give it another name");
             return Err(Refusal::Loop(text));
         }
-        let source = self.peer.to_string();
+        let (source, max_kbps) = (self.peer.to_string(), grant.publisher.max_kbps);
         let mut request =
             publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
         request.place = Some(self.place(key)?);
@@ -246,7 +257,8 @@ impl Client {
         published.tell_begin();
         let (app, limits) = (self.app(key)?, &self.core.config.limits);
         let (patience, gap) = (app.publisher_timeout(limits), MediaGap::new(app, limits));
-        Ok(ConnectionPublisher::new(published, patience, gap))
+        let bit_rate = max_kbps.or(app.max_kbps).map(BitRate::new);
+        Ok(ConnectionPublisher::new(published, patience, gap, bit_rate))
     }
 
     /// A place for a stream among those of the peer's address; who returns to a stream has it still.
@@ -280,7 +292,8 @@ impl Client {
         let wait = ms(app.wait_for_publisher_ms);
         let start = start.or_else(|| hub.start(key)).unwrap_or(app.start);
         let options = SubscribeOptions { start, wait: Some(wait), interest: Interest::Viewer };
-        let subscriber = hub.subscribe(key, options);
+        let subscriber = hub.subscribe_as_player(key, options, app.max_viewers);
+        let subscriber = subscriber.map_err(|hub::Full| Refusal::TooManyViewers)?;
         if wait.is_zero() && subscriber.end() == Some(EndReason::NotPublished) {
             return Err(Refusal::NotPublished);
         }
@@ -559,10 +572,12 @@ pub(crate) struct ConnectionPublisher {
     patience: Duration,
     /// How long it has sent no media though it gives signs.
     gap: MediaGap,
+    /// How much it sends, where that is bounded.
+    bit_rate: Option<BitRate>,
 }
 
 impl ConnectionPublisher {
-    fn new(published: Published, patience: Duration, gap: MediaGap) -> Self {
+    fn new(published: Published, patience: Duration, gap: MediaGap, bit_rate: Option<BitRate>) -> Self {
         let now = Instant::now();
         Self {
             lost: Box::pin(published.ended()),
@@ -572,6 +587,7 @@ impl ConnectionPublisher {
             asked: false,
             patience,
             gap,
+            bit_rate,
         }
     }
 
@@ -580,6 +596,11 @@ impl ConnectionPublisher {
         let now = Instant::now();
         (self.heard, self.asked) = (now, false);
         self.gap.note(&frame, now);
+        match self.bit_rate.as_mut().map_or(PaceVerdict::Fine, |rate| rate.look(frame.payload.len(), now)) {
+            PaceVerdict::Fine => {}
+            PaceVerdict::Fast(speed) => self.log_fast(&speed),
+            PaceVerdict::TooFast(speed) => return Err(EndReason::Kicked(speed.to_string())),
+        }
         self.published.push(frame)
     }
 

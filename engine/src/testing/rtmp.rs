@@ -1,4 +1,4 @@
-//! A client that publishes over a socket of the test's.
+//! A client that publishes or plays over a socket of the test's.
 
 use super::wait::PATIENCE;
 use crate::Limits;
@@ -8,12 +8,21 @@ use std::net::TcpStream;
 
 /// Asks on `socket` to publish `name` in the app `live`: the answer, and the socket, which holds what was granted; none where
 /// the server closes without a word.
-pub fn publish(mut socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStream)> {
+pub fn publish(socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStream)> {
+    ask(socket, ClientRole::Publish, name)
+}
+
+/// The same to play.
+pub fn play(socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStream)> {
+    ask(socket, ClientRole::Play, name)
+}
+
+fn ask(mut socket: TcpStream, role: ClientRole, name: &str) -> Option<(ClientEvent, TcpStream)> {
     let options = ClientOptions {
         app: "live".to_owned(),
         tc_url: "rtmp://server.example/live".to_owned(),
         stream: name.to_owned(),
-        role: ClientRole::Publish,
+        role,
         hops: Vec::new(),
     };
     let mut session = ClientSession::new(options, &Limits::default());
@@ -23,7 +32,8 @@ pub fn publish(mut socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStr
         let output = session.output().split();
         socket.write_all(&output).ok()?;
         while let Some(event) = session.poll().ok()? {
-            if matches!(event, ClientEvent::Publishing { .. } | ClientEvent::Rejected { .. }) {
+            use ClientEvent::{Playing, Publishing, Rejected};
+            if matches!(event, Publishing { .. } | Playing | Rejected { .. }) {
                 return Some((event, socket));
             }
         }

@@ -128,7 +128,9 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Denied(_) | Refusal::Loop(_) | Refusal::Reserved => StatusCode::FORBIDDEN,
         Refusal::Taken(_) => StatusCode::CONFLICT,
         Refusal::Unreachable => StatusCode::BAD_GATEWAY,
-        Refusal::Full | Refusal::TooManyStreams(_) | Refusal::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Full | Refusal::TooManyViewers | Refusal::TooManyStreams(_) | Refusal::Busy(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 

@@ -204,7 +204,8 @@ impl Visit {
         let verdict = unless_kicked(client, verdict)
             .await
             .map_err(|reason| refused(told.as_ref(), Refusal::Denied(reason.to_string())))?;
-        let granted = verdict.map_err(|refusal| refused(told.as_ref(), refusal))?;
+        let mut granted = verdict.map_err(|refusal| refused(told.as_ref(), refusal))?;
+        client.hold(&mut granted.grant);
         Ok((granted.key, wishes))
     }
 

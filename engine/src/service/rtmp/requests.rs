@@ -93,7 +93,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     pub(super) fn on_verdict(&mut self, verdict: Result<Granted, Refusal>) -> Result<(), End> {
         let Some(waiting) = self.waiting.take() else { return Ok(()) };
         let WaitingRequest { action, stream_id, latency_ms, .. } = waiting;
-        let Granted { key, grant } = match verdict {
+        let Granted { key, mut grant } = match verdict {
             Ok(granted) if waiting.is_to_be_fetched(&granted.key) => {
                 self.wait_for_stream(waiting, granted);
                 return Ok(());
@@ -101,6 +101,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             Ok(granted) => granted,
             Err(refusal) => return self.refuse_stream(action, waiting.told, &refusal),
         };
+        self.client.hold(&mut grant);
         let started = match action {
             Action::Publish => self.start_publish(stream_id, &key, grant),
             Action::Play => self.start_play(stream_id, &key, latency_ms),
@@ -225,7 +226,12 @@ fn status_code(action: Action, refusal: &Refusal) -> &'static str {
         (Action::Publish, _) => "NetStream.Publish.BadName",
         (
             Action::Play,
-            Refusal::Denied(_) | Refusal::Loop(_) | Refusal::Full | Refusal::Unreachable | Refusal::Busy(_),
+            Refusal::Denied(_)
+            | Refusal::Loop(_)
+            | Refusal::Full
+            | Refusal::TooManyViewers
+            | Refusal::Unreachable
+            | Refusal::Busy(_),
         ) => "NetStream.Play.Failed",
         (Action::Play, _) => "NetStream.Play.StreamNotFound",
     }

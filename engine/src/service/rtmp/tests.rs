@@ -11,7 +11,7 @@ mod sockets;
 use super::*;
 use crate::Takeover;
 use crate::auth::{AuthRequest, Authorize, Gate, Grant, PublishRule, Ticket};
-use crate::config::{AppConfig, Config};
+use crate::config::{AppConfig, Config, PublisherConfig};
 use crate::events::Event;
 use crate::events::{EventReceiver, Received};
 use crate::hub::panic_at_next_frame;

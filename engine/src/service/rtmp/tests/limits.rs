@@ -281,6 +281,53 @@ async fn f18_a_publisher_that_sends_too_fast_is_told_so_and_its_players_wait_for
     while player.media().await.2 != 123 {}
 }
 
+/// A core whose publishers are granted these rules of their own.
+fn core_that_grants(publisher: PublisherConfig) -> Arc<Core> {
+    let grant = Grant::default().publisher(publisher);
+    core_with(Config::default(), move |_: AuthRequest, ticket: Ticket| ticket.accept(grant.clone()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_a_publisher_that_sends_more_than_was_granted_to_it_is_ended_after_15_seconds_and_told_why() {
+    let core = core_that_grants(PublisherConfig::default().max_kbps(800));
+    let mut peer = Peer::publisher(&core, "live/a").await;
+    // 100,000 bytes in a second are what it may send: twice that is over after as long as there is patience.
+    let frame = message_of(9, &picture(0x17, 10_000));
+    let start = Instant::now();
+    while takes(&mut peer, &frame, 5).await {
+        advance(Duration::from_millis(250)).await;
+        assert!(start.elapsed() < seconds(17.0));
+    }
+    assert!(start.elapsed() >= seconds(14.0), "{:?}", start.elapsed());
+    let (code, text) = peer.rejected().await;
+    assert_eq!(code, "NetStream.Publish.Denied");
+    assert!(text.contains("kbit/s; it may have 800 (max_kbps)"), "{text}");
+
+    let mut next = Peer::publisher(&core, "live/a").await;
+    let start = Instant::now();
+    while start.elapsed() < seconds(60.0) {
+        assert!(takes(&mut next, &frame, 5).await, "who keeps to it goes on");
+        advance(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w10_a_stream_takes_as_many_players_as_was_granted_to_its_publisher_and_then_there_is_room_again() {
+    let core = core_that_grants(PublisherConfig::default().max_viewers(2));
+    let mut publisher = Peer::publisher(&core, "live/a").await;
+    publisher.keyframe(0, 1).await;
+    let (first, _second) = (Peer::player(&core, "live/a").await, Peer::player(&core, "live/a").await);
+    let mut third = Peer::new(&core, ClientRole::Play, "live/a");
+    let (code, text) = third.rejected().await;
+    assert_eq!(code, "NetStream.Play.Failed");
+    assert!(text.contains("as many players as it may have (max_viewers)"), "{text}");
+    drop(first);
+    while core.hub.stream(&key("live/a")).unwrap().subscribers == 2 {
+        tokio::task::yield_now().await;
+    }
+    Peer::player(&core, "live/a").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn f18_empty_messages_are_counted_and_parts_of_aggregates_too() {
     let tag = |kind: u8| [&[kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &11_u32.to_be_bytes()].concat();
