@@ -1,5 +1,11 @@
 //! The command line: commands, options, and the help that explains them.
 
+// Named, as the manual pages are made of this file from elsewhere.
+#[path = "args/access.rs"]
+pub(crate) mod access;
+
+use access::secret;
+pub(crate) use access::{KeysArgs, SignArgs};
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -16,6 +22,7 @@ const SERVE_HELP: &str = "\
 Examples:
   streamengine serve                            port 1935, publish from here only
   streamengine serve --publish-key s3cret       publish as STREAM?key=s3cret
+  streamengine serve --keys keys.db             publish with a key of one's own; see the command keys
   streamengine serve --rtmp 127.0.0.1:0 --json  any free port, told on stdout
   streamengine serve --config streamengine.toml --set apps.live.takeover=reject
   streamengine serve --rtmps 0.0.0.0:443 --cert chain.pem --key key.pem
@@ -123,6 +130,10 @@ pub(crate) enum Command {
     /// Tell what is in a stream or an FLV file: tracks, codecs, sizes, rates
     #[command(after_help = with_status(PROBE_HELP))]
     Probe(ProbeArgs),
+    /// Make, list and revoke keys of publishers and players
+    Keys(KeysArgs),
+    /// Sign a URL, so that whoever has it may play or publish its stream for a while
+    Sign(SignArgs),
     /// Check a configuration file and tell what it means
     #[command(after_help = EXIT_STATUS)]
     CheckConfig(CheckArgs),
@@ -162,8 +173,12 @@ pub(crate) struct ServeArgs {
     /// Publishing needs this key, as STREAM?key=KEY or STREAM:KEY. Better from the environment: other users of this
     /// machine can read command lines
     #[arg(long, value_name = "KEY", env = "STREAMENGINE_PUBLISH_KEY", hide_env_values = true)]
-    #[arg(value_parser = publish_key)]
+    #[arg(value_parser = secret)]
     pub(crate) publish_key: Option<Secret>,
+    /// Publishing needs a key of this database: an SQLite file, which is made where it is not there, or
+    /// postgres://USER:PASSWORD@HOST/NAME; see the command keys
+    #[arg(long, value_name = "FILE|URL", env = "STREAMENGINE_KEYS", hide_env_values = true, value_parser = secret)]
+    pub(crate) keys: Option<Secret>,
     /// Let anybody publish who can reach the port [default: from this machine only]
     #[arg(long, conflicts_with = "publish_key")]
     pub(crate) open: bool,
@@ -309,13 +324,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn positive<T: FromStr + PartialEq + From<u8>>(text: &str) -> Result<T, String> {
     let number = text.parse().ok().filter(|number| *number != T::from(0));
     number.ok_or_else(|| "expected a whole number of 1 or more".to_owned())
-}
-
-fn publish_key(text: &str) -> Result<Secret, String> {
-    match text {
-        "" => Err("the key is empty".to_owned()),
-        _ => Ok(Secret::new(text)),
-    }
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {

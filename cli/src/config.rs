@@ -33,11 +33,7 @@ impl Serving {
 
 /// The configuration of `serve`: the file, then the environment, then `--set`, then the other options.
 pub(crate) fn for_serve(args: &ServeArgs) -> Result<Serving, Failure> {
-    let mut source = match &args.config {
-        Some(path) => read(path)?,
-        None => ConfigSource::default(),
-    };
-    source.apply_env(environment()).map_err(Failure::from)?;
+    let mut source = file_and_environment(args.config.as_deref())?;
     warn_of_near_misses();
     for (key, value) in &args.settings {
         source.set(key, value).map_err(|error| error.context("--set"))?;
@@ -51,6 +47,24 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Serving, Failure> {
     check_identities(&config, args)?;
     config.check()?;
     Ok(Serving::new(config, is_told))
+}
+
+fn file_and_environment(file: Option<&Path>) -> Result<ConfigSource, Failure> {
+    let mut source = match file {
+        Some(path) => read(path)?,
+        None => ConfigSource::default(),
+    };
+    source.apply_env(environment()).map_err(Failure::from)?;
+    Ok(source)
+}
+
+/// The configuration of a server, without options of a command line.
+pub(crate) fn of_file_and_environment(file: Option<&Path>) -> Result<Config, Failure> {
+    let config = file_and_environment(file)?.build().and_then(|config| config.check().map(|()| config));
+    config.map_err(|error| match file {
+        Some(path) => error.context(path.display()).into(),
+        None => error.into(),
+    })
 }
 
 /// What has TLS needs a certificate, and a certificate something that has TLS.
@@ -138,7 +152,9 @@ fn warn_of_near_misses() {
 
 fn meant_variable(name: &str, value: &str) -> Option<String> {
     const PREFIX: &str = "STREAMENGINE_";
-    let key = name.strip_prefix(PREFIX).filter(|key| !key.contains("__") && *key != "PUBLISH_KEY")?;
+    /// What options read.
+    const OPTIONS: [&str; 2] = ["KEYS", "PUBLISH_KEY"];
+    let key = name.strip_prefix(PREFIX).filter(|key| !key.contains("__") && !OPTIONS.contains(key))?;
     let parted = key.match_indices('_').map(|(at, _)| format!("{}__{}", &key[..at], &key[at + 1..]));
     let is_key = |key: &String| {
         ConfigSource::default().set(&key.to_ascii_lowercase().replace("__", "."), value).is_ok()
@@ -173,6 +189,9 @@ fn apply_options(config: &mut Config, args: &ServeArgs) {
     if let Some(key) = &args.publish_key {
         config.publish.key = Some(key.clone());
         config.publish.open = false;
+    }
+    if let Some(keys) = &args.keys {
+        config.keys.url = Some(keys.clone());
     }
     if args.open {
         config.publish.key = None;

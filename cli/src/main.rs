@@ -8,12 +8,14 @@ mod demo;
 mod descriptors;
 mod foreign;
 mod host;
+mod keys;
 mod lines;
 mod output;
 mod probe;
 mod rates;
 mod relay;
 mod serve;
+mod sign;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -44,6 +46,8 @@ fn run(command: Command, console: &output::Console) -> Result<(), Failure> {
         Command::Relay(args) => relay::run_relay(args, console),
         Command::Demo(args) => demo::run(args, console),
         Command::Probe(args) => probe::run(args),
+        Command::Keys(args) => keys::run(args),
+        Command::Sign(args) => sign::run(&args),
         Command::CheckConfig(args) => config::check(&args.file),
     }
 }

@@ -1,0 +1,228 @@
+//! Keys and signed URLs on the command line: what it prints for people and scripts, and what a server makes of them.
+#![cfg(unix)]
+
+#[allow(dead_code, reason = "made for several")]
+mod process;
+
+use process::{Process, run, run_with};
+use serde_json::Value;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use streamengine::proto::client::ClientEvent;
+use streamengine::testing::rtmp;
+use tempfile::TempDir;
+
+/// A folder with a database.
+struct Database {
+    folder: TempDir,
+    path: String,
+}
+
+impl Database {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("keys.db").to_str().unwrap().to_owned();
+        Self { folder, path }
+    }
+
+    /// What a command prints, which must end well.
+    fn keys(&self, args: &[&str]) -> String {
+        let ended = run(&[&["keys"], args, &["--keys", &self.path]].concat());
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.keys(&[args, &["--json"]].concat())).unwrap()
+    }
+
+    /// A new key, and what it is called by.
+    fn add(&self, args: &[&str]) -> (String, String) {
+        let made = self.json(&[&["add"], args].concat());
+        (text(&made["key"]), text(&made["id"]))
+    }
+
+    fn serve(&self, args: &[&str]) -> (Process, u16) {
+        let args =
+            [&["serve", "--rtmp", "127.0.0.1:0", "--no-http", "--json", "--keys", &self.path], args].concat();
+        let process = Process::start(&args);
+        let ready = process.event();
+        let port = Process::port(&ready, 0);
+        (process, port)
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// Asks to publish: the connection, or why not.
+fn publish(port: u16, name: &str) -> Result<TcpStream, String> {
+    let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    match rtmp::publish(socket, name).expect("an answer") {
+        (ClientEvent::Rejected { description, .. }, _) => Err(description),
+        (_, socket) => Ok(socket),
+    }
+}
+
+#[test]
+fn a_key_is_made_listed_shown_rotated_and_revoked() {
+    let database = Database::new();
+    let printed = database.keys(&[
+        "add",
+        "live/alice",
+        "--who",
+        "alice",
+        "--max-kbps",
+        "6000",
+        "--expires",
+        "2099-01-31",
+    ]);
+    let (key, words) = printed.split_once('\n').unwrap();
+    let (id, secret) = key.split_once('-').unwrap();
+    assert!(words.contains("shown once") && words.contains(&format!("rtmp://HOST/live/{key}")), "{words}");
+
+    let list = database.keys(&["list"]);
+    for part in [id, "publish", "live/alice", "alice, at most 6000 kbit/s", "expires 2099-01-31T00:00:00Z"] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+    assert!(!list.contains(secret));
+    let shown = database.json(&["show", id]);
+    for (field, expected) in
+        [("id", id), ("action", "publish"), ("stream", "live/alice"), ("expires", "2099-01-31T00:00:00Z")]
+    {
+        assert_eq!(shown[field], expected, "{shown}");
+    }
+    assert!(
+        shown["revoked"].is_null() && shown["max_viewers"].is_null() && shown["key"].is_null(),
+        "{shown}"
+    );
+
+    let rotated = database.json(&["rotate", id, "--overlap", "2h"]);
+    assert!(rotated["key"] != key && rotated["max_kbps"] == 6_000, "{rotated}");
+    assert_ne!(database.json(&["show", id])["expires"], "2099-01-31T00:00:00Z");
+    assert!(database.keys(&["revoke", id]).contains("REVOKED"));
+    let all = database.json(&["list", "live/alice"]);
+    assert_eq!(all["keys"].as_array().unwrap().len(), 2, "{all}");
+    assert_eq!(database.keys(&["list", "live/nobody"]), "no keys");
+}
+
+#[test]
+fn keys_move_to_another_database_and_keys_of_old_are_taken_in() {
+    let (database, other) = (Database::new(), Database::new());
+    let (key, id) = database.add(&["live/alice"]);
+    let file = database.folder.path().join("keys.jsonl");
+    database.keys(&["export", file.to_str().unwrap()]);
+    let exported = std::fs::read_to_string(&file).unwrap();
+    assert!(exported.contains(&id) && !exported.contains(key.split_once('-').unwrap().1));
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "for its owner only");
+    assert_eq!(database.keys(&["export", "-"]), exported.trim_end());
+    assert_eq!(
+        run(&["keys", "export", file.to_str().unwrap(), "--keys", &database.path]).code,
+        Some(1),
+        "it is there"
+    );
+    assert_eq!(other.keys(&["import", file.to_str().unwrap()]), "1 keys");
+    assert_eq!(other.json(&["show", &id])["stream"], "live/alice");
+
+    let old = r#"{"key":"bobs old key","stream":"live/bob","who":"bob","max_viewers":3,"until":"2099-01-31T18:00:00Z"}"#;
+    std::fs::write(&file, format!("{old}\n\n{}\n", old.replace("bob", "eve"))).unwrap();
+    assert_eq!(other.json(&["import", file.to_str().unwrap()])["imported"], 2);
+    let bob = &other.json(&["list", "live/bob"])["keys"][0];
+    assert!(bob["who"] == "bob" && bob["until"] == "2099-01-31T18:00:00Z", "{bob}");
+    let (_server, port) = other.serve(&[]);
+    publish(port, &key).expect("the key that has moved");
+    publish(port, "eve?key=eves%20old%20key").expect("a key of old");
+
+    for (line, words) in [
+        ("{\"key\":\"5ecret 5ecret\"}", "line 1: expected {\"key\""),
+        ("{\"key\":\"5ecret 5ecret\",\"stream\":\"a\"}", "line 1: the app name is missing"),
+        ("{\"key\":\"5ecret\",\"stream\":\"live/a\"}", "line 1: a key has 8 to 128 bytes"),
+        ("{\"key\":\"5ecret 5ecret\",\"stream\":\"live/a\",\"until\":\"soon\"}", "line 1: a date"),
+    ] {
+        std::fs::write(&file, line).unwrap();
+        let ended = run(&["keys", "import", file.to_str().unwrap(), "--keys", &other.path]);
+        assert!(ended.code == Some(2) && ended.stderr.contains(words), "{line}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("5ecret"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn whoever_is_revoked_on_the_command_line_is_off_the_air() {
+    let database = Database::new();
+    let (key, id) = database.add(&["live/alice"]);
+    let (server, port) = database.serve(&["--log", "trace"]);
+    let refused = publish(port, "alice").unwrap_err();
+    assert!(refused.contains("no such stream key"), "{refused}");
+    let _publisher = publish(port, &key).unwrap();
+    assert_eq!(server.until("stream-started")["stream"], "live/alice");
+    let start = std::time::Instant::now();
+    database.keys(&["revoke", &id]);
+    let ended = server.until("stream-ended");
+    assert!(text(&ended["reason"]).contains("this key has been revoked"), "{ended}");
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    let refused = publish(port, &key).unwrap_err();
+    assert!(refused.contains("this key has been revoked"), "{refused}");
+    server.signal("TERM");
+    let mut server = server;
+    server.wait();
+    assert!(!server.stderr().contains(key.split_once('-').unwrap().1), "the key is in no log");
+}
+
+#[test]
+fn what_is_wrong_about_a_database_or_a_key_is_told() {
+    let database = Database::new();
+    for (args, code, words) in [
+        (&["keys", "list"][..], 2, "which database? --keys FILE"),
+        (&["keys", "list", "--keys", &database.path], 2, "there is no such database; keys add makes one"),
+        (&["keys", "add", "live", "--keys", &database.path], 2, "the app name is missing"),
+        (&["keys", "add", "live/a", "--expires", "soon", "--keys", &database.path], 2, "30d or 12h"),
+        (&["keys", "add", "live/a", "--keys", "mysql://user:5ecret@host/x"], 2, "neither a file nor"),
+        (&["keys", "add", "origin/a/b/c", "--keys", &database.path], 2, "origin/"),
+        (&["keys", "import", "/nowhere", "--keys", &database.path], 2, "read /nowhere"),
+        (&["keys", "show", "nobody", "--keys", &database.path], 1, "there is no key nobody"),
+        (&["serve", "--keys", "/nowhere/keys.db"], 1, "unable to open database file"),
+    ] {
+        let ended = run(args);
+        assert!(
+            ended.code == Some(code) && ended.stderr.contains(words),
+            "{args:?}: {:?} {}",
+            ended.code,
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("5ecret"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_signed_url_opens_its_stream_for_a_while() {
+    let env = [("STREAMENGINE_SIGNED_URLS__SECRET", "5ecret"), ("STREAMENGINE_SIGNED_URLS__PUBLISH", "true")];
+    let server =
+        Process::start_with(&["serve", "--rtmp", "127.0.0.1:0", "--no-http", "--json", "--open"], &env);
+    let port = Process::port(&server.event(), 0);
+    let url = format!("rtmp://127.0.0.1:{port}/live/a?x=1");
+    let signed = |args: &[&str]| {
+        let ended = run_with(&[&["sign", &url], args].concat(), &env);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.starts_with(&format!("{url}&expires=")), "{}", ended.stdout);
+        ended.stdout.rsplit_once('/').unwrap().1.to_owned()
+    };
+    let refused = publish(port, "a").unwrap_err();
+    assert!(refused.contains("a signed URL is needed"), "{refused}");
+    publish(port, &signed(&["--for", "2h", "--publish"])).expect("it is signed");
+    let wrong = [signed(&["--for", "2h"]), signed(&["--for", "2h", "--publish", "--address", "192.0.2.7"])];
+    for (name, words) in wrong.iter().zip(["the signature of this URL is wrong", "for another address"]) {
+        let refused = publish(port, name).unwrap_err();
+        assert!(refused.contains(words), "{refused}");
+    }
+    for (args, words) in [
+        (&["sign", "live/a", "--for", "2h"][..], "expected a URL such as rtmp://HOST/live/a"),
+        (&["sign", &url, "--for", "soon"], "--for"),
+        (&["sign", &url], "--for <TIME>"),
+    ] {
+        let ended = run_with(args, &env);
+        assert!(ended.code == Some(2) && ended.stderr.contains(words), "{args:?}: {}", ended.stderr);
+    }
+    let ended = run(&["sign", &url, "--for", "2h"]);
+    assert!(ended.code == Some(2) && ended.stderr.contains("signed_urls.secret"), "{}", ended.stderr);
+}
