@@ -6,6 +6,7 @@
 mod attacks;
 mod granted;
 mod http;
+mod keys;
 mod life;
 mod memory;
 mod names;

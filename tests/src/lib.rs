@@ -9,6 +9,7 @@ pub mod flv;
 pub mod http;
 pub mod nginx;
 pub mod peers;
+pub mod postgres;
 mod process;
 mod proxy;
 pub mod raw;
@@ -114,6 +115,10 @@ fn missing(need: &str) -> Option<String> {
             "root" => absent(is_root(), "needs root".into()),
             "nginx-rtmp" => {
                 absent(nginx::module().is_some(), "nginx with its rtmp module is not installed".into())
+            }
+            "postgresql" => {
+                let is_there = postgres::programs().is_some() && has_program("psql");
+                absent(is_there, "PostgreSQL is not installed".into())
             }
             "browser" => browser::missing(),
             "current-ffmpeg" => absent(peers::current_ffmpeg().is_some(), "current ffmpeg is absent".into()),
