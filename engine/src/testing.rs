@@ -38,6 +38,16 @@ pub fn ticket() -> crate::Ticket {
     crate::Ticket::unheard()
 }
 
+/// What these keys say of a request to publish, asked as an engine asks.
+#[cfg(all(feature = "keys", feature = "testing"))]
+pub async fn decide(keys: &crate::Keys, name: &str) -> Result<crate::Grant, String> {
+    use crate::auth::{AuthRequest, Gate};
+    let gate = Gate::new(&[keys.decider(false)], &crate::Limits::default());
+    let name = gate.parse_name(crate::Action::Publish, "live", name).map_err(|error| error.to_string())?;
+    let peer = ([192, 0, 2, 7], 4000).into();
+    gate.decide(AuthRequest::new(crate::Action::Publish, name, peer, Door::Rtmp, Protocol::Rtmp)).await
+}
+
 /// Resident memory of this process that no file is behind, in bytes.
 #[cfg(target_os = "linux")]
 pub fn resident() -> usize {
