@@ -31,6 +31,8 @@ NO_BOUNDS = {
     "engine/src/egress/form/envelope.rs MAX_TAG_OPENING": "the length of what we write",
     "engine/src/engine.rs SWEEP_PERIOD": "how often we look",
     "engine/src/key.rs MAX_RAW_PART": "saves work: what is longer is too long decoded, too",
+    "engine/src/keys.rs MAX_WHO": "what the operator may write",
+    "engine/src/keys/decider.rs FAILURE_LINES": "lines about the database, which no peer makes more of",
     "engine/src/media/flv/browser.rs MAX_HEAD": "the length of what we write",
     "engine/src/media/flv/tag.rs MAX_TAG_PAYLOAD": "the format has 24 bits for it",
     "engine/src/media/looping/straight.rs MAX_ODD": "a guess about files, not a bound on them",
