@@ -1,5 +1,6 @@
 //! How long an engine takes to decide about a publisher with a key, among few and among many keys, in SQLite or, where the
 //! URL of an empty database is given, in PostgreSQL. Publishers come at a fixed rate, however long the answers take.
+#![allow(clippy::print_stdout)]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
