@@ -292,7 +292,11 @@ impl Session {
     /// Notes what was shown for a grant, and how long that lasts.
     pub(crate) fn hold(&self, credential: Option<String>, lasts: Option<Duration>) {
         let mut facts = self.entry.facts.lock();
-        facts.credentials.extend(credential.map(String::into_boxed_str));
+        if let Some(credential) = credential.map(String::into_boxed_str)
+            && !facts.credentials.contains(&credential)
+        {
+            facts.credentials.push(credential);
+        }
         let Some(at) = lasts.and_then(|lasts| Instant::now().checked_add(lasts)) else { return };
         if facts.until.is_some_and(|until| until <= at) {
             return;
@@ -342,5 +346,38 @@ impl Drop for Session {
         let Traffic { received, sent } = self.entry.connection.traffic();
         self.shared.totals.bytes_in.fetch_add(received, Ordering::Relaxed);
         self.shared.totals.bytes_out.fetch_add(sent, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Measured for Nothing {
+        fn traffic(&self) -> Traffic {
+            Traffic::default()
+        }
+
+        fn queue(&self) -> Queue {
+            Queue::default()
+        }
+    }
+
+    #[test]
+    fn a_connection_that_begins_again_and_again_with_one_credential_holds_it_once() {
+        let sessions = Sessions::default();
+        let peer = "192.0.2.7:4000".parse().unwrap();
+        let session = sessions.open(SessionId::new(), peer, Door::Rtmp, false, Arc::new(Nothing));
+        for lasts in 1..1_000 {
+            session.hold(Some("key:a".to_owned()), Some(Duration::from_secs(lasts)));
+        }
+        assert_eq!(session.entry.facts.lock().credentials.len(), 1);
+        assert_eq!(sessions.shared.ends.lock().len(), 1);
+        assert_eq!(sessions.kick_credential("key:a", "over"), 1);
+        assert_eq!(sessions.kick_credential("key:b", "over"), 0);
+        drop(session);
+        assert!(sessions.shared.ends.lock().is_empty());
     }
 }
