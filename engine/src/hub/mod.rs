@@ -40,11 +40,12 @@ use crate::status::StreamInfo;
 use discarded::Discarded;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use stream::Stream;
+use stream::{State, Stream};
 use tokio::sync::watch;
 use watcher::Changes;
 
@@ -232,13 +233,8 @@ impl Hub {
 
     /// A subscriber of `key`, which need not have a publisher yet.
     pub(crate) fn subscribe(&self, key: &StreamKey, options: SubscribeOptions) -> Subscriber {
-        loop {
-            let stream = self.stream_or_new(key);
-            match stream.join(options.interest) {
-                true => return self.joined(stream, options),
-                false => self.remove(&stream),
-            }
-        }
+        let Ok(subscriber) = self.subscribe_if(key, options, |_| Ok::<_, Infallible>(()));
+        subscriber
     }
 
     /// The same for a player, of whom the stream takes so many: as its publisher says, else `max_viewers`.
@@ -248,18 +244,23 @@ impl Hub {
         options: SubscribeOptions,
         max_viewers: Option<u64>,
     ) -> Result<Subscriber, Full> {
-        loop {
-            let stream = self.stream_or_new(key);
-            match stream.join_as_player(max_viewers)? {
-                true => return Ok(self.joined(stream, options)),
-                false => self.remove(&stream),
-            }
-        }
+        self.subscribe_if(key, options, |state| state.has_room(max_viewers))
     }
 
-    fn joined(&self, stream: Arc<Stream>, options: SubscribeOptions) -> Subscriber {
-        self.change_demand(stream.key(), options.interest, |viewers| *viewers += 1);
-        Subscriber::new(self.clone(), stream, options)
+    fn subscribe_if<E>(
+        &self,
+        key: &StreamKey,
+        options: SubscribeOptions,
+        may: impl Fn(&State) -> Result<(), E>,
+    ) -> Result<Subscriber, E> {
+        loop {
+            let stream = self.stream_or_new(key);
+            if stream.join_if(options.interest, &may)? {
+                self.change_demand(key, options.interest, |viewers| *viewers += 1);
+                return Ok(Subscriber::new(self.clone(), stream, options));
+            }
+            self.remove(&stream);
+        }
     }
 
     /// How many viewers `key` has, as a value to watch; for relay pulls on demand.

@@ -147,28 +147,18 @@ impl Stream {
         self.state.lock().ring.backlog(sequence, Instant::now())
     }
 
-    /// Counts a subscriber in; false where the stream has ended.
-    pub(super) fn join(&self, interest: Interest) -> bool {
-        self.change(|state| {
-            if state.expire(Instant::now()) {
-                return false;
-            }
-            *state.count(interest) += 1;
-            true
-        })
-    }
-
-    /// The same of a player, unless there are as many as there may be: as the publisher says, else `max_viewers`.
-    pub(super) fn join_as_player(&self, max_viewers: Option<u64>) -> Result<bool, Full> {
+    /// Counts a subscriber in, if it may come; false where the stream has ended.
+    pub(super) fn join_if<E>(
+        &self,
+        interest: Interest,
+        may: impl FnOnce(&State) -> Result<(), E>,
+    ) -> Result<bool, E> {
         self.change(|state| {
             if state.expire(Instant::now()) {
                 return Ok(false);
             }
-            let most = state.policy.max_viewers.or(max_viewers);
-            if most.is_some_and(|most| state.viewers as u64 >= most) {
-                return Err(Full);
-            }
-            state.viewers += 1;
+            may(state)?;
+            *state.count(interest) += 1;
             Ok(true)
         })
     }
@@ -239,6 +229,15 @@ impl State {
     #[inline]
     pub(super) fn main_ids(&self) -> MainIds {
         self.main_tracks.ids()
+    }
+
+    /// Whether another player may come: as the publisher says, else of `max_viewers`.
+    pub(super) fn has_room(&self, max_viewers: Option<u64>) -> Result<(), Full> {
+        let most = self.policy.max_viewers.or(max_viewers);
+        match most.is_some_and(|most| self.viewers as u64 >= most) {
+            true => Err(Full),
+            false => Ok(()),
+        }
     }
 
     fn count(&mut self, interest: Interest) -> &mut usize {
