@@ -694,16 +694,13 @@ impl Engine {
         self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone(), self.inner.admission.clone())));
         let freeing = core.clone();
         self.inner.handle.spawn(core.tasks.track_future(async move { freeing.free_frames().await }));
-        let ending = core.clone();
-        self.inner.handle.spawn(core.track_until_drained(async move { ending.sessions.end_in_time().await }));
+        let sessions = core.sessions.clone();
+        self.inner.handle.spawn(core.track_until_drained(async move { sessions.end_in_time().await }));
         #[cfg(feature = "keys")]
         if let Some(keys) = core.keys.clone() {
             let settling = ms(core.config.limits.auth_timeout_ms);
-            self.inner.handle.spawn(core.track_until_drained(keys::watch(
-                keys,
-                core.sessions.clone(),
-                settling,
-            )));
+            let watch = keys::watch(keys, core.sessions.clone(), settling);
+            self.inner.handle.spawn(core.track_until_drained(watch));
         }
         self.inner.relays.serve_origins();
         for pull in &core.config.pull {

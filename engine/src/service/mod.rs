@@ -140,9 +140,8 @@ impl Core {
     pub(crate) fn track_until_drained(
         &self,
         task: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let work = self.draining.clone().run_until_cancelled_owned(task);
-        self.tasks.track_future(async move { work.await.unwrap_or_default() })
+    ) -> impl Future<Output = Option<()>> + Send + 'static {
+        self.tasks.track_future(self.draining.clone().run_until_cancelled_owned(task))
     }
 
     /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.
