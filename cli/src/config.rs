@@ -39,10 +39,7 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Serving, Failure> {
         source.set(key, value).map_err(|error| error.context("--set"))?;
     }
     let is_told = source.has("http.listen") || !args.http.is_empty() || args.no_http;
-    let mut config = source.build().map_err(|error| match &args.config {
-        Some(path) => error.context(path.display()),
-        None => error,
-    })?;
+    let mut config = build(source, args.config.as_deref())?;
     apply_options(&mut config, args);
     check_identities(&config, args)?;
     config.check()?;
@@ -60,11 +57,15 @@ fn file_and_environment(file: Option<&Path>) -> Result<ConfigSource, Failure> {
 
 /// The configuration of a server, without options of a command line.
 pub(crate) fn of_file_and_environment(file: Option<&Path>) -> Result<Config, Failure> {
-    let config = file_and_environment(file)?.build().and_then(|config| config.check().map(|()| config));
-    config.map_err(|error| match file {
-        Some(path) => error.context(path.display()).into(),
-        None => error.into(),
-    })
+    build(file_and_environment(file)?, file)
+}
+
+fn build(source: ConfigSource, file: Option<&Path>) -> Result<Config, Failure> {
+    let named = |error: Error| match file {
+        Some(path) => error.context(path.display()),
+        None => error,
+    };
+    Ok(source.build().map_err(named)?)
 }
 
 /// What has TLS needs a certificate, and a certificate something that has TLS.
@@ -229,7 +230,7 @@ pub(crate) fn no_media<'a>(
 pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     let source = read(path)?;
     let is_told = source.has("http.listen");
-    let config = source.build().map_err(|error| error.context(path.display()))?;
+    let config = build(source, Some(path))?;
     check_all(config.clone()).map_err(|error| why_not(error.context(path.display()), config.clone()))?;
     output::print_result(&describe(&Serving::new(config, is_told)))
 }
