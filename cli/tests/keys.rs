@@ -8,7 +8,6 @@ use process::{Process, run, run_with};
 use serde_json::Value;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use streamengine::proto::client::ClientEvent;
 use streamengine::testing::rtmp;
 use tempfile::TempDir;
 
@@ -58,11 +57,7 @@ fn text(value: &Value) -> String {
 
 /// Asks to publish: the connection, or why not.
 fn publish(port: u16, name: &str) -> Result<TcpStream, String> {
-    let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    match rtmp::publish(socket, name).expect("an answer") {
-        (ClientEvent::Rejected { description, .. }, _) => Err(description),
-        (_, socket) => Ok(socket),
-    }
+    rtmp::publish_at(("127.0.0.1", port), name)
 }
 
 #[test]

@@ -38,14 +38,23 @@ pub fn ticket() -> crate::Ticket {
     crate::Ticket::unheard()
 }
 
-/// What these keys say of a request to publish, asked as an engine asks.
+/// Keys, asked as an engine asks them.
 #[cfg(all(feature = "keys", feature = "testing"))]
-pub async fn decide(keys: &crate::Keys, name: &str) -> Result<crate::Grant, String> {
-    use crate::auth::{AuthRequest, Gate};
-    let gate = Gate::new(&[keys.decider(false)], &crate::Limits::default());
-    let name = gate.parse_name(crate::Action::Publish, "live", name).map_err(|error| error.to_string())?;
-    let peer = ([192, 0, 2, 7], 4000).into();
-    gate.decide(AuthRequest::new(crate::Action::Publish, name, peer, Door::Rtmp, Protocol::Rtmp)).await
+pub struct KeyGate(crate::auth::Gate);
+
+#[cfg(all(feature = "keys", feature = "testing"))]
+impl KeyGate {
+    pub fn new(keys: &crate::Keys) -> Self {
+        Self(crate::auth::Gate::new(&[keys.decider(false)], &crate::Limits::default()))
+    }
+
+    /// What they say of a request to publish `name` in the app `live`.
+    pub async fn decide(&self, name: &str) -> Result<crate::Grant, String> {
+        use crate::{Action, AuthRequest};
+        let name = self.0.parse_name(Action::Publish, "live", name).map_err(|error| error.to_string())?;
+        let peer = ([192, 0, 2, 7], 4000).into();
+        self.0.decide(AuthRequest::new(Action::Publish, name, peer, Door::Rtmp, Protocol::Rtmp)).await
+    }
 }
 
 /// Resident memory of this process that no file is behind, in bytes.

@@ -57,12 +57,7 @@ impl Served {
 
     /// Publishes `name` in the app `live`: the socket, or why not.
     fn publish(&self, name: &str) -> Result<TcpStream, String> {
-        let socket = TcpStream::connect(self.engine.listeners()[0].address).unwrap();
-        match rtmp::publish(socket, name).expect("an answer") {
-            (ClientEvent::Publishing { .. }, socket) => Ok(socket),
-            (ClientEvent::Rejected { description, .. }, _) => Err(description),
-            (other, _) => panic!("{other:?}"),
-        }
+        rtmp::publish_at(self.engine.listeners()[0].address, name)
     }
 
     fn is_on_air(&self, stream: &str) -> bool {
@@ -298,9 +293,7 @@ fn an_engine_starts_without_its_database_server_and_lets_nobody_in_until_it_is_t
         .start()
         .unwrap();
     let start = Instant::now();
-    let socket = TcpStream::connect(engine.listeners()[0].address).unwrap();
-    let answer = rtmp::publish(socket, "a").map(|(event, _)| event);
-    let Some(ClientEvent::Rejected { description, .. }) = answer else { panic!("{answer:?}") };
+    let description = rtmp::publish_at(engine.listeners()[0].address, "a").unwrap_err();
     assert!(start.elapsed() <= Duration::from_millis(3_500), "{:?}", start.elapsed());
     assert!(description.contains("try again"), "{description}");
     let keys = KeysConfig::default().url(Secret::new("/nowhere/keys.db"));

@@ -7,8 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
-use streamengine::{Keys, Secret, testing};
+use streamengine::testing::KeyGate;
+use streamengine::{Keys, Secret};
 use tokio::time::Instant;
 
 const RATE: u32 = 1_000;
@@ -63,13 +65,14 @@ async fn filled(keys: &Keys, numbers: std::ops::Range<u32>) -> Result<Secret, Bo
 /// From when each publisher was due to the answer.
 async fn measure(keys: &Keys, count: u32) -> Result<Vec<Duration>, Box<dyn Error>> {
     let (start, decisions) = (Instant::now() + Duration::from_millis(100), RATE * TIME.as_secs() as u32);
+    let gate = Arc::new(KeyGate::new(keys));
     let asked = (0..decisions).map(|number| {
-        let (keys, due) = (keys.clone(), start + Duration::from_secs(1) * number / RATE);
+        let (gate, due) = (gate.clone(), start + Duration::from_secs(1) * number / RATE);
         // Spread over all of them.
         let key = key((u64::from(number) * 7_919 % u64::from(count)) as u32);
         tokio::spawn(async move {
             tokio::time::sleep_until(due).await;
-            testing::decide(&keys, &key).await.map(|_| due.elapsed())
+            gate.decide(&key).await.map(|_| due.elapsed())
         })
     });
     let asked: Vec<_> = asked.collect();

@@ -4,7 +4,7 @@ use super::wait::PATIENCE;
 use crate::Limits;
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 
 /// Asks on `socket` to publish `name` in the app `live`: the answer, and the socket, which holds what was granted; none where
 /// the server closes without a word.
@@ -12,7 +12,15 @@ pub fn publish(socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStream)
     ask(socket, ClientRole::Publish, name)
 }
 
-/// The same to play.
+/// The same at an address: the connection that publishes, or the words of the refusal.
+pub fn publish_at(server: impl ToSocketAddrs, name: &str) -> Result<TcpStream, String> {
+    match publish(TcpStream::connect(server).unwrap(), name).expect("an answer") {
+        (ClientEvent::Rejected { description, .. }, _) => Err(description),
+        (_, socket) => Ok(socket),
+    }
+}
+
+/// As [`publish`], to play.
 pub fn play(socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStream)> {
     ask(socket, ClientRole::Play, name)
 }
