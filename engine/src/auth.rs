@@ -24,6 +24,8 @@ pub(crate) use addresses::{AddressRules, LastRule};
 pub(crate) use gate::Gate;
 pub use rule::PublishRule;
 pub use signed::UrlSigner;
+#[cfg(feature = "keys")]
+pub(crate) use signed::seconds;
 
 /// What a peer says of itself. Nobody has checked it, and it may hold secrets: `Debug` shows names only.
 ///

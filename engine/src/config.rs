@@ -872,18 +872,30 @@ impl Config {
 
 impl KeysConfig {
     /// Checks what the types cannot; the error is in words.
-    fn check(&self) -> std::result::Result<(), &'static str> {
-        match &self.url {
+    pub(crate) fn check(&self) -> std::result::Result<(), &'static str> {
+        let url = self.url.as_ref().map(Secret::expose);
+        match url {
             Some(_) if cfg!(not(feature = "keys")) => {
                 Err("keys.url: this build knows no keys (cargo feature `keys`)")
             }
-            Some(url) if url.is_empty() => Err("keys.url is empty; leave it out or name a database"),
+            Some("") => Err("keys.url is empty; leave it out or name a database"),
+            Some(url) if url.contains("://") && !Self::is_server(url) => {
+                Err("keys.url is neither a file nor a URL that begins with postgres://")
+            }
+            Some(url) if self.query.is_some() && !Self::is_server(url) => {
+                Err("keys.query is for PostgreSQL: keys.url has to be a URL of that")
+            }
             None if self.play || self.query.is_some() => Err("keys.play and keys.query need keys.url"),
             _ if self.query.is_none() && self.check_query.is_some() => {
                 Err("keys.check_query needs keys.query")
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it is the URL of a PostgreSQL database; else it is a file.
+    pub(crate) fn is_server(url: &str) -> bool {
+        url.starts_with("postgres://") || url.starts_with("postgresql://")
     }
 }
 

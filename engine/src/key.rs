@@ -372,10 +372,14 @@ impl StreamName {
     /// opens nothing, and a wrong one beside the right one does not either: else `a:1?key=KEY` and `a:2?key=KEY` would be
     /// one stream.
     pub fn has_key(&self, key: &Secret) -> bool {
-        let in_query = self.query_value("key");
-        let in_name = Some(self.secret.expose()).filter(|secret| !secret.is_empty());
+        let (in_query, in_name) = self.keys();
         let mut given = in_query.as_deref().into_iter().chain(in_name).peekable();
         !key.is_empty() && given.peek().is_some() && given.all(|given| key.matches(given))
+    }
+
+    /// The keys that came with it: as `?key=KEY`, which may be empty, and as `:KEY`.
+    pub(crate) fn keys(&self) -> (Option<String>, Option<&str>) {
+        (self.query_value("key"), Some(self.secret.expose()).filter(|secret| !secret.is_empty()))
     }
 
     /// The value of `field` in the query, percent-decoded; the first one where it is repeated.

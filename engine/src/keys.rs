@@ -5,22 +5,22 @@
 
 mod database;
 mod decider;
+mod export;
 mod text;
 mod watch;
 
-use crate::auth::Action;
-use crate::config::{KeysConfig, PublisherConfig};
+pub(crate) use watch::watch;
+
+use crate::auth::{Action, Authorize, seconds};
+use crate::config::{self, KeysConfig, PublisherConfig};
 use crate::key::{Secret, StreamKey};
 use crate::{Error, ErrorKind, Result};
 use database::Database;
-use serde::{Deserialize, Serialize, Serializer};
+use decider::KeyDecider;
+use serde::{Serialize, Serializer};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
-
-use crate::auth::Authorize;
-use decider::KeyDecider;
-pub(crate) use watch::watch;
 
 /// What a key opens, for whom and how far, without the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -99,23 +99,24 @@ impl NewKey {
     /// Checks what the types cannot.
     fn check(&self) -> Result<()> {
         let limits = PublisherConfig::default().max_kbps(self.max_kbps).max_viewers(self.max_viewers);
-        let invalid = |text| Err(Error::new(ErrorKind::InvalidArgument, format!("key: {text}")));
+        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, format!("key: {text}")));
         limits.check().map_err(|error| error.context("key"))?;
         match () {
-            () if self.who.as_deref() == Some("") => invalid("who is empty; leave it out"),
-            () if self
-                .who
-                .as_ref()
-                .is_some_and(|who| who.len() > MAX_WHO || who.contains(char::is_control)) =>
-            {
-                invalid("who has more than 200 bytes, or control characters")
+            () if self.who.as_deref() == Some("") => invalid("who is empty; leave it out".to_owned()),
+            () if self.who.as_deref().is_some_and(is_no_name) => {
+                invalid(format!("who has more than {MAX_WHO} bytes, or control characters"))
             }
-            () => crate::config::check_not_of_origin(&self.stream),
+            () => config::check_not_of_origin(&self.stream),
         }
     }
 }
 
+/// Longest name of whom a key is, in bytes.
 const MAX_WHO: usize = 200;
+
+fn is_no_name(who: &str) -> bool {
+    who.len() > MAX_WHO || who.contains(char::is_control)
+}
 
 /// A key that has just been made: the only time that it is shown.
 #[derive(Debug, Clone)]
@@ -125,23 +126,6 @@ pub struct MadeKey {
     pub key: Secret,
     /// What it opens.
     pub info: KeyInfo,
-}
-
-/// A key as one database gives it to another: with what finds it, without the key itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Exported {
-    id: String,
-    hash: String,
-    action: Action,
-    stream: String,
-    who: Option<String>,
-    max_kbps: Option<u64>,
-    max_viewers: Option<u64>,
-    expires: Option<u64>,
-    until: Option<u64>,
-    created: u64,
-    revoked: Option<u64>,
 }
 
 /// A database of stream keys. Cheap to clone. Its methods need a tokio runtime with time and I/O.
@@ -164,6 +148,7 @@ impl Keys {
 
     /// A database that nobody has connected to yet.
     fn at(config: &KeysConfig) -> Result<Self> {
+        config.check().map_err(|text| Error::new(ErrorKind::InvalidArgument, text))?;
         Ok(Self { database: Database::new(config)? })
     }
 
@@ -179,7 +164,7 @@ impl Keys {
     pub async fn add(&self, new: &NewKey) -> Result<MadeKey> {
         new.check()?;
         let (id, key) = text::make()?;
-        let info = self.database.insert(&id, &key, new).await?;
+        let info = self.database.insert(&key, KeyInfo::new(id, new)).await?;
         Ok(MadeKey { key, info })
     }
 
@@ -192,7 +177,7 @@ impl Keys {
         new.check()?;
         text::check(key)?;
         let id = text::make()?.0;
-        self.database.insert(&id, key, new).await
+        self.database.insert(key, KeyInfo::new(id, new)).await
     }
 
     /// All keys, or those of a stream; by stream and age.
@@ -270,18 +255,14 @@ pub(crate) fn open_configured(config: &KeysConfig, runtime: &Handle) -> Result<O
     let _entered = runtime.enter();
     let keys = Keys::at(config)?;
     let (tell, told) = std::sync::mpsc::sync_channel(1);
-    let opened = keys.clone();
-    runtime.spawn(async move { tell.send(opened.database.prepare().await) });
-    let opened = told.recv_timeout(START);
-    let opened = opened.unwrap_or_else(|_| Err(database::no_answer()));
-    match opened {
-        Err(error) if !is_away(error.kind()) => Err(error),
-        Err(error) => {
-            tracing::warn!("keys: {error}; who has a key is refused until the database is there");
-            Ok(Some(keys))
-        }
-        Ok(()) => Ok(Some(keys)),
+    let database = keys.database.clone();
+    runtime.spawn(async move { tell.send(database.prepare().await) });
+    match told.recv_timeout(START).unwrap_or_else(|_| Err(database::no_answer())) {
+        Err(error) if !is_away(error.kind()) => return Err(error),
+        Err(error) => tracing::warn!("keys: {error}; who has a key is refused until the database is there"),
+        Ok(()) => {}
     }
+    Ok(Some(keys))
 }
 
 /// Whether a database may be there later.
@@ -301,6 +282,15 @@ fn no_such_key(id: &str) -> Error {
 }
 
 impl KeyInfo {
+    /// A key that is made now.
+    fn new(id: String, new: &NewKey) -> Self {
+        let NewKey { action, stream, who, max_kbps, max_viewers, expires, until } = new.clone();
+        let whole = |at| time(seconds(at));
+        let (expires, until) = (expires.map(whole), until.map(whole));
+        let created = Some(whole(SystemTime::now()));
+        Self { id, action, stream, who, max_kbps, max_viewers, expires, until, created, revoked: None }
+    }
+
     /// A key that opens the same.
     fn renewed(&self) -> NewKey {
         let Self { action, stream, who, max_kbps, max_viewers, until, .. } = self.clone();
@@ -322,11 +312,7 @@ impl KeyInfo {
 /// What those are told whose key was good until now.
 const TIME_IS_OVER: &str = "the time of this key is over";
 
-/// Whole seconds since 1970, as the database has them.
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
+/// A time as databases have it: in whole seconds since 1970.
 fn time(seconds: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }

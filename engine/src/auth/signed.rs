@@ -153,7 +153,8 @@ impl fmt::Debug for UrlSigner {
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+/// Whole seconds since 1970.
+pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -1,20 +1,20 @@
 //! The tables of the keys, in SQLite and in PostgreSQL, or a query of the operator's own.
 
+use super::export::{Keyring, Row};
 use super::text::{self, Hasher};
-use super::{Exported, KeyInfo, NewKey, no_such_key, seconds, time};
+use super::{KeyInfo, seconds, time};
 use crate::auth::Action;
 use crate::config::KeysConfig;
 use crate::key::{Secret, StreamKey};
 use crate::{Error, ErrorKind, Result};
 use arc_swap::ArcSwapOption;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool};
-use sqlx::{ColumnIndex, ConnectOptions, Decode, Executor, Row, Type};
+use sqlx::{ColumnIndex, ConnectOptions, Decode, Encode, Executor, Postgres, Row as _, Sqlite, Type};
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,22 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(2_500);
 const SQLITE_CONNECTIONS: u32 = 3;
 const POSTGRES_CONNECTIONS: u32 = 8;
 
-const COLUMNS: &str = "id, action, stream, who, max_kbps, max_viewers, expires, until, created, revoked";
+/// A statement that gives keys, with the columns that [`info`] reads.
+macro_rules! select {
+    ($rest:literal) => {
+        select!("", $rest)
+    };
+    ($more:literal, $rest:literal) => {
+        concat!(
+            "SELECT id, action, stream, who, max_kbps, max_viewers, expires, until, created, revoked",
+            $more,
+            " FROM keys ",
+            $rest
+        )
+    };
+}
+
+const SECRET: &str = "SELECT secret FROM hash_secret";
 
 /// A database of keys. Connects when it is first needed.
 #[derive(Clone)]
@@ -46,8 +61,19 @@ struct Inner {
 }
 
 struct Own {
+    /// Gives the whole row as JSON: whatever the types of its columns, it can be read.
     find: String,
+    /// Whether `find` has a place for what is asked for. A statement takes as many values as it names.
+    takes_action: bool,
     check: Option<String>,
+}
+
+impl Own {
+    fn of(config: &KeysConfig) -> Option<Self> {
+        let (query, check) = (config.query.as_ref()?, config.check_query.clone());
+        let find = format!("SELECT to_jsonb(own)::text FROM ({query}) AS own");
+        Some(Self { find, takes_action: query.contains("$2"), check })
+    }
 }
 
 enum Pools {
@@ -65,7 +91,7 @@ macro_rules! with_pool {
     };
 }
 
-/// Binds the values of a whole row, in the order of [`Exported`].
+/// Enters a [`KeyInfo`] and its hash.
 macro_rules! insert {
     ($executor:expr, $key:expr, $hash:expr) => {
         sqlx::query(
@@ -75,34 +101,28 @@ macro_rules! insert {
         .bind(&$key.id)
         .bind($hash)
         .bind($key.action.as_str())
-        .bind(&$key.stream)
+        .bind($key.stream.as_str())
         .bind(&$key.who)
         .bind($key.max_kbps.map(number))
         .bind($key.max_viewers.map(number))
-        .bind($key.expires.map(number))
-        .bind($key.until.map(number))
-        .bind(number($key.created))
-        .bind($key.revoked.map(number))
+        .bind($key.expires.map(date))
+        .bind($key.until.map(date))
+        .bind($key.created.map_or(0, date))
+        .bind($key.revoked.map(date))
         .execute($executor)
         .await
     };
 }
 
 impl Database {
+    /// Of a configuration that has been checked.
     pub(super) fn new(config: &KeysConfig) -> Result<Self> {
         let url = config.url.as_ref().map(Secret::expose).unwrap_or_default();
-        let pools = match url.split_once("://") {
-            Some(("postgres" | "postgresql", _)) => Pools::Postgres(postgres(url, config.query.is_none())?),
-            None if url.is_empty() => return Err(invalid("keys.url is empty")),
-            None if config.query.is_some() => {
-                return Err(invalid("keys.query is for PostgreSQL: keys.url has to be a URL of that"));
-            }
-            None => Pools::Sqlite(sqlite(Path::new(url))),
-            Some(_) => {
-                return Err(invalid("keys.url is neither a file nor a URL that begins with postgres://"));
-            }
+        let own = Own::of(config);
+        let pools = match KeysConfig::is_server(url) {
+            true => Pools::Postgres(postgres(url, own.is_none())?),
+            false => Pools::Sqlite(sqlite(Path::new(url))),
         };
-        let own = config.query.clone().map(|find| Own { find, check: config.check_query.clone() });
         let inner = Inner { pools, own, hasher: ArcSwapOption::empty(), making: Default::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -141,7 +161,7 @@ impl Database {
         let connect = async { with_pool!(self, pool => pool.connect_options().connect().await.map(drop)) };
         timeout(PATIENCE, connect).await.map_err(|_| no_answer())?.map_err(failed)?;
         let (sql, secret) = (self.inner.pools.tables(), text::random(32)?);
-        let tables = Migration::new(1, "keys".into(), MigrationType::Simple, sql.into(), false);
+        let tables = Migration::new(1, "keys".into(), MigrationType::Simple, sql, false);
         let migrator = Migrator { migrations: vec![tables].into(), ..Migrator::DEFAULT };
         if let Pools::Postgres(pool) = &self.inner.pools {
             pool.execute("CREATE SCHEMA IF NOT EXISTS streamengine").await.map_err(failed)?;
@@ -161,19 +181,16 @@ impl Database {
     }
 
     async fn hash_secret(&self) -> Result<Vec<u8>> {
-        const SECRET: &str = "SELECT secret FROM hash_secret";
         with_pool!(self, pool => sqlx::query_scalar(SECRET).fetch_one(pool).await).map_err(failed)
     }
 
-    pub(super) async fn insert(&self, id: &str, key: &Secret, new: &NewKey) -> Result<KeyInfo> {
+    /// Enters a key; as it is then.
+    pub(super) async fn insert(&self, key: &Secret, info: KeyInfo) -> Result<KeyInfo> {
         let hash = self.hasher().await?.hash(key.expose());
-        let row = Exported::new(id, new);
-        let inserted = with_pool!(self, pool => insert!(pool, row, hash.as_ref()).map(drop));
-        inserted.map_err(|error| match is_there_already(&error) {
-            true => Error::new(ErrorKind::Exists, "this key is there already"),
-            false => failed(error),
-        })?;
-        self.get(id).await?.ok_or_else(|| no_such_key(id))
+        match with_pool!(self, pool => insert!(pool, info, hash.as_ref()).map(drop)) {
+            Ok(()) => Ok(info),
+            Err(error) => Err(not_inserted(error, || "this key is there already".to_owned())),
+        }
     }
 
     /// What a key opens, of a request for `stream`; nothing where it is none.
@@ -184,21 +201,24 @@ impl Database {
         stream: &StreamKey,
     ) -> Result<Option<KeyInfo>> {
         if let (Some(own), Pools::Postgres(pool)) = (&self.inner.own, &self.inner.pools) {
-            return find_own(pool, &own.find, key, action, stream).await;
+            return find_own(pool, own, key, action, stream).await;
         }
-        let (hash, sql) =
-            (self.hasher().await?.hash(key), format!("SELECT {COLUMNS} FROM keys WHERE hash = $1"));
-        with_pool!(self, pool => {
-            let row = sqlx::query(&sql).bind(hash.as_ref()).fetch_optional(pool).await.map_err(failed)?;
-            row.as_ref().map(info).transpose()
-        })
+        let hash = self.hasher().await?.hash(key);
+        self.one(select!("WHERE hash = $1"), hash.as_ref()).await
     }
 
     pub(super) async fn get(&self, id: &str) -> Result<Option<KeyInfo>> {
         self.hasher().await?;
-        let sql = format!("SELECT {COLUMNS} FROM keys WHERE id = $1");
+        self.one(select!("WHERE id = $1"), id).await
+    }
+
+    /// The key that a statement finds by one value, if it does.
+    async fn one<'q, T>(&self, sql: &'q str, value: T) -> Result<Option<KeyInfo>>
+    where
+        T: Send + Encode<'q, Sqlite> + Type<Sqlite> + Encode<'q, Postgres> + Type<Postgres> + 'q,
+    {
         with_pool!(self, pool => {
-            let row = sqlx::query(&sql).bind(id).fetch_optional(pool).await.map_err(failed)?;
+            let row = sqlx::query(sql).bind(value).fetch_optional(pool).await.map_err(failed)?;
             row.as_ref().map(info).transpose()
         })
     }
@@ -223,14 +243,10 @@ impl Database {
 
     pub(super) async fn list(&self, stream: Option<&StreamKey>) -> Result<Vec<KeyInfo>> {
         self.hasher().await?;
-        let of = stream.map_or("", |_| "WHERE stream = $1");
-        let sql = format!("SELECT {COLUMNS} FROM keys {of} ORDER BY stream, created, id");
-        let name = stream.map(StreamKey::as_str);
         with_pool!(self, pool => {
-            let query = sqlx::query(&sql);
-            let query = match name {
-                Some(name) => query.bind(name),
-                None => query,
+            let query = match stream {
+                Some(stream) => sqlx::query(select!("WHERE stream = $1 ORDER BY created, id")).bind(stream.as_str()),
+                None => sqlx::query(select!("ORDER BY stream, created, id")),
             };
             query.fetch_all(pool).await.map_err(failed)?.iter().map(info).collect()
         })
@@ -248,33 +264,30 @@ impl Database {
 
     async fn set_time(&self, sql: &str, id: &str, at: SystemTime) -> Result<()> {
         self.hasher().await?;
-        let at = number(seconds(at));
-        with_pool!(self, pool => sqlx::query(sql).bind(id).bind(at).execute(pool).await.map(drop))
+        with_pool!(self, pool => sqlx::query(sql).bind(id).bind(date(at)).execute(pool).await.map(drop))
             .map_err(failed)
     }
 
     pub(super) async fn export(&self) -> Result<String> {
         self.hasher().await?;
-        let head = Head { hash_secret: STANDARD.encode(self.hash_secret().await?) };
-        let mut lines = line(&head)?;
-        let sql = format!("SELECT {COLUMNS}, hash FROM keys ORDER BY stream, created, id");
-        let rows: Vec<Exported> = with_pool!(self, pool => {
-            sqlx::query(&sql).fetch_all(pool).await.map_err(failed)?.iter().map(exported).collect::<Result<_>>()
-        })?;
-        for row in &rows {
-            lines += &line(row)?;
-        }
-        Ok(lines)
+        let secret = self.hash_secret().await?;
+        let rows = with_pool!(self, pool => {
+            let all = sqlx::query(select!(", hash", "ORDER BY stream, created, id")).fetch_all(pool).await.map_err(failed)?;
+            let mut rows = Vec::with_capacity(all.len());
+            for row in &all {
+                rows.push(Row { info: info(row)?, hash: row.try_get("hash").map_err(failed)? });
+            }
+            rows
+        });
+        Ok(Keyring { secret, rows }.write())
     }
 
     pub(super) async fn import(&self, text: &str) -> Result<usize> {
         self.hasher().await?;
-        let Moving { secret, rows } = parse(text)?;
-        let count = rows.len();
+        let Keyring { secret, rows } = Keyring::read(text)?;
         with_pool!(self, pool => {
             let mut all = pool.begin().await.map_err(failed)?;
-            let own: Vec<u8> =
-                sqlx::query_scalar("SELECT secret FROM hash_secret").fetch_one(&mut *all).await.map_err(failed)?;
+            let own: Vec<u8> = sqlx::query_scalar(SECRET).fetch_one(&mut *all).await.map_err(failed)?;
             let there: i64 =
                 sqlx::query_scalar("SELECT COUNT(*) FROM keys").fetch_one(&mut *all).await.map_err(failed)?;
             match there {
@@ -290,16 +303,14 @@ impl Database {
                     "this database has keys of its own, which are found in another way: import into an empty one",
                 )),
             }
-            for (row, hash) in &rows {
-                insert!(&mut *all, row, hash).map_err(|error| match is_there_already(&error) {
-                    true => Error::new(ErrorKind::Exists, format!("key {} is there already", row.id)),
-                    false => failed(error),
-                })?;
+            for Row { info, hash } in &rows {
+                insert!(&mut *all, info, hash)
+                    .map_err(|error| not_inserted(error, || format!("key {} is there already", info.id)))?;
             }
             all.commit().await.map_err(failed)?;
         });
         self.reload().await?;
-        Ok(count)
+        Ok(rows.len())
     }
 
     /// Something that tells when somebody else has changed the keys.
@@ -321,10 +332,14 @@ impl Database {
 }
 
 impl Pools {
-    fn tables(&self) -> &'static str {
+    /// What makes the tables.
+    fn tables(&self) -> Cow<'static, str> {
+        const TABLES: &str = include_str!("migrations/keys.sql");
         match self {
-            Self::Sqlite(_) => include_str!("migrations/sqlite.sql"),
-            Self::Postgres(_) => include_str!("migrations/postgres.sql"),
+            Self::Sqlite(_) => TABLES.into(),
+            Self::Postgres(_) => {
+                (TABLES.replace(" BLOB", " BYTEA") + include_str!("migrations/tell_of_keys.sql")).into()
+            }
         }
     }
 }
@@ -365,9 +380,8 @@ fn make_private(path: &Path) {
 
 fn postgres(url: &str, has_tables: bool) -> Result<PgPool> {
     // Its words may quote the URL.
-    let options = url
-        .parse::<PgConnectOptions>()
-        .map_err(|_| invalid("keys.url is no URL of a PostgreSQL database"))?;
+    let fault = |_| Error::new(ErrorKind::InvalidArgument, "keys.url is no URL of a PostgreSQL database");
+    let options = url.parse::<PgConnectOptions>().map_err(fault)?;
     let options = options.application_name("streamengine").disable_statement_logging();
     let options = match has_tables {
         true => options.options([("search_path", "streamengine")]),
@@ -411,7 +425,7 @@ async fn data_version(connection: &mut SqliteConnection) -> Result<i64> {
     sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await.map_err(failed)
 }
 
-/// A row of the operator's own query, whatever the types of its columns.
+/// A row of the operator's own query.
 #[derive(Deserialize)]
 struct OwnRow {
     stream: String,
@@ -425,15 +439,13 @@ struct OwnRow {
 
 async fn find_own(
     pool: &PgPool,
-    query: &str,
+    own: &Own,
     key: &str,
     action: Action,
     asked: &StreamKey,
 ) -> Result<Option<KeyInfo>> {
-    let sql = format!("SELECT to_jsonb(own)::text FROM ({query}) AS own");
-    let find = sqlx::query_scalar(&sql).bind(key);
-    // A statement takes as many values as it names.
-    let find = if query.contains("$2") { find.bind(action.as_str()) } else { find };
+    let find = sqlx::query_scalar(&own.find).bind(key);
+    let find = if own.takes_action { find.bind(action.as_str()) } else { find };
     let found: Option<String> = find.fetch_optional(pool).await.map_err(failed)?;
     let Some(found) = found else { return Ok(None) };
     let row: OwnRow =
@@ -458,62 +470,7 @@ async fn find_own(
     }))
 }
 
-/// The first line of what is exported.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    hash_secret: String,
-}
-
-fn line(value: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_string(value).map_err(|error| damaged(&error.to_string()))?;
-    Ok(text + "\n")
-}
-
-/// What finds the keys of a database, and the keys with their hashes.
-struct Moving {
-    secret: Vec<u8>,
-    rows: Vec<(Exported, Vec<u8>)>,
-}
-
-/// Reads what [`Database::export`] has written.
-fn parse(text: &str) -> Result<Moving> {
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let fault = |at: usize, what: &str| Error::new(ErrorKind::Format, format!("line {}: {what}", at + 1));
-    let no_head = || Error::new(ErrorKind::Format, "the first line is not that of exported keys");
-    let (_, head) = lines.next().ok_or_else(no_head)?;
-    let head: Head = serde_json::from_str(head).map_err(|_| no_head())?;
-    let secret = STANDARD.decode(head.hash_secret).map_err(|_| no_head())?;
-    let rows = lines.map(|(at, line)| {
-        // The words of serde quote what they find.
-        let row: Exported = serde_json::from_str(line).map_err(|_| fault(at, "this is no exported key"))?;
-        let hash = STANDARD.decode(&row.hash).map_err(|_| fault(at, "`hash` is not what was exported"))?;
-        row.stream.parse::<StreamKey>().map_err(|error| fault(at, &format!("stream: {error}")))?;
-        Ok((row, hash))
-    });
-    Ok(Moving { secret, rows: rows.collect::<Result<_>>()? })
-}
-
-impl Exported {
-    /// The row of a new key, but for its hash.
-    fn new(id: &str, new: &NewKey) -> Self {
-        Self {
-            id: id.to_owned(),
-            hash: String::new(),
-            action: new.action,
-            stream: new.stream.to_string(),
-            who: new.who.clone(),
-            max_kbps: new.max_kbps,
-            max_viewers: new.max_viewers,
-            expires: new.expires.map(seconds),
-            until: new.until.map(seconds),
-            created: seconds(SystemTime::now()),
-            revoked: None,
-        }
-    }
-}
-
-fn info<'r, R: Row>(row: &'r R) -> Result<KeyInfo>
+fn info<'r, R: sqlx::Row>(row: &'r R) -> Result<KeyInfo>
 where
     &'static str: ColumnIndex<R>,
     String: Type<R::Database> + Decode<'r, R::Database>,
@@ -523,13 +480,14 @@ where
         |name| row.try_get::<Option<i64>, _>(name).map(|number| number.map(unsigned)).map_err(failed);
     let date = |name| number(name).map(|seconds| seconds.map(time));
     let text = |name| row.try_get::<String, _>(name).map_err(failed);
-    let action = text("action")?;
+    let action = match &*text("action")? {
+        "publish" => Action::Publish,
+        "play" => Action::Play,
+        _ => return Err(damaged("action")),
+    };
     Ok(KeyInfo {
         id: text("id")?,
-        action: [Action::Publish, Action::Play]
-            .into_iter()
-            .find(|known| known.as_str() == action)
-            .ok_or_else(|| damaged("action"))?,
+        action,
         stream: text("stream")?.parse().map_err(|error| damaged(&format!("stream: {error}")))?,
         who: row.try_get("who").map_err(failed)?,
         max_kbps: number("max_kbps")?,
@@ -538,30 +496,6 @@ where
         until: date("until")?,
         created: date("created")?,
         revoked: date("revoked")?,
-    })
-}
-
-fn exported<'r, R: Row>(row: &'r R) -> Result<Exported>
-where
-    &'static str: ColumnIndex<R>,
-    String: Type<R::Database> + Decode<'r, R::Database>,
-    i64: Type<R::Database> + Decode<'r, R::Database>,
-    Vec<u8>: Type<R::Database> + Decode<'r, R::Database>,
-{
-    let info = info(row)?;
-    let hash: Vec<u8> = row.try_get("hash").map_err(failed)?;
-    Ok(Exported {
-        id: info.id,
-        hash: STANDARD.encode(hash),
-        action: info.action,
-        stream: info.stream.to_string(),
-        who: info.who,
-        max_kbps: info.max_kbps,
-        max_viewers: info.max_viewers,
-        expires: info.expires.map(seconds),
-        until: info.until.map(seconds),
-        created: info.created.map_or(0, seconds),
-        revoked: info.revoked.map(seconds),
     })
 }
 
@@ -574,12 +508,16 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-fn is_there_already(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+fn date(time: SystemTime) -> i64 {
+    number(seconds(time))
 }
 
-fn invalid(text: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, text)
+/// Why a key was not entered; `twice` says that it is there.
+fn not_inserted(error: sqlx::Error, twice: impl FnOnce() -> String) -> Error {
+    match error.as_database_error().is_some_and(|error| error.is_unique_violation()) {
+        true => Error::new(ErrorKind::Exists, twice()),
+        false => failed(error),
+    }
 }
 
 fn damaged(what: &str) -> Error {

@@ -30,12 +30,10 @@ pub(crate) struct KeyDecider {
 }
 
 /// What somebody has sent.
-#[derive(Debug, PartialEq, Eq)]
-enum Sent {
-    /// A key beside the name.
-    Beside(String),
-    /// A name, which may be a key.
-    Name(String),
+struct Sent {
+    key: String,
+    /// Whether it is the name, which may be a key.
+    is_name: bool,
 }
 
 impl KeyDecider {
@@ -52,10 +50,7 @@ impl Authorize for KeyDecider {
         let Some(sent) = sent(&request.name) else { return ticket.reject(TWO) };
         let (keys, log) = (self.keys.clone(), self.log.clone());
         tokio::spawn(async move {
-            let key = match &sent {
-                Sent::Beside(key) | Sent::Name(key) => key,
-            };
-            let finding = keys.database.find(key, request.action, request.stream());
+            let finding = keys.database.find(&sent.key, request.action, request.stream());
             let found = timeout(PATIENCE, finding).await.unwrap_or_else(|_| Err(no_answer()));
             match found {
                 Ok(Some(found)) => match grant(found, &sent, &request, SystemTime::now()) {
@@ -80,12 +75,12 @@ impl Authorize for KeyDecider {
 
 /// The key that came with a name, or the name that may be one; nothing where two keys differ.
 fn sent(name: &StreamName) -> Option<Sent> {
-    let in_query = name.query_value("key").filter(|key| !key.is_empty());
-    let in_name = Some(name.secret.expose().to_owned()).filter(|key| !key.is_empty());
-    match (in_query, in_name) {
+    let (in_query, in_name) = name.keys();
+    match (in_query.filter(|key| !key.is_empty()), in_name) {
         (Some(one), Some(other)) if one != other => None,
-        (Some(key), _) | (None, Some(key)) => Some(Sent::Beside(key)),
-        (None, None) => Some(Sent::Name(name.key.stream().to_owned())),
+        (Some(key), _) => Some(Sent { key, is_name: false }),
+        (None, Some(key)) => Some(Sent { key: key.to_owned(), is_name: false }),
+        (None, None) => Some(Sent { key: name.key.stream().to_owned(), is_name: true }),
     }
 }
 
@@ -93,10 +88,10 @@ fn grant(found: KeyInfo, sent: &Sent, request: &AuthRequest, now: SystemTime) ->
     if let Some(fault) = found.fault(now) {
         return Err(fault);
     }
-    let is_its = match sent {
-        Sent::Beside(_) => found.stream == *request.stream(),
+    let is_its = match sent.is_name {
+        false => found.stream == *request.stream(),
         // What rules there are about the app have been asked of the one that was named.
-        Sent::Name(_) => found.stream.app() == request.stream().app(),
+        true => found.stream.app() == request.stream().app(),
     };
     match (request.action, found.action) {
         (Action::Play, Action::Publish) => return Err(FOR_PUBLISHING),
