@@ -691,17 +691,7 @@ impl Engine {
         }
         #[cfg(feature = "http")]
         self.listen_configured_http()?;
-        self.inner.handle.spawn(core.tasks.track_future(sweep(core.clone(), self.inner.admission.clone())));
-        let freeing = core.clone();
-        self.inner.handle.spawn(core.tasks.track_future(async move { freeing.free_frames().await }));
-        let sessions = core.sessions.clone();
-        self.inner.handle.spawn(core.track_until_drained(async move { sessions.end_in_time().await }));
-        #[cfg(feature = "keys")]
-        if let Some(keys) = core.keys.clone() {
-            let settling = ms(core.config.limits.auth_timeout_ms);
-            let watch = keys::watch(keys, core.sessions.clone(), settling);
-            self.inner.handle.spawn(core.track_until_drained(watch));
-        }
+        self.keep_house();
         self.inner.relays.serve_origins();
         for pull in &core.config.pull {
             self.add_pull(pull.clone())?;
@@ -713,6 +703,26 @@ impl Engine {
             self.loop_file(file.clone())?;
         }
         Ok(())
+    }
+
+    /// Starts the engine's own tasks.
+    fn keep_house(&self) {
+        let core = &self.inner.core;
+        self.until_drained(sweep(core.clone(), self.inner.admission.clone()));
+        let freeing = core.clone();
+        self.until_drained(async move { freeing.free_frames().await });
+        let sessions = core.sessions.clone();
+        self.until_drained(async move { sessions.end_in_time().await });
+        #[cfg(feature = "keys")]
+        if let Some(keys) = core.keys.clone() {
+            let settling = ms(core.config.limits.auth_timeout_ms);
+            self.until_drained(keys::watch(keys, core.sessions.clone(), settling));
+        }
+    }
+
+    /// A task that serves nobody: it ends when the engine drains, which does not wait for it.
+    fn until_drained(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.handle.spawn(self.inner.core.draining.clone().run_until_cancelled_owned(task));
     }
 
     #[cfg(feature = "http")]
@@ -782,7 +792,8 @@ fn not_found(what: &str, id: impl std::fmt::Display) -> Error {
 
 async fn sweep(core: Arc<Core>, admission: Arc<Admission>) {
     let mut ticks = tokio::time::interval(SWEEP_PERIOD);
-    while core.draining.run_until_cancelled(ticks.tick()).await.is_some() {
+    loop {
+        ticks.tick().await;
         core.hub.sweep();
         tell_left_out(&core, &admission, false);
     }

@@ -59,7 +59,7 @@ pub(crate) struct Core {
     pub(crate) log: PeerLog,
     /// Cancelled when the engine drains: no new connections, streams end, peers are told.
     pub(crate) draining: CancellationToken,
-    /// Every task of the engine.
+    /// Every task that serves a peer, a file or a stream: draining waits for these.
     pub(crate) tasks: TaskTracker,
 }
 
@@ -126,22 +126,15 @@ impl Core {
         !hops.is_empty() && self.upstream(hops.to_vec()).contains(&self.hop(key))
     }
 
-    /// Frees the frames of streams that have ended, a few at a time, until the engine drains: giving back much memory takes
-    /// long, and others work in between.
+    /// Frees the frames of streams that have ended, a few at a time: giving back much memory takes long, and others work in
+    /// between.
     pub(crate) async fn free_frames(&self) {
-        while self.draining.run_until_cancelled(self.hub.discarded()).await.is_some() {
+        loop {
+            self.hub.discarded().await;
             while self.hub.free_some() {
                 tokio::task::yield_now().await;
             }
         }
-    }
-
-    /// A task of the engine's own, for as long as it does not drain.
-    pub(crate) fn track_until_drained(
-        &self,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = Option<()>> + Send + 'static {
-        self.tasks.track_future(self.draining.clone().run_until_cancelled_owned(task))
     }
 
     /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.
@@ -165,8 +158,9 @@ mod tests {
         let gate = Gate::new(&[Arc::new(PublishRule::Open)], &config.limits);
         let core = Arc::new(Core::new(config, gate, Events::default()));
         let freeing = tokio::spawn({
-            let core = core.clone();
-            async move { core.free_frames().await }
+            let (core, draining) = (core.clone(), core.draining.clone());
+            let freeing = async move { core.free_frames().await };
+            draining.run_until_cancelled_owned(freeing)
         });
         for number in 0..10 {
             let key = StreamKey::new("live", &format!("s{number}")).unwrap();
