@@ -1,7 +1,8 @@
 //! Who may publish and play: one decision point for every door.
 //!
-//! Deciders are asked one after the other until one of them says yes or no: the rules about addresses, signed URLs, the
-//! embedding program, which decides by implementing [`Authorize`], and at last [`PublishRule`].
+//! Deciders are asked one after the other, in the order of [`AuthConfig`](crate::AuthConfig), until one of them says yes or no: the
+//! rules about addresses, signed URLs, keys, an HTTP service, the embedding program, which decides by implementing [`Authorize`],
+//! and at last [`PublishRule`].
 
 mod addresses;
 mod gate;
@@ -12,6 +13,7 @@ use crate::config::PublisherConfig;
 use crate::id::SessionId;
 use crate::key::{Printable, StreamKey, StreamName};
 use crate::status::Protocol;
+use crate::url::RtmpUrl;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,9 +24,11 @@ pub use crate::access::Action;
 pub(crate) use crate::status::Door;
 pub(crate) use addresses::{AddressRules, LastRule};
 pub(crate) use gate::Gate;
+#[cfg(feature = "http")]
+pub(crate) use gate::NoGrant;
 pub use rule::PublishRule;
 pub use signed::UrlSigner;
-#[cfg(feature = "keys")]
+#[cfg(any(feature = "http", feature = "keys"))]
 pub(crate) use signed::seconds;
 
 /// What a peer says of itself. Nobody has checked it, and it may hold secrets: `Debug` shows names only.
@@ -139,15 +143,20 @@ pub struct Grant {
     pub credential: Option<String>,
     /// How long it is good for; then the connection ends.
     pub lasts: Option<Duration>,
+    /// For a publisher: where else its stream goes, as long as it publishes. Each place gets the stream once, however often it is
+    /// granted.
+    pub push: Vec<RtmpUrl>,
 }
 
-setters!(Grant: PublisherConfig { publisher }; String { principal, credential } StreamKey { stream } Duration { lasts });
+setters!(Grant: PublisherConfig { publisher } Vec<RtmpUrl> { push }; String { principal, credential } StreamKey { stream } Duration { lasts });
 
 /// What is said of a request.
 #[derive(Debug)]
 enum Answer {
-    Granted(Grant),
+    Granted(Box<Grant>),
     Refused(String),
+    /// Whoever decides cannot, through no fault of the peer's.
+    Failed(String),
     /// Others may say.
     Passed,
 }
@@ -162,7 +171,7 @@ impl Ticket {
     /// Grants the request.
     pub fn accept(self, grant: Grant) {
         // The peer may have left meanwhile: then nobody is interested in the answer.
-        let _ = self.answer.send(Answer::Granted(grant));
+        let _ = self.answer.send(Answer::Granted(Box::new(grant)));
     }
 
     /// Whether nobody waits for the answer any more: the peer has left, or the time is over.
@@ -173,6 +182,15 @@ impl Ticket {
     /// Refuses it. The encoder or player shows `reason`.
     pub fn reject(self, reason: impl Into<String>) {
         let _ = self.answer.send(Answer::Refused(reason.into()));
+    }
+
+    /// Refuses it as nobody can say: that is not held against the peer.
+    #[cfg_attr(
+        not(any(feature = "http", feature = "keys")),
+        expect(dead_code, reason = "nobody is asked elsewhere")
+    )]
+    pub(crate) fn fail(self, reason: impl Into<String>) {
+        let _ = self.answer.send(Answer::Failed(reason.into()));
     }
 
     /// Says nothing about it: whoever comes next decides, at last the configuration's [`PublishRule`].

@@ -1,9 +1,11 @@
 //! The configuration: everything an engine can be told, one schema for TOML, JSON, environment, C and Rust.
 
+mod auth;
 mod bounds;
 mod keys;
 mod source;
 
+pub use auth::{AuthConfig, Decider, HookMethod, HookStyle, HooksConfig, WhenAway};
 pub use source::{ConfigSource, OptionSource};
 
 use crate::access::{self, AccessRule, network};
@@ -40,6 +42,10 @@ pub struct Config {
     pub signed_urls: SignedUrlsConfig,
     /// Keys of publishers and players, in a database.
     pub keys: KeysConfig,
+    /// An HTTP service that is asked and told.
+    pub hooks: HooksConfig,
+    /// Who is asked first.
+    pub auth: AuthConfig,
     /// The policy of apps that have no section of their own.
     pub default_app: AppConfig,
     /// Policies by app. Where any app is listed, others are refused.
@@ -63,7 +69,7 @@ pub struct Config {
 setters! {
     Config:
     RtmpConfig { rtmp } RtmpsConfig { rtmps } HttpConfig { http } HttpsConfig { https } PublishConfig { publish }
-    SignedUrlsConfig { signed_urls } KeysConfig { keys } AppConfig { default_app }
+    SignedUrlsConfig { signed_urls } KeysConfig { keys } HooksConfig { hooks } AuthConfig { auth } AppConfig { default_app }
     BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<PullConfig> { pull } BTreeMap<String, OriginConfig> { origins }
     Vec<FileConfig> { file }
     TlsConfig { tls } EngineConfig { engine } Limits { limits }
@@ -823,6 +829,11 @@ impl Config {
         }
     }
 
+    /// The rules about addresses of all apps.
+    pub(crate) fn all_access(&self) -> impl Iterator<Item = &AccessRule> {
+        self.apps.values().chain([&self.default_app]).flat_map(|app| &app.access)
+    }
+
     /// Checks what the types cannot: values that exclude or need each other.
     pub fn check(&self) -> Result<()> {
         let fail = |text: &str| Err(Error::new(ErrorKind::InvalidArgument, text.to_owned()));
@@ -861,6 +872,8 @@ impl Config {
             _ => {}
         }
         self.keys.check().or_else(fail)?;
+        self.hooks.check(self.limits.auth_timeout_ms).or_else(fail)?;
+        self.auth.check(self).or_else(|text| fail(&text))?;
         self.apps.keys().try_for_each(|app| check_app(app).or_else(|text| fail(&text)))?;
         self.push.iter().try_for_each(PushConfig::check)?;
         self.pull.iter().try_for_each(PullConfig::check)?;

@@ -9,10 +9,12 @@ pub use handle::WeakEngine;
 use crate::assets::Assets;
 use crate::auth::{AddressRules, Authorize, Gate as AuthGate, LastRule, UrlSigner};
 use crate::config::{
-    self, AppConfig, Config, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig, PushTuning,
-    SubscriberConfig,
+    self, AppConfig, Config, Decider, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig,
+    PushTuning, SubscriberConfig,
 };
 use crate::events::{Event, EventReceiver, Events};
+#[cfg(feature = "http")]
+use crate::hooks::Hooks;
 use crate::hub::{EndReason, StreamWatcher};
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
@@ -114,7 +116,7 @@ impl EngineBuilder {
     /// Calls `sink` with every event, from the very start, on the thread where it happens: it must be quick and not wait.
     #[must_use]
     pub fn on_event(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.events.set_sink(sink);
+        self.events.add_sink(sink);
         self
     }
 
@@ -137,21 +139,39 @@ impl EngineBuilder {
     pub fn start(self) -> Result<Engine> {
         preflight::check_start(&self.config)?;
         let runtime = runtime(self.config.engine.threads())?;
+        if self.authorizer.is_some() && !self.config.auth.order.contains(&Decider::Program) {
+            let text = "auth.order leaves the program out, which decides here";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        #[cfg_attr(
+            not(any(feature = "http", feature = "keys")),
+            expect(unused_mut, reason = "nobody else decides")
+        )]
+        let mut deciders = Deciders { program: self.authorizer, ..Deciders::default() };
+        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "nobody else watches"))]
+        let mut events = self.events;
         #[cfg(feature = "keys")]
         let keys = keys::open_configured(&self.config.keys, runtime.handle())?;
         #[cfg(feature = "keys")]
-        let decider = keys.as_ref().map(|keys| keys.decider(self.config.keys.play));
-        #[cfg(not(feature = "keys"))]
-        let decider = None;
-        let auth = gate(&self.config, decider, self.authorizer);
+        {
+            deciders.keys = keys.as_ref().map(|keys| keys.decider(self.config.keys.play));
+        }
+        #[cfg(feature = "http")]
+        let hooks = Hooks::new(&self.config);
+        #[cfg(feature = "http")]
+        if let Some(hooks) = hooks.clone() {
+            deciders.hooks = Some(Arc::new(hooks.clone()));
+            events.add_sink(move |event| hooks.on_event(event));
+        }
+        let auth = gate(&self.config, &deciders);
         #[cfg_attr(
             not(any(feature = "http", feature = "keys")),
             expect(unused_mut, reason = "there is nothing to add")
         )]
-        let mut core = Core::new(self.config, auth, self.events);
+        let mut core = Core::new(self.config, auth, events);
         #[cfg(feature = "http")]
         {
-            core.assets = self.assets;
+            (core.assets, core.hooks) = (self.assets, hooks);
         }
         #[cfg(feature = "keys")]
         {
@@ -164,17 +184,29 @@ impl EngineBuilder {
     }
 }
 
-/// Who is asked whether somebody may publish or play, in this order.
-fn gate(config: &Config, keys: Option<Arc<dyn Authorize>>, program: Option<Arc<dyn Authorize>>) -> AuthGate {
+/// Who decides, beside what the configuration says itself.
+#[derive(Default)]
+struct Deciders {
+    keys: Option<Arc<dyn Authorize>>,
+    hooks: Option<Arc<dyn Authorize>>,
+    program: Option<Arc<dyn Authorize>>,
+}
+
+/// Who is asked whether somebody may publish or play, in the order of the configuration.
+fn gate(config: &Config, others: &Deciders) -> AuthGate {
     let addresses = AddressRules::of(config);
     let last = LastRule { rule: config.publish_rule(), addresses: addresses.clone() };
-    let mut deciders: Vec<Arc<dyn Authorize>> = Vec::new();
-    if addresses.has_any() {
-        deciders.push(Arc::new(addresses));
-    }
-    deciders.extend(UrlSigner::new(&config.signed_urls).map(|signer| Arc::new(signer) as _));
-    deciders.extend(keys);
-    deciders.extend(program);
+    let decider = |decider: &Decider| -> Option<Arc<dyn Authorize>> {
+        match decider {
+            Decider::Addresses if addresses.has_any() => Some(Arc::new(addresses.clone())),
+            Decider::Addresses => None,
+            Decider::SignedUrls => Some(Arc::new(UrlSigner::new(&config.signed_urls)?)),
+            Decider::Keys => others.keys.clone(),
+            Decider::Hooks => others.hooks.clone(),
+            Decider::Program => others.program.clone(),
+        }
+    };
+    let mut deciders: Vec<_> = config.auth.order.iter().filter_map(decider).collect();
     deciders.push(Arc::new(last));
     AuthGate::new(&deciders, &config.limits)
 }
@@ -223,7 +255,7 @@ struct Inner {
     handle: Handle,
     /// Taken when the engine is dropped.
     runtime: Option<Runtime>,
-    relays: Relays,
+    relays: Arc<Relays>,
     files: FileJobs,
     admission: Arc<Admission>,
     listeners: Mutex<BTreeMap<ListenerId, Listening>>,
@@ -708,9 +740,16 @@ impl Engine {
     /// Starts the engine's own tasks.
     fn keep_house(&self) {
         let core = &self.inner.core;
+        #[cfg(feature = "http")]
+        if let Some(hooks) = core.hooks.clone() {
+            // Draining waits until the service has been told of the ends.
+            let telling = hooks.run(core.sessions.clone(), core.draining.clone());
+            core.tasks.spawn_on(telling, &self.inner.handle);
+        }
         self.until_drained(sweep(core.clone(), self.inner.admission.clone()));
         let freeing = core.clone();
         self.until_drained(async move { freeing.free_frames().await });
+        self.until_drained(self.inner.relays.clone().serve_granted());
         let sessions = core.sessions.clone();
         self.until_drained(async move { sessions.end_in_time().await });
         #[cfg(feature = "keys")]
@@ -824,7 +863,7 @@ impl Inner {
     fn new(core: Arc<Core>, runtime: Runtime) -> Self {
         Self {
             handle: runtime.handle().clone(),
-            relays: Relays::new(core.clone(), runtime.handle().clone()),
+            relays: Arc::new(Relays::new(core.clone(), runtime.handle().clone())),
             files: FileJobs::new(core.clone(), runtime.handle().clone()),
             runtime: Some(runtime),
             admission: Admission::new(&core.config.limits),

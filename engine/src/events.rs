@@ -196,24 +196,22 @@ type Sink = Arc<dyn Fn(&Event) + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Events {
     sender: broadcast::Sender<Event>,
-    sink: Option<Sink>,
+    sinks: Vec<Sink>,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BACKLOG.get()), sink: None }
+        Self { sender: broadcast::Sender::new(BACKLOG.get()), sinks: Vec::new() }
     }
 }
 
 impl Events {
-    pub(crate) fn set_sink(&mut self, sink: impl Fn(&Event) + Send + Sync + 'static) {
-        self.sink = Some(Arc::new(sink));
+    pub(crate) fn add_sink(&mut self, sink: impl Fn(&Event) + Send + Sync + 'static) {
+        self.sinks.push(Arc::new(sink));
     }
 
     pub(crate) fn emit(&self, event: Event) {
-        if let Some(sink) = &self.sink {
-            sink(&event);
-        }
+        self.sinks.iter().for_each(|sink| sink(&event));
         // An error only means that nobody watches.
         let _ = self.sender.send(event);
     }

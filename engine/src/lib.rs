@@ -60,6 +60,8 @@ mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "http")]
+mod hooks;
 mod hops;
 #[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "the players over HTTP use it"))]
 mod hub;
@@ -93,10 +95,10 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticke
 #[doc(hidden)]
 pub use bound::Bound;
 pub use config::{
-    AppConfig, Config, ConfigSource, EngineConfig, FileConfig, FlushKind, HttpConfig, HttpsConfig,
-    KeysConfig, OnRefusal, OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen,
-    PushConfig, PushTuning, RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig,
-    SubscriberConfig, TlsConfig,
+    AppConfig, AuthConfig, Config, ConfigSource, Decider, EngineConfig, FileConfig, FlushKind, HookMethod,
+    HookStyle, HooksConfig, HttpConfig, HttpsConfig, KeysConfig, OnRefusal, OptionSource, OriginConfig,
+    PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig,
+    RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TlsConfig, WhenAway,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};
@@ -117,4 +119,6 @@ pub use status::{
     Door, EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, OriginStreamStatus, Protocol,
     RelayDirection, RelayState, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
 };
-pub use url::{Credentials, HttpUrl, OriginUrl, PathTemplate, RemoteUrl, RtmpUrl, UrlError, UrlWarning};
+pub use url::{
+    Credentials, HookUrl, HttpUrl, OriginUrl, PathTemplate, RemoteUrl, RtmpUrl, UrlError, UrlWarning,
+};

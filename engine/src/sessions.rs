@@ -283,6 +283,12 @@ impl Session {
         self.id
     }
 
+    /// What counts what the connection carries.
+    #[cfg(feature = "http")]
+    pub(crate) fn measured(&self) -> Arc<dyn Measured> {
+        self.entry.connection.clone()
+    }
+
     pub(crate) fn set_role(&self, role: SessionRole, stream: &StreamKey) {
         let mut facts = self.entry.facts.lock();
         facts.role = role;

@@ -5,6 +5,7 @@
 mod frames;
 pub mod rtmp;
 pub mod sample;
+pub mod service;
 pub mod wait;
 
 pub use frames::*;

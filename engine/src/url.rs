@@ -10,7 +10,7 @@
 mod http;
 mod remote;
 
-pub use http::HttpUrl;
+pub use http::{HookUrl, HttpUrl};
 pub use remote::{OriginUrl, PathTemplate, RemoteUrl};
 
 use crate::Secret;
@@ -552,6 +552,8 @@ pub enum UrlError {
     SourceScheme,
     /// Of an origin: likewise.
     OriginScheme,
+    /// Of a service that is asked: another scheme than http and https.
+    HookScheme,
     /// Of a source by HTTP: no path behind the host.
     MissingPath,
     /// Of an origin: something behind the host.
@@ -579,6 +581,7 @@ impl UrlError {
                 "the scheme is not supported; rtmp, rtmps, http and https (FLV) are; ffmpeg brings others in (ffmpeg -i URL -c copy -f flv rtmp://HOST/live/NAME)"
             }
             Self::OriginScheme => "the scheme is not supported; rtmp, rtmps, http and https (FLV) are",
+            Self::HookScheme => "the scheme is not supported; http and https are",
             Self::MissingPath => "the path is missing behind the host; expected http://host/app/stream.flv",
             Self::OriginPath => {
                 "something stands behind the host; expected rtmp://host:port or http://host:port"

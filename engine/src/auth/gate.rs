@@ -7,6 +7,7 @@ use crate::budget::{Budget, Rate};
 use crate::key::{KeyError, StreamName};
 use crate::limits::ms;
 use parking_lot::Mutex;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,40 +124,53 @@ impl Gate {
 
     /// The verdict, or the reason for the refusal in words that the peer may see.
     pub(crate) async fn decide(&self, request: AuthRequest) -> Result<Grant, String> {
-        let peer = request.peer.ip();
+        self.judge(request.peer.ip(), self.ask_all(request)).await
+    }
+
+    /// Holds whoever decides to the time for that, and a peer to its refusals; what is no refusal, for which nobody has said that
+    /// anything is wrong with the peer, is not counted.
+    pub(crate) async fn judge<T>(
+        &self,
+        peer: IpAddr,
+        asking: impl Future<Output = Result<T, NoGrant>>,
+    ) -> Result<T, String> {
         let Ok(_turn) = self.failures.turn(peer).await else { return Err(TOO_MANY_FAILURES.to_owned()) };
-        let verdict = self.ask(request).await;
-        match verdict {
-            Ok(verdict) => {
-                if verdict.is_err() && self.failures.count(peer) {
+        match tokio::time::timeout(self.timeout, asking).await {
+            Ok(Ok(granted)) => Ok(granted),
+            Ok(Err(NoGrant::Refused(reason))) => {
+                if self.failures.count(peer) {
                     tokio::time::sleep(PUT_OFF.get()).await;
                 }
-                verdict
+                Err(reason)
             }
-            // Nobody has said that anything is wrong with the peer.
-            Err(no_verdict) => Err(no_verdict.to_owned()),
+            Ok(Err(NoGrant::Failed(reason))) => Err(reason),
+            Err(_elapsed) => Err("authorisation did not answer in time".to_owned()),
         }
     }
 
-    /// The deciders' verdict, or why there is none.
-    async fn ask(&self, request: AuthRequest) -> Result<Result<Grant, String>, &'static str> {
-        let verdict = tokio::time::timeout(self.timeout, self.ask_all(request)).await;
-        verdict.map_err(|_elapsed| "authorisation did not answer in time")
-    }
-
-    async fn ask_all(&self, request: AuthRequest) -> Result<Grant, String> {
+    async fn ask_all(&self, request: AuthRequest) -> Result<Grant, NoGrant> {
         for decider in &*self.deciders {
             let (ticket, answer) = Ticket::new();
             decider.authorize(request.clone(), ticket);
             match answer.await {
-                Ok(Answer::Granted(grant)) => return Ok(grant),
-                Ok(Answer::Refused(reason)) => return Err(reason),
+                Ok(Answer::Granted(grant)) => return Ok(*grant),
+                Ok(Answer::Refused(reason)) => return Err(NoGrant::Refused(reason)),
+                Ok(Answer::Failed(reason)) => return Err(NoGrant::Failed(reason)),
                 Ok(Answer::Passed) => {}
                 Err(_dropped) => break,
             }
         }
-        Err("not authorised".to_owned())
+        Err(NoGrant::Refused("not authorised".to_owned()))
     }
+}
+
+/// Why nothing is granted, in words that the peer may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoGrant {
+    /// That is the verdict.
+    Refused(String),
+    /// There is no verdict.
+    Failed(String),
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The rule for publishing that holds where nobody else decides.
 
 use super::{Action, AuthRequest, Authorize, Grant, Ticket};
-use crate::access::AccessRule;
 use crate::config::Config;
 use crate::key::Secret;
 use std::net::SocketAddr;
@@ -19,6 +18,8 @@ pub enum PublishRule {
     Key(Secret),
     /// With a key of a database, which others know ([`KeysConfig`](crate::KeysConfig)): from nowhere without.
     Keys,
+    /// As an HTTP service says ([`HooksConfig`](crate::HooksConfig)).
+    Service,
     /// By anybody.
     Open,
 }
@@ -31,6 +32,7 @@ impl PublishRule {
             Self::Addresses => "publishing: from this machine and where access allows it",
             Self::Key(_) => "publishing: with the key, as STREAM?key=KEY or STREAM:KEY",
             Self::Keys => "publishing: with a stream key, as the stream's name, STREAM?key=KEY or STREAM:KEY",
+            Self::Service => "publishing: as the service says that is asked (hooks.on_publish)",
             Self::Open => "publishing: open to everybody who can reach the port",
         }
     }
@@ -60,6 +62,7 @@ impl PublishRule {
             (Action::Publish, Self::Keys) => {
                 Err("no such stream key; use it as the stream's name, as STREAM?key=KEY or as STREAM:KEY")
             }
+            (Action::Publish, Self::Service) => Err("nobody has allowed this"),
             (Action::Publish, Self::Key(_)) => {
                 Err("wrong or missing publish key; use STREAM?key=KEY or STREAM:KEY")
             }
@@ -76,7 +79,7 @@ impl Authorize for PublishRule {
     }
 
     fn takes_key_in_name(&self) -> bool {
-        matches!(self, Self::Key(_) | Self::Keys)
+        matches!(self, Self::Key(_) | Self::Keys | Self::Service)
     }
 }
 
@@ -91,13 +94,10 @@ impl Config {
             Some(key) => PublishRule::Key(key.clone()),
             None if self.publish.open => PublishRule::Open,
             None if self.keys.url.is_some() => PublishRule::Keys,
+            None if self.hooks.on_publish.is_some() => PublishRule::Service,
             None if self.all_access().any(|rule| rule.allows_some(Action::Publish)) => PublishRule::Addresses,
             None => PublishRule::Loopback,
         }
-    }
-
-    fn all_access(&self) -> impl Iterator<Item = &AccessRule> {
-        self.apps.values().chain([&self.default_app]).flat_map(|app| &app.access)
     }
 }
 

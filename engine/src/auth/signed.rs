@@ -184,7 +184,7 @@ mod tests {
         match answer.try_recv().unwrap() {
             Answer::Granted(_) => Ok(true),
             Answer::Passed => Ok(false),
-            Answer::Refused(reason) => Err(reason),
+            Answer::Refused(reason) | Answer::Failed(reason) => Err(reason),
         }
     }
 

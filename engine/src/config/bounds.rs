@@ -39,6 +39,9 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.player_batch", 1..=1 << 30),
     ("limits.max_lags", 1..=u32::MAX as u64),
     ("limits.origin_pulls", 1..=1_000_000),
+    // Who waits for a verdict waits for 3.5 s at most (test `an_answer_that_does_not_come_is_a_refusal`).
+    ("hooks.timeout_ms", 1..=3_000),
+    ("hooks.update_every_ms", 1_000..=LONGEST_MS.stated()),
     ("max_streams", 1..=1_000_000),
     ("wait_ms", 1..=LONGEST_MS.stated()),
     ("max_kbps", 1..=MOST),

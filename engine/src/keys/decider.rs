@@ -62,7 +62,7 @@ impl Authorize for KeyDecider {
                     if let Some(left_out) = log.allow() {
                         tracing::warn!(left_out, "who has a key is refused: {error}");
                     }
-                    ticket.reject(UNKNOWN);
+                    ticket.fail(UNKNOWN);
                 }
             }
         });

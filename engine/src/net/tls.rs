@@ -4,6 +4,7 @@ mod halves;
 mod validity;
 
 use super::{Conn, TLS_FIRST_BYTE};
+use crate::config::TlsConfig;
 use crate::files;
 use crate::{Error, ErrorKind, Result, Secret};
 use arc_swap::ArcSwap;
@@ -340,6 +341,17 @@ pub(crate) struct DialTls {
     pub(crate) ca_file: Option<PathBuf>,
     /// Whether certificates are checked at all.
     pub(crate) verify: Verify,
+}
+
+impl DialTls {
+    /// As the configuration says.
+    pub(crate) fn new(config: &TlsConfig) -> Self {
+        let verify = match config.danger_accept_invalid_certs {
+            true => Verify::DangerAcceptAny,
+            false => Verify::Full,
+        };
+        Self { ca_file: config.ca.clone(), verify }
+    }
 }
 
 /// Whether a server's certificate is checked.

@@ -18,6 +18,8 @@ use crate::auth::Gate;
 use crate::config::{AppConfig, Config};
 use crate::egress::Egress;
 use crate::events::Events;
+#[cfg(feature = "http")]
+use crate::hooks::Hooks;
 use crate::hops;
 use crate::hub::Hub;
 use crate::key::StreamKey;
@@ -28,10 +30,34 @@ use crate::log_limit::PeerLog;
 use crate::origins::Origins;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
+use crate::url::RtmpUrl;
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Where streams go by the right to publish them, until somebody sees to that: at most one entry for a stream.
+#[derive(Default)]
+pub(crate) struct Pushes {
+    granted: Mutex<HashMap<StreamKey, Vec<RtmpUrl>>>,
+    changed: Notify,
+}
+
+impl Pushes {
+    /// The stream goes there from now on, and to no other place that was granted before.
+    pub(crate) fn grant(&self, stream: &StreamKey, urls: Vec<RtmpUrl>) {
+        self.granted.lock().insert(stream.clone(), urls);
+        self.changed.notify_one();
+    }
+
+    /// What has been granted since the last time, when there is something.
+    pub(crate) async fn next(&self) -> HashMap<StreamKey, Vec<RtmpUrl>> {
+        self.changed.notified().await;
+        std::mem::take(&mut *self.granted.lock())
+    }
+}
 
 /// What every service of one engine shares.
 pub(crate) struct Core {
@@ -46,6 +72,9 @@ pub(crate) struct Core {
     /// Keys of publishers and players.
     #[cfg(feature = "keys")]
     pub(crate) keys: Option<Keys>,
+    /// The operator's service that is asked and told.
+    #[cfg(feature = "http")]
+    pub(crate) hooks: Option<Hooks>,
     pub(crate) events: Events,
     pub(crate) sessions: Sessions,
     pub(crate) egress: Egress,
@@ -53,6 +82,8 @@ pub(crate) struct Core {
     pub(crate) starts: Starts,
     /// Servers that streams are fetched from when players want them.
     pub(crate) origins: Origins,
+    /// Where streams are pushed to by the right to publish them.
+    pub(crate) pushes: Pushes,
     /// How many streams an address publishes.
     pub(crate) places: Holdings,
     /// Which lines about peers may be logged.
@@ -73,6 +104,7 @@ impl Core {
             hub: Hub::new(&config.limits),
             starts: Starts::new(&config.limits),
             origins: Origins::new(&config.limits, &config.origins),
+            pushes: Pushes::default(),
             places: Holdings::new(config.limits.max_streams_per_address),
             log: PeerLog::default(),
             config,
@@ -81,6 +113,8 @@ impl Core {
             assets: Assets::default(),
             #[cfg(feature = "keys")]
             keys: None,
+            #[cfg(feature = "http")]
+            hooks: None,
             events,
             sessions: Sessions::default(),
             egress: Egress::new(threads, batch_bytes, tasks.clone(), draining.clone()),

@@ -111,12 +111,15 @@ pub(crate) type Fetched = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Sen
 /// The deciders' answer, when it comes.
 pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<Granted, Refusal>> + Send>>;
 
+/// Whether somebody may connect, when that is known, and the app, where it gets another than it has sent.
+pub(crate) type ConnectVerdict = Pin<Box<dyn Future<Output = Result<Option<String>, Refusal>> + Send>>;
+
 /// What somebody may do.
 #[derive(Debug)]
 pub(crate) struct Granted {
     /// The stream, by its public name.
     pub(crate) key: StreamKey,
-    pub(crate) grant: Grant,
+    pub(crate) grant: Box<Grant>,
 }
 
 /// A connection as the engine knows it: its place in the list of sessions, and what its peer says of itself.
@@ -188,6 +191,23 @@ impl Client {
         Ok(())
     }
 
+    /// Asks whether the peer may connect, where somebody decides that; `app` is what it has sent. Another app, where it gets one.
+    pub(crate) fn ask_to_connect(&self, app: &str) -> Option<ConnectVerdict> {
+        #[cfg(feature = "http")]
+        if let Some(hooks) = &self.core.hooks {
+            let session = self.id();
+            hooks.note_connect(session, self.peer, self.claims.clone(), app, self.session.measured());
+            if hooks.decides_connect() {
+                let (core, peer, hooks) = (self.core.clone(), self.peer.ip(), hooks.clone());
+                return Some(Box::pin(async move {
+                    core.auth.judge(peer, hooks.connect(session)).await.map_err(Refusal::Denied)
+                }));
+            }
+        }
+        let _ = app;
+        None
+    }
+
     /// Takes the name of a request apart.
     pub(crate) fn name(&self, action: Action, app: &str, name: &str) -> Result<StreamName, Refusal> {
         self.core.auth.parse_name(action, app, name).map_err(Refusal::BadName)
@@ -205,7 +225,7 @@ impl Client {
             }
             let request = request?;
             let (action, asked) = (request.action, request.name.key.clone());
-            let mut grant = core.auth.decide(request).await.map_err(Refusal::Denied)?;
+            let mut grant = Box::new(core.auth.decide(request).await.map_err(Refusal::Denied)?);
             let key = grant.stream.take().unwrap_or(asked);
             check_not_reserved(action, &key)?;
             Ok(Granted { key, grant })
@@ -233,6 +253,10 @@ impl Client {
         let mut request = AuthRequest::new(action, name, self.peer, self.door, self.protocol);
         request.claims = self.claims.clone();
         request.session = Some(self.id());
+        #[cfg(feature = "http")]
+        if let Some(hooks) = &self.core.hooks {
+            hooks.note_request(&request, self.session.measured());
+        }
         Ok(request)
     }
 
@@ -253,6 +277,7 @@ impl Client {
             publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
         request.place = Some(self.place(key)?);
         let published = Published::take(&self.core, key, request, Some((self.id(), self.peer.ip())))?;
+        self.core.pushes.grant(key, grant.push);
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
         let (app, limits) = (self.app(key)?, &self.core.config.limits);

@@ -14,7 +14,13 @@ pub fn publish(socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStream)
 
 /// The same at an address: the connection that publishes, or the words of the refusal.
 pub fn publish_at(server: impl ToSocketAddrs, name: &str) -> Result<TcpStream, String> {
-    match publish(TcpStream::connect(server).unwrap(), name).expect("an answer") {
+    publish_in(server, "live", name)
+}
+
+/// The same in another app.
+pub fn publish_in(server: impl ToSocketAddrs, app: &str, name: &str) -> Result<TcpStream, String> {
+    let socket = TcpStream::connect(server).unwrap();
+    match ask_in(socket, ClientRole::Publish, app, name).expect("an answer") {
         (ClientEvent::Rejected { description, .. }, _) => Err(description),
         (_, socket) => Ok(socket),
     }
@@ -25,9 +31,19 @@ pub fn play(socket: TcpStream, name: &str) -> Option<(ClientEvent, TcpStream)> {
     ask(socket, ClientRole::Play, name)
 }
 
-fn ask(mut socket: TcpStream, role: ClientRole, name: &str) -> Option<(ClientEvent, TcpStream)> {
+fn ask(socket: TcpStream, role: ClientRole, name: &str) -> Option<(ClientEvent, TcpStream)> {
+    ask_in(socket, role, "live", name)
+}
+
+/// Asks for a stream of any app.
+pub fn ask_in(
+    mut socket: TcpStream,
+    role: ClientRole,
+    app: &str,
+    name: &str,
+) -> Option<(ClientEvent, TcpStream)> {
     let options = ClientOptions {
-        app: "live".to_owned(),
+        app: app.to_owned(),
         tc_url: "rtmp://server.example/live".to_owned(),
         stream: name.to_owned(),
         role,

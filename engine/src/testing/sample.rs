@@ -16,6 +16,9 @@ pub fn sample() -> Config {
     if cfg!(not(feature = "keys")) {
         settings.remove("keys");
     }
+    if cfg!(not(feature = "http")) {
+        settings.remove("hooks");
+    }
     Config::from_toml(&settings.to_string()).unwrap()
 }
 

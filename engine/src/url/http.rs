@@ -117,17 +117,66 @@ impl FromStr for HttpUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let text = without_space(text)?;
-        let (tls, rest) = split_scheme(text).ok_or(UrlError::SourceScheme)?;
-        let end = rest.find(['/', '?', '#']).ok_or(UrlError::MissingPath)?;
-        let (authority, target) = rest.split_at(end);
+        let (tls, authority, target) = take_apart(text, UrlError::SourceScheme)?;
         if !target.starts_with('/') || target == "/" {
             return Err(UrlError::MissingPath);
         }
-        let (credentials, host) = split_credentials(authority)?;
-        let (host, port) = split_port(host)?;
-        let (host, port) = (check_host(&host)?, port.unwrap_or(default_port(tls)));
-        Ok(Self { tls, credentials, host, port, path: String::new(), query: None }.at(target))
+        Ok(Self::place_of(tls, authority)?.at(target))
+    }
+}
+
+/// Whether a URL is of TLS, its authority, and the rest.
+fn take_apart(text: &str, other_scheme: UrlError) -> Result<(bool, &str, &str), UrlError> {
+    let (tls, rest) = split_scheme(without_space(text)?).ok_or(other_scheme)?;
+    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    Ok((tls, authority, target))
+}
+
+/// A service that is asked by HTTP: `http[s]://[user:pass@]host[:port][/path][?query]`.
+///
+/// `Display` and `Debug` show neither user and password nor the query: they print as `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HookUrl(HttpUrl);
+
+impl HookUrl {
+    #[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "what speaks HTTP uses it"))]
+    pub(crate) fn as_http(&self) -> &HttpUrl {
+        &self.0
+    }
+}
+
+impl FromStr for HookUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let (tls, authority, target) = take_apart(text, UrlError::HookScheme)?;
+        Ok(Self(HttpUrl::place_of(tls, authority)?.at(target)))
+    }
+}
+
+impl fmt::Display for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for HookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Serializes masked, as it displays.
+impl serde::Serialize for HookUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for HookUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -151,6 +200,13 @@ impl HttpUrl {
     /// The place of an origin, at no path yet.
     pub(super) fn place(tls: bool, credentials: Option<Credentials>, host: String, port: u16) -> Self {
         Self { tls, credentials, host, port, path: "/".to_owned(), query: None }
+    }
+
+    /// The same of the authority of a URL.
+    fn place_of(tls: bool, authority: &str) -> Result<Self, UrlError> {
+        let (credentials, host) = split_credentials(authority)?;
+        let (host, port) = split_port(host)?;
+        Ok(Self::place(tls, credentials, check_host(&host)?, port.unwrap_or(default_port(tls))))
     }
 }
 
@@ -198,5 +254,18 @@ mod tests {
             assert_eq!(text.parse::<HttpUrl>().unwrap_err(), error, "{text}");
         }
         assert_eq!(format!("http://h/{}", "a".repeat(9_000)).parse::<HttpUrl>(), Err(UrlError::TooLong));
+    }
+
+    #[test]
+    fn a_service_needs_no_path() {
+        for (text, target) in
+            [("http://h", "/"), ("http://h:8000/", "/"), ("https://h/on?token=a", "/on?token=a")]
+        {
+            let url: HookUrl = text.parse().unwrap();
+            assert_eq!(url.as_http().target(), target, "{text}");
+            assert!(!format!("{url} {url:?}").contains("token"));
+        }
+        assert_eq!("rtmp://h/a".parse::<HookUrl>(), Err(UrlError::HookScheme));
+        assert_eq!("http://h/a\r\nX: y".parse::<HookUrl>(), Err(UrlError::ControlCharacter));
     }
 }

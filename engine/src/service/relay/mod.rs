@@ -9,6 +9,7 @@ mod backoff;
 mod connection;
 #[cfg(feature = "http")]
 mod flv_pull;
+mod granted;
 mod intake;
 mod origin;
 mod pull;
@@ -77,6 +78,11 @@ impl Relays {
     /// Fetches streams of origins when players want them, until the engine drains.
     pub(crate) fn serve_origins(&self) {
         origin::serve(self.jobs.core(), &self.dialer, self.jobs.runtime());
+    }
+
+    /// Pushes streams to where the right to publish them says, for as long as it is polled.
+    pub(crate) async fn serve_granted(self: Arc<Self>) {
+        granted::serve(self.jobs.core().clone(), self).await;
     }
 
     /// Pushes a local stream whenever it is live.

@@ -8,7 +8,7 @@ use crate::id::RelayId;
 use crate::key::{Printable, StreamKey};
 use crate::limits::ms;
 use crate::log_limit::{LogLimit, left_out as left_out_lines};
-use crate::net::{DialOptions, DialStep, DialTls, Dialer, Verify};
+use crate::net::{DialOptions, DialStep, DialTls, Dialer};
 use crate::proto::ProtocolError;
 use crate::service::Core;
 use crate::sessions::{Measured, Queue};
@@ -254,14 +254,10 @@ impl Relay {
         let url = &self.url;
         let own = self.tuning().tls;
         let tls = own.as_ref().unwrap_or(&self.core.config.tls);
-        let verify = match tls.danger_accept_invalid_certs {
-            true => Verify::DangerAcceptAny,
-            false => Verify::Full,
-        };
         let options = DialOptions {
             host: url.host().to_owned(),
             port: url.port(),
-            tls: url.tls().then(|| DialTls { ca_file: tls.ca.clone(), verify }),
+            tls: url.tls().then(|| DialTls::new(tls)),
         };
         let on_step = |step| {
             self.enter(match step {

@@ -32,7 +32,7 @@ use crate::proto::server::{Phase, ServerEvent, ServerSession};
 use crate::sessions::{Measured, Order, Session};
 use crate::status::Protocol;
 use end::End;
-use requests::WaitingRequest;
+use requests::Waiting;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -136,8 +136,8 @@ struct Connection<R, W> {
     rtmp: ServerSession,
     /// The app of `connect`, once it is accepted.
     app: Option<String>,
-    /// The request that waits for the authoriser.
-    waiting: Option<WaitingRequest>,
+    /// The request that waits for whoever decides.
+    waiting: Option<Waiting>,
     publishes: Vec<Publish>,
     pace: Pace,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -180,6 +180,8 @@ enum Wake {
     Ready(usize),
     /// The publisher at this index has lost its right.
     Lost(usize, EndReason),
+    /// It is decided whether the peer may connect, and to which app.
+    Connected(Result<Option<String>, Refusal>),
     /// It is decided what a request may have.
     Verdict(Result<Granted, Refusal>),
     /// Somebody outside wants something.
@@ -321,6 +323,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             Wake::Written => Ok(()),
             Wake::Ready(index) => self.fill(index),
             Wake::Lost(index, reason) => self.on_lost(index, &reason),
+            Wake::Connected(verdict) => {
+                self.on_connected(verdict)?;
+                self.digest()
+            }
             Wake::Verdict(verdict) => {
                 self.on_verdict(verdict)?;
                 self.digest()
@@ -558,7 +564,7 @@ fn poll_seldom(
     session: &Session,
     draining: Pin<&mut WaitForCancellationFutureOwned>,
     timer: &mut DeadlineTimer,
-    waiting: Option<&mut WaitingRequest>,
+    waiting: Option<&mut Waiting>,
     publishes: &mut [Publish],
     pending: Option<&mut PendingPlace>,
 ) -> Poll<Wake> {
@@ -575,9 +581,9 @@ fn poll_seldom(
         return Poll::Ready(Wake::Evicted);
     }
     if let Some(waiting) = waiting
-        && let Poll::Ready(verdict) = waiting.verdict.as_mut().poll(cx)
+        && let Poll::Ready(wake) = waiting.poll(cx)
     {
-        return Poll::Ready(Wake::Verdict(verdict));
+        return Poll::Ready(wake);
     }
     for (index, published) in publishes.iter_mut().enumerate() {
         if let Poll::Ready(reason) = published.publisher.poll_lost(cx) {

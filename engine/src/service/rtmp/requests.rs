@@ -1,7 +1,7 @@
 //! What peers ask for, `connect`, `publish` and `play`, and what comes of it.
 
 use super::end::End;
-use super::{Connection, Publish};
+use super::{Connection, Publish, Wake};
 use crate::amf0::Amf0Value;
 use crate::auth::{Action, Claims, Grant};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
@@ -11,15 +11,31 @@ use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
 use crate::proto::server::{self, Connect, Rejection};
-use crate::service::streams::{Admitted, Granted, Refusal, Verdict};
+use crate::service::streams::{Admitted, ConnectVerdict, Granted, Refusal, Verdict};
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
 /// When a new player is pinged first, which tells how far away it is: not in the burst of its start.
 const FIRST_PING: Duration = Duration::from_millis(500);
+
+/// A request that waits.
+pub(super) enum Waiting {
+    Connect { app: String, verdict: ConnectVerdict },
+    Stream(WaitingRequest),
+}
+
+impl Waiting {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        match self {
+            Self::Connect { verdict, .. } => verdict.as_mut().poll(cx).map(Wake::Connected),
+            Self::Stream(request) => request.verdict.as_mut().poll(cx).map(Wake::Verdict),
+        }
+    }
+}
 
 /// A `publish` or `play` that waits for the deciders, or for a stream of an origin.
 pub(super) struct WaitingRequest {
@@ -31,7 +47,7 @@ pub(super) struct WaitingRequest {
     latency_ms: Option<u64>,
     /// It may play a stream of an origin, and waits for that.
     is_fetched: bool,
-    pub(super) verdict: Verdict,
+    verdict: Verdict,
 }
 
 impl WaitingRequest {
@@ -47,9 +63,36 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
             return self.refuse("connect", None, "NetConnection.Connect.Rejected", &refusal);
         }
         if !self.may_lead_to_app(&app) {
-            self.client.log_no_such_app(&app);
-            return self.refuse("connect", None, "NetConnection.Connect.InvalidApp", &Refusal::NoSuchApp);
+            return self.refuse_app(&app);
         }
+        match self.client.ask_to_connect(&app) {
+            Some(verdict) => {
+                self.waiting = Some(Waiting::Connect { app, verdict });
+                self.wake_flag.raise();
+                Ok(())
+            }
+            None => self.accept_connect(app),
+        }
+    }
+
+    /// It is decided whether the peer may connect, and to which app.
+    pub(super) fn on_connected(&mut self, verdict: Result<Option<String>, Refusal>) -> Result<(), End> {
+        let Some(Waiting::Connect { app, .. }) = self.waiting.take() else { return Ok(()) };
+        match verdict {
+            Ok(other) if other.as_ref().is_some_and(|other| !self.may_lead_to_app(other)) => {
+                self.refuse_app(other.as_deref().unwrap_or_default())
+            }
+            Ok(other) => self.accept_connect(other.unwrap_or(app)),
+            Err(refusal) => self.refuse("connect", None, "NetConnection.Connect.Rejected", &refusal),
+        }
+    }
+
+    fn refuse_app(&mut self, app: &str) -> Result<(), End> {
+        self.client.log_no_such_app(app);
+        self.refuse("connect", None, "NetConnection.Connect.InvalidApp", &Refusal::NoSuchApp)
+    }
+
+    fn accept_connect(&mut self, app: String) -> Result<(), End> {
         self.app = Some(app);
         self.rtmp.accept();
         self.client.session().set_follows_reconnects(self.rtmp.follows_reconnects());
@@ -85,13 +128,13 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.wake_flag.raise();
         // Whoever waits for us is not idle: the time for a request begins anew after a refusal.
         self.idle_since = None;
-        self.waiting =
-            Some(WaitingRequest { action, stream_id, told, latency_ms, is_fetched: false, verdict });
+        let request = WaitingRequest { action, stream_id, told, latency_ms, is_fetched: false, verdict };
+        self.waiting = Some(Waiting::Stream(request));
         Ok(())
     }
 
     pub(super) fn on_verdict(&mut self, verdict: Result<Granted, Refusal>) -> Result<(), End> {
-        let Some(waiting) = self.waiting.take() else { return Ok(()) };
+        let Some(Waiting::Stream(waiting)) = self.waiting.take() else { return Ok(()) };
         let WaitingRequest { action, stream_id, latency_ms, .. } = waiting;
         let Granted { key, mut grant } = match verdict {
             Ok(granted) if waiting.is_to_be_fetched(&granted.key) => {
@@ -103,7 +146,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         };
         self.client.hold(&mut grant);
         let started = match action {
-            Action::Publish => self.start_publish(stream_id, &key, grant),
+            Action::Publish => self.start_publish(stream_id, &key, *grant),
             Action::Play => self.start_play(stream_id, &key, latency_ms),
         };
         started.or_else(|refusal| self.refuse_stream(action, Some(key), &refusal))
@@ -114,7 +157,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     fn wait_for_stream(&mut self, waiting: WaitingRequest, granted: Granted) {
         let (fetched, told) = (self.client.fetch(&granted.key), Some(granted.key.clone()));
         let verdict = Box::pin(async move { fetched.await.map(|()| granted) });
-        self.waiting = Some(WaitingRequest { told, is_fetched: true, verdict, ..waiting });
+        self.waiting = Some(Waiting::Stream(WaitingRequest { told, is_fetched: true, verdict, ..waiting }));
         self.pending = None;
         self.wake_flag.raise();
     }

@@ -1,0 +1,257 @@
+//! Who is asked whether somebody may publish or play, and what an HTTP service is asked and told.
+
+use crate::key::Secret;
+use crate::url::HookUrl;
+use serde::{Deserialize, Serialize};
+
+/// Who decides.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AuthConfig {
+    /// Who is asked, one after the other, until one says yes or no; what all leave open, [`PublishRule`](crate::PublishRule)
+    /// decides. Each is there at most once; who is configured and is not in the list is an error.
+    pub order: Vec<Decider>,
+}
+
+setters!(AuthConfig: Vec<Decider> { order });
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        use Decider::{Addresses, Hooks, Keys, Program, SignedUrls};
+        Self { order: vec![Addresses, SignedUrls, Keys, Hooks, Program] }
+    }
+}
+
+/// Somebody who may decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decider {
+    /// The rules about addresses, [`AppConfig::access`](crate::AppConfig::access).
+    Addresses,
+    /// Signed URLs, [`SignedUrlsConfig`](crate::SignedUrlsConfig).
+    SignedUrls,
+    /// Keys of a database, [`KeysConfig`](crate::KeysConfig).
+    Keys,
+    /// An HTTP service, [`HooksConfig`].
+    Hooks,
+    /// The embedding program, [`Authorize`](crate::Authorize).
+    Program,
+}
+
+named!(Decider {
+    Addresses => "addresses", SignedUrls => "signed-urls", Keys => "keys", Hooks => "hooks", Program => "program",
+});
+
+/// An HTTP service that is asked who may do what, and told what happens, as servers before us do. Needs the cargo feature
+/// `http`. What is asked and told when has its URL; without one, nobody is asked or told.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HooksConfig {
+    /// In which form: `nginx-rtmp` or `srs`.
+    pub style: HookStyle,
+    /// Whether the fields of `nginx-rtmp` are in the body (`post`) or in the URL (`get`).
+    pub method: HookMethod,
+    /// Asked when a connection of RTMP begins.
+    pub on_connect: Option<HookUrl>,
+    /// Told when it has ended.
+    #[serde(alias = "on_close")]
+    pub on_disconnect: Option<HookUrl>,
+    /// Asked whether somebody may publish.
+    pub on_publish: Option<HookUrl>,
+    /// Asked whether somebody may play.
+    pub on_play: Option<HookUrl>,
+    /// Told when a publisher has ended.
+    #[serde(alias = "on_unpublish")]
+    pub on_publish_done: Option<HookUrl>,
+    /// Told when a player has ended.
+    #[serde(alias = "on_stop")]
+    pub on_play_done: Option<HookUrl>,
+    /// Told when either has ended.
+    pub on_done: Option<HookUrl>,
+    /// Asked while somebody publishes or plays, whether that may go on.
+    pub on_update: Option<HookUrl>,
+    /// How often that is.
+    pub update_every_ms: u64,
+    /// Whether it needs a good answer; else only one of 4xx or 5xx ends it.
+    pub update_strict: bool,
+    /// How long an answer may take, 3,000 at most, and less than [`Limits::auth_timeout_ms`](crate::Limits::auth_timeout_ms).
+    pub timeout_ms: u64,
+    /// What happens to whoever asks while the service cannot be reached or does not answer: `refuse` or `allow`.
+    pub when_away: WhenAway,
+    /// Signs what is sent: the service can tell that it comes from here, and when it was sent.
+    pub secret: Option<Secret>,
+}
+
+setters! {
+    HooksConfig:
+    HookStyle { style } HookMethod { method } WhenAway { when_away } u64 { update_every_ms, timeout_ms } bool { update_strict };
+    HookUrl { on_connect, on_disconnect, on_publish, on_play, on_publish_done, on_play_done, on_done, on_update }
+    Secret { secret }
+}
+
+impl Default for HooksConfig {
+    fn default() -> Self {
+        Self {
+            style: HookStyle::default(),
+            method: HookMethod::default(),
+            on_connect: None,
+            on_disconnect: None,
+            on_publish: None,
+            on_play: None,
+            on_publish_done: None,
+            on_play_done: None,
+            on_done: None,
+            on_update: None,
+            update_every_ms: 30_000,
+            update_strict: false,
+            timeout_ms: 2_500,
+            when_away: WhenAway::default(),
+            secret: None,
+        }
+    }
+}
+
+/// In whose form a service is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookStyle {
+    /// Fields of a form; the status of the reply decides.
+    #[default]
+    NginxRtmp,
+    /// JSON; the `code` in the reply decides.
+    Srs,
+}
+
+named!(HookStyle { NginxRtmp => "nginx-rtmp", Srs => "srs" });
+
+/// How the fields of `nginx-rtmp` are sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookMethod {
+    /// In the body.
+    #[default]
+    Post,
+    /// In the URL.
+    Get,
+}
+
+named!(HookMethod { Post => "post", Get => "get" });
+
+/// What happens to whoever asks while a service is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenAway {
+    /// Refused.
+    #[default]
+    Refuse,
+    /// Let in, whoever it is.
+    Allow,
+}
+
+named!(WhenAway { Refuse => "refuse", Allow => "allow" });
+
+impl AuthConfig {
+    /// Checks what the types cannot; the error is in words.
+    pub(super) fn check(&self, config: &super::Config) -> Result<(), String> {
+        let count = |decider: Decider| self.order.iter().filter(|&&other| other == decider).count();
+        if let Some(twice) = self.order.iter().find(|&&decider| count(decider) > 1) {
+            return Err(format!("auth.order has {twice} more than once"));
+        }
+        let is_used = |decider| match decider {
+            Decider::Addresses => config.all_access().next().is_some(),
+            Decider::SignedUrls => config.signed_urls.secret.is_some(),
+            Decider::Keys => config.keys.url.is_some(),
+            Decider::Hooks => config.hooks.is_asked(),
+            // Known only when the engine starts.
+            Decider::Program => false,
+        };
+        match Self::default().order.into_iter().find(|&decider| is_used(decider) && count(decider) == 0) {
+            Some(left_out) => Err(format!("auth.order leaves {left_out} out, which the configuration has")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl HooksConfig {
+    /// All URLs.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = &HookUrl> {
+        let Self { on_connect, on_disconnect, on_publish, on_play, .. } = self;
+        let Self { on_publish_done, on_play_done, on_done, on_update, .. } = self;
+        [on_connect, on_disconnect, on_publish, on_play, on_publish_done, on_play_done, on_done, on_update]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Whether somebody is asked who may publish or play.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.on_publish.is_some() || self.on_play.is_some()
+    }
+
+    /// Checks what the types cannot; the error is in words.
+    pub(super) fn check(&self, auth_timeout_ms: u64) -> Result<(), &'static str> {
+        match () {
+            () if self.urls().next().is_some() && self.timeout_ms >= auth_timeout_ms => {
+                Err("hooks.timeout_ms has to be less than limits.auth_timeout_ms, which ends the wait")
+            }
+            () if cfg!(not(feature = "http")) && self.urls().next().is_some() => {
+                Err("hooks: this build speaks no HTTP (cargo feature `http`)")
+            }
+            () if self.secret.as_ref().is_some_and(Secret::is_empty) => {
+                Err("hooks.secret is empty; leave it out or give a secret")
+            }
+            () if self.style == HookStyle::Srs && self.method == HookMethod::Get => {
+                Err("hooks.method is for the style nginx-rtmp: JSON is always posted")
+            }
+            () if self.style == HookStyle::Srs && (self.on_done.is_some() || self.on_update.is_some()) => {
+                Err("hooks.on_done and hooks.on_update are of the style nginx-rtmp")
+            }
+            () => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Config;
+
+    fn refusal(text: &str) -> String {
+        Config::from_toml(text).and_then(|config| config.check()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_order_has_each_once_and_leaves_nobody_out_who_is_configured() {
+        let signed = "[signed_urls]\nsecret = \"s\"\n";
+        for (text, word) in [
+            ("[auth]\norder = [\"hooks\", \"hooks\"]", "hooks more than once"),
+            (&format!("{signed}[auth]\norder = [\"program\"]"), "leaves signed-urls out"),
+            ("[auth]\norder = [\"nobody\"]", "nobody"),
+        ] {
+            let refusal = refusal(text);
+            assert!(refusal.contains(word), "{refusal}");
+        }
+        let config = Config::from_toml(&format!("{signed}[auth]\norder = [\"signed-urls\"]")).unwrap();
+        config.check().unwrap();
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn hooks_that_do_not_fit_together_are_an_error_in_words() {
+        for (text, word) in [
+            ("on_publish = \"rtmp://h/a\"", "http"),
+            ("secret = \"\"", "hooks.secret is empty"),
+            ("style = \"srs\"\nmethod = \"get\"", "hooks.method"),
+            ("style = \"srs\"\non_update = \"http://h/\"", "hooks.on_update"),
+            ("timeout_ms = 3000\non_play = \"http://h/\"", "less than limits.auth_timeout_ms"),
+            ("timeout_ms = 3001", "hooks.timeout_ms is 3001; it can be 1 to 3000"),
+            ("update_every_ms = 10", "it can be 1000 to"),
+        ] {
+            let refusal = refusal(&format!("[hooks]\n{text}"));
+            assert!(refusal.contains(word), "{refusal}");
+        }
+        let text = "[hooks]\nstyle = \"srs\"\non_unpublish = \"http://h/\"\non_close = \"http://h/\"";
+        let hooks = Config::from_toml(text).unwrap().hooks;
+        assert!(hooks.on_publish_done.is_some() && hooks.on_disconnect.is_some(), "in the words of SRS");
+    }
+}
