@@ -704,9 +704,14 @@ enum se_auth_verdict
    */
   SE_AUTH_ALLOW = 1,
   /**
-   * The program keeps the request and answers with `se_auth_request_reply`, from any thread.
+   * The program keeps the request and answers with `se_auth_request_reply`, `se_auth_request_grant_json` or
+   * `se_auth_request_pass`, from any thread.
    */
   SE_AUTH_DEFER = 2,
+  /**
+   * Say nothing: the configuration's rule decides.
+   */
+  SE_AUTH_PASS = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -1100,7 +1105,7 @@ typedef struct se_file_status {
  * all callbacks of the engine wait for this one. A request that has no answer within `limits.auth_timeout_ms` is refused.
  *
  * @param request Borrowed: gone when the callback returns, unless that returns `SE_AUTH_DEFER`; then it belongs to the
- * program, which must call `se_auth_request_reply` (that may be done before the callback returns).
+ * program, which must answer it once (that may be done before the callback returns).
  * @param user_data As given.
  * @return One of `se_auth_verdict`.
  */
@@ -2049,6 +2054,18 @@ se_status se_engine_set_auth_callback(struct se_engine *engine,
                                       se_destroy_fn destroy);
 
 /**
+ * Says whether what peers send for a name may be a key, for which the program grants another `stream`
+ * (`se_auth_request_grant_json`). Then names that are refused are not told: in no event and no log. Off at first.
+ *
+ * @param engine The engine.
+ * @param enabled Not 0 for yes.
+ * @return `SE_E_INVALID_ARGUMENT` for NULL.
+ */
+SE_API
+se_status se_engine_set_names_may_be_keys(struct se_engine *engine,
+                                          int32_t enabled);
+
+/**
  * Looks at a request.
  *
  * @param request The request.
@@ -2071,6 +2088,109 @@ SE_API
 void se_auth_request_reply(struct se_auth_request *request,
                            int32_t allow,
                            const char *text);
+
+/**
+ * Grants a deferred request with more than a name. The request is gone then, in any case: what is no grant refuses it.
+ *
+ * @param request The request.
+ * @param json An object that may have `stream` (`app/stream`, or a stream in the app that was asked for: what a peer sends may be a
+ * key), `principal` (by which right; a publisher that is lost can be replaced by one with the same), `credential` (what was
+ * shown for it, no secret: `se_kick_credential` ends all that has it), `max_kbps` and `max_viewers` (limits in place of the
+ * app's), `lasts_s` (seconds; then the connection ends), and `push` (a list of `rtmp[s]://` URLs that the stream goes to as
+ * long as it lasts).
+ * @return `SE_E_INVALID_ARGUMENT` for NULL and for text that is no such object.
+ */
+SE_API
+se_status se_auth_request_grant_json(struct se_auth_request *request,
+                                     const char *json);
+
+/**
+ * Leaves a deferred request, which is gone then, to whoever decides next: at last the configuration's rule.
+ *
+ * @param request The request; NULL does nothing.
+ */
+SE_API
+void se_auth_request_pass(struct se_auth_request *request);
+
+/**
+ * Makes a key, or takes one in that somebody has already.
+ *
+ * @param engine A started engine whose configuration has `keys.url`.
+ * @param json What it opens: `{"stream": "live/alice"}`, and where they are wanted `play` (true: a key for playing), `who`,
+ * `max_kbps`, `max_viewers`, `expires` and `until` (`"2027-01-31T18:00:00Z"`), and `key`, one that is there already, of 8 to
+ * 128 bytes.
+ * @return A JSON object with what `se_keys_json` has of each, and with `key` where one was made, which is shown this once and
+ * should not be logged; to be freed with `se_string_free`; NULL on error: `SE_E_INVALID_ARGUMENT` for text that is no such object,
+ * `SE_E_EXISTS` where the key is there already, `SE_E_NOT_FOUND` where the configuration names no database,
+ * `SE_E_UNSUPPORTED` in a library without keys; otherwise what keeps the database from answering.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_keys_add(struct se_engine *engine,
+                  const char *json);
+
+/**
+ * All keys, by stream and age: a JSON array of objects with `id` (what a key is called by, no secret), `action`
+ * (`"publish"` or `"play"`), `stream`, `who`, `max_kbps`, `max_viewers`, `expires`, `until`, `created`, `revoked`; null
+ * where there is nothing.
+ *
+ * @param engine As for `se_keys_add`.
+ * @param stream Those of this stream only; may be NULL.
+ * @return To be freed with `se_string_free`; NULL on error.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_keys_json(struct se_engine *engine,
+                   const char *stream);
+
+/**
+ * Revokes a key: nobody may begin with it any more, and what it has opened ends at once, in engines of other processes
+ * within two seconds.
+ *
+ * @param engine As for `se_keys_add`.
+ * @param id What the key is called by: the part before its dash.
+ * @return `SE_E_NOT_FOUND` where there is none.
+ */
+SE_API
+se_status se_keys_revoke(struct se_engine *engine,
+                         const char *id);
+
+/**
+ * Makes a key that opens what another one does, which goes on to be good for a while.
+ *
+ * @param engine As for `se_keys_add`.
+ * @param id The other one.
+ * @param overlap_ms How long that is good, from now on.
+ * @return As of `se_keys_add`; `SE_E_STATE` where the other one has been revoked.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_keys_rotate(struct se_engine *engine,
+                     const char *id,
+                     uint64_t overlap_ms);
+
+/**
+ * All keys for another database, one JSON object in a line. Whoever has the text can try out keys: it is as secret as the
+ * database.
+ *
+ * @param engine As for `se_keys_add`.
+ * @return To be freed with `se_string_free`; NULL on error.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_keys_export(struct se_engine *engine);
+
+/**
+ * Takes in what `se_keys_export` or `streamengine keys export` has given.
+ *
+ * @param engine As for `se_keys_add`.
+ * @param exported The text.
+ * @return `SE_E_FORMAT` for text that is none of that, `SE_E_STATE` where this database has keys of its own and finds them
+ * otherwise, `SE_E_EXISTS` where a key is there already; then nothing is taken in.
+ */
+SE_API
+se_status se_keys_import(struct se_engine *engine,
+                         const char *exported);
 
 /**
  * Counters of the whole engine.
@@ -2150,6 +2270,21 @@ se_status se_kick(struct se_engine *engine,
                   const char *stream,
                   uint32_t who,
                   const char *reason);
+
+/**
+ * Ends the sessions that something was granted for this credential (`credential` of `se_auth_request_grant_json`).
+ *
+ * @param engine A started engine.
+ * @param credential What was shown.
+ * @param reason Why, told to the peers and to the log; NULL for none.
+ * @param out_count How many sessions there were; may be NULL.
+ * @return `SE_E_INVALID_ARGUMENT` for NULL.
+ */
+SE_API
+se_status se_kick_credential(struct se_engine *engine,
+                             const char *credential,
+                             const char *reason,
+                             uint64_t *out_count);
 
 /**
  * Asks the peer of a session to connect anew (Enhanced RTMP). The session goes on until the peer leaves it.

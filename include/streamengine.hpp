@@ -401,6 +401,15 @@ public:
         se_auth_request_reply(handle_.release(), 1, detail::or_null(right));
     }
 
+    /**
+     * Grants more than a name: a JSON object with `stream`, `principal`, `credential`, `max_kbps`, `max_viewers`, `lasts_s` and
+     * `push` (see `se_auth_request_grant_json`). What is no such object refuses, and throws.
+     */
+    void grant(const std::string &json) { detail::check(se_auth_request_grant_json(handle_.release(), json.c_str())); }
+
+    /** Says nothing: whoever comes next decides, at last the settings. */
+    void pass() noexcept { se_auth_request_pass(handle_.release()); }
+
     /** Refuses. The encoder or player shows the reason. */
     void deny(const std::string &reason = {}) noexcept {
         se_auth_request_reply(handle_.release(), 0, detail::or_null(reason));
@@ -595,6 +604,33 @@ public:
         });
     }
 
+    /** Says whether what peers send for a name may be a key; then names that are refused are not told. */
+    void set_names_may_be_keys(bool enabled) {
+        detail::check(se_engine_set_names_may_be_keys(handle_.get(), enabled ? 1 : 0));
+    }
+
+    /** Makes a stream key, of the database `keys.url`, or takes one in: its JSON has `key` this once. */
+    std::string add_key(const std::string &json) { return detail::take(se_keys_add(handle_.get(), json.c_str())); }
+
+    /** All stream keys, or those of one stream: a JSON array. */
+    std::string keys_json(const std::string &stream = {}) const {
+        return detail::take(se_keys_json(handle_.get(), detail::or_null(stream)));
+    }
+
+    /** Revokes a stream key; what it has opened ends at once. */
+    void revoke_key(const std::string &id) { detail::check(se_keys_revoke(handle_.get(), id.c_str())); }
+
+    /** Makes a stream key that opens what another one does, which is good for so many milliseconds yet. */
+    std::string rotate_key(const std::string &id, uint64_t overlap_ms) {
+        return detail::take(se_keys_rotate(handle_.get(), id.c_str(), overlap_ms));
+    }
+
+    /** All stream keys for another database: as secret as this one. */
+    std::string export_keys() const { return detail::take(se_keys_export(handle_.get())); }
+
+    /** Takes stream keys in that were exported. */
+    void import_keys(const std::string &exported) { detail::check(se_keys_import(handle_.get(), exported.c_str())); }
+
     /** Counters of the whole engine. */
     se_engine_stats stats() const {
         auto stats = detail::sized<se_engine_stats>();
@@ -628,6 +664,13 @@ public:
     /** Asks the peer of a session to connect anew, to `url` (`rtmp[s]://host[:port]/app`) or to the same place. */
     void request_reconnect(se_id session, const std::string &url = {}) {
         detail::check(se_session_request_reconnect(handle_.get(), session, detail::or_null(url)));
+    }
+
+    /** Ends the sessions that something was granted for this credential; how many there were. */
+    uint64_t kick_credential(const std::string &credential, const std::string &reason = {}) {
+        uint64_t count = 0;
+        detail::check(se_kick_credential(handle_.get(), credential.c_str(), detail::or_null(reason), &count));
+        return count;
     }
 
     /** Ends the sessions of a stream: `SE_KICK_PUBLISHER`, `SE_KICK_PLAYERS` or both. */

@@ -3,13 +3,13 @@
 use crate::args::KeysArgs;
 use crate::args::access::{AddArgs, KeysCommand};
 use crate::{Failure, output};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io::{Read, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-use streamengine::{ErrorKind, KeyInfo, Keys, MadeKey, NewKey, Secret, StreamKey};
+use streamengine::{ErrorKind, KeyInfo, Keys, MadeKey, NewKey, Secret};
 
 /// How long the database may take for one command.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,18 +63,10 @@ fn new_key(args: AddArgs) -> NewKey {
     new.who(who).max_kbps(max_kbps).max_viewers(max_viewers).expires(expires).until(until)
 }
 
-/// A key with what it opens, as scripts have it.
-#[derive(Serialize)]
-struct Shown<'a> {
-    key: &'a str,
-    #[serde(flatten)]
-    info: &'a KeyInfo,
-}
-
 fn show_made(made: &MadeKey, json: bool) -> Result<(), Failure> {
     let (key, info) = (made.key.expose(), &made.info);
     if json {
-        return output::print_json(&Shown { key, info });
+        return output::print_json(made);
     }
     let KeyInfo { id, action, stream, .. } = info;
     let text = format!(
@@ -131,21 +123,6 @@ fn in_words(info: &KeyInfo) -> String {
     line
 }
 
-/// A key that somebody has already.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Existing {
-    key: Secret,
-    stream: String,
-    #[serde(default)]
-    play: bool,
-    who: Option<String>,
-    max_kbps: Option<u64>,
-    max_viewers: Option<u64>,
-    expires: Option<String>,
-    until: Option<String>,
-}
-
 /// How many keys were taken in.
 #[derive(Serialize)]
 struct Imported {
@@ -182,24 +159,10 @@ async fn import_existing(keys: &Keys, text: &str) -> Result<usize, Failure> {
 
 fn existing(at: usize, line: &str) -> Result<(Secret, NewKey), Failure> {
     let fault = |what: &str| Failure::usage(format!("line {}: {what}", at + 1));
-    let date = |text: Option<String>| {
-        text.map(|text| {
-            humantime::parse_rfc3339_weak(&text).map_err(|_| fault("a date is no 2027-01-31T18:00:00Z"))
-        })
-        .transpose()
-    };
-    // The words of serde quote what they find.
-    let existing: Existing = serde_json::from_str(line)
-        .map_err(|_| fault("expected {\"key\":\"...\",\"stream\":\"live/a\"}, and if wanted who, play, max_kbps, max_viewers, expires, until"))?;
-    let stream = existing.stream.parse::<StreamKey>().map_err(|error| fault(&error.to_string()))?;
-    let new = if existing.play { NewKey::play(stream) } else { NewKey::publish(stream) };
-    let new = new
-        .who(existing.who)
-        .max_kbps(existing.max_kbps)
-        .max_viewers(existing.max_viewers)
-        .expires(date(existing.expires)?)
-        .until(date(existing.until)?);
-    Ok((existing.key, new))
+    match NewKey::from_json(line).map_err(|error| fault(&error.to_string()))? {
+        (Some(key), new) => Ok((key, new)),
+        (None, _) => Err(fault("there is no `key` in it")),
+    }
 }
 
 /// Writes what others may not read.

@@ -130,10 +130,10 @@ fn keys_move_to_another_database_and_keys_of_old_are_taken_in() {
     publish(port, "eve?key=eves%20old%20key").expect("a key of old");
 
     for (line, words) in [
-        ("{\"key\":\"5ecret 5ecret\"}", "line 1: expected {\"key\""),
-        ("{\"key\":\"5ecret 5ecret\",\"stream\":\"a\"}", "line 1: the app name is missing"),
+        ("{\"key\":\"5ecret 5ecret\"}", "line 1: key: expected {\"stream\""),
+        ("{\"key\":\"5ecret 5ecret\",\"stream\":\"a\"}", "line 1: key: stream: the app name is missing"),
         ("{\"key\":\"5ecret\",\"stream\":\"live/a\"}", "line 1: a key has 8 to 128 bytes"),
-        ("{\"key\":\"5ecret 5ecret\",\"stream\":\"live/a\",\"until\":\"soon\"}", "line 1: a date"),
+        ("{\"key\":\"5ecret 5ecret\",\"stream\":\"live/a\",\"until\":\"soon\"}", "line 1: key: a date"),
     ] {
         std::fs::write(&file, line).unwrap();
         let ended = run(&["keys", "import", file.to_str().unwrap(), "--keys", &other.path]);

@@ -8,6 +8,7 @@ mod addresses;
 mod gate;
 mod rule;
 mod signed;
+pub(crate) mod terms;
 
 use crate::config::PublisherConfig;
 use crate::id::SessionId;

@@ -573,6 +573,14 @@ impl Engine {
         self.inner.core.keys.as_ref()
     }
 
+    /// Waits on this thread for work that needs the engine's runtime, such as that of its [`Keys`](Self::keys).
+    ///
+    /// # Errors
+    /// Those of the work; [`ErrorKind::Deadlock`] on an async worker thread.
+    pub fn block_on<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        block_on(&self.inner.handle, work)?
+    }
+
     /// Asks the peer of a connection to connect anew (E-RTMP), to `url` (`rtmp[s]://host[:port]/app[?query]`, its `tcUrl`)
     /// or to where it is. The connection goes on until the peer leaves it: one that does not like the place may stay.
     /// [`Self::drain`] asks all who follow such requests to come back to the same place.

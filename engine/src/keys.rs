@@ -91,6 +91,45 @@ impl NewKey {
         }
     }
 
+    /// Reads what a key is to open, and the key itself where there is one already: a JSON object with `stream`, and where they are
+    /// wanted `play`, `who`, `max_kbps`, `max_viewers`, `expires` and `until` (`2027-01-31T18:00:00Z`), and `key`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for what is no such object. The text quotes none of its values.
+    pub fn from_json(json: &str) -> Result<(Option<Secret>, Self)> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Written {
+            key: Option<Secret>,
+            stream: String,
+            #[serde(default)]
+            play: bool,
+            who: Option<String>,
+            max_kbps: Option<u64>,
+            max_viewers: Option<u64>,
+            expires: Option<String>,
+            until: Option<String>,
+        }
+        let fault = |what: &str| Error::new(ErrorKind::InvalidArgument, format!("key: {what}"));
+        let date = |text: Option<String>| {
+            let read = text.map(|text| humantime::parse_rfc3339_weak(&text)).transpose();
+            read.map_err(|_| fault("a date is no 2027-01-31T18:00:00Z"))
+        };
+        // The words of serde quote what they find.
+        let written: Written = serde_json::from_str(json).map_err(|_| {
+            fault("expected {\"stream\":\"live/a\"}, and if wanted key, play, who, max_kbps, max_viewers, expires, until")
+        })?;
+        let stream = written.stream.parse().map_err(|error| fault(&format!("stream: {error}")))?;
+        let new = if written.play { Self::play(stream) } else { Self::publish(stream) };
+        let new = new
+            .who(written.who)
+            .max_kbps(written.max_kbps)
+            .max_viewers(written.max_viewers)
+            .expires(date(written.expires)?)
+            .until(date(written.until)?);
+        Ok((written.key, new))
+    }
+
     /// A key to play `stream` with.
     pub fn play(stream: StreamKey) -> Self {
         Self { action: Action::Play, ..Self::publish(stream) }
@@ -118,7 +157,7 @@ fn is_no_name(who: &str) -> bool {
     who.len() > MAX_WHO || who.contains(char::is_control)
 }
 
-/// A key that has just been made: the only time that it is shown.
+/// A key that has just been made: the only time that it is shown. As JSON it is [`KeyInfo`] with the field `key`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MadeKey {
@@ -126,6 +165,18 @@ pub struct MadeKey {
     pub key: Secret,
     /// What it opens.
     pub info: KeyInfo,
+}
+
+impl Serialize for MadeKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            key: &'a str,
+            #[serde(flatten)]
+            info: &'a KeyInfo,
+        }
+        Shown { key: self.key.expose(), info: &self.info }.serialize(serializer)
+    }
 }
 
 /// A database of stream keys. Cheap to clone. Its methods need a tokio runtime with time and I/O.

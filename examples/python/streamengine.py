@@ -382,11 +382,21 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_engine_set_auth_callback": (c_int32, [c_void_p, _AuthFn, c_void_p, _DestroyFn]),
     "se_auth_request_get": (c_int32, [c_void_p, POINTER(_AuthInfo)]),
     "se_auth_request_reply": (None, [c_void_p, c_int32, c_char_p]),
+    "se_auth_request_grant_json": (c_int32, [c_void_p, c_char_p]),
+    "se_auth_request_pass": (None, [c_void_p]),
+    "se_engine_set_names_may_be_keys": (c_int32, [c_void_p, c_int32]),
+    "se_keys_add": (c_void_p, [c_void_p, c_char_p]),
+    "se_keys_json": (c_void_p, [c_void_p, c_char_p]),
+    "se_keys_revoke": (c_int32, [c_void_p, c_char_p]),
+    "se_keys_rotate": (c_void_p, [c_void_p, c_char_p, c_uint64]),
+    "se_keys_export": (c_void_p, [c_void_p]),
+    "se_keys_import": (c_int32, [c_void_p, c_char_p]),
     "se_engine_get_stats": (c_int32, [c_void_p, POINTER(_EngineStats)]),
     "se_stream_get_stats": (c_int32, [c_void_p, c_char_p, POINTER(_StreamStats)]),
     "se_stats_json": (c_void_p, [c_void_p, c_uint32]),
     "se_streams_json": (c_void_p, [c_void_p]),
     "se_sessions_json": (c_void_p, [c_void_p, c_char_p]),
+    "se_kick_credential": (c_int32, [c_void_p, c_char_p, c_char_p, POINTER(c_uint64)]),
     "se_kick": (c_int32, [c_void_p, c_uint64, c_char_p, c_uint32, c_char_p]),
     "se_session_request_reconnect": (c_int32, [c_void_p, c_uint64, c_char_p]),
 }
@@ -443,14 +453,19 @@ def _check(status: int) -> None:
         raise _last_error()
 
 
-def _json(string: Optional[int]) -> Any:
+def _text(string: Optional[int]) -> str:
     """Takes over a string that the library has made."""
     if not string:
         raise _last_error()
     try:
-        return json_.loads(ctypes.string_at(string))
+        return ctypes.string_at(string).decode()
     finally:
         _lib.se_string_free(string)
+
+
+def _json(string: Optional[int]) -> Any:
+    """Likewise, and reads it."""
+    return json_.loads(_text(string))
 
 
 def _bytes(text: Optional[str]) -> Optional[bytes]:
@@ -846,6 +861,19 @@ class AuthRequest:
         """Grants; ``right`` says by which right, such as a user's name."""
         self._reply(True, right)
 
+    def grant(self, **terms: Any) -> None:
+        """Grants more than a name: ``stream``, ``principal``, ``credential``, ``max_kbps``, ``max_viewers``, ``lasts_s``, and
+        ``push``, a list of URLs. Raises, and refuses, where that is no grant."""
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None:
+            _check(_lib.se_auth_request_grant_json(pointer, _bytes(json_.dumps(terms))))
+
+    def pass_on(self) -> None:
+        """Says nothing: whoever comes next decides, at last the configuration."""
+        pointer, self._pointer = self._pointer, None
+        if pointer is not None:
+            _lib.se_auth_request_pass(pointer)
+
     def deny(self, reason: Optional[str] = None) -> None:
         """Refuses; the encoder or player shows the reason."""
         self._reply(False, reason)
@@ -1185,6 +1213,35 @@ class Engine(_Handle):
         else:
             _check(_lib.se_engine_set_auth_callback(self._live, _on_auth, _keep(callback), _forget))
 
+    def set_names_may_be_keys(self, enabled: bool) -> None:
+        """Says whether what peers send for a name may be a key; then names that are refused are not told."""
+        _check(_lib.se_engine_set_names_may_be_keys(self._live, enabled))
+
+    def add_key(self, stream: str, **what: Any) -> Dict[str, Any]:
+        """Makes a stream key, of the database ``keys.url``, or takes one in (``key``). What it opens: ``play``, ``who``,
+        ``max_kbps``, ``max_viewers``, ``expires``, ``until``. The result has ``key`` this once."""
+        return _json(_lib.se_keys_add(self._live, _bytes(json_.dumps({**what, "stream": stream}))))
+
+    def keys(self, stream: Optional[str] = None) -> List[Dict[str, Any]]:
+        """All stream keys, or those of one stream."""
+        return _json(_lib.se_keys_json(self._live, _bytes(stream)))
+
+    def revoke_key(self, id: str) -> None:
+        """Revokes a stream key; what it has opened ends at once."""
+        _check(_lib.se_keys_revoke(self._live, _bytes(id)))
+
+    def rotate_key(self, id: str, overlap: float = 0) -> Dict[str, Any]:
+        """Makes a stream key that opens what another one does, which is good for ``overlap`` seconds yet."""
+        return _json(_lib.se_keys_rotate(self._live, _bytes(id), int(overlap * 1000)))
+
+    def export_keys(self) -> str:
+        """All stream keys for another database: as secret as this one."""
+        return _text(_lib.se_keys_export(self._live))
+
+    def import_keys(self, exported: str) -> None:
+        """Takes stream keys in that were exported."""
+        _check(_lib.se_keys_import(self._live, _bytes(exported)))
+
     def stats(self) -> EngineStats:
         """Counters of the whole engine."""
         return _fill(EngineStats, _EngineStats(), _lib.se_engine_get_stats, self._live)
@@ -1212,6 +1269,12 @@ class Engine(_Handle):
     def request_reconnect(self, session: int, url: Optional[str] = None) -> None:
         """Asks the peer of a session to connect anew, to `url` (`rtmp[s]://host[:port]/app`) or to the same place."""
         _check(_lib.se_session_request_reconnect(self._live, session, _bytes(url)))
+
+    def kick_credential(self, credential: str, reason: Optional[str] = None) -> int:
+        """Ends the sessions that something was granted for this credential; how many there were."""
+        count = c_uint64()
+        _check(_lib.se_kick_credential(self._live, _bytes(credential), _bytes(reason), byref(count)))
+        return count.value
 
     def kick_stream(self, stream: str, who: KickWho, reason: Optional[str] = None) -> None:
         """Ends the sessions of a stream."""

@@ -4,14 +4,14 @@ use crate::auth_queue::{Decider, REFUSED};
 use crate::c_string::c_string;
 use crate::callback::{Callback, se_destroy_fn};
 use crate::engine::{self, se_engine};
-use crate::handle::{self, Handle, Versioned};
+use crate::handle::{self, Handle, Versioned, null};
 use crate::host::Host;
 use crate::status::{Outcome, guard, guard_or, se_status};
 use crate::text;
 use parking_lot::Mutex;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
-use streamengine::{Action, AuthRequest, Claims, Door, Grant, Ticket};
+use streamengine::{Action, AuthRequest, Claims, Door, Grant, StreamKey, Ticket};
 
 /// What a peer asks for.
 #[repr(i32)]
@@ -43,8 +43,11 @@ pub enum se_auth_verdict {
     SE_AUTH_DENY = 0,
     /// Grant.
     SE_AUTH_ALLOW = 1,
-    /// The program keeps the request and answers with `se_auth_request_reply`, from any thread.
+    /// The program keeps the request and answers with `se_auth_request_reply`, `se_auth_request_grant_json` or
+    /// `se_auth_request_pass`, from any thread.
     SE_AUTH_DEFER = 2,
+    /// Say nothing: the configuration's rule decides.
+    SE_AUTH_PASS = 3,
 }
 
 /// A request to publish or play that waits for its answer.
@@ -94,7 +97,7 @@ pub struct se_auth_info {
 /// all callbacks of the engine wait for this one. A request that has no answer within `limits.auth_timeout_ms` is refused.
 ///
 /// @param request Borrowed: gone when the callback returns, unless that returns `SE_AUTH_DEFER`; then it belongs to the
-/// program, which must call `se_auth_request_reply` (that may be done before the callback returns).
+/// program, which must answer it once (that may be done before the callback returns).
 /// @param user_data As given.
 /// @return One of `se_auth_verdict`.
 pub type se_auth_fn =
@@ -119,6 +122,20 @@ pub unsafe extern "C" fn se_engine_set_auth_callback(
     guard(|| {
         let host = engine::host(engine)?;
         ask(&host, callback.present())
+    })
+}
+
+/// Says whether what peers send for a name may be a key, for which the program grants another `stream`
+/// (`se_auth_request_grant_json`). Then names that are refused are not told: in no event and no log. Off at first.
+///
+/// @param engine The engine.
+/// @param enabled Not 0 for yes.
+/// @return `SE_E_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_engine_set_names_may_be_keys(engine: *mut se_engine, enabled: i32) -> se_status {
+    guard(|| {
+        engine::host(engine)?.requests.set_names_may_be_keys(enabled != 0);
+        Ok(())
     })
 }
 
@@ -156,9 +173,61 @@ pub unsafe extern "C" fn se_auth_request_reply(
         let Some(request) = handle::take(request)? else { return Ok(()) };
         // SAFETY: the header demands NULL or NUL-terminated text.
         let text = unsafe { text::optional(text, "text") }?.map(str::to_owned);
-        request.answer(allow != 0, text);
+        request.answer(match allow {
+            0 => Answer::Deny(text),
+            _ => Answer::Allow(Box::new(Grant::default().principal(text))),
+        });
         Ok(())
     });
+}
+
+/// Grants a deferred request with more than a name. The request is gone then, in any case: what is no grant refuses it.
+///
+/// @param request The request.
+/// @param json An object that may have `stream` (`app/stream`, or a stream in the app that was asked for: what a peer sends may be a
+/// key), `principal` (by which right; a publisher that is lost can be replaced by one with the same), `credential` (what was
+/// shown for it, no secret: `se_kick_credential` ends all that has it), `max_kbps` and `max_viewers` (limits in place of the
+/// app's), `lasts_s` (seconds; then the connection ends), and `push` (a list of `rtmp[s]://` URLs that the stream goes to as
+/// long as it lasts).
+/// @return `SE_E_INVALID_ARGUMENT` for NULL and for text that is no such object.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_auth_request_grant_json(
+    request: *mut se_auth_request,
+    json: *const c_char,
+) -> se_status {
+    guard(|| {
+        let request = handle::take(request)?.ok_or_else(|| null("request"))?;
+        // SAFETY: the header demands NULL or NUL-terminated text.
+        let json = unsafe { text::required(json, "json") };
+        let grant = json.and_then(|json| Ok(Grant::from_json(json, request.action, &request.stream)?));
+        let (answer, said) = match grant {
+            Ok(grant) => (Answer::Allow(Box::new(grant)), Ok(())),
+            Err(failure) => (Answer::Deny(None), Err(failure)),
+        };
+        request.answer(answer);
+        said
+    })
+}
+
+/// Leaves a deferred request, which is gone then, to whoever decides next: at last the configuration's rule.
+///
+/// @param request The request; NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_auth_request_pass(request: *mut se_auth_request) {
+    guard_or((), || {
+        if let Some(request) = handle::take(request)? {
+            request.answer(Answer::Pass);
+        }
+        Ok(())
+    });
+}
+
+/// What is said of a request.
+enum Answer {
+    Allow(Box<Grant>),
+    /// With words for the peer.
+    Deny(Option<String>),
+    Pass,
 }
 
 /// The function of an authorisation callback.
@@ -170,6 +239,7 @@ pub(crate) struct Waiting {
     ticket: Mutex<Option<Ticket>>,
     texts: Texts,
     action: Action,
+    stream: StreamKey,
     door: Door,
     tls: bool,
 }
@@ -203,6 +273,7 @@ impl Waiting {
             ticket: Mutex::new(Some(ticket)),
             texts,
             action: request.action,
+            stream: request.stream().clone(),
             door: request.door,
             tls: request.protocol.is_tls(),
         }
@@ -238,11 +309,12 @@ impl Waiting {
         }
     }
 
-    fn answer(&self, allow: bool, text: Option<String>) {
+    fn answer(&self, answer: Answer) {
         let Some(ticket) = self.ticket.lock().take() else { return };
-        match allow {
-            true => ticket.accept(Grant::default().principal(text)),
-            false => ticket.reject(text.unwrap_or_else(|| REFUSED.to_owned())),
+        match answer {
+            Answer::Allow(grant) => ticket.accept(*grant),
+            Answer::Deny(text) => ticket.reject(text.unwrap_or_else(|| REFUSED.to_owned())),
+            Answer::Pass => ticket.pass(),
         }
     }
 }
@@ -271,6 +343,10 @@ fn call(callback: &Callback<AuthFn>, request: &AuthRequest, ticket: Ticket) {
     }
     // One that the program has answered all the same is gone.
     if let Ok(Some(request)) = handle::take(handle) {
-        request.answer(verdict == se_auth_verdict::SE_AUTH_ALLOW as i32, None);
+        request.answer(match verdict {
+            verdict if verdict == se_auth_verdict::SE_AUTH_ALLOW as i32 => Answer::Allow(Box::default()),
+            verdict if verdict == se_auth_verdict::SE_AUTH_PASS as i32 => Answer::Pass,
+            _ => Answer::Deny(None),
+        });
     }
 }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use streamengine::{AuthRequest, Authorize, Ticket};
 use tokio::sync::Notify;
 
@@ -29,6 +30,7 @@ type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct AuthQueue {
     state: Mutex<State>,
     arrived: Notify,
+    names_may_be_keys: AtomicBool,
 }
 
 #[derive(Default)]
@@ -60,6 +62,11 @@ impl AuthQueue {
         // Outside the lock, as this may call the host.
         drop(before);
         Ok(())
+    }
+
+    /// Whether what peers send for a name may be a key.
+    pub(crate) fn set_names_may_be_keys(&self, enabled: bool) {
+        self.names_may_be_keys.store(enabled, Ordering::Relaxed);
     }
 
     /// Refuses all who wait and who will come, and lets go of the decider.
@@ -130,6 +137,10 @@ pub(crate) struct QueuedAuthorizer(pub(crate) Arc<AuthQueue>);
 impl Authorize for QueuedAuthorizer {
     fn authorize(&self, request: AuthRequest, ticket: Ticket) {
         self.0.ask(request, ticket);
+    }
+
+    fn takes_key_for_name(&self) -> bool {
+        self.0.names_may_be_keys.load(Ordering::Relaxed)
     }
 }
 

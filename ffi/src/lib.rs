@@ -37,6 +37,8 @@ mod file;
 
 mod auth;
 
+mod keys;
+
 mod stats;
 
 mod auth_queue;
@@ -55,6 +57,7 @@ pub use engine::*;
 pub use event::*;
 pub use file::*;
 pub use frame::*;
+pub use keys::*;
 pub use library::*;
 pub use listener::*;
 pub use log::*;

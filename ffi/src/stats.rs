@@ -232,6 +232,32 @@ pub unsafe extern "C" fn se_kick(
     })
 }
 
+/// Ends the sessions that something was granted for this credential (`credential` of `se_auth_request_grant_json`).
+///
+/// @param engine A started engine.
+/// @param credential What was shown.
+/// @param reason Why, told to the peers and to the log; NULL for none.
+/// @param out_count How many sessions there were; may be NULL.
+/// @return `SE_E_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_kick_credential(
+    engine: *mut se_engine,
+    credential: *const c_char,
+    reason: *const c_char,
+    out_count: *mut u64,
+) -> se_status {
+    guard(|| {
+        let engine = engine::running(engine)?;
+        // SAFETY: the header demands NULL or NUL-terminated text.
+        let (credential, reason) =
+            unsafe { (text::required(credential, "credential")?, text::optional(reason, "reason")?) };
+        let count = engine.kick_credential(credential, reason.unwrap_or("no reason given"));
+        // SAFETY: the header demands NULL or a place to write to.
+        unsafe { handle::write_if(out_count, count as u64) };
+        Ok(())
+    })
+}
+
 /// Asks the peer of a session to connect anew (Enhanced RTMP). The session goes on until the peer leaves it.
 /// `se_engine_stop` asks all peers that follow such requests to come back to the same place.
 ///

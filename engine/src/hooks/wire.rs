@@ -1,8 +1,8 @@
 //! What is sent, and what the replies mean: the forms of nginx-rtmp's `on_publish` and of SRS's `http_hooks`.
 
 use super::caller::{Message, Reply};
-use crate::auth::{Action, Claims, Grant};
-use crate::config::{HookMethod, HookStyle, HooksConfig, PublisherConfig};
+use crate::auth::{Action, Claims, Grant, terms};
+use crate::config::{HookMethod, HookStyle, HooksConfig};
 use crate::id::SessionId;
 use crate::key::{Printable, StreamKey, StreamName};
 use crate::sessions::Measured;
@@ -256,20 +256,12 @@ pub(super) enum Verdict {
     Nonsense(String),
 }
 
-/// What a reply may say in JSON, beside yes or no.
+/// What a reply may say in JSON beside a grant.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Terms {
+struct Said {
     verdict: Option<Word>,
     reason: Option<String>,
-    /// `app/stream`, or a stream in the app that was asked for.
-    stream: Option<String>,
-    principal: Option<String>,
-    credential: Option<String>,
-    max_kbps: Option<u64>,
-    max_viewers: Option<u64>,
-    lasts_s: Option<u64>,
-    push: Vec<RtmpUrl>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -335,8 +327,12 @@ fn srs_data(reply: &Reply) -> Option<Value> {
 
 /// The words of a service for whoever it refuses.
 fn words(reply: &Reply) -> String {
-    let terms = reply.json.as_deref().and_then(|json| serde_json::from_slice::<Terms>(json).ok());
-    match terms.and_then(|terms| terms.reason) {
+    let said = reply.json.as_deref().and_then(|json| serde_json::from_slice::<Said>(json).ok());
+    reason(said.unwrap_or_default())
+}
+
+fn reason(said: Said) -> String {
+    match said.reason {
         Some(reason) if !reason.is_empty() => Printable(&reason).to_string(),
         _ => REFUSED.to_owned(),
     }
@@ -351,43 +347,19 @@ fn by_terms(json: Option<&[u8]>, action: Action, asked: &StreamKey) -> Verdict {
 }
 
 fn by_value(value: Value, action: Action, asked: &StreamKey) -> Verdict {
-    if !value.is_object() {
-        return Verdict::Allow(Box::default());
-    }
-    let terms = match serde_json::from_value::<Terms>(value) {
-        Ok(terms) => terms,
-        // Its words may have a URL with a password in them.
-        Err(_) => return Verdict::Nonsense("a field of the answer is not what it can be".to_owned()),
+    let Value::Object(mut object) = value else { return Verdict::Allow(Box::default()) };
+    // Services say much that is nothing to us.
+    let grant = object.iter().filter(|(name, _)| terms::is_known(name));
+    let grant = Value::Object(grant.map(|(name, value)| (name.clone(), value.clone())).collect());
+    object.retain(|name, _| ["verdict", "reason"].contains(&name.as_str()));
+    let Ok(said) = serde_json::from_value::<Said>(Value::Object(object)) else {
+        return Verdict::Nonsense("the answer's verdict or reason is not what it can be".to_owned());
     };
-    match terms.verdict {
-        Some(Word::Pass) => return Verdict::Pass,
-        Some(Word::Deny) => {
-            let reason = terms.reason.filter(|reason| !reason.is_empty());
-            return Verdict::Deny(reason.map_or(REFUSED.to_owned(), |reason| Printable(&reason).to_string()));
-        }
-        Some(Word::Allow) | None => {}
-    }
-    match terms.grant(action, asked) {
-        Ok(grant) => Verdict::Allow(Box::new(grant)),
-        Err(text) => Verdict::Nonsense(text),
-    }
-}
-
-impl Terms {
-    fn grant(self, action: Action, asked: &StreamKey) -> Result<Grant, String> {
-        let limits = PublisherConfig::default().max_kbps(self.max_kbps).max_viewers(self.max_viewers);
-        limits.check().map_err(|error| error.to_string())?;
-        if action == Action::Play && !self.push.is_empty() {
-            return Err("push is for publishers".to_owned());
-        }
-        let stream = self.stream.map(|name| stream(&name, asked)).transpose()?;
-        Ok(Grant::default()
-            .stream(stream)
-            .principal(self.principal)
-            .credential(self.credential)
-            .publisher(limits)
-            .push(self.push)
-            .lasts(self.lasts_s.map(Duration::from_secs)))
+    match (&said.verdict, Grant::from_value(grant, action, asked)) {
+        (Some(Word::Pass), _) => Verdict::Pass,
+        (Some(Word::Deny), _) => Verdict::Deny(reason(said)),
+        (Some(Word::Allow) | None, Ok(grant)) => Verdict::Allow(Box::new(grant)),
+        (Some(Word::Allow) | None, Err(error)) => Verdict::Nonsense(error.to_string()),
     }
 }
 
@@ -405,18 +377,9 @@ fn by_location(location: Option<&str>, action: Action, asked: &StreamKey) -> Ver
             (_, Err::<RtmpUrl, _>(error)) => Verdict::Nonsense(format!("a redirect to no URL: {error}")),
         },
         Some(url) if url.contains("://") => nonsense("a redirect to HTTP: redirects are not followed"),
-        Some(name) => match stream(name.split('?').next().unwrap_or_default(), asked) {
+        Some(name) => match terms::stream(name.split('?').next().unwrap_or_default(), asked) {
             Ok(stream) => Verdict::Allow(Box::new(Grant::default().stream(stream))),
-            Err(text) => Verdict::Nonsense(text),
+            Err(error) => Verdict::Nonsense(error.to_string()),
         },
     }
-}
-
-/// A stream by its name in the app that was asked for, or with an app.
-fn stream(name: &str, asked: &StreamKey) -> Result<StreamKey, String> {
-    let key = match name.contains('/') {
-        true => name.trim_start_matches('/').parse(),
-        false => StreamKey::new(asked.app(), name),
-    };
-    key.map_err(|error| format!("the stream is no stream's name: {error}"))
 }

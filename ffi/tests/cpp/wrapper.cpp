@@ -219,9 +219,16 @@ void requests_are_answered_kept_or_refused() {
     Signal asked;
     std::optional<AuthRequest> later;
     Engine server;
+    server.set_names_may_be_keys(true);
     server.set_auth_callback([&](AuthRequest request) {
         auto info = request.info();
         CHECK(info.action == SE_AUTH_PUBLISH && info.door == SE_DOOR_RTMP && info.tls == 0);
+        if (std::string(info.stream) == "live/granted") {
+            return request.grant(R"({"stream": "live/here", "credential": "c"})");
+        }
+        if (std::string(info.stream) == "live/passed") {
+            return request.pass();
+        }
         if (std::string(info.stream) == "live/now") {
             request.allow("somebody");
         } else if (std::string(info.stream) == "live/later") {
@@ -242,6 +249,11 @@ void requests_are_answered_kept_or_refused() {
     Config once;
     once.set("on_refusal", "fail");
     auto now = encoder.add_push("out/a", url + "now", once);
+    encoder.add_push("out/a", url + "granted", once);
+    CHECK(eventually([&] { return server.streams_json().find("live/here") != std::string::npos; }));
+    CHECK(server.kick_credential("c", "over") == 1);
+    encoder.add_push("out/a", url + "passed", once);
+    CHECK(eventually([&] { return server.streams_json().find("live/passed") != std::string::npos; }));
     auto dropped = encoder.add_push("out/a", url + "dropped", once);
     auto throws = encoder.add_push("out/a", url + "throws", once);
     auto late = encoder.add_push("out/a", url + "later", once);

@@ -7,6 +7,8 @@
 #[path = "../support/mod.rs"]
 mod built;
 mod errors;
+#[cfg(feature = "keys")]
+mod keys;
 mod life;
 mod programs;
 mod publish;

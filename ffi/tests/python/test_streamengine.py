@@ -362,6 +362,30 @@ class Requests(unittest.TestCase):
         threading.Thread(target=later.pop().allow).start()
         wait_for(lambda: late().state == RelayState.PUBLISHING)
 
+    def test_say_more_than_yes_or_nothing(self):
+        errors = []
+
+        def decide(request):
+            if request.info.query == "broken":
+                try:
+                    request.grant(max=1)
+                except Error as error:
+                    errors.append(error.code)
+            elif request.info.query == "pass":
+                request.pass_on()
+            else:
+                request.grant(stream="room/1", credential="row:7", max_viewers=5)
+
+        self.server.set_auth(decide)
+        self.server.set_names_may_be_keys(True)
+        self.push("key")
+        wait_for(lambda: self.server.sessions("room/1"))
+        self.assertEqual(self.server.kick_credential("row:7", "over"), 1)
+        passed, broken = self.push("a?pass"), self.push("b?broken")
+        wait_for(lambda: passed().state == RelayState.PUBLISHING)
+        wait_for(lambda: broken().state == RelayState.FAILED)
+        self.assertEqual(errors, [Status.INVALID_ARGUMENT])
+
     def test_an_engine_is_not_closed_in_its_callback(self):
         codes = []
 
@@ -374,6 +398,28 @@ class Requests(unittest.TestCase):
         self.server.set_auth(decide)
         self.push("a")
         self.assertEqual(wait_for(lambda: codes), [Status.DEADLOCK])
+
+
+class Keys(unittest.TestCase):
+    """Stream keys in a database."""
+
+    def test_are_made_listed_rotated_revoked_and_carried_over(self):
+        with tempfile.TemporaryDirectory() as folder:
+            engine = started(Engine({"keys": {"url": os.path.join(folder, "keys.db")}}))
+            self.addCleanup(engine.close)
+            made = engine.add_key("live/alice", who="alice")
+            self.assertEqual((made["who"], len(engine.keys("live/alice"))), ("alice", 1))
+            self.assertNotIn("key", engine.keys()[0])
+            self.assertNotEqual(engine.rotate_key(made["id"], 60)["key"], made["key"])
+            engine.revoke_key(made["id"])
+            self.assertTrue([key for key in engine.keys() if key["revoked"]])
+            other = started(Engine({"keys": {"url": os.path.join(folder, "other.db")}}))
+            self.addCleanup(other.close)
+            other.import_keys(engine.export_keys())
+            self.assertEqual(other.keys(), engine.keys())
+            with self.assertRaises(Error) as failed:
+                engine.revoke_key("nobody")
+            self.assertEqual(failed.exception.code, Status.NOT_FOUND)
 
 
 @unittest.skipUnless(streamengine.build_info()["http"], "the library was built without HTTP")
