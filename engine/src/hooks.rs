@@ -6,7 +6,7 @@
 mod caller;
 mod wire;
 
-use crate::auth::{Action, AuthRequest, Authorize, Claims, NoGrant, Ticket};
+use crate::auth::{Action, AuthRequest, Authorize, Claims, Grant, NoGrant, Ticket};
 use crate::budget::Rate;
 use crate::config::{Config, HooksConfig, WhenAway};
 use crate::events::Event;
@@ -311,6 +311,28 @@ impl Shared {
         }
     }
 
+    /// Adds to a grant where else the stream goes, where somebody is asked for that.
+    async fn forward(
+        &self,
+        action: Action,
+        session: SessionId,
+        asked: &Asked,
+        mut grant: Grant,
+    ) -> Result<Grant, String> {
+        let Some(url) = self.config.on_forward.as_ref().filter(|_| action == Action::Publish) else {
+            return Ok(grant);
+        };
+        let Some(message) = self.message_of(session, &Moment::Forward(asked)) else { return Ok(grant) };
+        match self.caller.call(url, message).await {
+            Ok(reply) => match wire::forwards(&reply) {
+                Some(urls) => grant.push.extend(urls),
+                None => return Err(self.log_nonsense(url, "the answer has no list of URLs")),
+            },
+            Err(error) => self.without_reply::<()>(url, &error)?,
+        }
+        Ok(grant)
+    }
+
     fn log_nonsense(&self, url: &HookUrl, text: &str) -> String {
         self.warn(&format!("{url}: {text}; who asks is refused"));
         NONSENSE.to_owned()
@@ -344,14 +366,17 @@ impl Authorize for Hooks {
         let (shared, action) = (self.shared.clone(), request.action);
         let Some(url) = shared.url(action).cloned() else { return ticket.pass() };
         let asked = Asked::new(&request.name);
-        let moment = Moment::Ask(action, &asked);
-        let message = request.session.and_then(|session| shared.message_of(session, &moment));
+        let Some(session) = request.session else { return ticket.fail(AWAY) };
+        let message = shared.message_of(session, &Moment::Ask(action, &asked));
         // The connection is gone.
         let Some(message) = message else { return ticket.fail(AWAY) };
         tokio::spawn(async move {
             match shared.caller.call(&url, message).await {
                 Ok(reply) => match wire::verdict(shared.config.style, action, request.stream(), &reply) {
-                    Verdict::Allow(grant) => ticket.accept(*grant),
+                    Verdict::Allow(grant) => match shared.forward(action, session, &asked, *grant).await {
+                        Ok(grant) => ticket.accept(grant),
+                        Err(reason) => ticket.fail(reason),
+                    },
                     Verdict::Deny(reason) => ticket.reject(reason),
                     Verdict::Pass => ticket.pass(),
                     Verdict::Nonsense(text) => ticket.fail(shared.log_nonsense(&url, &text)),

@@ -304,8 +304,12 @@ fn srs_is_asked_in_json_and_its_code_decides() {
         let answers = answers.clone();
         move |request, socket| {
             let asked: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+            let forward = json(r#"{"code": 0, "data": {"urls": ["rtmp://127.0.0.1:1/live/x"]}}"#);
             let answer = answers.iter().find(|(name, ..)| asked["stream"] == *name);
-            say(socket, answer.map_or(OK, |(_, text, _)| text));
+            match asked["action"].as_str() {
+                Some("on_forward") => say(socket, &forward),
+                _ => say(socket, answer.map_or(OK, |(_, text, _)| text)),
+            }
         }
     });
     let on = |names: &[&str]| {
@@ -313,7 +317,7 @@ fn srs_is_asked_in_json_and_its_code_decides() {
     };
     let served = Served::new(&format!(
         "style = \"srs\"\n{}",
-        on(&["on_publish", "on_play", "on_unpublish", "on_close"])
+        on(&["on_publish", "on_play", "on_unpublish", "on_close", "on_forward"])
     ));
     for (name, _, is_let_in) in &answers {
         let published = served.publish(&format!("{name}?a=b"));
@@ -327,6 +331,9 @@ fn srs_is_asked_in_json_and_its_code_decides() {
     wait::until("all are told", || {
         asked("on_unpublish").len() == 3 && asked("on_close").len() == answers.len()
     });
+    assert_eq!(asked("on_forward").len(), 3, "of those who may publish");
+    let pushes: Vec<_> = served.engine.relays().into_iter().map(|relay| relay.stream).collect();
+    assert!(pushes.contains(&key("live/zero")), "{pushes:?}");
     let publish = &asked("on_publish")[0];
     for (field, value) in [
         ("vhost", "__defaultVhost__"),

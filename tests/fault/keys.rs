@@ -1,11 +1,12 @@
 //! Stream keys in PostgreSQL, while the database dies, comes back, and is changed by others.
 
+use crate::publishers::{Namespace, time_is_monotone};
 use crate::timed;
 use std::time::{Duration, Instant};
 use streamengine_tests::peers;
 use streamengine_tests::postgres::Postgres;
 use streamengine_tests::synthetic::{Shape, Source, Watcher, granted};
-use streamengine_tests::{Engine, PATIENCE, demo_clip, needs, poll, streamengine};
+use streamengine_tests::{Engine, PATIENCE, Recorder, Signal, demo_clip, needs, poll, streamengine};
 
 const START: &str = "NetStream.Publish.Start";
 /// What is changed elsewhere is noticed, and a database that is back is used again, in this time.
@@ -136,4 +137,51 @@ fn keys_of_a_table_of_ones_own_are_found_by_a_query_and_looked_at_while_they_are
     let added = streamengine(["keys", "list", "--keys", &postgres.url()]);
     added.succeed(PATIENCE);
     assert_eq!(added.out.all(), ["no keys"], "tables of the engine's own are another matter");
+}
+
+/// A new key of somebody for a stream of an SQLite database.
+fn add_for(database: &str, stream: &str, who: &str) -> String {
+    let made = streamengine(["keys", "add", stream, "--who", who, "--json", "--keys", database]);
+    made.succeed(PATIENCE);
+    let made: serde_json::Value = serde_json::from_str(&made.out.all().concat()).expect("JSON");
+    made["key"].as_str().expect("a key").to_owned()
+}
+
+#[test]
+fn f25_f26_whose_cable_is_pulled_comes_back_by_any_key_of_its_own_and_nobody_else_takes_its_place() {
+    needs!("root", "ip", "ffmpeg");
+    let (space, folder) = (Namespace::new(), tempfile::tempdir().expect("a folder"));
+    let database = folder.path().join("keys.db").display().to_string();
+    let mine = add_for(&database, "live/cable", "alice");
+    let another = add_for(&database, "live/cable", "alice");
+    let strangers = add_for(&database, "live/cable", "bob");
+    let address = format!("{}.1:0", space.subnet);
+    let engine = Engine::serve().rtmp(address).arg("--keys").arg(&database).start();
+    let lost = space.publish(&engine.url(&format!("live/{mine}")));
+    engine.wait_publish("live/cable");
+    let player = Recorder::play(engine.rtmp, "live/cable");
+    player.wait_tags(50);
+    let is_refused = || {
+        let status = status_of(&engine, &format!("live/{strangers}"));
+        assert_eq!(status, "NetStream.Publish.BadName", "a stranger with a key of the same stream");
+    };
+    is_refused();
+
+    space.cable("down");
+    lost.signal(Signal::KILL);
+    lost.wait(PATIENCE);
+    let seen = player.tags().len();
+    // Long enough for the silence to be noticed: who is away keeps the place.
+    std::thread::sleep(Duration::from_secs(1));
+    is_refused();
+    space.cable("up");
+    let mark = engine.lines().mark();
+    let _again = space.publish(&engine.url(&format!("live/{another}")));
+    engine.wait_after(mark, "session-opened", PATIENCE, |_| true);
+    let asked = Instant::now();
+    engine.wait_after(mark, "stream-started", PATIENCE, |event| event["stream"] == "live/cable");
+    assert!(asked.elapsed() <= Duration::from_secs(1), "on air again after {:?}", asked.elapsed());
+    player.wait_tags(seen + 100);
+    time_is_monotone(&player);
+    is_refused();
 }

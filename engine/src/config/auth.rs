@@ -72,6 +72,8 @@ pub struct HooksConfig {
     pub on_done: Option<HookUrl>,
     /// Asked while somebody publishes or plays, whether that may go on.
     pub on_update: Option<HookUrl>,
+    /// Asked, always in the form of SRS, where else a stream goes that may be published.
+    pub on_forward: Option<HookUrl>,
     /// How often that is.
     pub update_every_ms: u64,
     /// Whether it needs a good answer; else only one of 4xx or 5xx ends it.
@@ -87,7 +89,7 @@ pub struct HooksConfig {
 setters! {
     HooksConfig:
     HookStyle { style } HookMethod { method } WhenAway { when_away } u64 { update_every_ms, timeout_ms } bool { update_strict };
-    HookUrl { on_connect, on_disconnect, on_publish, on_play, on_publish_done, on_play_done, on_done, on_update }
+    HookUrl { on_connect, on_disconnect, on_publish, on_play, on_publish_done, on_play_done, on_done, on_update, on_forward }
     Secret { secret }
 }
 
@@ -104,6 +106,7 @@ impl Default for HooksConfig {
             on_play_done: None,
             on_done: None,
             on_update: None,
+            on_forward: None,
             update_every_ms: 30_000,
             update_strict: false,
             timeout_ms: 2_500,
@@ -178,10 +181,10 @@ impl HooksConfig {
     /// All URLs.
     pub(crate) fn urls(&self) -> impl Iterator<Item = &HookUrl> {
         let Self { on_connect, on_disconnect, on_publish, on_play, .. } = self;
-        let Self { on_publish_done, on_play_done, on_done, on_update, .. } = self;
-        [on_connect, on_disconnect, on_publish, on_play, on_publish_done, on_play_done, on_done, on_update]
-            .into_iter()
-            .flatten()
+        let Self { on_publish_done, on_play_done, on_done, on_update, on_forward, .. } = self;
+        let asked = [on_connect, on_publish, on_play, on_update, on_forward];
+        let told = [on_disconnect, on_publish_done, on_play_done, on_done];
+        asked.into_iter().chain(told).flatten()
     }
 
     /// Whether somebody is asked who may publish or play.
@@ -206,6 +209,9 @@ impl HooksConfig {
             }
             () if self.style == HookStyle::Srs && (self.on_done.is_some() || self.on_update.is_some()) => {
                 Err("hooks.on_done and hooks.on_update are of the style nginx-rtmp")
+            }
+            () if self.on_forward.is_some() && self.on_publish.is_none() => {
+                Err("hooks.on_forward needs hooks.on_publish, which it follows")
             }
             () => Ok(()),
         }
@@ -242,6 +248,7 @@ mod tests {
             ("on_publish = \"rtmp://h/a\"", "http"),
             ("secret = \"\"", "hooks.secret is empty"),
             ("style = \"srs\"\nmethod = \"get\"", "hooks.method"),
+            ("on_forward = \"http://h/\"", "hooks.on_forward"),
             ("style = \"srs\"\non_update = \"http://h/\"", "hooks.on_update"),
             ("timeout_ms = 3000\non_play = \"http://h/\"", "less than limits.auth_timeout_ms"),
             ("timeout_ms = 3001", "hooks.timeout_ms is 3001; it can be 1 to 3000"),

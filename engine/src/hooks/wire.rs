@@ -82,6 +82,8 @@ pub(super) enum Moment<'a> {
     Connect,
     Disconnect,
     Ask(Action, &'a Asked),
+    /// It may be published: where else does it go?
+    Forward(&'a Asked),
     /// The end of a stream by its own name.
     Done(Action, &'a Asked),
     /// The end of a stream, whatever it was.
@@ -95,7 +97,9 @@ pub(super) enum Moment<'a> {
 
 /// The message for a moment.
 pub(super) fn message(hooks: &HooksConfig, engine: &str, who: &Who, moment: &Moment<'_>) -> Message {
-    match hooks.style {
+    // Only SRS has that.
+    let style = if matches!(moment, Moment::Forward(_)) { HookStyle::Srs } else { hooks.style };
+    match style {
         HookStyle::NginxRtmp => Message {
             method: match hooks.method {
                 HookMethod::Post => Method::POST,
@@ -133,6 +137,7 @@ fn form(who: &Who, moment: &Moment<'_>) -> String {
         Moment::Disconnect => "disconnect",
         Moment::Ask(Action::Publish, _) => "publish",
         Moment::Ask(Action::Play, _) => "play",
+        Moment::Forward(_) => "forward",
         Moment::Done(Action::Publish, _) => "publish_done",
         Moment::Done(Action::Play, _) => "play_done",
         Moment::AnyDone(_) => "done",
@@ -190,6 +195,7 @@ fn srs(engine: &str, who: &Who, moment: &Moment<'_>) -> Value {
         Moment::Disconnect => "on_close",
         Moment::Ask(Action::Publish, _) => "on_publish",
         Moment::Ask(Action::Play, _) => "on_play",
+        Moment::Forward(_) => "on_forward",
         Moment::Done(Action::Publish, _) => "on_unpublish",
         Moment::Done(Action::Play, _) => "on_stop",
         Moment::AnyDone(_) => "on_done",
@@ -238,6 +244,7 @@ impl Moment<'_> {
         match self {
             Self::Connect | Self::Disconnect => None,
             Self::Ask(_, asked)
+            | Self::Forward(asked)
             | Self::Done(_, asked)
             | Self::AnyDone(asked)
             | Self::Update { asked, .. } => Some(asked),
@@ -322,6 +329,19 @@ fn srs_data(reply: &Reply) -> Option<Value> {
             Some(object.remove("data").unwrap_or_default())
         }
         _ => None,
+    }
+}
+
+/// Where a stream goes besides, as a reply to `on_forward` says; nothing where it is no such reply.
+pub(super) fn forwards(reply: &Reply) -> Option<Vec<RtmpUrl>> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Data {
+        urls: Vec<RtmpUrl>,
+    }
+    match srs_data(reply)? {
+        Value::Null => Some(Vec::new()),
+        data => serde_json::from_value::<Data>(data).ok().map(|data| data.urls),
     }
 }
 

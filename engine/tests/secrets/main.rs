@@ -108,6 +108,60 @@ fn serve_keys_for_names(output: &Output) {
     output.add_events(events);
 }
 
+/// A server that has a service decide, which knows keys for names, and players over HTTP.
+#[cfg(feature = "http")]
+fn serve_as_a_service_says(output: &Output) {
+    use streamengine::testing::service::{HttpService, json, reply, say};
+    let service = HttpService::start(|request, socket| {
+        let push = r#"{"stream": "live/pushed", "push": ["rtmp://5ecret-user:5ecret@127.0.0.1:1/live/x?key=5ecret"]}"#;
+        say(
+            socket,
+            &match request.field("name").as_deref() {
+                Some("5ecret-known") => reply("302 Found", "Location: renamed\r\n", ""),
+                Some("5ecret-push") => json(push),
+                Some("5ecret-odd") => json(r#"{"push": ["http://5ecret/"], "stream": "5ecret//"}"#),
+                Some("5ecret-lost") => reply("302 Found", "Location: http://5ecret/\r\n", ""),
+                None => reply("200 OK", "", ""),
+                _ => reply("403 No", "", "5ecret"),
+            },
+        );
+    });
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for service in [service.address, closed] {
+        let at = format!("http://5ecret-user:5ecret-pass@{service}/on?token=5ecret-query");
+        let toml = format!(
+            "[hooks]\nsecret = \"5ecret-hmac\"\non_connect = \"{at}\"\non_publish = \"{at}\"\non_play = \"{at}\"\n\
+             on_publish_done = \"{at}\"\non_disconnect = \"{at}\"\n[signed_urls]\nsecret = \"5ecret-urls\"\n"
+        );
+        let config = Config::from_toml(&toml).unwrap();
+        output.add("configuration", &format!("{config:?} {}", config.to_json()));
+        let address = "127.0.0.1:0".parse().unwrap();
+        let (server, events) = start(Engine::builder().config(config).listen_rtmp(address));
+        let (rtmp, http) = (server.listeners()[0].address, server.listen_http(address).unwrap().address);
+        for role in [ClientRole::Publish, ClientRole::Play] {
+            for name in [
+                "5ecret-known",
+                "5ecret-push",
+                "5ecret-odd",
+                "5ecret-lost",
+                "5ecret-unknown?key=5ecret",
+                "a?expires=1&sign=5ecret",
+            ] {
+                knock(rtmp, role, "live?token=5ecret", name);
+                output.add("status", &collect::statuses(&server));
+            }
+        }
+        for target in ["/live/5ecret-unknown.flv?key=5ecret", "/live/a.flv?expires=1&sign=5ecret", "/"] {
+            output.add("reply", &peers::get(http, target));
+            output.add("status", &collect::statuses(&server));
+        }
+        server.blocking_drain().unwrap();
+        output.add_events(events);
+    }
+    let asked = service.asked();
+    assert!(asked.iter().any(|request| request.body.contains("name=5ecret-known")), "it was asked");
+}
+
 /// An engine that pushes with secrets in its URLs, to servers that quote them in their refusals among others.
 fn push(server: &Engine, output: &Output) -> (Engine, EventReceiver) {
     let (engine, events) = start(Engine::builder());
@@ -221,6 +275,8 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
     let output = Output::collect();
     let (server, server_events) = serve(&output);
     serve_keys_for_names(&output);
+    #[cfg(feature = "http")]
+    serve_as_a_service_says(&output);
     let (engine, engine_events) = push(&server, &output);
     print_values(&output);
     tracing::trace!("nobody writes at this level now, but somebody may");
@@ -245,6 +301,12 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
         "no such key",
         #[cfg(feature = "http")]
         "origin good from rtmp://***@127.0.0.1:",
+        #[cfg(feature = "http")]
+        "live/renamed",
+        #[cfg(feature = "http")]
+        "refused by the service that decides here",
+        #[cfg(feature = "http")]
+        "hooks: http://***@127.0.0.1:",
         "***",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in the output");

@@ -113,3 +113,18 @@ fn deny(session: &mut ServerSession, name: &str, asked: &str) {
     let description = format!("no such key: {name} for {who} on {asked}");
     session.reject(&Rejection { code: "NetStream.Publish.BadName", description });
 }
+
+/// The head and the beginning of the body that a GET gets.
+#[cfg(feature = "http")]
+pub(crate) fn get(server: SocketAddr, target: &str) -> String {
+    let mut socket = TcpStream::connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    write!(
+        socket,
+        "GET {target} HTTP/1.1\r\nHost: h\r\nReferer: http://h/?5ecret\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut reply = Vec::new();
+    socket.read_to_end(&mut reply).unwrap();
+    String::from_utf8_lossy(&reply).into_owned()
+}
