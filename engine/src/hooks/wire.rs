@@ -128,7 +128,7 @@ fn form(who: &Who, moment: &Moment<'_>) -> String {
         ("addr", who.peer.ip().to_canonical().to_string()),
     ];
     match moment {
-        // The clock of the peer's handshake: 0 with all that publish.
+        // A clock of nginx's own, in milliseconds, that no service can do anything with.
         Moment::Connect => fields.push(("epoch", "0".to_owned())),
         _ => fields.push(("clientid", who.session.to_string())),
     }
