@@ -115,7 +115,7 @@ impl RawPeer {
 
     /// The same from a given local address and with a small receive buffer.
     pub fn dial_with(to: SocketAddr, from: Option<Ipv4Addr>, buffer: Option<usize>) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
         if let Some(from) = from {
             socket.bind(&SocketAddr::from((from, 0)).into())?;
         }
