@@ -33,16 +33,23 @@ impl Site {
 
     /// A file of the example, which asks this service.
     fn example(&self, name: &str, addresses: &[(&str, &str)]) -> String {
-        let path = workspace().join("examples/auth-service").join(name);
-        let text = std::fs::read_to_string(&path).expect("an example");
         let service = self.address.to_string();
-        let all = [&[("127.0.0.1:8000", service.as_str())], addresses].concat();
-        all.iter().fold(text, |text, (from, to)| {
-            assert!(text.contains(from), "{}: {from}", path.display());
-            text.replace(from, to)
-        })
+        example(name, &[&[("127.0.0.1:8000", service.as_str())], addresses].concat())
     }
 }
+
+/// A file of the example with other addresses.
+fn example(name: &str, addresses: &[(&str, &str)]) -> String {
+    let path = workspace().join("examples/auth-service").join(name);
+    let text = std::fs::read_to_string(&path).expect("an example");
+    addresses.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{}: {from}", path.display());
+        text.replace(from, to)
+    })
+}
+
+/// The addresses that the streaming server listens on.
+const LISTEN: [(&str, &str); 2] = [("listen = [\"0.0.0.0:1935\"]", ""), ("0.0.0.0:8080", "127.0.0.1:0")];
 
 fn auth_service(words: &[&str]) -> Proc {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auth-service"));
@@ -63,14 +70,9 @@ fn is_refused(url: &str) {
 fn who_has_a_key_is_on_air_under_the_public_name_until_blocked() {
     needs!("postgresql", "ffmpeg");
     let site = Site::start();
-    let config = site.example(
-        "streamengine.toml",
-        &[
-            ("listen = [\"0.0.0.0:1935\"]", ""),
-            ("0.0.0.0:8080", "127.0.0.1:0"),
-            ("update_every_ms = 30000", "update_every_ms = 1000"),
-        ],
-    );
+    let [rtmp, http] = LISTEN;
+    let updates = ("update_every_ms = 30000", "update_every_ms = 1000");
+    let config = site.example("streamengine.toml", &[rtmp, http, updates]);
     let engine = Engine::serve().http().config(config).start();
     let url = |key: &str| engine.url(&format!("live/{key}"));
     let key = site.run(&["add", "alice"]);
@@ -140,11 +142,14 @@ fn nginx_rtmp_asks_it_by_its_own_callbacks() {
 fn while_the_database_is_away_who_asks_is_refused() {
     needs!("postgresql", "ffmpeg");
     let mut site = Site::start();
-    let config = site.example(
-        "streamengine.toml",
-        &[("listen = [\"0.0.0.0:1935\"]", ""), ("0.0.0.0:8080", "127.0.0.1:0")],
-    );
-    let engine = Engine::serve().http().config(config).start();
+    // As in containers, where the environment says where the service is.
+    let compose = example("compose.yaml", &[("auth-service:8000", &site.address.to_string())]);
+    let settings = compose.lines().filter(|line| line.contains("STREAMENGINE_"));
+    let serve = settings.fold(Engine::serve(), |serve, line| {
+        let (name, url) = line.trim().split_once(": ").expect("a setting");
+        serve.env(name, url)
+    });
+    let engine = serve.http().config(example("streamengine.toml", &LISTEN)).start();
     let key = site.run(&["add", "alice"]);
     site.postgres.kill();
     is_refused(&engine.url(&format!("live/{key}")));

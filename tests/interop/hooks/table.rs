@@ -171,6 +171,12 @@ pub(super) const CASES: &[Case] = &[
     case("a redirect to nowhere", Post, Publish("k"), to(""), Refused).nginx(As("live/k"), "it fails open, and the key is the public name"),
     case("a redirect to a page", Post, Publish("k"), to("Location: http://h/x\r\n"), Refused).nginx(As("live/http://h/x"), "nobody can play that"),
     case("a redirect to a server", Post, Publish("pushed"), to("Location: rtmp://PUSH/live/copy\r\n"), As("live/pushed")),
+    case("a redirect to a path", Post, Publish("k"), to("Location: /carol\r\n"), Refused).nginx(As("live//carol"), "a slash is a letter of its names"),
+    // Forms of answers.
+    case("HTTP/1.0", Post, Publish("a"), Raw("HTTP/1.0 200 OK\r\n\r\nyes"), As("live/a")),
+    case("HTTP/1.0 that redirects, with short ends of lines", Post, Publish("k"), Raw("HTTP/1.0 302 Found\nLocation: carol\n\n"), As("live/carol")),
+    case("a body in chunks", Post, Publish("a"), Raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), As("live/a")),
+    case("100 before 200", Post, Publish("a"), Raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), As("live/a")).nginx(Refused, "it takes the first status for the last"),
     // What is no answer.
     case("nobody there", Nobody, Publish("a"), OK, Refused),
     case("nobody there, who is away lets in", NobodyAllow, Publish("a"), OK, As("live/a")).no_nginx("it refuses in any case"),
