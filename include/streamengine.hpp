@@ -402,8 +402,8 @@ public:
     }
 
     /**
-     * Grants more than a name: a JSON object with `stream`, `principal`, `credential`, `max_kbps`, `max_viewers`, `lasts_s` and
-     * `push` (see `se_auth_request_grant_json`). What is no such object refuses, and throws.
+     * Grants more than a name: a JSON object with `stream`, `principal`, `credential`, `max_kbps`, `max_viewers`, `lasts_s`,
+     * `push` and `pull` (see `se_auth_request_grant_json`). What is no such object refuses, and throws.
      */
     void grant(const std::string &json) { detail::check(se_auth_request_grant_json(handle_.release(), json.c_str())); }
 

@@ -14,7 +14,7 @@ use crate::config::PublisherConfig;
 use crate::id::SessionId;
 use crate::key::{Printable, StreamKey, StreamName};
 use crate::status::Protocol;
-use crate::url::RtmpUrl;
+use crate::url::{RemoteUrl, RtmpUrl};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 use std::net::SocketAddr;
@@ -147,9 +147,11 @@ pub struct Grant {
     /// For a publisher: where else its stream goes, as long as it publishes. Each place gets the stream once, however often it is
     /// granted.
     pub push: Vec<RtmpUrl>,
+    /// For a player: where the stream is fetched from while somebody plays it, where nobody publishes it.
+    pub pull: Option<RemoteUrl>,
 }
 
-setters!(Grant: PublisherConfig { publisher } Vec<RtmpUrl> { push }; String { principal, credential } StreamKey { stream } Duration { lasts });
+setters!(Grant: PublisherConfig { publisher } Vec<RtmpUrl> { push }; String { principal, credential } StreamKey { stream } Duration { lasts } RemoteUrl { pull });
 
 /// What is said of a request.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use streamengine::proto::client::{ClientEvent, ClientRole};
 use streamengine::testing::service::{HttpService, json, reply, say};
-use streamengine::testing::{key, rtmp, wait};
+use streamengine::testing::{key, keyframe, rtmp, wait};
 use streamengine::{Config, Engine, SessionRole};
 
 /// No verdict takes longer.
@@ -286,6 +286,24 @@ fn an_answer_may_name_stream_principal_limits_and_where_else_the_stream_goes() {
     );
     drop(publisher);
     wait::until("the push ends with its stream", || pushes().is_empty());
+}
+
+#[test]
+fn a_player_that_is_led_to_another_server_gets_the_stream_from_there_while_it_plays() {
+    let there = Engine::builder().listen_rtmp("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let publisher = there.publish(&key("live/far")).unwrap();
+    publisher.push(keyframe(0, 100)).unwrap();
+    let location = format!("Location: rtmp://{}/live/far\r\n", there.listeners()[0].address);
+    let service = HttpService::that_says(&reply("302 Found", &location, ""));
+    let served = Served::new(&format!("on_play = \"{}\"", service.url("/")));
+    let player = served.play("near").unwrap();
+    wait::until("it is fetched", || {
+        there.sessions().iter().any(|session| session.role == SessionRole::Player)
+    });
+    let second = served.play("near").unwrap();
+    assert_eq!(served.engine.relays().len(), 1, "once for all");
+    drop((player, second));
+    wait::until("it is fetched no more", || there.sessions().is_empty() && served.engine.relays().is_empty());
 }
 
 #[test]

@@ -862,8 +862,8 @@ class AuthRequest:
         self._reply(True, right)
 
     def grant(self, **terms: Any) -> None:
-        """Grants more than a name: ``stream``, ``principal``, ``credential``, ``max_kbps``, ``max_viewers``, ``lasts_s``, and
-        ``push``, a list of URLs. Raises, and refuses, where that is no grant."""
+        """Grants more than a name: ``stream``, ``principal``, ``credential``, ``max_kbps``, ``max_viewers``, ``lasts_s``,
+        ``push``, a list of URLs, and ``pull``, a URL. Raises, and refuses, where that is no grant."""
         pointer, self._pointer = self._pointer, None
         if pointer is not None:
             _check(_lib.se_auth_request_grant_json(pointer, _bytes(json_.dumps(terms))))

@@ -187,8 +187,8 @@ pub unsafe extern "C" fn se_auth_request_reply(
 /// @param json An object that may have `stream` (`app/stream`, or a stream in the app that was asked for: what a peer sends may be a
 /// key), `principal` (by which right; a publisher that is lost can be replaced by one with the same), `credential` (what was
 /// shown for it, no secret: `se_kick_credential` ends all that has it), `max_kbps` and `max_viewers` (limits in place of the
-/// app's), `lasts_s` (seconds; then the connection ends), and `push` (a list of `rtmp[s]://` URLs that the stream goes to as
-/// long as it lasts).
+/// app's), `lasts_s` (seconds; then the connection ends), `push` (of a publisher: a list of `rtmp[s]://` URLs that the stream goes to
+/// as long as it lasts), and `pull` (of a player: a URL that the stream is fetched from while somebody plays it).
 /// @return `SE_E_INVALID_ARGUMENT` for NULL and for text that is no such object.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_auth_request_grant_json(

@@ -14,7 +14,7 @@ use support::{PATIENCE, Player, Server, assert_received, clip, clip_frames, payl
 /// Length of the clip that is played.
 const CLIP_MS: i64 = 6_000;
 /// Frames of each kind that may have gone by when a player has joined: one GOP, and what a busy machine needs to start one.
-const JOINED_LATE: usize = 170;
+const JOINED_LATE: usize = 230;
 
 /// A running `gst-launch-1.0`; it is ended with the test.
 struct Launch {

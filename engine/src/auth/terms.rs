@@ -3,7 +3,7 @@
 use super::{Action, Grant};
 use crate::config::PublisherConfig;
 use crate::key::StreamKey;
-use crate::url::RtmpUrl;
+use crate::url::{RemoteUrl, RtmpUrl};
 use crate::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,16 +19,17 @@ struct Terms {
     max_viewers: Option<u64>,
     lasts_s: Option<u64>,
     push: Vec<RtmpUrl>,
+    pull: Option<RemoteUrl>,
 }
 
 /// The names of its fields.
-pub(crate) const FIELDS: [&str; 7] =
-    ["stream", "principal", "credential", "max_kbps", "max_viewers", "lasts_s", "push"];
+pub(crate) const FIELDS: [&str; 8] =
+    ["stream", "principal", "credential", "max_kbps", "max_viewers", "lasts_s", "push", "pull"];
 
 impl Grant {
     /// Reads a grant of `action` to whoever asked for `asked`: a JSON object that may have `stream` (`app/stream`, or a stream in the app
-    /// that was asked for), `principal`, `credential`, `max_kbps`, `max_viewers`, `lasts_s` (seconds), and `push` (a list of
-    /// `rtmp[s]://` URLs).
+    /// that was asked for), `principal`, `credential`, `max_kbps`, `max_viewers`, `lasts_s` (seconds), `push` (a list of
+    /// `rtmp[s]://` URLs), and `pull` (a URL of RTMP, or of FLV by HTTP).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for what is no such object. The text quotes none of its values, which may be secret.
@@ -39,13 +40,14 @@ impl Grant {
 
     /// The same of JSON that has been read.
     pub(crate) fn from_value(value: Value, action: Action, asked: &StreamKey) -> Result<Self> {
-        let unknown = value.as_object().and_then(|object| object.keys().find(|key| !is_known(key)));
-        if let Some(unknown) = unknown {
+        // Serde would take a list for one.
+        let object = value.as_object().ok_or_else(|| fault("it is no JSON object"))?;
+        if let Some(unknown) = object.keys().find(|key| !is_known(key)) {
             let unknown = crate::Printable(unknown);
             return Err(fault(&format!("there is no field {unknown}; there are {}", FIELDS.join(", "))));
         }
         let terms: Terms = serde_json::from_value(value).map_err(|_| {
-            fault("a field is not what it can be: texts, whole numbers, and URLs of RTMP in push")
+            fault("a field is not what it can be: texts, whole numbers, and URLs in push and pull")
         })?;
         terms.grant(action, asked)
     }
@@ -66,6 +68,9 @@ impl Terms {
         if action == Action::Play && !self.push.is_empty() {
             return Err(fault("push is for publishers"));
         }
+        if action == Action::Publish && self.pull.is_some() {
+            return Err(fault("pull is for players"));
+        }
         let stream = self.stream.map(|name| stream(&name, asked)).transpose()?;
         Ok(Grant::default()
             .stream(stream)
@@ -73,6 +78,7 @@ impl Terms {
             .credential(self.credential)
             .publisher(limits)
             .push(self.push)
+            .pull(self.pull)
             .lasts(self.lasts_s.map(Duration::from_secs)))
     }
 }
@@ -105,7 +111,7 @@ mod tests {
         assert_eq!(read(Action::Play, "{}").unwrap(), Grant::default());
         for (json, words) in [
             ("s3cret", "no JSON object"),
-            ("[]", "not what it can be"),
+            ("[]", "no JSON object"),
             (r#"{"max_kps": 1}"#, "no field max_kps; there are stream"),
             (r#"{"max_kbps": 0}"#, "max_kbps"),
             (r#"{"push": ["http://s3cret/"]}"#, "not what it can be"),

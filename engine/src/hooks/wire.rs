@@ -6,7 +6,7 @@ use crate::config::{HookMethod, HookStyle, HooksConfig};
 use crate::id::SessionId;
 use crate::key::{Printable, StreamKey, StreamName};
 use crate::sessions::Measured;
-use crate::url::RtmpUrl;
+use crate::url::{RemoteUrl, RtmpUrl};
 use hyper::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
@@ -391,9 +391,7 @@ fn by_location(location: Option<&str>, action: Action, asked: &StreamKey) -> Ver
         Some(url) if url.starts_with("rtmp://") || url.starts_with("rtmps://") => match (action, url.parse())
         {
             (Action::Publish, Ok(url)) => Verdict::Allow(Box::new(Grant::default().push(vec![url]))),
-            (Action::Play, Ok(_)) => {
-                nonsense("a redirect of a player to another server; [origins] fetches streams from others")
-            }
+            (Action::Play, Ok(url)) => Verdict::Allow(Box::new(Grant::default().pull(RemoteUrl::from(url)))),
             (_, Err::<RtmpUrl, _>(error)) => Verdict::Nonsense(format!("a redirect to no URL: {error}")),
         },
         Some(url) if url.contains("://") => nonsense("a redirect to HTTP: redirects are not followed"),

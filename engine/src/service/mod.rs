@@ -30,7 +30,7 @@ use crate::log_limit::PeerLog;
 use crate::origins::Origins;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
-use crate::url::RtmpUrl;
+use crate::url::{RemoteUrl, RtmpUrl};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -38,22 +38,40 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Where streams go by the right to publish them, until somebody sees to that: at most one entry for a stream.
+/// Relays that come with a right, until somebody sees to them: at most one entry for a stream.
 #[derive(Default)]
-pub(crate) struct Pushes {
-    granted: Mutex<HashMap<StreamKey, Vec<RtmpUrl>>>,
+pub(crate) struct GrantedRelays {
+    granted: Mutex<HashMap<StreamKey, Wanted>>,
     changed: Notify,
 }
 
-impl Pushes {
-    /// The stream goes there from now on, and to no other place that was granted before.
-    pub(crate) fn grant(&self, stream: &StreamKey, urls: Vec<RtmpUrl>) {
-        self.granted.lock().insert(stream.clone(), urls);
+/// What is granted for one stream.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    /// Where it goes while it is published, and to no other place that was granted before.
+    pub(crate) push: Option<Vec<RtmpUrl>>,
+    /// Where it is fetched from while somebody plays it.
+    pub(crate) pull: Option<RemoteUrl>,
+}
+
+impl GrantedRelays {
+    /// With the right to publish a stream.
+    pub(crate) fn push(&self, stream: &StreamKey, urls: Vec<RtmpUrl>) {
+        self.change(stream, |wanted| wanted.push = Some(urls));
+    }
+
+    /// With the right to play one.
+    pub(crate) fn pull(&self, stream: &StreamKey, url: RemoteUrl) {
+        self.change(stream, |wanted| wanted.pull = Some(url));
+    }
+
+    fn change(&self, stream: &StreamKey, change: impl FnOnce(&mut Wanted)) {
+        change(self.granted.lock().entry(stream.clone()).or_default());
         self.changed.notify_one();
     }
 
     /// What has been granted since the last time, when there is something.
-    pub(crate) async fn next(&self) -> HashMap<StreamKey, Vec<RtmpUrl>> {
+    pub(crate) async fn next(&self) -> HashMap<StreamKey, Wanted> {
         self.changed.notified().await;
         std::mem::take(&mut *self.granted.lock())
     }
@@ -82,8 +100,8 @@ pub(crate) struct Core {
     pub(crate) starts: Starts,
     /// Servers that streams are fetched from when players want them.
     pub(crate) origins: Origins,
-    /// Where streams are pushed to by the right to publish them.
-    pub(crate) pushes: Pushes,
+    /// Relays that come with the right to publish or play.
+    pub(crate) relays: GrantedRelays,
     /// How many streams an address publishes.
     pub(crate) places: Holdings,
     /// Which lines about peers may be logged.
@@ -104,7 +122,7 @@ impl Core {
             hub: Hub::new(&config.limits),
             starts: Starts::new(&config.limits),
             origins: Origins::new(&config.limits, &config.origins),
-            pushes: Pushes::default(),
+            relays: GrantedRelays::default(),
             places: Holdings::new(config.limits.max_streams_per_address),
             log: PeerLog::default(),
             config,

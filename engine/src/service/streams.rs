@@ -228,6 +228,9 @@ impl Client {
             let mut grant = Box::new(core.auth.decide(request).await.map_err(Refusal::Denied)?);
             let key = grant.stream.take().unwrap_or(asked);
             check_not_reserved(action, &key)?;
+            if let Some(url) = grant.pull.take().filter(|_| action == Action::Play) {
+                core.relays.pull(&key, url);
+            }
             Ok(Granted { key, grant })
         })
     }
@@ -277,7 +280,7 @@ impl Client {
             publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
         request.place = Some(self.place(key)?);
         let published = Published::take(&self.core, key, request, Some((self.id(), self.peer.ip())))?;
-        self.core.pushes.grant(key, grant.push);
+        self.core.relays.push(key, grant.push);
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
         let (app, limits) = (self.app(key)?, &self.core.config.limits);

@@ -213,6 +213,13 @@ impl serde::Serialize for PathTemplate {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for RemoteUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl<'de> serde::Deserialize<'de> for PathTemplate {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

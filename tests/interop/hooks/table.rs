@@ -215,7 +215,7 @@ pub(super) const CASES: &[Case] = &[
     case("a player who may not", Post, Play("room?ticket=2"), Last("ticket", "1"), Refused),
     case("a player led to a name", Post, Play("k"), to("Location: room\r\n"), As("live/room")),
     case("a player while the service is broken", Post, Play("room"), Reply("500 Oops", "", ""), Refused),
-    case("a player led to a server", Post, Play("pulled"), to("Location: rtmp://PUSH/live/copy\r\n"), Refused).nginx(As("live/pulled"), "it pulls from whatever the service names; [origins] does that here"),
+    case("a player led to a server", Post, Play("pulled"), to("Location: rtmp://PUSH/live/copy\r\n"), As("live/pulled")),
     // Connections.
     case("a connection that may", Connect, PublishIn("live?token=t", "a"), To("connect", &Last("token", "t")), As("live/a")),
     case("a connection that may not", Connect, PublishIn("live?token=x", "a"), To("connect", &Last("token", "t")), Refused),
