@@ -42,6 +42,7 @@ mod setters;
 
 mod access;
 mod address;
+mod adobe;
 pub mod amf0;
 #[cfg(feature = "http")]
 mod assets;

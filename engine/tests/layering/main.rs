@@ -28,7 +28,7 @@ const FLOORS: &[&[&str]] = &[
     &["files"],
     &["proto"],
     &["media"],
-    &["policy", "hops", "amf0", "url", "access"],
+    &["policy", "hops", "amf0", "url", "access", "adobe"],
     &["key"],
     &["log_limit", "starts"],
     &["address"],

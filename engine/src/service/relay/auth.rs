@@ -9,9 +9,8 @@
 //! connect app?authmod=adobe&user=U&challenge=OURS&response=R&opaque=O        -> accepted, or reason=authfailed
 //! ```
 
+use crate::adobe;
 use crate::url::{Credentials, IN_QUERY, RtmpUrl};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest, Md5};
 use percent_encoding::utf8_percent_encode;
 
@@ -121,12 +120,10 @@ impl<'a> Challenge<'a> {
         }
     }
 
-    /// `base64(md5(base64(md5(user salt password)) (opaque or else challenge) ours))`.
     fn answer_adobe(&self, credentials: &Credentials, ours: &str) -> String {
-        let inner = [credentials.user.expose(), self.salt, credentials.password.expose()].concat();
-        let inner = BASE64.encode(Md5::digest(inner));
+        let verifier = adobe::verifier(credentials.user.expose(), self.salt, credentials.password.expose());
         let theirs = if self.opaque.is_empty() { self.challenge } else { self.opaque };
-        let response = BASE64.encode(Md5::digest([&inner, theirs, ours].concat()));
+        let response = adobe::response(&verifier, theirs, ours);
         let opaque = if self.opaque.is_empty() { String::new() } else { format!("&opaque={}", self.opaque) };
         format!("challenge={ours}&response={response}{opaque}")
     }
