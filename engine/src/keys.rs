@@ -215,7 +215,8 @@ impl Keys {
     pub async fn add(&self, new: &NewKey) -> Result<MadeKey> {
         new.check()?;
         let (id, key) = text::make()?;
-        let info = self.database.insert(&key, KeyInfo::new(id, new)).await?;
+        let verifier = text::Verifier::of(&id, &key)?;
+        let info = self.database.insert(&key, Some(verifier), KeyInfo::new(id, new)).await?;
         Ok(MadeKey { key, info })
     }
 
@@ -228,7 +229,8 @@ impl Keys {
         new.check()?;
         text::check(key)?;
         let id = text::make()?.0;
-        self.database.insert(key, KeyInfo::new(id, new)).await
+        // It may be short: an MD5 of it could be tried out much faster than what is kept anyway.
+        self.database.insert(key, None, KeyInfo::new(id, new)).await
     }
 
     /// All keys, or those of a stream; by stream and age.

@@ -224,6 +224,34 @@ fn a_key_moves_to_another_database_without_being_known() {
     assert_eq!(wait_for(full.elsewhere().list(None)).unwrap().len(), 1, "nothing was taken in by halves");
 }
 
+/// Makes a database what it was before keys could be passwords.
+async fn age(database: &Secret) {
+    use sqlx::Connection;
+    let url = format!("sqlite:{}", database.expose());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    for statement in [
+        "ALTER TABLE keys DROP COLUMN adobe_salt",
+        "ALTER TABLE keys DROP COLUMN adobe_verifier",
+        "DELETE FROM _sqlx_migrations WHERE version = 2",
+    ] {
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+}
+
+#[test]
+fn a_database_of_an_older_version_is_brought_up_to_date_with_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = url(&folder.path().join("keys.db"));
+    let made = wait_for(async {
+        Keys::open(&database).await.unwrap().add(&NewKey::publish(key("live/a"))).await.unwrap()
+    });
+    wait_for(age(&database));
+    let keys = wait_for(Keys::open(&database)).unwrap();
+    assert_eq!(wait_for(keys.get(&made.info.id)).unwrap(), made.info);
+    wait_for(keys.add(&NewKey::publish(key("live/b")))).expect("the new columns are there");
+}
+
 #[test]
 fn a_key_that_somebody_has_already_is_taken_in_once() {
     let served = Served::new();

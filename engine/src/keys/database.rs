@@ -1,7 +1,7 @@
 //! The tables of the keys, in SQLite and in PostgreSQL, or a query of the operator's own.
 
 use super::export::{Keyring, Row};
-use super::text::{self, Hasher};
+use super::text::{self, Hasher, Verifier};
 use super::{KeyInfo, seconds, time};
 use crate::auth::Action;
 use crate::config::KeysConfig;
@@ -43,6 +43,8 @@ macro_rules! select {
 }
 
 const SECRET: &str = "SELECT secret FROM hash_secret";
+/// Adds to the tables what checks keys that are sent as passwords: the same in both databases.
+const PASSWORDS: &str = include_str!("migrations/passwords.sql");
 
 /// A database of keys. Connects when it is first needed.
 #[derive(Clone)]
@@ -91,12 +93,12 @@ macro_rules! with_pool {
     };
 }
 
-/// Enters a [`KeyInfo`] and its hash.
+/// Enters a [`KeyInfo`], its hash, and what it is checked by as a password.
 macro_rules! insert {
-    ($executor:expr, $key:expr, $hash:expr) => {
+    ($executor:expr, $key:expr, $hash:expr, $verifier:expr) => {
         sqlx::query(
-            "INSERT INTO keys (id, hash, action, stream, who, max_kbps, max_viewers, expires, until, created, revoked) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            "INSERT INTO keys (id, hash, action, stream, who, max_kbps, max_viewers, expires, until, created, revoked, \
+             adobe_salt, adobe_verifier) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(&$key.id)
         .bind($hash)
@@ -109,6 +111,8 @@ macro_rules! insert {
         .bind($key.until.map(date))
         .bind($key.created.map_or(0, date))
         .bind($key.revoked.map(date))
+        .bind($verifier.map(|verifier: &Verifier| verifier.salt.as_str()))
+        .bind($verifier.map(|verifier: &Verifier| verifier.digest.as_str()))
         .execute($executor)
         .await
     };
@@ -160,9 +164,12 @@ impl Database {
         // Pools go on trying, and then know no reason.
         let connect = async { with_pool!(self, pool => pool.connect_options().connect().await.map(drop)) };
         timeout(PATIENCE, connect).await.map_err(|_| no_answer())?.map_err(failed)?;
-        let (sql, secret) = (self.inner.pools.tables(), text::random(32)?);
-        let tables = Migration::new(1, "keys".into(), MigrationType::Simple, sql, false);
-        let migrator = Migrator { migrations: vec![tables].into(), ..Migrator::DEFAULT };
+        let secret = text::random(32)?;
+        let migrations = [("keys", self.inner.pools.tables()), ("passwords", PASSWORDS.into())];
+        let migrations = (1..).zip(migrations).map(|(version, (name, sql))| {
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        });
+        let migrator = Migrator { migrations: migrations.collect(), ..Migrator::DEFAULT };
         if let Pools::Postgres(pool) = &self.inner.pools {
             pool.execute("CREATE SCHEMA IF NOT EXISTS streamengine").await.map_err(failed)?;
         }
@@ -184,10 +191,15 @@ impl Database {
         with_pool!(self, pool => sqlx::query_scalar(SECRET).fetch_one(pool).await).map_err(failed)
     }
 
-    /// Enters a key; as it is then.
-    pub(super) async fn insert(&self, key: &Secret, info: KeyInfo) -> Result<KeyInfo> {
-        let hash = self.hasher().await?.hash(key.expose());
-        match with_pool!(self, pool => insert!(pool, info, hash.as_ref()).map(drop)) {
+    /// Enters a key; as it is then. With a verifier it can be a password too.
+    pub(super) async fn insert(
+        &self,
+        key: &Secret,
+        verifier: Option<Verifier>,
+        info: KeyInfo,
+    ) -> Result<KeyInfo> {
+        let (hash, verifier) = (self.hasher().await?.hash(key.expose()), verifier.as_ref());
+        match with_pool!(self, pool => insert!(pool, info, hash.as_ref(), verifier).map(drop)) {
             Ok(()) => Ok(info),
             Err(error) => Err(not_inserted(error, || "this key is there already".to_owned())),
         }
@@ -272,10 +284,12 @@ impl Database {
         self.hasher().await?;
         let secret = self.hash_secret().await?;
         let rows = with_pool!(self, pool => {
-            let all = sqlx::query(select!(", hash", "ORDER BY stream, created, id")).fetch_all(pool).await.map_err(failed)?;
+            let all = sqlx::query(select!(", hash, adobe_salt, adobe_verifier", "ORDER BY stream, created, id"));
+            let all = all.fetch_all(pool).await.map_err(failed)?;
             let mut rows = Vec::with_capacity(all.len());
             for row in &all {
-                rows.push(Row { info: info(row)?, hash: row.try_get("hash").map_err(failed)? });
+                let hash = row.try_get("hash").map_err(failed)?;
+                rows.push(Row { info: info(row)?, hash, verifier: verifier(row)? });
             }
             rows
         });
@@ -303,8 +317,8 @@ impl Database {
                     "this database has keys of its own, which are found in another way: import into an empty one",
                 )),
             }
-            for Row { info, hash } in &rows {
-                insert!(&mut *all, info, hash)
+            for Row { info, hash, verifier } in &rows {
+                insert!(&mut *all, info, hash, verifier.as_ref())
                     .map_err(|error| not_inserted(error, || format!("key {} is there already", info.id)))?;
             }
             all.commit().await.map_err(failed)?;
@@ -497,6 +511,17 @@ where
         created: date("created")?,
         revoked: date("revoked")?,
     })
+}
+
+/// What a key is checked by as a password, where it can be one.
+fn verifier<'r, R: sqlx::Row>(row: &'r R) -> Result<Option<Verifier>>
+where
+    &'static str: ColumnIndex<R>,
+    String: Type<R::Database> + Decode<'r, R::Database>,
+{
+    let text = |name| row.try_get::<Option<String>, _>(name).map_err(failed);
+    let (salt, digest) = (text("adobe_salt")?, text("adobe_verifier")?);
+    Ok(salt.zip(digest).map(|(salt, digest)| Verifier { salt, digest }))
 }
 
 /// Databases have no numbers without sign.

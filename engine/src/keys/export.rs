@@ -1,5 +1,6 @@
 //! Keys on their way from one database to another: one JSON object in a line, the first of which has what finds them.
 
+use super::text::Verifier;
 use super::{KeyInfo, seconds, time};
 use crate::auth::Action;
 use crate::{Error, ErrorKind, Result};
@@ -17,6 +18,8 @@ pub(super) struct Keyring {
 pub(super) struct Row {
     pub(super) info: KeyInfo,
     pub(super) hash: Vec<u8>,
+    /// What it is checked by as a password, where it can be one.
+    pub(super) verifier: Option<Verifier>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +42,11 @@ struct Line {
     until: Option<u64>,
     created: u64,
     revoked: Option<u64>,
+    /// Older versions have neither, here and in the next field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adobe_salt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adobe_verifier: Option<String>,
 }
 
 impl Keyring {
@@ -70,7 +78,8 @@ fn line(value: &impl Serialize) -> String {
 }
 
 impl From<Row> for Line {
-    fn from(Row { info, hash }: Row) -> Self {
+    fn from(Row { info, hash, verifier }: Row) -> Self {
+        let (adobe_salt, adobe_verifier) = verifier.map(|Verifier { salt, digest }| (salt, digest)).unzip();
         Self {
             id: info.id,
             hash: STANDARD.encode(hash),
@@ -83,6 +92,8 @@ impl From<Row> for Line {
             until: info.until.map(seconds),
             created: info.created.map_or(0, seconds),
             revoked: info.revoked.map(seconds),
+            adobe_salt,
+            adobe_verifier,
         }
     }
 }
@@ -104,6 +115,8 @@ impl Line {
             created: Some(time(self.created)),
             revoked: self.revoked.map(time),
         };
-        Ok(Row { info, hash })
+        let verifier = self.adobe_salt.zip(self.adobe_verifier);
+        let verifier = verifier.map(|(salt, digest)| Verifier { salt, digest });
+        Ok(Row { info, hash, verifier })
     }
 }

@@ -1,5 +1,6 @@
 //! What keys look like, and what is kept of them.
 
+use crate::adobe;
 use crate::key::Secret;
 use crate::{Error, ErrorKind, Result};
 use ring::hmac;
@@ -41,6 +42,22 @@ pub(super) fn check(key: &Secret) -> Result<()> {
             ErrorKind::InvalidArgument,
             "a key has 8 to 128 bytes, and no control characters among them",
         )),
+    }
+}
+
+/// What a key is checked by where it is sent as a password, which is never sent itself. MD5, as that is what encoders speak: of 130
+/// bits that nobody can guess, not of what people choose.
+pub(super) struct Verifier {
+    pub(super) salt: String,
+    pub(super) digest: String,
+}
+
+impl Verifier {
+    /// One of a key that was made here, whose user is what it is called by.
+    pub(super) fn of(id: &str, key: &Secret) -> Result<Self> {
+        let salt = adobe::salt(&random(adobe::SALT_LEN)?);
+        let digest = adobe::verifier(id, &salt, key.expose());
+        Ok(Self { salt, digest })
     }
 }
 
