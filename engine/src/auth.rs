@@ -5,6 +5,7 @@
 //! and at last [`PublishRule`].
 
 mod addresses;
+mod exchange;
 mod gate;
 mod rule;
 mod signed;
@@ -24,9 +25,10 @@ use tokio::sync::oneshot;
 pub use crate::access::Action;
 pub(crate) use crate::status::Door;
 pub(crate) use addresses::{AddressRules, LastRule};
-pub(crate) use gate::Gate;
-#[cfg(feature = "http")]
-pub(crate) use gate::NoGrant;
+pub(crate) use exchange::{AUTH_FAILED, Exchange, Outcome, without_answer, without_answers};
+#[cfg(feature = "keys")]
+pub(crate) use exchange::{Finding, Known, Passwords, salt};
+pub(crate) use gate::{Gate, NoGrant};
 pub use rule::PublishRule;
 pub use signed::UrlSigner;
 #[cfg(any(feature = "http", feature = "keys"))]
@@ -114,12 +116,23 @@ pub struct AuthRequest {
     pub claims: Claims,
     /// The connection that asks, where it is one.
     pub session: Option<SessionId>,
+    /// What it has shown at `connect` that it has.
+    pub(crate) proven: Option<Proven>,
+}
+
+/// A secret that somebody has shown to have, without sending it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proven {
+    /// The key of [`PublishRule::Key`].
+    PublishKey,
+    /// A key of a database, by what it is called.
+    Key(String),
 }
 
 impl AuthRequest {
     /// A request of somebody of whom no more is known.
     pub fn new(action: Action, name: StreamName, peer: SocketAddr, door: Door, protocol: Protocol) -> Self {
-        Self { action, name, peer, door, protocol, claims: Claims::default(), session: None }
+        Self { action, name, peer, door, protocol, claims: Claims::default(), session: None, proven: None }
     }
 
     /// The stream's public name.

@@ -164,9 +164,13 @@ pub struct PublishConfig {
     pub key: Option<Secret>,
     /// Anybody may publish.
     pub open: bool,
+    /// Encoders have to show user and password when they connect (`rtmp://USER:PASSWORD@HOST/live/NAME`, RTMP's `authmod=adobe`),
+    /// and then publish as with the key that the password is: [`Self::key`], whoever the user is, or one of [`KeysConfig`], whose
+    /// user is the part before its dash. Encoders that have none are refused, those too that send a key in the name.
+    pub authmod_adobe: bool,
 }
 
-setters!(PublishConfig: bool { open }; Secret { key });
+setters!(PublishConfig: bool { open, authmod_adobe }; Secret { key });
 
 /// Signed URLs ([`UrlSigner`](crate::UrlSigner)).
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]

@@ -7,7 +7,7 @@ pub use handle::WeakEngine;
 
 #[cfg(feature = "http")]
 use crate::assets::Assets;
-use crate::auth::{AddressRules, Authorize, Gate as AuthGate, LastRule, UrlSigner};
+use crate::auth::{AddressRules, Authorize, Exchange, Gate as AuthGate, LastRule, UrlSigner};
 use crate::config::{
     self, AppConfig, Config, Decider, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig,
     PushTuning, SubscriberConfig,
@@ -163,12 +163,13 @@ impl EngineBuilder {
             deciders.hooks = Some(Arc::new(hooks.clone()));
             events.add_sink(move |event| hooks.on_event(event));
         }
-        let auth = gate(&self.config, &deciders);
-        #[cfg_attr(
-            not(any(feature = "http", feature = "keys")),
-            expect(unused_mut, reason = "there is nothing to add")
-        )]
+        #[cfg(feature = "keys")]
+        let users = keys.as_ref().and_then(Keys::passwords);
+        #[cfg(not(feature = "keys"))]
+        let users = None;
+        let (auth, exchange) = (gate(&self.config, &deciders), Exchange::new(&self.config, users)?);
         let mut core = Core::new(self.config, auth, events);
+        core.exchange = exchange;
         #[cfg(feature = "http")]
         {
             (core.assets, core.hooks) = (self.assets, hooks);

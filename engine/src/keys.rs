@@ -11,12 +11,12 @@ mod watch;
 
 pub(crate) use watch::watch;
 
-use crate::auth::{Action, Authorize, seconds};
+use crate::auth::{Action, Authorize, Passwords, seconds};
 use crate::config::{self, KeysConfig, PublisherConfig};
 use crate::key::{Secret, StreamKey};
 use crate::{Error, ErrorKind, Result};
 use database::Database;
-use decider::KeyDecider;
+use decider::{KeyDecider, KeyPasswords};
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -206,6 +206,15 @@ impl Keys {
     /// Decides by these keys who may publish, and with `play` who may play.
     pub(crate) fn decider(&self, play: bool) -> Arc<dyn Authorize> {
         Arc::new(KeyDecider::new(self.clone(), play))
+    }
+
+    /// What checks keys that are sent as passwords; none where they come from a query of the operator's own, which knows nothing of
+    /// that.
+    pub(crate) fn passwords(&self) -> Option<Arc<dyn Passwords>> {
+        match self.database.has_own_query() {
+            true => None,
+            false => Some(Arc::new(KeyPasswords::new(self.clone()))),
+        }
     }
 
     /// Makes a key.

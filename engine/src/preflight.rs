@@ -18,6 +18,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
 /// The part of [`check`] that starting does not do by itself.
 pub(crate) fn check_start(config: &Config) -> Result<()> {
     config.check()?;
+    check_passwords(config)?;
     check_names(config)?;
     check_targets(config)?;
     let (rtmps, https) = (&config.rtmps, &config.https);
@@ -42,6 +43,18 @@ fn check_file(file: &FileConfig) -> Result<()> {
 
 fn invalid(text: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, text)
+}
+
+/// Who asks for passwords has some. A file alone may leave them to the environment.
+fn check_passwords(config: &Config) -> Result<()> {
+    let has_some = config.publish.key.is_some() || config.keys.url.is_some() && config.keys.query.is_none();
+    match config.publish.authmod_adobe && !has_some {
+        true => Err(invalid(
+            "publish.authmod_adobe needs passwords: set publish.key, or keys.url without keys.query"
+                .to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Apps that are not there, files of one name, addresses that are listed twice.

@@ -124,7 +124,7 @@ impl Gate {
 
     /// The verdict, or the reason for the refusal in words that the peer may see.
     pub(crate) async fn decide(&self, request: AuthRequest) -> Result<Grant, String> {
-        self.judge(request.peer.ip(), self.ask_all(request)).await
+        self.judge(request.peer.ip(), self.ask_all(request)).await.map_err(NoGrant::into_words)
     }
 
     /// Holds whoever decides to the time for that, and a peer to its refusals; what is no refusal, for which nobody has said that
@@ -133,18 +133,17 @@ impl Gate {
         &self,
         peer: IpAddr,
         asking: impl Future<Output = Result<T, NoGrant>>,
-    ) -> Result<T, String> {
-        let Ok(_turn) = self.failures.turn(peer).await else { return Err(TOO_MANY_FAILURES.to_owned()) };
+    ) -> Result<T, NoGrant> {
+        let failed = |reason: &str| Err(NoGrant::Failed(reason.to_owned()));
+        let Ok(_turn) = self.failures.turn(peer).await else { return failed(TOO_MANY_FAILURES) };
         match tokio::time::timeout(self.timeout, asking).await {
-            Ok(Ok(granted)) => Ok(granted),
-            Ok(Err(NoGrant::Refused(reason))) => {
-                if self.failures.count(peer) {
+            Ok(judged) => {
+                if matches!(judged, Err(NoGrant::Refused(_))) && self.failures.count(peer) {
                     tokio::time::sleep(PUT_OFF.get()).await;
                 }
-                Err(reason)
+                judged
             }
-            Ok(Err(NoGrant::Failed(reason))) => Err(reason),
-            Err(_elapsed) => Err("authorisation did not answer in time".to_owned()),
+            Err(_elapsed) => failed("authorisation did not answer in time"),
         }
     }
 
@@ -171,6 +170,14 @@ pub(crate) enum NoGrant {
     Refused(String),
     /// There is no verdict.
     Failed(String),
+}
+
+impl NoGrant {
+    pub(crate) fn into_words(self) -> String {
+        match self {
+            Self::Refused(reason) | Self::Failed(reason) => reason,
+        }
+    }
 }
 
 #[cfg(test)]

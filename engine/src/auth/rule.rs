@@ -1,6 +1,6 @@
 //! The rule for publishing that holds where nobody else decides.
 
-use super::{Action, AuthRequest, Authorize, Grant, Ticket};
+use super::{Action, AuthRequest, Authorize, Grant, Proven, Ticket};
 use crate::config::Config;
 use crate::key::Secret;
 use std::net::SocketAddr;
@@ -58,7 +58,9 @@ impl PublishRule {
                 "publishing is allowed from the server's own machine only (--publish-key or --open, publish.key or \
                  publish.open change that)",
             ),
-            (Action::Publish, Self::Key(key)) if request.name.has_key(key) => by("publish-key"),
+            (Action::Publish, Self::Key(key)) if request.name.has_key(key) || has_shown_key(request) => {
+                by("publish-key")
+            }
             (Action::Publish, Self::Keys) => {
                 Err("no such stream key; use it as the stream's name, as STREAM?key=KEY or as STREAM:KEY")
             }
@@ -81,6 +83,11 @@ impl Authorize for PublishRule {
     fn takes_key_in_name(&self) -> bool {
         matches!(self, Self::Key(_) | Self::Keys | Self::Service)
     }
+}
+
+/// Whether the publish key was shown at `connect`. A wrong one in the name is wrong all the same.
+fn has_shown_key(request: &AuthRequest) -> bool {
+    request.proven == Some(Proven::PublishKey) && request.name.keys() == (None, None)
 }
 
 fn is_loopback(peer: SocketAddr) -> bool {
@@ -144,5 +151,21 @@ mod tests {
             let rule = PublishRule::Key(Secret::default());
             assert!(!allows(&rule, "127.0.0.1:1", name), "an empty key opens nothing");
         }
+    }
+    #[test]
+    fn who_has_shown_the_publish_key_needs_none_in_the_name_and_a_wrong_one_is_wrong() {
+        let rule = PublishRule::Key(Secret::new("s3cret"));
+        let decide = |proven, name| {
+            let mut request = request(Action::Publish, "192.0.2.1:1", name);
+            request.proven = proven;
+            rule.decide(&request).is_ok()
+        };
+        for name in ["a", "a?x=1", "a?key=s3cret", "a:s3cret"] {
+            assert!(decide(Some(Proven::PublishKey), name), "{name}");
+        }
+        for name in ["a:1", "a?key=1", "a?key=", "a:1?key=s3cret"] {
+            assert!(!decide(Some(Proven::PublishKey), name), "{name}");
+        }
+        assert!(!decide(Some(Proven::Key("s3cret".to_owned())), "a"), "another key");
     }
 }

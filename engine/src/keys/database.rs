@@ -3,7 +3,7 @@
 use super::export::{Keyring, Row};
 use super::text::{self, Hasher, Verifier};
 use super::{KeyInfo, seconds, time};
-use crate::auth::Action;
+use crate::auth::{Action, Known};
 use crate::config::KeysConfig;
 use crate::key::{Secret, StreamKey};
 use crate::{Error, ErrorKind, Result};
@@ -45,6 +45,12 @@ macro_rules! select {
 const SECRET: &str = "SELECT secret FROM hash_secret";
 /// Adds to the tables what checks keys that are sent as passwords: the same in both databases.
 const PASSWORDS: &str = include_str!("migrations/passwords.sql");
+
+/// Why a key opens nothing as a password.
+const NO_PASSWORD: &str = "this key was brought along, or made by a version that knew no passwords: it opens nothing as one; \
+                           `streamengine keys rotate` makes one that does";
+const NO_SUCH_KEY: &str =
+    "wrong user or password: the user is what stands before the dash of the key, the password the whole key";
 
 /// A database of keys. Connects when it is first needed.
 #[derive(Clone)]
@@ -222,6 +228,21 @@ impl Database {
     pub(super) async fn get(&self, id: &str) -> Result<Option<KeyInfo>> {
         self.hasher().await?;
         self.one(select!("WHERE id = $1"), id).await
+    }
+
+    /// By what the key that is called `id` is known as a password.
+    pub(super) async fn password(&self, id: &str) -> Result<Known> {
+        const FIND: &str = "SELECT adobe_salt, adobe_verifier FROM keys WHERE id = $1";
+        let hasher = self.hasher().await?;
+        let found = with_pool!(self, pool => {
+            let row = sqlx::query(FIND).bind(id).fetch_optional(pool).await.map_err(failed)?;
+            row.as_ref().map(verifier).transpose()?
+        });
+        Ok(match found {
+            Some(Some(Verifier { salt, digest })) => Known { salt, verifier: Ok(Secret::new(digest)) },
+            Some(None) => Known { salt: hasher.salt(id), verifier: Err(NO_PASSWORD) },
+            None => Known { salt: hasher.salt(id), verifier: Err(NO_SUCH_KEY) },
+        })
     }
 
     /// The key that a statement finds by one value, if it does.

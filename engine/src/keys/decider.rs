@@ -2,11 +2,14 @@
 
 use super::database::{PATIENCE, no_answer};
 use super::{KeyInfo, Keys, TIME_IS_OVER};
-use crate::auth::{Action, AuthRequest, Authorize, Grant, Ticket};
+use crate::auth::{
+    Action, AuthRequest, Authorize, Finding, Grant, Known, NoGrant, Passwords, Proven, Ticket,
+};
 use crate::budget::Rate;
 use crate::config::PublisherConfig;
-use crate::key::StreamName;
 use crate::log_limit::LogLimit;
+use crate::{Error, Result};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
@@ -17,6 +20,7 @@ const FAILURE_LINES: Rate = Rate::new(1, Duration::from_secs(10));
 /// What a refused peer is told.
 const UNKNOWN: &str = "the keys cannot be looked up now; try again in a moment";
 const TWO: &str = "two different keys were sent";
+const GONE: &str = "this key is gone";
 const OTHER_STREAM: &str = "this key is for another stream";
 const FOR_PUBLISHING: &str = "this key is for publishing, not for playing";
 const FOR_PLAYING: &str = "this key is for playing, not for publishing";
@@ -29,11 +33,13 @@ pub(crate) struct KeyDecider {
     log: Arc<LogLimit>,
 }
 
-/// What somebody has sent.
-struct Sent {
-    key: String,
-    /// Whether it is the name, which may be a key.
-    is_name: bool,
+/// What somebody has.
+enum Shown {
+    Key(String),
+    /// A name, which may be a key.
+    Name(String),
+    /// A key that was shown before, by what it is called.
+    Proven(String),
 }
 
 impl KeyDecider {
@@ -47,23 +53,25 @@ impl Authorize for KeyDecider {
         if request.action == Action::Play && !self.play {
             return ticket.pass();
         }
-        let Some(sent) = sent(&request.name) else { return ticket.reject(TWO) };
+        let Some(shown) = shown(&request) else { return ticket.reject(TWO) };
         let (keys, log) = (self.keys.clone(), self.log.clone());
         tokio::spawn(async move {
-            let finding = keys.database.find(&sent.key, request.action, request.stream());
-            let found = timeout(PATIENCE, finding).await.unwrap_or_else(|_| Err(no_answer()));
-            match found {
-                Ok(Some(found)) => match grant(found, &sent, &request, SystemTime::now()) {
+            let finding = async {
+                match &shown {
+                    Shown::Proven(id) => keys.database.get(id).await,
+                    Shown::Key(key) | Shown::Name(key) => {
+                        keys.database.find(key, request.action, request.stream()).await
+                    }
+                }
+            };
+            match (in_time(finding, &log).await, &shown) {
+                (Ok(Some(found)), _) => match grant(found, &shown, &request, SystemTime::now()) {
                     Ok(grant) => ticket.accept(grant),
                     Err(reason) => ticket.reject(reason),
                 },
-                Ok(None) => ticket.pass(),
-                Err(error) => {
-                    if let Some(left_out) = log.allow() {
-                        tracing::warn!(left_out, "who has a key is refused: {error}");
-                    }
-                    ticket.fail(UNKNOWN);
-                }
+                (Ok(None), Shown::Proven(_)) => ticket.reject(GONE),
+                (Ok(None), _) => ticket.pass(),
+                (Err(_), _) => ticket.fail(UNKNOWN),
             }
         });
     }
@@ -73,25 +81,42 @@ impl Authorize for KeyDecider {
     }
 }
 
-/// The key that came with a name, or the name that may be one; nothing where two keys differ.
-fn sent(name: &StreamName) -> Option<Sent> {
-    let (in_query, in_name) = name.keys();
-    match (in_query.filter(|key| !key.is_empty()), in_name) {
-        (Some(one), Some(other)) if one != other => None,
-        (Some(key), _) => Some(Sent { key, is_name: false }),
-        (None, Some(key)) => Some(Sent { key: key.to_owned(), is_name: false }),
-        (None, None) => Some(Sent { key: name.key.stream().to_owned(), is_name: true }),
+/// What the database says, if it does in time; else that is logged.
+async fn in_time<T>(asking: impl Future<Output = Result<T>>, log: &LogLimit) -> Result<T, Error> {
+    let said = timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(no_answer()));
+    said.inspect_err(|error| {
+        if let Some(left_out) = log.allow() {
+            tracing::warn!(left_out, "who has a key is refused: {error}");
+        }
+    })
+}
+
+/// The key that was shown before or came with a name, or the name that may be one; nothing where two keys differ.
+fn shown(request: &AuthRequest) -> Option<Shown> {
+    let (in_query, in_name) = request.name.keys();
+    match (in_query.filter(|key| !key.is_empty()), in_name, &request.proven) {
+        (None, None, Some(Proven::Key(id))) => Some(Shown::Proven(id.clone())),
+        (_, _, Some(Proven::Key(_))) => None,
+        (Some(one), Some(other), _) if one != other => None,
+        (Some(key), _, _) => Some(Shown::Key(key)),
+        (None, Some(key), _) => Some(Shown::Key(key.to_owned())),
+        (None, None, _) => Some(Shown::Name(request.name.key.stream().to_owned())),
     }
 }
 
-fn grant(found: KeyInfo, sent: &Sent, request: &AuthRequest, now: SystemTime) -> Result<Grant, &'static str> {
+fn grant(
+    found: KeyInfo,
+    shown: &Shown,
+    request: &AuthRequest,
+    now: SystemTime,
+) -> Result<Grant, &'static str> {
     if let Some(fault) = found.fault(now) {
         return Err(fault);
     }
-    let is_its = match sent.is_name {
-        false => found.stream == *request.stream(),
+    let is_its = match shown {
+        Shown::Key(_) | Shown::Proven(_) => found.stream == *request.stream(),
         // What rules there are about the app have been asked of the one that was named.
-        true => found.stream.app() == request.stream().app(),
+        Shown::Name(_) => found.stream.app() == request.stream().app(),
     };
     match (request.action, found.action) {
         (Action::Play, Action::Publish) => return Err(FOR_PUBLISHING),
@@ -108,6 +133,28 @@ fn grant(found: KeyInfo, sent: &Sent, request: &AuthRequest, now: SystemTime) ->
         .publisher(limits)
         .lasts(lasts);
     Ok(grant)
+}
+
+/// Keys as passwords, of users that are called as the keys are.
+pub(super) struct KeyPasswords {
+    keys: Keys,
+    log: Arc<LogLimit>,
+}
+
+impl KeyPasswords {
+    pub(super) fn new(keys: Keys) -> Self {
+        Self { keys, log: Arc::new(LogLimit::new(FAILURE_LINES)) }
+    }
+}
+
+impl Passwords for KeyPasswords {
+    fn find(&self, user: &str) -> Finding {
+        let (keys, log, user) = (self.keys.clone(), self.log.clone(), user.to_owned());
+        Box::pin(async move {
+            let known: Result<Known, Error> = in_time(keys.database.password(&user), &log).await;
+            known.map_err(|_| NoGrant::Failed(UNKNOWN.to_owned()))
+        })
+    }
 }
 
 const CREDENTIAL: &str = "key:";

@@ -1,8 +1,8 @@
 //! What keys look like, and what is kept of them.
 
-use crate::adobe;
 use crate::key::Secret;
 use crate::{Error, ErrorKind, Result};
+use crate::{adobe, auth};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -73,6 +73,11 @@ impl Hasher {
     /// What is kept of a key.
     pub(super) fn hash(&self, key: &str) -> hmac::Tag {
         hmac::sign(&self.0, key.as_bytes())
+    }
+
+    /// The salt of a user whom nobody knows here. No key has a line end, as what is signed for it has: it tells nothing of one.
+    pub(super) fn salt(&self, user: &str) -> String {
+        auth::salt(&self.0, user)
     }
 }
 

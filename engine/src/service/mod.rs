@@ -14,7 +14,7 @@ pub(crate) mod streams;
 use crate::address::Holdings;
 #[cfg(feature = "http")]
 use crate::assets::Assets;
-use crate::auth::Gate;
+use crate::auth::{Exchange, Gate};
 use crate::config::{AppConfig, Config};
 use crate::egress::Egress;
 use crate::events::Events;
@@ -84,6 +84,8 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) hub: Hub,
     pub(crate) auth: Gate,
+    /// How encoders are asked for user and password, where they are.
+    pub(crate) exchange: Option<Exchange>,
     /// What the embedding program gives for browsers.
     #[cfg(feature = "http")]
     pub(crate) assets: Assets,
@@ -127,6 +129,7 @@ impl Core {
             log: PeerLog::default(),
             config,
             auth,
+            exchange: None,
             #[cfg(feature = "http")]
             assets: Assets::default(),
             #[cfg(feature = "keys")]

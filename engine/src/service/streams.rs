@@ -6,7 +6,10 @@
 //! leave and come in by [`Published::by_engine`].
 
 use crate::address::Held;
-use crate::auth::{Action, AuthRequest, Claims, Door, Grant};
+use crate::auth::{
+    AUTH_FAILED, Action, AuthRequest, Claims, Door, Grant, NoGrant, Outcome, Proven, without_answer,
+    without_answers,
+};
 use crate::config::{self, AppConfig, PublisherConfig, SubscriberConfig};
 use crate::egress::{Delivery, ShardHandle};
 use crate::events::Event;
@@ -25,6 +28,7 @@ use crate::service::pace::{BitRate, Verdict as PaceVerdict};
 use crate::sessions::{Measured, Session};
 use crate::status::{Protocol, SessionRole};
 use crate::{Error, ErrorKind, Result, hops};
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +48,10 @@ pub(crate) enum Refusal {
     NoSuchApp,
     /// The authoriser's words.
     Denied(String),
+    /// User and password are asked for, in these words: it is to connect again with more.
+    Asked(String),
+    /// It has not shown a password that is good; why not, in words that it does not get.
+    NotProven(String),
     /// The stream would come back to where it has been.
     Loop(String),
     /// Somebody else publishes it.
@@ -71,7 +79,8 @@ impl fmt::Display for Refusal {
             Self::NoSuchApp => f.write_str(
                 "there is no such app here: the server's configuration lists others ([apps.NAME])",
             ),
-            Self::Denied(text) | Self::Loop(text) => f.write_str(text),
+            Self::Denied(text) | Self::Loop(text) | Self::NotProven(text) => f.write_str(text),
+            Self::Asked(_) => f.write_str("user and password are asked for (publish.authmod_adobe)"),
             Self::Taken(refusal) => refusal.fmt(f),
             Self::NotPublished => EndReason::NotPublished.fmt(f),
             Self::TooManyStreams(most) => write!(
@@ -86,6 +95,17 @@ impl fmt::Display for Refusal {
             Self::TooManyViewers => {
                 f.write_str("the stream has as many players as it may have (max_viewers)")
             }
+        }
+    }
+}
+
+impl Refusal {
+    /// What the peer is told.
+    pub(crate) fn to_peer(&self) -> Cow<'_, str> {
+        match self {
+            Self::Asked(text) => text.into(),
+            Self::NotProven(_) => AUTH_FAILED.into(),
+            other => other.to_string().into(),
         }
     }
 }
@@ -111,8 +131,17 @@ pub(crate) type Fetched = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Sen
 /// The deciders' answer, when it comes.
 pub(crate) type Verdict = Pin<Box<dyn Future<Output = Result<Granted, Refusal>> + Send>>;
 
-/// Whether somebody may connect, when that is known, and the app, where it gets another than it has sent.
-pub(crate) type ConnectVerdict = Pin<Box<dyn Future<Output = Result<Option<String>, Refusal>> + Send>>;
+/// Whether somebody may connect, when that is known.
+pub(crate) type ConnectVerdict = Pin<Box<dyn Future<Output = Result<Connected, Refusal>> + Send>>;
+
+/// Somebody may connect.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    /// The app: the one that it has sent, or another that it gets.
+    pub(crate) app: String,
+    /// What it has shown that it has.
+    pub(crate) proven: Option<Proven>,
+}
 
 /// What somebody may do.
 #[derive(Debug)]
@@ -130,6 +159,8 @@ pub(crate) struct Client {
     door: Door,
     protocol: Protocol,
     claims: Claims,
+    /// What it has shown at `connect` that it has.
+    proven: Option<Proven>,
     /// Streams of engines that its stream has been.
     hops: Vec<String>,
     /// Whether it has asked for a stream; the first time is part of the connection's start.
@@ -161,6 +192,7 @@ impl Client {
             door,
             protocol,
             claims: Claims::default(),
+            proven: None,
             hops: Vec::new(),
             has_asked: false,
         }
@@ -191,21 +223,66 @@ impl Client {
         Ok(())
     }
 
-    /// Asks whether the peer may connect, where somebody decides that; `app` is what it has sent. Another app, where it gets one.
-    pub(crate) fn ask_to_connect(&self, app: &str) -> Option<ConnectVerdict> {
-        #[cfg(feature = "http")]
-        if let Some(hooks) = &self.core.hooks {
-            let session = self.id();
-            hooks.note_connect(session, self.peer, self.claims.clone(), app, self.session.measured());
-            if hooks.decides_connect() {
-                let (core, peer, hooks) = (self.core.clone(), self.peer.ip(), hooks.clone());
-                return Some(Box::pin(async move {
-                    core.auth.judge(peer, hooks.connect(session)).await.map_err(Refusal::Denied)
-                }));
+    /// Asks whether the peer may connect, where somebody decides that; `app` is what it has sent.
+    pub(crate) fn ask_to_connect(&mut self, app: &str) -> Option<ConnectVerdict> {
+        match self.prove(app) {
+            Some(proving) => {
+                self.claims = without_answers(&self.claims);
+                let app = without_answer(app).to_owned();
+                let asks_service = self.asks_service(&app);
+                Some(Box::pin(async move {
+                    let proven = Some(proving.await?);
+                    match asks_service() {
+                        Some(asking) => Ok(Connected { proven, ..asking.await? }),
+                        None => Ok(Connected { app, proven }),
+                    }
+                }))
             }
+            None => self.asks_service(app)(),
         }
-        let _ = app;
-        None
+    }
+
+    /// The peer's step on the way to be known by user and password, where it has to go that way.
+    fn prove(&self, app: &str) -> Option<impl Future<Output = Result<Proven, Refusal>> + Send + 'static> {
+        let exchange = self.core.exchange.as_ref()?;
+        let step = exchange.step(app, &self.claims)?;
+        let (core, exchange, peer) = (self.core.clone(), exchange.clone(), self.peer.ip());
+        Some(async move {
+            match core.auth.judge(peer, exchange.take(step, peer)).await {
+                Ok(Outcome::Proven(proven)) => Ok(proven),
+                Ok(Outcome::Ask(text)) => Err(Refusal::Asked(text)),
+                Err(NoGrant::Refused(reason)) => Err(Refusal::NotProven(reason)),
+                Err(NoGrant::Failed(reason)) => Err(Refusal::Denied(reason)),
+            }
+        })
+    }
+
+    /// What tells the operator's service who has come, and asks it where it decides.
+    #[cfg(feature = "http")]
+    fn asks_service(&self, app: &str) -> impl FnOnce() -> Option<ConnectVerdict> + Send + 'static {
+        let (core, session, peer) = (self.core.clone(), self.id(), self.peer);
+        let (claims, app, measured) = (self.claims.clone(), app.to_owned(), self.session.measured());
+        move || {
+            let hooks = core.hooks.clone()?;
+            hooks.note_connect(session, peer, claims, &app, measured);
+            hooks.decides_connect().then(|| -> ConnectVerdict {
+                Box::pin(async move {
+                    let judged = core.auth.judge(peer.ip(), hooks.connect(session)).await;
+                    let other = judged.map_err(|refusal| Refusal::Denied(refusal.into_words()))?;
+                    Ok(Connected { app: other.unwrap_or(app), proven: None })
+                })
+            })
+        }
+    }
+
+    #[cfg(not(feature = "http"))]
+    fn asks_service(&self, _app: &str) -> impl FnOnce() -> Option<ConnectVerdict> + Send + 'static {
+        || None
+    }
+
+    /// Notes what it has shown that it has.
+    pub(crate) fn set_proven(&mut self, proven: Option<Proven>) {
+        self.proven = proven;
     }
 
     /// Takes the name of a request apart.
@@ -256,6 +333,7 @@ impl Client {
         let mut request = AuthRequest::new(action, name, self.peer, self.door, self.protocol);
         request.claims = self.claims.clone();
         request.session = Some(self.id());
+        request.proven = self.proven.clone();
         #[cfg(feature = "http")]
         if let Some(hooks) = &self.core.hooks {
             hooks.note_request(&request, self.session.measured());
@@ -369,8 +447,11 @@ impl Client {
         });
     }
 
-    /// Tells that a request (`connect`, `publish` or `play`) was refused.
+    /// Tells that a request (`connect`, `publish` or `play`) was refused. Who is asked for a password comes again.
     pub(crate) fn tell_refused(&self, request: &'static str, stream: Option<StreamKey>, refusal: &Refusal) {
+        if matches!(refusal, Refusal::Asked(_)) {
+            return;
+        }
         let (session, peer, reason) = (self.id(), self.peer, refusal.to_string());
         self.core.events.emit(Event::Refused { session, peer, request, stream, reason });
     }

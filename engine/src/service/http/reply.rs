@@ -125,7 +125,11 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::BadName(_) => StatusCode::BAD_REQUEST,
         Refusal::NoSuchApp | Refusal::NotPublished => StatusCode::NOT_FOUND,
-        Refusal::Denied(_) | Refusal::Loop(_) | Refusal::Reserved => StatusCode::FORBIDDEN,
+        Refusal::Denied(_)
+        | Refusal::Loop(_)
+        | Refusal::Reserved
+        | Refusal::Asked(_)
+        | Refusal::NotProven(_) => StatusCode::FORBIDDEN,
         Refusal::Taken(_) => StatusCode::CONFLICT,
         Refusal::Unreachable => StatusCode::BAD_GATEWAY,
         Refusal::Full | Refusal::TooManyViewers | Refusal::TooManyStreams(_) | Refusal::Busy(_) => {

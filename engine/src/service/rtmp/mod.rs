@@ -18,7 +18,7 @@ mod tests;
 use super::Core;
 use super::arrival::{self, Arrived, GAVE_WAY, ONLY_LOOKED, shake_hands};
 use super::pace::{Pace, Verdict};
-use super::streams::{Client, ConnectionPublisher, Granted, Refusal};
+use super::streams::{Client, Connected, ConnectionPublisher, Granted, Refusal};
 use crate::Limits;
 use crate::auth::Door;
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
@@ -181,7 +181,7 @@ enum Wake {
     /// The publisher at this index has lost its right.
     Lost(usize, EndReason),
     /// It is decided whether the peer may connect, and to which app.
-    Connected(Result<Option<String>, Refusal>),
+    Connected(Result<Connected, Refusal>),
     /// It is decided what a request may have.
     Verdict(Result<Granted, Refusal>),
     /// Somebody outside wants something.

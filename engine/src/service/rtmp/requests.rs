@@ -11,7 +11,7 @@ use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
 use crate::proto::server::{self, Connect, Rejection};
-use crate::service::streams::{Admitted, ConnectVerdict, Granted, Refusal, Verdict};
+use crate::service::streams::{Admitted, ConnectVerdict, Connected, Granted, Refusal, Verdict};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::task::{Context, Poll};
@@ -24,14 +24,14 @@ const FIRST_PING: Duration = Duration::from_millis(500);
 
 /// A request that waits.
 pub(super) enum Waiting {
-    Connect { app: String, verdict: ConnectVerdict },
+    Connect(ConnectVerdict),
     Stream(WaitingRequest),
 }
 
 impl Waiting {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         match self {
-            Self::Connect { verdict, .. } => verdict.as_mut().poll(cx).map(Wake::Connected),
+            Self::Connect(verdict) => verdict.as_mut().poll(cx).map(Wake::Connected),
             Self::Stream(request) => request.verdict.as_mut().poll(cx).map(Wake::Verdict),
         }
     }
@@ -67,7 +67,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         }
         match self.client.ask_to_connect(&app) {
             Some(verdict) => {
-                self.waiting = Some(Waiting::Connect { app, verdict });
+                self.waiting = Some(Waiting::Connect(verdict));
                 self.wake_flag.raise();
                 Ok(())
             }
@@ -76,13 +76,16 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     /// It is decided whether the peer may connect, and to which app.
-    pub(super) fn on_connected(&mut self, verdict: Result<Option<String>, Refusal>) -> Result<(), End> {
-        let Some(Waiting::Connect { app, .. }) = self.waiting.take() else { return Ok(()) };
+    pub(super) fn on_connected(&mut self, verdict: Result<Connected, Refusal>) -> Result<(), End> {
+        if self.waiting.take().is_none() {
+            return Ok(());
+        }
         match verdict {
-            Ok(other) if other.as_ref().is_some_and(|other| !self.may_lead_to_app(other)) => {
-                self.refuse_app(other.as_deref().unwrap_or_default())
+            Ok(Connected { app, .. }) if !self.may_lead_to_app(&app) => self.refuse_app(&app),
+            Ok(Connected { app, proven }) => {
+                self.client.set_proven(proven);
+                self.accept_connect(app)
             }
-            Ok(other) => self.accept_connect(other.unwrap_or(app)),
             Err(refusal) => self.refuse("connect", None, "NetConnection.Connect.Rejected", &refusal),
         }
     }
@@ -208,7 +211,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         code: &'static str,
         refusal: &Refusal,
     ) -> Result<(), End> {
-        self.rtmp.reject(&Rejection { code, description: refusal.to_string() });
+        self.rtmp.reject(&Rejection { code, description: refusal.to_peer().into_owned() });
         let end = match &stream {
             Some(key) => format!("{request} of {key} refused: {refusal}"),
             None => format!("{request} refused: {refusal}"),
