@@ -4,6 +4,7 @@ mod commands;
 mod hooks;
 mod judges;
 mod origins;
+mod passwords;
 mod play;
 mod probe;
 mod publish;

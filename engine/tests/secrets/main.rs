@@ -162,6 +162,33 @@ fn serve_as_a_service_says(output: &Output) {
     assert!(asked.iter().any(|request| request.body.contains("name=5ecret-known")), "it was asked");
 }
 
+/// A server that asks for passwords, and engines that push to it: with the right one, and with a wrong one.
+fn serve_passwords(output: &Output) {
+    let toml = format!("[publish]\nkey = \"{PUBLISH_KEY}\"\nauthmod_adobe = true");
+    let address = "127.0.0.1:0".parse().unwrap();
+    let (server, events) =
+        start(Engine::builder().config(Config::from_toml(&toml).unwrap()).listen_rtmp(address));
+    let there = server.listeners()[0].address;
+    let (engine, engine_events) = start(Engine::builder());
+    for (local, user, password) in
+        [("live/right", "5ecret-user", PUBLISH_KEY), ("live/wrong", "5ecret-user", "5ecret-pass")]
+    {
+        let publisher = engine.publish(&key(local)).unwrap();
+        publisher.push(keyframe(0, 6)).unwrap();
+        let target = url(&format!("rtmp://{user}:{password}@{there}/{local}?token=5ecret-query"));
+        engine.add_push(PushConfig::new(key(local), target)).unwrap();
+        until(&engine, &key(local), |state, error| state == RelayState::Publishing || error.is_some());
+        output.add("status", &collect::statuses(&engine));
+        output.add("status", &collect::statuses(&server));
+    }
+    knock(there, ClientRole::Publish, "live?authmod=adobe&user=5ecret%20user", "a");
+    knock(there, ClientRole::Publish, "live?authmod=adobe&user=5ecret&response=5ecret", "a");
+    engine.blocking_drain().unwrap();
+    server.blocking_drain().unwrap();
+    output.add_events(engine_events);
+    output.add_events(events);
+}
+
 /// An engine that pushes with secrets in its URLs, to servers that quote them in their refusals among others.
 fn push(server: &Engine, output: &Output) -> (Engine, EventReceiver) {
     let (engine, events) = start(Engine::builder());
@@ -277,6 +304,7 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
     serve_keys_for_names(&output);
     #[cfg(feature = "http")]
     serve_as_a_service_says(&output);
+    serve_passwords(&output);
     let (engine, engine_events) = push(&server, &output);
     print_values(&output);
     tracing::trace!("nobody writes at this level now, but somebody may");
@@ -292,6 +320,9 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
         "publish",
         "wrong or missing publish key",
         "nobody knows this key",
+        "user and password are asked for",
+        "wrong user or password",
+        "no user, or none",
         "live/known",
         "connection closed: ",
         "interrupted: refused: ",
