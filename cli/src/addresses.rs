@@ -7,17 +7,19 @@ use streamengine::{ListenerInfo, Protocol, PublishRule};
 /// What stands for the name of a stream.
 const NAME: &str = "NAME";
 
-/// Where to publish to and to play from, for people; `app` is one that the server has.
-pub(crate) fn welcome(listeners: &[ListenerInfo], rule: &PublishRule, app: &str) -> String {
+/// Where to publish to and to play from, for people; `app` is one that the server has. With `asks` encoders need user and password.
+pub(crate) fn welcome(listeners: &[ListenerInfo], rule: &PublishRule, asks: bool, app: &str) -> String {
     let places = |protocols| places(listeners, protocols, &own_address);
     let (pages, places) =
         (places([Protocol::Http, Protocol::Https]), places([Protocol::Rtmp, Protocol::Rtmps]));
     let url = |place: &Place| format!("{}/{app}/{NAME}", place.base);
-    let secret = if matches!(rule, PublishRule::Key(_)) { "?key=KEY" } else { "" };
+    let secret = if matches!(rule, PublishRule::Key(_)) && !asks { "?key=KEY" } else { "" };
+    let user = if asks { "://USER:PASSWORD@" } else { "://" };
+    let to_publish = |place: &Place| url(place).replacen("://", user, 1) + secret;
     let may_publish = |place: &&Place| *rule != PublishRule::Loopback || place.is_loopback;
     let doors: Vec<_> = places.iter().filter(may_publish).collect();
     let mut text = "\n".to_owned();
-    list(&mut text, "Publish to", doors.iter().map(|place| url(place) + secret));
+    list(&mut text, "Publish to", doors.iter().map(|place| to_publish(place)));
     match (rule, doors.first()) {
         (PublishRule::Loopback, Some(_)) => {
             text.push_str(
@@ -33,7 +35,12 @@ pub(crate) fn welcome(listeners: &[ListenerInfo], rule: &PublishRule, app: &str)
     list(&mut text, "Browser", pages.iter().map(|place| format!("{}/play/{app}/{NAME}", place.base)));
     if let Some(place) = doors.first() {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "In OBS      Server {}/{app}, Stream Key {NAME}{secret}", place.base);
+        let authentication = if asks { ", Use authentication with USER and PASSWORD" } else { "" };
+        let _ = writeln!(
+            text,
+            "In OBS      Server {}/{app}, Stream Key {NAME}{secret}{authentication}",
+            place.base
+        );
     }
     text.push_str("Ctrl-C      ends the server\n\n");
     text

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use streamengine::{
-    AppConfig, Config, ConfigSource, Engine, Error, ErrorKind, FileConfig, PullConfig, PullWhen, PushConfig,
-    TlsConfig,
+    AppConfig, Config, ConfigSource, Engine, Error, ErrorKind, FileConfig, PublishRule, PullConfig, PullWhen,
+    PushConfig, TlsConfig,
 };
 
 /// RTMP's port.
@@ -252,7 +252,7 @@ fn describe(Serving { config, http_beside: is_beside }: &Serving) -> String {
         false => line("http", &listed(&config.http.listen)),
     }
     line("https", &listed(&config.https.listen));
-    line("publishing", &config.publish_rule().describe().trim_start_matches("publishing: "));
+    line("publishing", &publishing(&config.publish_rule(), config.publish.authmod_adobe));
     match config.apps.is_empty() {
         true => line("apps", &format_args!("any: {}", policy(&config.default_app))),
         false => config.apps.iter().for_each(|(name, app)| line("app", &format!("{name}: {}", policy(app)))),
@@ -266,6 +266,14 @@ fn describe(Serving { config, http_beside: is_beside }: &Serving) -> String {
         &format_args!("{} connections, {} not yet granted", limits.max_connections, limits.max_pending),
     );
     text
+}
+
+/// Who may publish, in one line; with `asks` encoders need user and password.
+pub(crate) fn publishing(rule: &PublishRule, asks: bool) -> &'static str {
+    match asks {
+        true => "with user and password, as rtmp://USER:PASSWORD@HOST/APP/STREAM (publish.authmod_adobe)",
+        false => rule.describe().trim_start_matches("publishing: "),
+    }
 }
 
 fn listed(addresses: &[SocketAddr]) -> String {

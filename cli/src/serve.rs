@@ -18,7 +18,7 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     let serving = config::for_serve(&args)?;
     let config = serving.config.clone();
     let stop = Stop::on_signals()?;
-    let rule = config.publish_rule();
+    let (rule, asks) = (config.publish_rule(), config.publish.authmod_adobe);
     let app = config.apps.keys().next().map_or_else(|| "live".to_owned(), String::clone);
     let Some(started) = stop.or(move || start(serving))? else { return Ok(()) };
     let Started { engine, to_print, .. } = started.map_err(|error| config::why_not(error, config))?;
@@ -27,10 +27,10 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
             "plain RTMP is not served, as --rtmps or rtmps.listen is given alone; --rtmp 0.0.0.0:{PORT} adds it"
         );
     }
-    tracing::info!("{}", rule.describe());
+    tracing::info!("publishing: {}", config::publishing(&rule, asks));
     let lines = output::announce(args.json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
     if !args.json {
-        console.say(addresses::welcome(&engine.listeners(), &rule, &app));
+        console.say(addresses::welcome(&engine.listeners(), &rule, asks, &app));
     }
     let engines = [engine];
     host::block_on(async {

@@ -1,7 +1,7 @@
 //! User and password in the URLs of foreign encoders (`authmod=adobe`).
 
-use std::path::Path;
 use streamengine_tests::peers::{self, Speed};
+use streamengine_tests::postgres::Postgres;
 use streamengine_tests::{Engine, PATIENCE, Proc, demo_clip, needs, streamengine, unique};
 
 const PASSWORD: &str = "s3cret-marker";
@@ -70,28 +70,25 @@ fn adobe_rtmp2sink_publishes_with_the_right_password_and_not_with_a_wrong_one() 
 }
 
 /// A new key for a stream, by the command: what it is called by, and the key.
-fn add(database: &Path, stream: &str) -> (String, String) {
-    let made = streamengine(["keys", "add", stream, "--json", "--keys", &database.to_string_lossy()]);
+fn add(database: &str, stream: &str) -> (String, String) {
+    let made = streamengine(["keys", "add", stream, "--json", "--keys", database]);
     made.succeed(PATIENCE);
     let made: serde_json::Value = serde_json::from_str(&made.out.all().concat()).expect("JSON");
     let text = |field: &str| made[field].as_str().expect("text").to_owned();
     (text("id"), text("key"))
 }
 
-#[test]
-fn adobe_a_stream_key_is_a_password_to_ffmpeg() {
-    needs!("ffmpeg");
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let database = folder.path().join("keys.db");
-    let engine = Engine::serve().arg("--keys").arg(&database).config("[publish]\nauthmod_adobe = true\n");
+/// Of a database with stream keys, one publishes its stream by ffmpeg, as a password; not another stream, and not as another user.
+fn stream_keys_are_passwords(database: &str) {
+    let engine = Engine::serve().arg("--keys").arg(database).config("[publish]\nauthmod_adobe = true\n");
     let engine = engine.start();
-    let (id, key) = add(&database, "live/alice");
+    let (id, key) = add(database, "live/alice");
     let encode = |url: &str| peers::ffmpeg_publish(&demo_clip(), url, Speed::Fast);
     let right = encode(&with_password(&engine, &id, &key, "live/alice"));
     engine.wait_publish("live/alice");
     right.succeed(PATIENCE);
     engine.wait_unpublish("live/alice");
-    let (other, _) = add(&database, "live/alice");
+    let (other, _) = add(database, "live/alice");
     for (user, stream) in [(&id, "live/bob"), (&other, "live/alice")] {
         let wrong = encode(&with_password(&engine, user, &key, stream));
         assert_ne!(wrong.wait(PATIENCE), 0, "{stream}\n{}", wrong.log());
@@ -100,4 +97,28 @@ fn adobe_a_stream_key_is_a_password_to_ffmpeg() {
         event["request"] == "publish"
             && event["reason"].as_str().is_some_and(|reason| reason.contains("for another stream"))
     });
+}
+
+#[test]
+fn adobe_a_stream_key_is_a_password_to_ffmpeg() {
+    needs!("ffmpeg");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    stream_keys_are_passwords(&folder.path().join("keys.db").to_string_lossy());
+}
+
+#[test]
+fn adobe_a_stream_key_in_postgresql_is_a_password_to_ffmpeg() {
+    needs!("ffmpeg", "postgresql");
+    let postgres = Postgres::start();
+    stream_keys_are_passwords(&postgres.url());
+}
+
+#[test]
+fn adobe_what_is_said_at_the_start_has_user_and_password_in_place_of_a_key() {
+    let set = ["--set", "publish.authmod_adobe=true", "--publish-key", PASSWORD, "--no-http"];
+    let process = streamengine(["serve", "--rtmp", "127.0.0.1:0"].iter().chain(&set));
+    process.out.find("ends the server", PATIENCE).expect("the last line");
+    let said = process.out.all().join("\n");
+    assert!(said.contains("rtmp://USER:PASSWORD@127.0.0.1:") && !said.contains("?key="), "{said}");
+    assert!(process.err.find("publishing: with user and password", PATIENCE).is_some());
 }
