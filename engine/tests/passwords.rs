@@ -127,6 +127,12 @@ fn each_step_is_answered_as_encoders_know_it_and_only_failures_are_told_of() {
     let served = Served::with_key();
     let mut events = served.engine.events();
     assert_eq!(served.publish("live", "a").unwrap_err(), NEED_AUTH);
+    let closed = wait::event(&mut events, |event| match event {
+        Event::Refused { reason, .. } => panic!("it was only asked, but: {reason}"),
+        Event::SessionClosed { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(closed, "user and password are asked for (publish.authmod_adobe)");
     let asked = served.publish("live?authmod=adobe&user=alice", "a").unwrap_err();
     assert!(
         asked.starts_with("[ AccessManager.Reject ] : [ authmod=adobe ] : ?reason=needauth&user=alice&salt="),

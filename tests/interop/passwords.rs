@@ -17,14 +17,15 @@ fn with_password(engine: &Engine, user: &str, password: &str, name: &str) -> Str
 }
 
 /// Publishes as one encoder does it with user and password: a right one is on air to the end, a wrong one ends the encoder.
-fn publishes(ok: impl Fn(&Engine, &str, &str) -> Proc) {
+fn publishes(publish: impl Fn(&Engine, &str, &str) -> Proc) {
     let engine = serve();
     let name = format!("live/{}", unique("clip"));
-    let right = ok(&engine, PASSWORD, &name);
+    let right = publish(&engine, PASSWORD, &name);
     engine.wait_publish(&name);
     right.succeed(PATIENCE);
     engine.wait_unpublish(&name);
-    let wrong = ok(&engine, "wr0ng-marker", &name);
+    assert!(!engine.process.err.all().join("\n").contains("WARN"), "{}", engine.process.log());
+    let wrong = publish(&engine, "wr0ng-marker", &name);
     assert_ne!(wrong.wait(PATIENCE), 0, "a wrong password was accepted\n{}", wrong.log());
     let refused = engine.wait("refused", |event| event["request"] == "connect");
     assert!(refused["reason"].as_str().is_some_and(|reason| reason.contains("wrong user or password")));

@@ -39,6 +39,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Level;
 
+/// Why a connection ends whose peer comes again with a user and a password.
+pub(crate) const ASKED: &str = "user and password are asked for (publish.authmod_adobe)";
+
 /// Why somebody does not get a stream. Each door has its own codes for them; the words are the same on all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -80,7 +83,7 @@ impl fmt::Display for Refusal {
                 "there is no such app here: the server's configuration lists others ([apps.NAME])",
             ),
             Self::Denied(text) | Self::Loop(text) | Self::NotProven(text) => f.write_str(text),
-            Self::Asked(_) => f.write_str("user and password are asked for (publish.authmod_adobe)"),
+            Self::Asked(_) => f.write_str(ASKED),
             Self::Taken(refusal) => refusal.fmt(f),
             Self::NotPublished => EndReason::NotPublished.fmt(f),
             Self::TooManyStreams(most) => write!(

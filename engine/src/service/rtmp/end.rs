@@ -7,6 +7,7 @@ use crate::log_limit::left_out;
 use crate::net::Sink;
 use crate::proto::server::{Phase, Rejection};
 use crate::proto::{ProtocolError, ProtocolErrorKind};
+use crate::service::streams::ASKED;
 use smallvec::SmallVec;
 use tokio::io::AsyncRead;
 use tracing::Level;
@@ -185,7 +186,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let (reason, is_granted) = (&end.reason, self.rtmp.phase() == Phase::Granted);
         let (pending, core) = (self.pending, self.client.core().clone());
         self.client.close(reason, |session, peer| match &pending {
-            _ if reason == ONLY_LOOKED => tracing::debug!(%session, %peer, "connection closed: {reason}"),
+            _ if reason == ONLY_LOOKED || reason == ASKED => {
+                tracing::debug!(%session, %peer, "connection closed: {reason}");
+            }
             Some(place) => {
                 if let Some(more) = place.may_log() {
                     tracing::warn!(%session, %peer, left_out = left_out(more), "connection closed: {reason}");

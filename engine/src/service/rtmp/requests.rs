@@ -212,9 +212,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         refusal: &Refusal,
     ) -> Result<(), End> {
         self.rtmp.reject(&Rejection { code, description: refusal.to_peer().into_owned() });
-        let end = match &stream {
-            Some(key) => format!("{request} of {key} refused: {refusal}"),
-            None => format!("{request} refused: {refusal}"),
+        let end = match (&stream, refusal) {
+            (_, Refusal::Asked(_)) => refusal.to_string(),
+            (Some(key), _) => format!("{request} of {key} refused: {refusal}"),
+            (None, _) => format!("{request} refused: {refusal}"),
         };
         self.client.tell_refused(request, stream, refusal);
         if self.rtmp.is_closing() { Err(End::flush(end)) } else { Ok(()) }
