@@ -134,7 +134,7 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// Sign a URL, so that whoever has it may play or publish its stream for a while
     Sign(SignArgs),
-    /// Check a configuration file and tell what it means
+    /// Check a configuration file, with what the environment adds, and tell what it means
     #[command(after_help = EXIT_STATUS)]
     CheckConfig(CheckArgs),
 }

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use streamengine::{
     AppConfig, Config, ConfigSource, Engine, Error, ErrorKind, FileConfig, PublishRule, PullConfig, PullWhen,
-    PushConfig, TlsConfig,
+    PushConfig, Secret, TlsConfig,
 };
 
 /// RTMP's port.
@@ -228,9 +228,13 @@ pub(crate) fn no_media<'a>(
 
 /// `check-config`: what a file means in short, or what is wrong with it.
 pub(crate) fn check(path: &Path) -> Result<(), Failure> {
-    let source = read(path)?;
+    let source = file_and_environment(Some(path))?;
     let is_told = source.has("http.listen");
-    let config = build(source, Some(path))?;
+    let mut config = build(source, Some(path))?;
+    // As `serve` has them by its options.
+    let secret = |name| std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new);
+    config.publish.key = secret("STREAMENGINE_PUBLISH_KEY").or(config.publish.key);
+    config.keys.url = secret("STREAMENGINE_KEYS").or(config.keys.url);
     check_all(config.clone()).map_err(|error| why_not(error.context(path.display()), config.clone()))?;
     output::print_result(&describe(&Serving::new(config, is_told)))
 }

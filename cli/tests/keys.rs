@@ -221,3 +221,27 @@ fn a_signed_url_opens_its_stream_for_a_while() {
     let ended = run(&["sign", &url, "--for", "2h"]);
     assert!(ended.code == Some(2) && ended.stderr.contains("signed_urls.secret"), "{}", ended.stderr);
 }
+
+#[test]
+fn what_a_file_leaves_to_the_environment_is_looked_for_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("keys.db");
+    let database = database.to_str().unwrap();
+    let file = folder.path().join("streamengine.toml");
+    for (text, variable, value, words) in [
+        ("[keys]\nplay = true", "STREAMENGINE_KEYS", database, "keys.url"),
+        ("[signed_urls]\nplay = true", "STREAMENGINE_SIGNED_URLS__SECRET", "5ecret", "signed_urls.secret"),
+        ("[publish]\nauthmod_adobe = true", "STREAMENGINE_PUBLISH_KEY", "5ecret", "publish.key"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let args = ["check-config", file.to_str().unwrap()];
+        let ended = run(&args);
+        assert!(ended.code == Some(2) && ended.stderr.contains(words), "{text}: {}", ended.stderr);
+        let ended = run_with(&args, &[(variable, value)]);
+        assert!(ended.code == Some(0) && !ended.stdout.contains("5ecret"), "{text}: {}", ended.stderr);
+    }
+    std::fs::write(&file, "[keys]\nplay = true").unwrap();
+    let serve = ["serve", "--config", file.to_str().unwrap(), "--keys", database];
+    let server = Process::start(&[&serve[..], &["--rtmp", "127.0.0.1:0", "--no-http", "--json"]].concat());
+    assert_ne!(Process::port(&server.event(), 0), 0, "and among the options");
+}

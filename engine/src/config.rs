@@ -863,17 +863,8 @@ impl Config {
         for (section, app) in std::iter::once(("default_app".to_owned(), &self.default_app)).chain(apps) {
             app.policy().check().or_else(|text| fail(&format!("{section}.{text}")))?;
         }
-        let signed = &self.signed_urls;
-        match &signed.secret {
-            Some(secret) if secret.is_empty() => {
-                return fail("signed_urls.secret is empty; leave it out or give a secret");
-            }
-            None if signed.publish || signed.play => {
-                return fail(
-                    "signed URLs are needed (signed_urls.publish, signed_urls.play), and signed_urls.secret is not set",
-                );
-            }
-            _ => {}
+        if self.signed_urls.secret.as_ref().is_some_and(Secret::is_empty) {
+            return fail("signed_urls.secret is empty; leave it out or give a secret");
         }
         self.keys.check().or_else(fail)?;
         self.hooks.check(self.limits.auth_timeout_ms).or_else(fail)?;
@@ -902,7 +893,6 @@ impl KeysConfig {
             Some(url) if self.query.is_some() && !Self::is_server(url) => {
                 Err("keys.query is for PostgreSQL: keys.url has to be a URL of that")
             }
-            None if self.play || self.query.is_some() => Err("keys.play and keys.query need keys.url"),
             _ if self.query.is_none() && self.check_query.is_some() => {
                 Err("keys.check_query needs keys.query")
             }

@@ -18,7 +18,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
 /// The part of [`check`] that starting does not do by itself.
 pub(crate) fn check_start(config: &Config) -> Result<()> {
     config.check()?;
-    check_passwords(config)?;
+    check_secrets(config)?;
     check_names(config)?;
     check_targets(config)?;
     let (rtmps, https) = (&config.rtmps, &config.https);
@@ -45,16 +45,23 @@ fn invalid(text: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, text)
 }
 
-/// Who asks for passwords has some. A file alone may leave them to the environment.
-fn check_passwords(config: &Config) -> Result<()> {
-    let has_some = config.publish.key.is_some() || config.keys.url.is_some() && config.keys.query.is_none();
-    match config.publish.authmod_adobe && !has_some {
-        true => Err(invalid(
+/// What asks for secrets has some. A file alone may leave them to the environment and to options.
+fn check_secrets(config: &Config) -> Result<()> {
+    let Config { publish, keys, signed_urls, .. } = config;
+    let has_passwords = publish.key.is_some() || keys.url.is_some() && keys.query.is_none();
+    let fault = match () {
+        () if publish.authmod_adobe && !has_passwords => {
             "publish.authmod_adobe needs passwords: set publish.key, or keys.url without keys.query"
-                .to_owned(),
-        )),
-        false => Ok(()),
-    }
+        }
+        () if signed_urls.secret.is_none() && (signed_urls.publish || signed_urls.play) => {
+            "signed URLs are needed (signed_urls.publish, signed_urls.play), and signed_urls.secret is not set"
+        }
+        () if keys.url.is_none() && (keys.play || keys.query.is_some()) => {
+            "keys.play and keys.query need keys.url (--keys)"
+        }
+        () => return Ok(()),
+    };
+    Err(invalid(fault.to_owned()))
 }
 
 /// Apps that are not there, files of one name, addresses that are listed twice.
