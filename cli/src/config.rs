@@ -134,10 +134,14 @@ pub(crate) fn listens_by_default(config: &Config) -> bool {
     config.rtmp.listen.is_empty() && config.rtmps.listen.is_empty()
 }
 
-/// Variables that are not text cannot be ours.
+/// What options read.
+const OPTIONS: [&str; 2] = ["STREAMENGINE_KEYS", "STREAMENGINE_PUBLISH_KEY"];
+
+/// What may set keys of the configuration. Variables that are not text cannot be ours.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    let texts = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(name, _)| !OPTIONS.contains(&name.as_str()))
 }
 
 /// Warns of variables with one underscore where two are needed: they set nothing, and nobody would notice.
@@ -153,9 +157,7 @@ fn warn_of_near_misses() {
 
 fn meant_variable(name: &str, value: &str) -> Option<String> {
     const PREFIX: &str = "STREAMENGINE_";
-    /// What options read.
-    const OPTIONS: [&str; 2] = ["KEYS", "PUBLISH_KEY"];
-    let key = name.strip_prefix(PREFIX).filter(|key| !key.contains("__") && !OPTIONS.contains(key))?;
+    let key = name.strip_prefix(PREFIX).filter(|key| !key.contains("__") && !OPTIONS.contains(&name))?;
     let parted = key.match_indices('_').map(|(at, _)| format!("{}__{}", &key[..at], &key[at + 1..]));
     let is_key = |key: &String| {
         ConfigSource::default().set(&key.to_ascii_lowercase().replace("__", "."), value).is_ok()
@@ -233,8 +235,9 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     let mut config = build(source, Some(path))?;
     // As `serve` has them by its options.
     let secret = |name| std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new);
-    config.publish.key = secret("STREAMENGINE_PUBLISH_KEY").or(config.publish.key);
-    config.keys.url = secret("STREAMENGINE_KEYS").or(config.keys.url);
+    let [keys, publish_key] = OPTIONS.map(secret);
+    config.keys.url = keys.or(config.keys.url);
+    config.publish.key = publish_key.or(config.publish.key);
     check_all(config.clone()).map_err(|error| why_not(error.context(path.display()), config.clone()))?;
     output::print_result(&describe(&Serving::new(config, is_told)))
 }

@@ -241,7 +241,11 @@ fn what_a_file_leaves_to_the_environment_is_looked_for_there() {
         assert!(ended.code == Some(0) && !ended.stdout.contains("5ecret"), "{text}: {}", ended.stderr);
     }
     std::fs::write(&file, "[keys]\nplay = true").unwrap();
-    let serve = ["serve", "--config", file.to_str().unwrap(), "--keys", database];
-    let server = Process::start(&[&serve[..], &["--rtmp", "127.0.0.1:0", "--no-http", "--json"]].concat());
-    assert_ne!(Process::port(&server.event(), 0), 0, "and among the options");
+    let serve = ["serve", "--config", file.to_str().unwrap(), "--rtmp", "127.0.0.1:0", "--no-http", "--json"];
+    for server in [
+        Process::start(&[&serve[..], &["--keys", database]].concat()),
+        Process::start_with(&serve, &[("STREAMENGINE_KEYS", database)]),
+    ] {
+        assert!(publish(Process::port(&server.event(), 0), "a").unwrap_err().contains("stream key"));
+    }
 }

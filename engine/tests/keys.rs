@@ -268,6 +268,19 @@ fn a_key_that_somebody_has_already_is_taken_in_once() {
 }
 
 #[test]
+fn a_database_that_several_make_at_once_is_made() {
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().unwrap();
+        let database = url(&folder.path().join("keys.db"));
+        std::thread::scope(|scope| {
+            let opening: Vec<_> =
+                (0..6).map(|_| scope.spawn(|| wait_for(Keys::open(&database)).map(drop))).collect();
+            opening.into_iter().for_each(|opened| opened.join().unwrap().unwrap());
+        });
+    }
+}
+
+#[test]
 fn f40_the_files_of_the_database_do_not_hold_a_key_and_are_not_for_others() {
     use std::os::unix::fs::PermissionsExt;
     let served = Served::new();

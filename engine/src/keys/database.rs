@@ -9,7 +9,7 @@ use crate::key::{Secret, StreamKey};
 use crate::{Error, ErrorKind, Result};
 use arc_swap::ArcSwapOption;
 use serde::Deserialize;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool};
@@ -25,6 +25,9 @@ use tokio::time::timeout;
 pub(super) const PATIENCE: Duration = Duration::from_millis(2_500);
 /// Connections: to SQLite each is a thread.
 const SQLITE_CONNECTIONS: u32 = 3;
+/// How often, and after how long, it is tried again to make tables that another process makes.
+const AGAIN: usize = 20;
+const AFTER: Duration = Duration::from_millis(50);
 const POSTGRES_CONNECTIONS: u32 = 8;
 
 /// A statement that gives keys, with the columns that [`info`] reads.
@@ -179,7 +182,15 @@ impl Database {
         if let Pools::Postgres(pool) = &self.inner.pools {
             pool.execute("CREATE SCHEMA IF NOT EXISTS streamengine").await.map_err(failed)?;
         }
-        let made = with_pool!(self, pool => migrator.run(pool).await);
+        let mut made = with_pool!(self, pool => migrator.run(pool).await);
+        for _ in 0..AGAIN {
+            // SQLite has no lock for that: another process may have made them at the same time, and then they are there.
+            if !matches!(made, Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))) {
+                break;
+            }
+            tokio::time::sleep(AFTER).await;
+            made = with_pool!(self, pool => migrator.run(pool).await);
+        }
         made.map_err(|error| Error::new(ErrorKind::State, format!("the tables of the keys: {error}")))?;
         const FIRST: &str = "INSERT INTO hash_secret (one, secret) VALUES (1, $1) ON CONFLICT DO NOTHING";
         with_pool!(self, pool => sqlx::query(FIRST).bind(secret).execute(pool).await.map(drop))
