@@ -8,10 +8,10 @@ use ring::hmac;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use streamengine::testing::KeyGate;
 use streamengine::{Keys, Secret};
-use tokio::time::Instant;
+use tokio::runtime::Handle;
 
 const RATE: u32 = 1_000;
 const TIME: Duration = Duration::from_secs(10);
@@ -62,20 +62,21 @@ async fn filled(keys: &Keys, numbers: std::ops::Range<u32>) -> Result<Secret, Bo
     Ok(Secret::new(lines))
 }
 
-/// From when each publisher was due to the answer.
+/// From when each publisher was due to the answer. A thread of its own lets them in: tokio's timers are a millisecond coarse.
 async fn measure(keys: &Keys, count: u32) -> Result<Vec<Duration>, Box<dyn Error>> {
-    let (start, decisions) = (Instant::now() + Duration::from_millis(100), RATE * TIME.as_secs() as u32);
-    let gate = Arc::new(KeyGate::new(keys));
-    let asked = (0..decisions).map(|number| {
-        let (gate, due) = (gate.clone(), start + Duration::from_secs(1) * number / RATE);
-        // Spread over all of them.
-        let key = key((u64::from(number) * 7_919 % u64::from(count)) as u32);
-        tokio::spawn(async move {
-            tokio::time::sleep_until(due).await;
-            gate.decide(&key).await.map(|_| due.elapsed())
-        })
-    });
-    let asked: Vec<_> = asked.collect();
+    let (gate, runtime) = (Arc::new(KeyGate::new(keys)), Handle::current());
+    let letting_in = move || -> Vec<_> {
+        let start = Instant::now() + Duration::from_millis(100);
+        let decisions = (0..RATE * TIME.as_secs() as u32).map(|number| {
+            let (gate, due) = (gate.clone(), start + Duration::from_secs(1) * number / RATE);
+            // Spread over all of them.
+            let key = key((u64::from(number) * 7_919 % u64::from(count)) as u32);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            runtime.spawn(async move { gate.decide(&key).await.map(|_| due.elapsed()) })
+        });
+        decisions.collect()
+    };
+    let asked = tokio::task::spawn_blocking(letting_in).await?;
     let mut times = Vec::with_capacity(asked.len());
     for decision in asked {
         times.push(decision.await??);
