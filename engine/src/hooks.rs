@@ -32,9 +32,10 @@ use wire::{Asked, Moment, Verdict, Who};
 bound! {
     /// What waits to be told (test `a_service_that_is_away_costs_no_more_than_so_many_messages`).
     const WAITING: usize = 1_024, without 1 << 20;
+    /// Requests that are under way at a time, but for verdicts
+    /// (test `a_slow_service_is_asked_by_a_few_at_a_time_whether_many_may_go_on`).
+    const AT_ONCE: usize = 16, without usize::MAX;
 }
-/// Requests that are under way at a time, but for verdicts.
-const AT_ONCE: usize = 16;
 /// How long it takes until what did not arrive is told again.
 const AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
 /// Log lines about the service.
@@ -186,11 +187,15 @@ impl Hooks {
     /// connections are gone.
     pub(crate) async fn run(self, sessions: Sessions, draining: CancellationToken) {
         let Some(mut to_tell) = self.shared.to_tell.lock().take() else { return };
-        let (mut under_way, mut ticks) = (JoinSet::new(), interval(TICK));
+        let (mut under_way, mut ticks, mut due) = (JoinSet::new(), interval(TICK), Vec::new());
         loop {
-            let is_free = under_way.len() < AT_ONCE;
+            while under_way.len() < AT_ONCE.get()
+                && let Some(update) = due.pop()
+            {
+                under_way.spawn(self.shared.clone().update(update, sessions.clone()));
+            }
             tokio::select! {
-                Some(notice) = to_tell.recv(), if is_free => {
+                Some(notice) = to_tell.recv(), if under_way.len() < AT_ONCE.get() => {
                     under_way.spawn(self.shared.clone().told(notice, draining.clone()));
                 }
                 Some(_ended) = under_way.join_next() => {}
@@ -199,8 +204,9 @@ impl Hooks {
                     if is_over && to_tell.is_empty() && under_way.is_empty() {
                         return;
                     }
-                    for update in self.shared.due() {
-                        under_way.spawn(self.shared.clone().update(update, sessions.clone()));
+                    // A service that is slow is asked less often.
+                    if due.is_empty() {
+                        due = self.shared.due();
                     }
                 }
             }

@@ -411,6 +411,28 @@ fn what_runs_ends_where_an_update_says_so() {
 }
 
 #[test]
+fn a_slow_service_is_asked_by_a_few_at_a_time_whether_many_may_go_on() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, peak) = (now.clone(), most.clone());
+    let service = HttpService::start(move |_, socket| {
+        peak.fetch_max(count.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(100));
+        count.fetch_sub(1, Ordering::SeqCst);
+        say(socket, OK);
+    });
+    let hooks = format!("update_every_ms = 1000\non_update = \"{}\"", service.url("/"));
+    let served = Served::with(&format!("[publish]\nopen = true\n[hooks]\n{hooks}"));
+    let publishers: Vec<_> = (0..40).map(|number| served.publish(&format!("s{number}")).unwrap()).collect();
+    let names = || {
+        let asked = service.asked().into_iter().filter_map(|request| request.field("name"));
+        asked.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    wait::until("all are asked about", || names() == publishers.len());
+    let most = most.load(Ordering::SeqCst);
+    assert!((2..=16).contains(&most), "{most} at a time");
+}
+
+#[test]
 fn what_is_told_is_told_again_until_it_arrives_and_connections_are_kept() {
     let failures = AtomicUsize::new(0);
     let service = HttpService::start(move |request, socket| {
