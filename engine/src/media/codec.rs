@@ -4,9 +4,12 @@
 
 mod audio;
 pub(super) mod obu;
+mod rfc6381;
 mod video;
 
 pub(super) use video::{Av1Sequence, hevc_profile_tier_level, rbsp};
+
+pub use rfc6381::codec_string;
 
 use super::flv::Codec;
 

@@ -38,7 +38,7 @@ pub(super) fn aac(record: &[u8]) -> Option<AudioConfig> {
     (core_rate > 0 && sample_rate > 0).then_some(AudioConfig { profile, sample_rate, channels, period })
 }
 
-fn aac_object_type(bits: &mut Bits<'_>) -> Option<u32> {
+pub(super) fn aac_object_type(bits: &mut Bits<'_>) -> Option<u32> {
     match bits.bits(5)? {
         31 => bits.bits(6)?.checked_add(32),
         object => Some(object),
