@@ -7,6 +7,8 @@ pub mod codec;
 pub mod elementary;
 pub mod flv;
 pub mod flv_file;
+#[cfg(feature = "mp4")]
+pub mod fmp4;
 mod frame_duration;
 pub mod looping;
 pub mod metadata;
