@@ -187,6 +187,9 @@ impl Hooks {
     /// connections are gone.
     pub(crate) async fn run(self, sessions: Sessions, draining: CancellationToken) {
         let Some(mut to_tell) = self.shared.to_tell.lock().take() else { return };
+        if self.shared.config.urls().any(|url| url.as_http().tls()) {
+            self.shared.caller.prepare().await;
+        }
         let (mut under_way, mut ticks, mut due) = (JoinSet::new(), interval(TICK), Vec::new());
         loop {
             while under_way.len() < AT_ONCE.get()

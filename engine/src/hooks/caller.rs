@@ -73,6 +73,7 @@ impl fmt::Display for NoReply {
 /// Asks the service. Connections are kept for the next request.
 pub(super) struct Caller {
     client: Client<Connector, Full<Bytes>>,
+    dialer: Arc<Dialer>,
     patience: Duration,
     secret: Option<hmac::Key>,
 }
@@ -82,11 +83,22 @@ impl Caller {
         let HooksConfig { timeout_ms, secret, .. } = &config.hooks;
         let limits = Limits::default().handshake_timeout_ms(*timeout_ms);
         let tls = Arc::new(DialTls::new(&config.tls));
-        let connector = Connector { dialer: Arc::new(Dialer::new(&limits)), tls };
+        let dialer = Arc::new(Dialer::new(&limits));
+        let connector = Connector { dialer: dialer.clone(), tls };
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(KEPT).pool_max_idle_per_host(MOST_KEPT);
         let key = |secret: &Secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
-        Self { client: builder.build(connector), patience: ms(*timeout_ms), secret: secret.as_ref().map(key) }
+        Self {
+            client: builder.build(connector),
+            dialer,
+            patience: ms(*timeout_ms),
+            secret: secret.as_ref().map(key),
+        }
+    }
+
+    /// Makes ready for services by TLS: the first verdict has little time.
+    pub(super) async fn prepare(&self) {
+        self.dialer.prepare().await;
     }
 
     /// The reply to a message, however it decides.

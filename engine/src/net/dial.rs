@@ -59,6 +59,13 @@ impl Dialer {
         Self { limits: limits.in_force().into_owned(), roots: self.roots.clone() }
     }
 
+    /// Reads the system's certificate authorities, so that the first TLS dial does not have to.
+    #[cfg(feature = "http")]
+    pub(crate) async fn prepare(&self) {
+        // What is wrong with them, a dial tells.
+        let _ = self.roots.get_or_try_init(load_roots).await;
+    }
+
     /// Connects, telling `on_step` what it does. Errors name `host:port` and the cause; their kinds are
     /// `Resolve`, `Refused`, `Timeout`, `Tls` and those of [`Error::io`].
     pub(crate) async fn dial(
