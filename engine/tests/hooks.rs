@@ -14,6 +14,8 @@ use streamengine::{Config, Engine, SessionRole};
 
 /// No verdict takes longer.
 const FAILS_WITHIN: Duration = Duration::from_millis(3_500);
+/// Where nobody listens: a port that was free may be taken by another test.
+const NOBODY: &str = "127.0.0.1:1";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 struct Served {
@@ -190,7 +192,6 @@ fn connect_is_refused_or_led_to_another_app() {
 #[test]
 fn an_answer_that_does_not_come_is_a_refusal() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let late = HttpService::start(|_, socket| {
         std::thread::sleep(Duration::from_secs(10));
         say(socket, OK);
@@ -207,7 +208,7 @@ fn an_answer_that_does_not_come_is_a_refusal() {
     let (away, nonsense) = ("cannot be reached", "no answer that can be understood");
     for (what, url, words) in [
         ("silent", format!("http://{}/", silent.local_addr().unwrap()), away),
-        ("refused", format!("http://{nobody}/"), away),
+        ("refused", format!("http://{NOBODY}/"), away),
         ("late", late.url("/"), away),
         ("slow", slow.url("/"), away),
         ("empty", empty.url("/"), away),
@@ -253,9 +254,8 @@ fn a_certificate_that_is_wrong_is_a_refusal_also_where_a_service_that_is_away_is
 
 #[test]
 fn who_asks_for_it_in_words_lets_everybody_in_while_the_service_is_away() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let served = Served::new(&format!(
-        "when_away = \"allow\"\non_connect = \"http://{nobody}/\"\non_publish = \"http://{nobody}/\""
+        "when_away = \"allow\"\non_connect = \"http://{NOBODY}/\"\non_publish = \"http://{NOBODY}/\""
     ));
     served.publish("a").unwrap();
     let refuses = HttpService::that_says(&reply("500 Oops", "", ""));
