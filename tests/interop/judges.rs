@@ -8,13 +8,13 @@ use streamengine_tests::nginx::Nginx;
 use streamengine_tests::peers::{self, FilePlayer, Speed};
 use streamengine_tests::synthetic::{Shape, Source, Watcher};
 use streamengine_tests::tshark::Capture;
-use streamengine_tests::{Fault, Proxy, Recorder, demo_clip, needs, unique};
+use streamengine_tests::{Fault, PATIENCE, Proxy, Recorder, demo_clip, needs, unique};
 
 fn plays_from_nginx(play: impl FnOnce(&str) -> FilePlayer) {
     let server = Nginx::start("");
     let name = unique("clip");
     let player = play(&server.url(&name));
-    server.process.err.find("play: name", Duration::from_secs(10)).expect("the player plays");
+    server.process.err.find("play: name", PATIENCE).expect("the player plays");
     let publisher = peers::ffmpeg_publish(&demo_clip(), &server.url(&name), Speed::Fast);
     publisher.succeed(Duration::from_secs(30));
     drop(server);
@@ -45,11 +45,11 @@ fn rtmp2sink_publishes_to_nginx_and_the_recorder_keeps_it() {
     let server = Nginx::start("");
     let name = unique("clip");
     let player = Recorder::play(server.address, &format!("live/{name}"));
-    server.process.err.find("play: name", Duration::from_secs(10)).expect("the player plays");
+    server.process.err.find("play: name", PATIENCE).expect("the player plays");
     let publisher = peers::gst_publish(&demo_clip(), &server.url(&name));
     publisher.succeed(Duration::from_secs(30));
     drop(server);
-    assert_arrived(&Recording::read(&demo_clip()), &player.finish(Duration::from_secs(10)), Extent::Run);
+    assert_arrived(&Recording::read(&demo_clip()), &player.finish(PATIENCE), Extent::Run);
 }
 
 #[test]
