@@ -269,7 +269,7 @@ fn a_key_that_somebody_has_already_is_taken_in_once() {
 
 #[test]
 fn a_database_that_several_make_at_once_is_made() {
-    for _ in 0..10 {
+    for _ in 0..20 {
         let folder = tempfile::tempdir().unwrap();
         let database = url(&folder.path().join("keys.db"));
         std::thread::scope(|scope| {

@@ -171,7 +171,15 @@ impl Database {
             ));
         }
         // Pools go on trying, and then know no reason.
-        let connect = async { with_pool!(self, pool => pool.connect_options().connect().await.map(drop)) };
+        let connect = async {
+            let mut connected = with_pool!(self, pool => pool.connect_options().connect().await.map(drop));
+            // Whoever makes a file of SQLite's holds all others up, and not all of its statements wait for that.
+            while connected.as_ref().is_err_and(is_busy) {
+                tokio::time::sleep(AFTER).await;
+                connected = with_pool!(self, pool => pool.connect_options().connect().await.map(drop));
+            }
+            connected
+        };
         timeout(PATIENCE, connect).await.map_err(|_| no_answer())?.map_err(failed)?;
         let secret = text::random(32)?;
         let migrations = [("keys", self.inner.pools.tables()), ("passwords", PASSWORDS.into())];
@@ -413,6 +421,13 @@ fn sqlite(path: &Path) -> SqlitePool {
         .acquire_timeout(PATIENCE)
         .test_before_acquire(false)
         .connect_lazy_with(options)
+}
+
+/// Whether another connection is at work (`SQLITE_BUSY`, whatever the reason).
+fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == BUSY)
 }
 
 /// Makes the file where it is not there, so that nobody else can read it. What goes wrong is told by who opens it.
