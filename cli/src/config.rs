@@ -189,16 +189,21 @@ fn apply_options(config: &mut Config, args: &ServeArgs) {
             (*own_cert, *own_key) = (Some(cert.clone()), Some(key.clone()));
         }
     }
-    if let Some(key) = &args.publish_key {
-        config.publish.key = Some(key.clone());
-        config.publish.open = false;
-    }
-    if let Some(keys) = &args.keys {
-        config.keys.url = Some(keys.clone());
-    }
+    apply_secrets(config, args.publish_key.as_ref(), args.keys.as_ref());
     if args.open {
         config.publish.key = None;
         config.publish.open = true;
+    }
+}
+
+/// What is given as an option or in the environment, so that it stands in no file.
+fn apply_secrets(config: &mut Config, publish_key: Option<&Secret>, keys: Option<&Secret>) {
+    if let Some(key) = publish_key {
+        config.publish.key = Some(key.clone());
+        config.publish.open = false;
+    }
+    if let Some(keys) = keys {
+        config.keys.url = Some(keys.clone());
     }
 }
 
@@ -236,8 +241,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     // As `serve` has them by its options.
     let secret = |name| std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new);
     let [keys, publish_key] = OPTIONS.map(secret);
-    config.keys.url = keys.or(config.keys.url);
-    config.publish.key = publish_key.or(config.publish.key);
+    apply_secrets(&mut config, publish_key.as_ref(), keys.as_ref());
     check_all(config.clone()).map_err(|error| why_not(error.context(path.display()), config.clone()))?;
     output::print_result(&describe(&Serving::new(config, is_told)))
 }

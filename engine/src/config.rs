@@ -514,7 +514,6 @@ impl PushTuning {
 pub struct PullConfig {
     /// Where from: `rtmp[s]://[user:pass@]host[:port]/app/stream[?query]`, or an FLV stream by HTTP:
     /// `http[s]://[user:pass@]host[:port]/path[?query]` (cargo feature `http`).
-    #[serde(deserialize_with = "parsed")]
     pub url: RemoteUrl,
     /// The local name, `app/stream`.
     #[serde(deserialize_with = "parsed")]

@@ -127,7 +127,19 @@ impl EngineBuilder {
     /// # Errors
     /// The first that is found, with the name of the key or file.
     pub fn check(&self) -> Result<()> {
+        self.check_order()?;
         preflight::check(&self.config)
+    }
+
+    /// A program that decides is asked.
+    fn check_order(&self) -> Result<()> {
+        match self.authorizer.is_none() || self.config.auth.order.contains(&Decider::Program) {
+            true => Ok(()),
+            false => {
+                let text = "auth.order leaves the program out, which decides here";
+                Err(Error::new(ErrorKind::InvalidArgument, text))
+            }
+        }
     }
 
     /// Starts the engine on threads of its own: opens the listeners, starts relays and file jobs of the
@@ -137,12 +149,9 @@ impl EngineBuilder {
     /// A configuration that does not fit together, an address in use, an unreadable certificate or file. Nothing
     /// is left running then.
     pub fn start(self) -> Result<Engine> {
+        self.check_order()?;
         preflight::check_start(&self.config)?;
         let runtime = runtime(self.config.engine.threads())?;
-        if self.authorizer.is_some() && !self.config.auth.order.contains(&Decider::Program) {
-            let text = "auth.order leaves the program out, which decides here";
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
-        }
         #[cfg_attr(
             not(any(feature = "http", feature = "keys")),
             expect(unused_mut, reason = "nobody else decides")
@@ -199,8 +208,10 @@ fn gate(config: &Config, others: &Deciders) -> AuthGate {
     let last = LastRule { rule: config.publish_rule(), addresses: addresses.clone() };
     let decider = |decider: &Decider| -> Option<Arc<dyn Authorize>> {
         match decider {
-            Decider::Addresses if addresses.has_any() => Some(Arc::new(addresses.clone())),
-            Decider::Addresses => None,
+            Decider::Addresses => {
+                config.all_access().next()?;
+                Some(Arc::new(addresses.clone()))
+            }
             Decider::SignedUrls => Some(Arc::new(UrlSigner::new(&config.signed_urls)?)),
             Decider::Keys => others.keys.clone(),
             Decider::Hooks => others.hooks.clone(),

@@ -75,6 +75,12 @@ struct Visit {
     live: Vec<Live>,
 }
 
+impl Visit {
+    fn of(who: Who, is_rtmp: bool) -> Self {
+        Self { who, is_rtmp, asked: None, live: Vec::new() }
+    }
+}
+
 /// What goes on on a connection.
 struct Live {
     action: Action,
@@ -132,26 +138,17 @@ impl Hooks {
     ) {
         let (app, args) = app.split_once('?').unwrap_or((app, ""));
         let who = Who { session, peer, claims, app: app.to_owned(), app_args: args.to_owned(), measured };
-        let visit = Visit { who, is_rtmp: true, asked: None, live: Vec::new() };
-        self.shared.visits.lock().insert(session, visit);
+        self.shared.visits.lock().insert(session, Visit::of(who, true));
     }
 
     /// Notes what a connection asks for.
     pub(crate) fn note_request(&self, request: &AuthRequest, measured: Arc<dyn Measured>) {
         let Some(session) = request.session else { return };
         let mut visits = self.shared.visits.lock();
-        let visit = visits.entry(session).or_insert_with(|| Visit {
-            who: Who {
-                session,
-                peer: request.peer,
-                claims: request.claims.clone(),
-                app: request.stream().app().to_owned(),
-                app_args: String::new(),
-                measured,
-            },
-            is_rtmp: false,
-            asked: None,
-            live: Vec::new(),
+        let visit = visits.entry(session).or_insert_with(|| {
+            let (claims, app) = (request.claims.clone(), request.stream().app().to_owned());
+            let who = Who { session, peer: request.peer, claims, app, app_args: String::new(), measured };
+            Visit::of(who, false)
         });
         visit.asked = Some(Asked::new(&request.name));
     }
@@ -406,19 +403,7 @@ impl Authorize for Hooks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sessions::{Queue, Traffic};
-
-    struct Nothing;
-
-    impl Measured for Nothing {
-        fn traffic(&self) -> Traffic {
-            Traffic::default()
-        }
-
-        fn queue(&self) -> Queue {
-            Queue::default()
-        }
-    }
+    use crate::sessions::tests::Nothing;
 
     #[tokio::test]
     async fn a_service_that_is_away_costs_no_more_than_so_many_messages() {

@@ -356,10 +356,11 @@ impl Drop for Session {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    struct Nothing;
+    /// A connection that carries nothing.
+    pub(crate) struct Nothing;
 
     impl Measured for Nothing {
         fn traffic(&self) -> Traffic {

@@ -23,10 +23,6 @@ impl AddressRules {
         Self { default: config.default_app.access.clone().into(), apps: Arc::new(apps) }
     }
 
-    pub(crate) fn has_any(&self) -> bool {
-        !self.default.is_empty() || self.apps.values().any(|rules| !rules.is_empty())
-    }
-
     fn says(&self, request: &AuthRequest) -> Option<bool> {
         let rules = self.apps.get(request.stream().app()).map_or(&*self.default, Vec::as_slice);
         allowed(rules, request.action, request.peer.ip())

@@ -152,6 +152,7 @@ mod tests {
             assert!(!allows(&rule, "127.0.0.1:1", name), "an empty key opens nothing");
         }
     }
+
     #[test]
     fn who_has_shown_the_publish_key_needs_none_in_the_name_and_a_wrong_one_is_wrong() {
         let rule = PublishRule::Key(Secret::new("s3cret"));

@@ -367,14 +367,17 @@ fn by_terms(json: Option<&[u8]>, action: Action, asked: &StreamKey) -> Verdict {
 }
 
 fn by_value(value: Value, action: Action, asked: &StreamKey) -> Verdict {
-    let Value::Object(mut object) = value else { return Verdict::Allow(Box::default()) };
-    // Services say much that is nothing to us.
-    let grant = object.iter().filter(|(name, _)| terms::is_known(name));
-    let grant = Value::Object(grant.map(|(name, value)| (name.clone(), value.clone())).collect());
-    object.retain(|name, _| ["verdict", "reason"].contains(&name.as_str()));
-    let Ok(said) = serde_json::from_value::<Said>(Value::Object(object)) else {
+    if !value.is_object() {
+        return Verdict::Allow(Box::default());
+    }
+    let Ok(said) = Said::deserialize(&value) else {
         return Verdict::Nonsense("the answer's verdict or reason is not what it can be".to_owned());
     };
+    let mut grant = value;
+    if let Some(fields) = grant.as_object_mut() {
+        // Services say much that is nothing to us.
+        fields.retain(|name, _| terms::is_known(name));
+    }
     match (&said.verdict, Grant::from_value(grant, action, asked)) {
         (Some(Word::Pass), _) => Verdict::Pass,
         (Some(Word::Deny), _) => Verdict::Deny(reason(said)),

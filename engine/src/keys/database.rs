@@ -25,10 +25,10 @@ use tokio::time::timeout;
 pub(super) const PATIENCE: Duration = Duration::from_millis(2_500);
 /// Connections: to SQLite each is a thread.
 const SQLITE_CONNECTIONS: u32 = 3;
+const POSTGRES_CONNECTIONS: u32 = 8;
 /// How often, and after how long, it is tried again to make tables that another process makes.
 const AGAIN: usize = 20;
 const AFTER: Duration = Duration::from_millis(50);
-const POSTGRES_CONNECTIONS: u32 = 8;
 
 /// A statement that gives keys, with the columns that [`info`] reads.
 macro_rules! select {
@@ -172,13 +172,13 @@ impl Database {
         }
         // Pools go on trying, and then know no reason.
         let connect = async {
-            let mut connected = with_pool!(self, pool => pool.connect_options().connect().await.map(drop));
-            // Whoever makes a file of SQLite's holds all others up, and not all of its statements wait for that.
-            while connected.as_ref().is_err_and(is_busy) {
-                tokio::time::sleep(AFTER).await;
-                connected = with_pool!(self, pool => pool.connect_options().connect().await.map(drop));
+            loop {
+                match with_pool!(self, pool => pool.connect_options().connect().await.map(drop)) {
+                    // Whoever makes a file of SQLite's holds all others up, and not all of its statements wait for that.
+                    Err(error) if is_busy(&error) => tokio::time::sleep(AFTER).await,
+                    connected => break connected,
+                }
             }
-            connected
         };
         timeout(PATIENCE, connect).await.map_err(|_| no_answer())?.map_err(failed)?;
         let secret = text::random(32)?;
@@ -190,15 +190,17 @@ impl Database {
         if let Pools::Postgres(pool) = &self.inner.pools {
             pool.execute("CREATE SCHEMA IF NOT EXISTS streamengine").await.map_err(failed)?;
         }
-        let mut made = with_pool!(self, pool => migrator.run(pool).await);
-        for _ in 0..AGAIN {
-            // SQLite has no lock for that: another process may have made them at the same time, and then they are there.
-            if !matches!(made, Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))) {
-                break;
+        let mut left = AGAIN;
+        let made = loop {
+            match with_pool!(self, pool => migrator.run(pool).await) {
+                // SQLite has no lock for that: another process may have made them at the same time, and then they are there.
+                Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) if left > 0 => {
+                    left -= 1;
+                    tokio::time::sleep(AFTER).await;
+                }
+                made => break made,
             }
-            tokio::time::sleep(AFTER).await;
-            made = with_pool!(self, pool => migrator.run(pool).await);
-        }
+        };
         made.map_err(|error| Error::new(ErrorKind::State, format!("the tables of the keys: {error}")))?;
         const FIRST: &str = "INSERT INTO hash_secret (one, secret) VALUES (1, $1) ON CONFLICT DO NOTHING";
         with_pool!(self, pool => sqlx::query(FIRST).bind(secret).execute(pool).await.map(drop))
