@@ -266,10 +266,7 @@ fn mp4a(audio: Audio, track: &Mp4Track, object: u8, specific: Option<&[u8]>) -> 
 /// `OpusHead` (RFC 7845 5.1), whose numbers are the other way round in MP4.
 fn dops(track: &Mp4Track) -> Result<Dops> {
     let head = track.config.strip_prefix(b"OpusHead").ok_or_else(|| wrong(track))?;
-    let [_, channels, skip @ ..] = head else { return Err(wrong(track)) };
-    let [skip_0, skip_1, rate @ ..] = skip else { return Err(wrong(track)) };
-    let Some((rate, rest)) = rate.split_first_chunk::<4>() else { return Err(wrong(track)) };
-    let Some((gain, rest)) = rest.split_first_chunk::<2>() else { return Err(wrong(track)) };
+    let [_, channels, s0, s1, r0, r1, r2, r3, g0, g1, rest @ ..] = head else { return Err(wrong(track)) };
     let channel_mapping = match rest {
         [0, ..] | [] => None,
         [family, streams, coupled, mapping @ ..] => Some(OpusChannelMapping {
@@ -282,9 +279,9 @@ fn dops(track: &Mp4Track) -> Result<Dops> {
     };
     Ok(Dops {
         output_channel_count: *channels,
-        pre_skip: u16::from_le_bytes([*skip_0, *skip_1]),
-        input_sample_rate: u32::from_le_bytes(*rate),
-        output_gain: i16::from_le_bytes(*gain),
+        pre_skip: u16::from_le_bytes([*s0, *s1]),
+        input_sample_rate: u32::from_le_bytes([*r0, *r1, *r2, *r3]),
+        output_gain: i16::from_le_bytes([*g0, *g1]),
         channel_mapping,
     })
 }
