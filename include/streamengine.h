@@ -741,6 +741,10 @@ enum se_door
    * A player that gets FLV in the messages of a WebSocket.
    */
   SE_DOOR_WEBSOCKET = 3,
+  /**
+   * A player that asks for playlists and segments of HLS.
+   */
+  SE_DOOR_HLS = 4,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

@@ -489,7 +489,7 @@ fn the_start_tells_who_may_publish() {
 
 #[test]
 fn the_start_tells_where_to_publish_and_play_and_quiet_nothing_at_all() {
-    let told = |args: &[&str]| {
+    let told = |args: &[&str], last: Option<&str>| {
         let address = TcpListener::bind(ANY).unwrap().local_addr().unwrap();
         let mut process =
             Process::start(&[&["serve", "--rtmp", &address.to_string(), "--http", ANY], args].concat());
@@ -498,23 +498,28 @@ fn the_start_tells_where_to_publish_and_play_and_quiet_nothing_at_all() {
             assert!(start.elapsed() < Duration::from_secs(20), "it does not listen");
             std::thread::park_timeout(Duration::from_millis(10));
         }
+        // It listens before it tells.
+        let mut told = String::new();
+        while last.is_some_and(|last| !told.contains(last)) {
+            told += &(process.line() + "\n");
+        }
         process.signal("TERM");
         assert_eq!(process.wait().code(), Some(0), "{args:?}");
-        (process.rest(), process.stderr())
+        (told + &process.rest(), process.stderr())
     };
     for (args, url) in [
         (&[][..], "/live/NAME\n            from this machine only"),
         (&["--publish-key", "s3cret"], "/live/NAME?key=KEY\n"),
         (&["--set", "apps.show.takeover=reject"], "/show/NAME\n"),
     ] {
-        let (welcome, log) = told(args);
+        let (welcome, log) = told(args, Some("/play/"));
         let page = "Browser     http://127.0.0.1:";
         for part in ["Publish to  rtmp://127.0.0.1:", url, "Play from   rtmp://127.0.0.1:", page, "/play/"] {
             assert!(welcome.contains(part), "{part}: {welcome}");
         }
         assert!(!welcome.contains("s3cret") && !log.contains("s3cret"), "{welcome}{log}");
     }
-    let (welcome, log) = told(&["--quiet"]);
+    let (welcome, log) = told(&["--quiet"], None);
     assert!(welcome.is_empty() && !log.contains("INFO"), "{welcome}{log}");
 }
 

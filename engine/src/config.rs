@@ -2,10 +2,12 @@
 
 mod auth;
 mod bounds;
+mod hls;
 mod keys;
 mod source;
 
 pub use auth::{AuthConfig, Decider, HookMethod, HookStyle, HooksConfig, WhenAway};
+pub use hls::{HlsConfig, HlsWhen};
 pub use source::{ConfigSource, OptionSource};
 
 use crate::access::{self, AccessRule, network};
@@ -126,13 +128,17 @@ pub struct HttpConfig {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Whether `/` lists the live streams to whoever asks, with links to their pages. It holds for HTTPS too.
     pub index: bool,
+    /// The app whose streams are also where nginx-rtmp has playlists: `/hls/NAME.m3u8` and `/hls/NAME/index.m3u8`. Empty for none.
+    pub hls_app: String,
 }
 
-setters!(HttpConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from } bool { index });
+setters! {
+    HttpConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from } bool { index } String { hls_app }
+}
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: Vec::new(), proxy_protocol_from: Vec::new(), index: true }
+        Self { listen: Vec::new(), proxy_protocol_from: Vec::new(), index: true, hls_app: "live".to_owned() }
     }
 }
 
@@ -282,11 +288,13 @@ pub struct AppConfig {
     pub max_kbps: Option<u64>,
     /// Most players that a stream may have. Those who wait for its publisher may be more.
     pub max_viewers: Option<u64>,
+    /// HLS and low-latency HLS.
+    pub hls: HlsConfig,
 }
 
 setters! {
     AppConfig:
-    Vec<AccessRule> { access } Takeover { takeover } StartAt { start } FlushKind { flush }
+    Vec<AccessRule> { access } Takeover { takeover } StartAt { start } FlushKind { flush } HlsConfig { hls }
     bool { resume_after_end }
     u64 { resume_window_ms, wait_for_publisher_ms, keyframe_wait_ms, merge_ms, min_latency_ms, max_latency_ms };
     u64 { publisher_timeout_ms, max_media_gap_ms, max_start_bytes, max_queue_ms, max_queue_bytes, max_kbps, max_viewers }
@@ -383,6 +391,7 @@ impl Default for AppConfig {
             ring_bytes: None,
             max_kbps: None,
             max_viewers: None,
+            hls: HlsConfig::default(),
         }
     }
 }
@@ -861,6 +870,7 @@ impl Config {
         let apps = self.apps.iter().map(|(name, app)| (format!("apps.{name}"), app));
         for (section, app) in std::iter::once(("default_app".to_owned(), &self.default_app)).chain(apps) {
             app.policy().check().or_else(|text| fail(&format!("{section}.{text}")))?;
+            app.hls.check().or_else(|text| fail(&format!("{section}.hls.{text}")))?;
         }
         if self.signed_urls.secret.as_ref().is_some_and(Secret::is_empty) {
             return fail("signed_urls.secret is empty; leave it out or give a secret");

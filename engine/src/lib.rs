@@ -62,6 +62,8 @@ mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(feature = "http")]
+mod hls;
+#[cfg(feature = "http")]
 mod hooks;
 mod hops;
 #[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "the players over HTTP use it"))]
@@ -96,10 +98,11 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticke
 #[doc(hidden)]
 pub use bound::Bound;
 pub use config::{
-    AppConfig, AuthConfig, Config, ConfigSource, Decider, EngineConfig, FileConfig, FlushKind, HookMethod,
-    HookStyle, HooksConfig, HttpConfig, HttpsConfig, KeysConfig, OnRefusal, OptionSource, OriginConfig,
-    PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RetryTimes, RtmpConfig,
-    RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TlsConfig, WhenAway,
+    AppConfig, AuthConfig, Config, ConfigSource, Decider, EngineConfig, FileConfig, FlushKind, HlsConfig,
+    HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpsConfig, KeysConfig, OnRefusal,
+    OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning,
+    RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TlsConfig,
+    WhenAway,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};

@@ -118,6 +118,15 @@ pub struct Limits {
     /// Bytes of all rings together; what is left of ended streams gives way first, then the largest ring
     /// (test `all_rings_together_are_bounded_and_the_largest_gives_way`).
     pub ring_bytes_total: usize,
+    /// HLS: bytes of one stream that are held for players to load; where its playlist cannot be made short enough, the stream's HLS
+    /// stops (test `the_memory_of_one_stream_is_bounded`).
+    pub hls_bytes: usize,
+    /// HLS: bytes of all streams together that are held; for more, playlists get short, and then HLS of the stream that needs more
+    /// stops (test `the_memory_of_all_streams_is_bounded`).
+    pub hls_bytes_total: usize,
+    /// HLS: viewers at once, each with a place for as long as it asks; more are refused
+    /// (test `there_are_so_many_viewers_at_most`).
+    pub hls_viewers: usize,
     /// Bytes handed to one player at a time (test `f19_a_player_that_does_not_read_is_handed_one_batch_only`).
     pub player_batch: usize,
     /// Times a player may fall off the ring within a minute, or within three times `ring_ms` where that is longer;
@@ -134,6 +143,7 @@ setters! {
     usize {
         max_connections, max_connections_per_address, publisher_places, max_streams_per_address, origin_pulls, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
         max_chunk_streams, http_header_bytes, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
+        hls_bytes, hls_bytes_total, hls_viewers,
     }
     u32 { max_lags, starts_per_minute_per_address, auth_failures_per_minute }
 }
@@ -172,6 +182,9 @@ impl Default for Limits {
             ring_ms: 30_000,
             ring_frames: 8_192,
             ring_bytes_total: 1024 * 1024 * 1024,
+            hls_bytes: 64 * 1024 * 1024,
+            hls_bytes_total: 512 * 1024 * 1024,
+            hls_viewers: 10_000,
             player_batch: 128 * 1024,
             max_lags: 3,
         }

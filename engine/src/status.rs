@@ -50,9 +50,11 @@ pub enum Door {
     /// A player that gets FLV in the messages of a WebSocket.
     #[serde(rename = "websocket")]
     WebSocket,
+    /// A player that asks for playlists and segments of HLS.
+    Hls,
 }
 
-named!(Door { Rtmp => "rtmp", HttpFlv => "http-flv", WebSocket => "websocket" });
+named!(Door { Rtmp => "rtmp", HttpFlv => "http-flv", WebSocket => "websocket", Hls => "hls" });
 
 /// An open listener.
 #[derive(Debug, Clone, Serialize)]

@@ -33,6 +33,8 @@ pub enum se_door {
     SE_DOOR_HTTP_FLV = 2,
     /// A player that gets FLV in the messages of a WebSocket.
     SE_DOOR_WEBSOCKET = 3,
+    /// A player that asks for playlists and segments of HLS.
+    SE_DOOR_HLS = 4,
 }
 
 /// What an authorisation callback returns; any other number refuses.
@@ -289,6 +291,7 @@ impl Waiting {
             Door::Rtmp => Some(se_door::SE_DOOR_RTMP),
             Door::HttpFlv => Some(se_door::SE_DOOR_HTTP_FLV),
             Door::WebSocket => Some(se_door::SE_DOOR_WEBSOCKET),
+            Door::Hls => Some(se_door::SE_DOOR_HLS),
             // One that is newer than this file.
             _ => None,
         };

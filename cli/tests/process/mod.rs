@@ -101,9 +101,14 @@ impl Process {
         Self { child, lines, stderr }
     }
 
-    /// The next line of stdout as JSON.
+    /// The next line of stdout.
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("a line on stdout in time")
+    }
+
+    /// The same as JSON.
     pub(crate) fn event(&self) -> serde_json::Value {
-        let line = self.lines.recv_timeout(PATIENCE).expect("a line on stdout in time");
+        let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("not JSON: {line}: {error}"))
     }
 

@@ -234,6 +234,25 @@ impl Ring {
         Some((sequence, entry.frame.timestamp, entry.join_headers.clone()?))
     }
 
+    /// Sequence number, time and configuration of the oldest keyframe that came since then.
+    #[cfg(feature = "http")]
+    pub(super) fn oldest_keyframe(&self, since: Instant) -> Option<(u64, i64, JoinHeaders)> {
+        let is_start = |entry: &Entry| {
+            entry.frame.flags.keyframe && entry.join_headers.is_some() && entry.arrived >= since
+        };
+        let found = (self.first..).zip(&self.entries).find(|(_, entry)| is_start(entry));
+        found.and_then(|(sequence, entry)| {
+            Some((sequence, entry.frame.timestamp, entry.join_headers.clone()?))
+        })
+    }
+
+    /// Sequence number and time of the oldest frame that came since then.
+    #[cfg(feature = "http")]
+    pub(super) fn oldest(&self, since: Instant) -> Option<(u64, i64)> {
+        let found = (self.first..).zip(&self.entries).find(|(_, entry)| entry.arrived >= since)?;
+        Some((found.0, found.1.frame.timestamp))
+    }
+
     /// Whether it holds a frame from which one can start.
     pub(super) fn has_start(&self) -> bool {
         self.start().is_some()

@@ -75,6 +75,8 @@ pub(super) struct State {
     /// By kind of frame, [`codec_mark`] of the newest.
     codecs: [u64; 3],
     main_tracks: MainTracks,
+    /// Sequence number of the first frame of its newest publisher, where that is not the first.
+    pub(super) renewed_at: u64,
 }
 
 pub(super) struct Stream {
@@ -112,6 +114,7 @@ impl Stream {
             counters: Counters::default(),
             codecs: [0; 3],
             main_tracks: MainTracks::default(),
+            renewed_at: 0,
         };
         let (key, ring_bytes) = (key.clone(), limits.ring_bytes);
         Self { key, serial, changes, ring_bytes, discarded, state: Mutex::new(state) }
@@ -229,6 +232,18 @@ impl State {
     #[inline]
     pub(super) fn main_ids(&self) -> MainIds {
         self.main_tracks.ids()
+    }
+
+    /// Sequence number, time and configuration of the oldest frame from which one can start that came since then.
+    #[cfg(feature = "http")]
+    pub(super) fn oldest_start(&self, since: Instant) -> Option<(u64, i64, JoinHeaders)> {
+        match self.has_video() {
+            true => self.ring.oldest_keyframe(since),
+            false => {
+                let (sequence, time) = self.ring.oldest(since)?;
+                Some((sequence, time, self.join_headers.clone()))
+            }
+        }
     }
 
     /// Whether another player may come: as the publisher says, else of `max_viewers`.

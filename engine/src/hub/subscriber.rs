@@ -21,6 +21,30 @@ struct Look {
     deadline: Option<Instant>,
 }
 
+/// How a subscriber learns that another publisher has begun.
+#[cfg(feature = "http")]
+#[derive(Default)]
+struct Renewal {
+    /// Sequence number of the first frame of the publisher that it was told of last.
+    passed: u64,
+    is_news: bool,
+}
+
+#[cfg(feature = "http")]
+impl Renewal {
+    /// Where frames are taken from `cursor` on, and the newest publisher began at `renewed_at`: up to where they may be.
+    fn pass(&mut self, cursor: u64, renewed_at: u64) -> u64 {
+        if cursor < renewed_at {
+            return renewed_at;
+        }
+        if self.passed < renewed_at {
+            self.passed = renewed_at;
+            self.is_news = true;
+        }
+        u64::MAX
+    }
+}
+
 bound! {
     /// Lags are counted over a minute, or over three lengths of the ring: a steadily slow reader falls off a long ring
     /// only once in its length (test `f19_falls_off_a_short_ring_are_counted_over_a_minute`).
@@ -49,6 +73,9 @@ pub(crate) struct Subscriber {
     /// Frames left out by jumps.
     skipped: u64,
     joined: Instant,
+    /// Where it wants to know of another publisher: see [`Self::take_renewal`].
+    #[cfg(feature = "http")]
+    renewal: Option<Renewal>,
     lags: Vec<Instant>,
     lag_window: Duration,
     max_lags: u32,
@@ -72,6 +99,8 @@ impl Subscriber {
             has_caught_up: false,
             skipped: 0,
             joined: Instant::now(),
+            #[cfg(feature = "http")]
+            renewal: None,
             lags: Vec::new(),
         };
         subscriber.rejoin();
@@ -208,6 +237,27 @@ impl Subscriber {
         });
     }
 
+    /// Goes back to the oldest frame from which one can start that came within `time`. From now on it can be told of another
+    /// publisher, too.
+    #[cfg(feature = "http")]
+    pub(crate) fn rewind(&mut self, time: Duration) {
+        let stream = self.stream.clone();
+        stream.with_state(|state| {
+            let since = Instant::now().checked_sub(time);
+            let start =
+                since.and_then(|since| state.oldest_start(since)).or_else(|| state.ring.newest_start());
+            self.start_at(state, start);
+        });
+        self.renewal = Some(Renewal::default());
+    }
+
+    /// Whether the frames that were taken last are the first ones of another publisher than those before: no frames of two are
+    /// taken together.
+    #[cfg(feature = "http")]
+    pub(crate) fn take_renewal(&mut self) -> bool {
+        self.renewal.as_mut().is_some_and(|renewal| std::mem::take(&mut renewal.is_news))
+    }
+
     fn look(&self) -> Look {
         self.stream.with_state(|state| self.look_at(state))
     }
@@ -246,7 +296,14 @@ impl Subscriber {
             // Taken with its memory: most subscribers have nothing pending ever again.
             out.append(&mut std::mem::take(&mut self.pending));
         }
-        while let Some(frame) = state.ring.get(self.cursor).filter(|_| bytes < max_bytes) {
+        #[cfg(feature = "http")]
+        let until =
+            self.renewal.as_mut().map_or(u64::MAX, |renewal| renewal.pass(self.cursor, state.renewed_at));
+        #[cfg(not(feature = "http"))]
+        let until = u64::MAX;
+        while let Some(frame) =
+            state.ring.get(self.cursor).filter(|_| bytes < max_bytes && self.cursor < until)
+        {
             self.cursor += 1;
             if self.wants(frame) {
                 bytes += frame.payload.len();

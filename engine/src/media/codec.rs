@@ -62,6 +62,12 @@ impl Period {
         let nanos = ticks.saturating_mul(1_000_000_000).saturating_add(rate >> 1);
         i64::try_from(nanos.checked_div(rate).unwrap_or_default()).unwrap_or(i64::MAX)
     }
+
+    /// The duration in units of which `timescale` are a second, rounded down.
+    pub fn units(self, timescale: u32) -> i64 {
+        let units = self.samples.saturating_mul(timescale.into()).checked_div(self.rate);
+        i64::try_from(units.unwrap_or_default()).unwrap_or(i64::MAX)
+    }
 }
 
 /// Reads the decoder configuration record of a video sequence header.

@@ -3,6 +3,8 @@
 //! A frame's payload is the RTMP message body = the FLV tag body, byte for byte as the publisher sent it.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "mp4")]
+pub(crate) mod audio_clock;
 pub mod codec;
 pub mod elementary;
 pub mod flv;

@@ -19,6 +19,8 @@ use crate::config::{AppConfig, Config};
 use crate::egress::Egress;
 use crate::events::Events;
 #[cfg(feature = "http")]
+use crate::hls::Hls;
+#[cfg(feature = "http")]
 use crate::hooks::Hooks;
 use crate::hops;
 use crate::hub::Hub;
@@ -98,6 +100,9 @@ pub(crate) struct Core {
     pub(crate) events: Events,
     pub(crate) sessions: Sessions,
     pub(crate) egress: Egress,
+    /// Streams as HLS.
+    #[cfg(feature = "http")]
+    pub(crate) hls: Hls,
     /// How often an address may begin something.
     pub(crate) starts: Starts,
     /// Servers that streams are fetched from when players want them.
@@ -119,9 +124,12 @@ impl Core {
         config.limits = config.limits.in_force().into_owned();
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let (threads, batch_bytes) = (config.engine.threads(), config.limits.player_batch);
+        let hub = Hub::new(&config.limits);
         Self {
             id: hops::new_id(),
-            hub: Hub::new(&config.limits),
+            #[cfg(feature = "http")]
+            hls: Hls::new(hub.clone(), &config.limits, tasks.clone(), draining.clone()),
+            hub,
             starts: Starts::new(&config.limits),
             origins: Origins::new(&config.limits, &config.origins),
             relays: GrantedRelays::default(),

@@ -386,6 +386,23 @@ impl Client {
         latency_ms: Option<u64>,
         start: Option<StartAt>,
     ) -> Result<Admitted, Refusal> {
+        let subscriber = self.admit(key, start)?;
+        let flush = self.app(key)?.flush_for(latency_ms);
+        let shard = self.core.egress.shard(key, flush, subscriber.feed());
+        self.tell_play_begun(key);
+        Ok(Admitted { subscriber, shard })
+    }
+
+    /// Lets the peer watch a stream that it gets piece by piece. It is one of the stream's viewers as long as what comes of this is
+    /// held; nothing has to be taken.
+    #[cfg(feature = "http")]
+    pub(crate) fn watch(&self, key: &StreamKey) -> Result<Subscriber, Refusal> {
+        let subscriber = self.admit(key, None)?;
+        self.tell_play_begun(key);
+        Ok(subscriber)
+    }
+
+    fn admit(&self, key: &StreamKey, start: Option<StartAt>) -> Result<Subscriber, Refusal> {
         let (app, hub) = (self.app(key)?, &self.core.hub);
         if self.core.sessions.count() > self.core.config.limits.player_places() {
             return Err(Refusal::Full);
@@ -406,14 +423,16 @@ impl Client {
         if wait.is_zero() && subscriber.end() == Some(EndReason::NotPublished) {
             return Err(Refusal::NotPublished);
         }
-        let shard = self.core.egress.shard(key, app.flush_for(latency_ms), subscriber.feed());
+        Ok(subscriber)
+    }
+
+    fn tell_play_begun(&self, key: &StreamKey) {
         self.session.set_role(SessionRole::Player, key);
         let (session, peer, door) = (self.id(), self.peer, self.door);
         if let Some(left_out) = self.core.log.allow(peer.ip(), Level::INFO) {
             tracing::info!(%session, %peer, stream = %key, left_out, "play");
         }
         self.core.events.emit(Event::PlayStarted { stream: key.clone(), session, peer, door });
-        Ok(Admitted { subscriber, shard })
     }
 
     /// Tells that a player has left a stream.
@@ -426,6 +445,12 @@ impl Client {
     #[cfg(feature = "http")]
     pub(crate) fn tell_unplayed(&self, admitted: &Admitted, waited: Duration, reason: &str) {
         self.tell_play_ended(admitted.subscriber.key(), 0, 0, waited, reason);
+    }
+
+    /// The same of one that has watched piece by piece.
+    #[cfg(feature = "http")]
+    pub(crate) fn tell_watched(&self, key: &StreamKey, sent: u64, watched: Duration, reason: &str) {
+        self.tell_play_ended(key, sent, 0, watched, reason);
     }
 
     fn tell_play_ended(
@@ -645,6 +670,10 @@ impl Published {
             session: session.map(|(session, _)| session),
             source: source.clone(),
         });
+        #[cfg(feature = "http")]
+        if let Some(app) = self.core.app(key).filter(|app| app.hls.when == config::HlsWhen::Always) {
+            self.core.hls.open(key, &app.hls, ms(app.wait_for_publisher_ms));
+        }
     }
 
     fn tell_end(&self, reason: &str) {

@@ -206,6 +206,9 @@ impl State {
         let previous = returning.then(|| std::mem::take(&mut self.join_headers));
         self.timeline.splice();
         self.main_tracks.renew();
+        if returning {
+            self.renewed_at = self.ring.head();
+        }
         self.since.get_or_insert(now);
         let request = Box::new(request.clone());
         self.place = request.place.clone();

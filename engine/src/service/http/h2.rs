@@ -14,7 +14,6 @@ use crate::service::Core;
 use ::h2::server::{Builder, Connection, SendResponse};
 use ::h2::{Reason, RecvStream};
 use bytes::{Buf, Bytes};
-use http_body_util::BodyExt;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::future::{Future, poll_fn};
@@ -236,23 +235,24 @@ async fn send(
     head_only: bool,
     patience: Duration,
 ) -> io::Result<()> {
-    let (mut head, body) = reply.into_parts();
-    let Ok(body) = body.collect().await;
-    let mut body = body.to_bytes();
+    let (mut head, mut body) = reply.into_parts();
     // Of connections that HTTP/2 knows nothing of.
     head.headers.remove(CONNECTION);
-    if !body.is_empty() {
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let len = body.len();
+    if len > 0 {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
-    let is_all = head_only || body.is_empty();
+    let is_all = head_only || len == 0;
     let send = respond.send_response(Response::from_parts(head, ()), is_all).map_err(io::Error::other)?;
     if is_all {
         return Ok(());
     }
     let (_, mut writer) = stream::halves(send);
-    while body.has_remaining() {
-        let taken = timeout(patience, writer.write(&body)).await??;
-        body.advance(taken);
+    while let Some(mut piece) = body.next() {
+        while piece.has_remaining() {
+            let taken = timeout(patience, writer.write(&piece)).await??;
+            piece.advance(taken);
+        }
     }
     timeout(patience, writer.flush()).await??;
     writer.shutdown().await

@@ -48,17 +48,22 @@ pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
 
 /// A file, packed where the browser takes it so; or the word that it has it already.
 fn asset(asset: &Asset, request: &Parts, cache: &'static str) -> Reply {
-    let values = |name: HeaderName| {
-        let texts = request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        texts.flat_map(|text| text.split(',').map(str::trim)).collect::<Vec<_>>()
-    };
-    if values(IF_NONE_MATCH).iter().any(|tag| *tag == "*" || *tag == asset.etag) {
+    if values(request, IF_NONE_MATCH).any(|tag| tag == "*" || tag == asset.etag) {
         return reply::asset(StatusCode::NOT_MODIFIED, asset, None, cache);
     }
-    // `gzip;q=0` asks for the contrary.
-    let takes_gzip = values(ACCEPT_ENCODING).contains(&"gzip");
-    let packed = asset.gzip.as_ref().filter(|_| takes_gzip);
+    let packed = asset.gzip.as_ref().filter(|_| takes_gzip(request));
     reply::asset(StatusCode::OK, asset, packed, cache)
+}
+
+/// Whether the peer takes what is packed by gzip.
+pub(super) fn takes_gzip(request: &Parts) -> bool {
+    // `gzip;q=0` asks for the contrary.
+    values(request, ACCEPT_ENCODING).any(|coding| coding == "gzip")
+}
+
+fn values(request: &Parts, name: HeaderName) -> impl Iterator<Item = &str> {
+    let texts = request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(',').map(str::trim))
 }
 
 /// A page in HTML; `title` is text, `body` is HTML.

@@ -3,15 +3,71 @@
 use crate::assets::Asset;
 use crate::service::streams::Refusal;
 use bytes::{Bytes, BytesMut};
-use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, VARY,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, VARY,
 };
 use hyper::{Response, StatusCode};
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt::Display;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 /// A reply that is sent as a whole.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Pieces>;
+
+/// The body of a reply: pieces that others have too, behind each other.
+#[derive(Debug, Default)]
+pub(super) struct Pieces(VecDeque<Bytes>);
+
+impl Pieces {
+    /// The same without empty ones.
+    pub(super) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        Self(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    pub(super) fn next(&mut self) -> Option<Bytes> {
+        self.0.pop_front()
+    }
+
+    /// Only the bytes `range`.
+    fn cut(self, range: &Range<usize>) -> Self {
+        let mut at = 0;
+        let within = |piece: Bytes| {
+            let begins = at;
+            at += piece.len();
+            let (start, end) = (range.start.max(begins), range.end.min(at));
+            if start < end { piece.slice(start - begins..end - begins) } else { Bytes::new() }
+        };
+        Self::new(self.0.into_iter().map(within).collect::<Vec<_>>())
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.next().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len() as u64)
+    }
+}
 
 /// Methods that are served.
 const METHODS: &str = "GET, HEAD, OPTIONS";
@@ -42,7 +98,7 @@ const PAGE: [(&str, &str); 3] = [
 pub(super) const FOR_A_YEAR: &str = "public, max-age=31536000, immutable";
 
 fn reply(status: StatusCode, headers: &[(&'static str, &'static str)], body: String) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let mut reply = Response::new(Pieces::new([body.into()]));
     *reply.status_mut() = status;
     for (name, value) in COMMON.iter().chain(headers) {
         reply.headers_mut().insert(*name, HeaderValue::from_static(value));
@@ -87,7 +143,7 @@ pub(super) fn asset(status: StatusCode, asset: &Asset, packed: Option<&Bytes>, c
 }
 
 fn page_reply(status: StatusCode, body: Bytes, content_type: &'static str, cache: &'static str) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(Pieces::new([body]));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -118,6 +174,78 @@ pub(super) fn wrong_method() -> Reply {
 /// What `HEAD` is answered where a stream is there.
 pub(super) fn media() -> Reply {
     reply(StatusCode::OK, &MEDIA, String::new())
+}
+
+/// A playlist, `packed` in its place; `cache` says who may keep it.
+pub(super) fn playlist(text: Bytes, is_packed: bool, cache: &'static str) -> Reply {
+    let mut reply = Response::new(Pieces::new([text]));
+    let headers = reply.headers_mut();
+    let common = [
+        ("content-type", "application/vnd.apple.mpegurl"),
+        ("cache-control", cache),
+        ("access-control-allow-origin", "*"),
+        ("access-control-expose-headers", "*"),
+        ("vary", "accept-encoding"),
+    ];
+    common.into_iter().for_each(|(name, value)| {
+        headers.insert(name, HeaderValue::from_static(value));
+    });
+    if is_packed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    reply
+}
+
+/// A piece of media whose name is its content's for ever, or the `range` of it that is asked for.
+pub(super) fn piece(content_type: &'static str, media: Vec<Bytes>, range: Option<&str>) -> Reply {
+    let whole = Pieces::new(media);
+    let len = whole.len();
+    let wanted = range.and_then(|range| byte_range(range, len));
+    let (status, body) = match &wanted {
+        Some(Ok(range)) => (StatusCode::PARTIAL_CONTENT, whole.cut(range)),
+        Some(Err(())) => (StatusCode::RANGE_NOT_SATISFIABLE, Pieces::default()),
+        None => (StatusCode::OK, whole),
+    };
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    let common = [
+        ("content-type", content_type),
+        ("cache-control", "public, max-age=3600, immutable"),
+        ("access-control-allow-origin", "*"),
+        ("access-control-expose-headers", "*"),
+        ("accept-ranges", "bytes"),
+    ];
+    common.into_iter().for_each(|(name, value)| {
+        headers.insert(name, HeaderValue::from_static(value));
+    });
+    let told = wanted.map(|wanted| match wanted {
+        Ok(Range { start, end }) => format!("bytes {start}-{}/{len}", end - 1),
+        Err(()) => format!("bytes */{len}"),
+    });
+    if let Some(told) = told.and_then(|told| HeaderValue::from_str(&told).ok()) {
+        headers.insert(CONTENT_RANGE, told);
+    }
+    reply
+}
+
+/// The one range that a `Range` header asks for (RFC 9110 14.1.2), of `len` bytes. `None` where the whole is to be sent: there is
+/// none, or several, or it makes no sense; the error where nothing of it is there.
+fn byte_range(header: &str, len: usize) -> Option<Result<Range<usize>, ()>> {
+    let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| text.trim().parse::<usize>().ok();
+    let range = match (first.trim(), last.trim()) {
+        ("", last) => len.saturating_sub(number(last)?)..len,
+        (first, "") => number(first)?..len,
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if last < first {
+                return None;
+            }
+            first..last.saturating_add(1).min(len)
+        }
+    };
+    Some(if range.start < range.end { Ok(range) } else { Err(()) })
 }
 
 /// The status that tells of a refusal.

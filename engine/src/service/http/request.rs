@@ -3,7 +3,7 @@
 use super::Asker;
 use super::pages;
 use super::reply::{self, Reply};
-use super::routes::StreamUrl;
+use super::routes::{HlsUrl, StreamUrl};
 use super::visit::{Look, Turn, Visit};
 use super::websocket::Upgrade;
 use crate::auth;
@@ -48,6 +48,10 @@ impl Answers {
         if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
             return reply::broken("a request has one Host").into();
         }
+        let hls = HlsUrl::find(request.uri.path(), request.uri.query(), &self.asker.core.config.http.hls_app);
+        if let (&Method::GET | &Method::HEAD, Some(url)) = (&request.method, hls) {
+            return self.hls(request, url).await.into();
+        }
         let url = StreamUrl::find(request.uri.path(), request.uri.query());
         match (&request.method, url) {
             (&Method::OPTIONS, _) => reply::options().into(),
@@ -58,8 +62,12 @@ impl Answers {
         }
     }
 
+    pub(super) fn asker(&self) -> &Asker {
+        &self.asker
+    }
+
     /// Begins a visit, when it is the peer's turn to begin another.
-    async fn visit(&self, door: auth::Door, request: &Parts) -> Visit {
+    pub(super) async fn visit(&self, door: auth::Door, request: &Parts) -> Visit {
         if self.has_asked.swap(true, Ordering::Relaxed) {
             self.asker.core.starts.turn(self.asker.peer.ip()).await;
         }

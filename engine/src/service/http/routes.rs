@@ -4,6 +4,7 @@
 //! the same verdict here as on every other door.
 
 use crate::config::is_alias;
+use crate::hls::rendition_of_playlist;
 use crate::key::{KeyError, StreamKey, StreamName};
 use crate::media::FrameKind;
 use crate::policy::StartAt;
@@ -42,6 +43,69 @@ impl StreamUrl {
             None => of_query(path, query)?,
         };
         Some(Self { app, name: format!("{stream}?{query}") })
+    }
+}
+
+/// What of HLS a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum HlsUrl<'a> {
+    /// The multivariant playlist of a stream; the playlists that it names are in this folder, seen from it.
+    Index { stream: StreamUrl, folder: String },
+    /// One of these.
+    Playlist { stream: StreamUrl, rendition: usize },
+    /// Media.
+    Media { epoch: &'a str, file: &'a str },
+}
+
+impl<'a> HlsUrl<'a> {
+    /// What a path and a query name; none where that is something else. Streams of `nginx_app` are there in the places of nginx-rtmp,
+    /// too: `/hls/NAME.m3u8` and `/hls/NAME/index.m3u8`.
+    pub(super) fn find(path: &'a str, query: Option<&str>, nginx_app: &str) -> Option<Self> {
+        let (folder, file) = path.strip_prefix('/')?.rsplit_once('/')?;
+        let stream = |app: &str, stream: &str| StreamUrl {
+            app: format!("/{app}"),
+            name: format!("{stream}?{}", query.unwrap_or_default()),
+        };
+        if let Some(name) = nginx_name(path).filter(|_| !nginx_app.is_empty()) {
+            let up = if file == INDEX { "../.." } else { ".." };
+            let folder = format!("{up}/{nginx_app}/{}/", name.replace('"', "%22"));
+            return Some(Self::Index { stream: stream(nginx_app, name), folder });
+        }
+        if let Some((_, epoch)) = folder.rsplit_once('/').filter(|(_, epoch)| is_epoch(epoch))
+            && (file.ends_with(".m4s") || file.ends_with(".mp4"))
+        {
+            return Some(Self::Media { epoch, file });
+        }
+        let (app, name) = folder.rsplit_once('/')?;
+        let stream = stream(app, name);
+        match file {
+            INDEX | INDEX_OF_MEDIAMTX => Some(Self::Index { stream, folder: String::new() }),
+            _ => Some(Self::Playlist { stream, rendition: rendition_of_playlist(file)? }),
+        }
+    }
+}
+
+/// The multivariant playlist in the folder of a stream.
+const INDEX: &str = "index.m3u8";
+const INDEX_OF_MEDIAMTX: &str = "stream.m3u8";
+
+/// The stream that a path names as those of nginx-rtmp do.
+fn nginx_name(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("/hls/")?;
+    let nested = rest.strip_suffix(INDEX).and_then(|rest| rest.strip_suffix('/'));
+    let name = nested.or_else(|| rest.strip_suffix(".m3u8"))?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
+/// Whether a part of a path is the folder of a stream's media.
+fn is_epoch(part: &str) -> bool {
+    part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+impl StreamUrl {
+    /// Whether it names this stream.
+    pub(super) fn is_of(&self, key: &StreamKey) -> bool {
+        StreamName::parse_without_key(&self.app, &self.name).is_ok_and(|name| name.key == *key)
     }
 }
 

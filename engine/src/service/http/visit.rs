@@ -8,7 +8,7 @@ use super::{Asker, Place, Places};
 use crate::auth::{self, Action, Claims};
 use crate::egress::{Clock, Delivery, Envelope, Flavour, FlvFraming, Framing};
 use crate::hops;
-use crate::hub::{EndReason, StreamTracks, WakeFor};
+use crate::hub::{EndReason, StreamTracks, Subscriber, WakeFor};
 use crate::key::StreamKey;
 use crate::service::Core;
 use crate::service::streams::{Admitted, Client, Refusal};
@@ -97,6 +97,8 @@ pub(super) struct Visit {
     meter: Arc<Meter>,
     /// Let in, while the stream has nothing to show.
     waiting: Option<(Admitted, Instant)>,
+    /// Let in as one who asks again and again, and since when.
+    watching: Option<(StreamKey, Instant)>,
     /// Of its connection, where that may have several players.
     places: Option<Arc<Places>>,
     place: Option<Place>,
@@ -124,6 +126,7 @@ impl Visit {
             client: Some(client),
             meter,
             waiting: None,
+            watching: None,
             refused,
             tells_hops,
             waits_not,
@@ -192,6 +195,23 @@ impl Visit {
         }
     }
 
+    /// Asks to watch a stream by requests of which each is answered at once; what is held keeps the stream wanted.
+    pub(super) async fn ask_to_watch(&mut self, url: StreamUrl) -> Result<(StreamKey, Subscriber), Refused> {
+        let (key, _) = self.authorize(url).await?;
+        self.fetch(&key).await?;
+        let subscriber = self.client().watch(&key).map_err(|refusal| refused(Some(&key), refusal))?;
+        self.watching = Some((key.clone(), Instant::now()));
+        Ok((key, subscriber))
+    }
+
+    /// Waits until the operator ends it, and says why.
+    pub(super) async fn kicked(&self) -> String {
+        match unless_kicked(self.client(), std::future::pending::<()>()).await {
+            Err(reason) => reason.to_string(),
+            Ok(()) => String::new(),
+        }
+    }
+
     async fn authorize(&mut self, url: StreamUrl) -> Result<(StreamKey, Wishes), Refused> {
         if let Some(refusal) = self.refused.take() {
             return Err(refused(None, refusal));
@@ -250,6 +270,9 @@ impl Visit {
         let Some(client) = self.client.take() else { return };
         if let Some((admitted, since)) = self.waiting.take() {
             client.tell_unplayed(&admitted, since.elapsed(), told);
+        }
+        if let Some((key, since)) = self.watching.take() {
+            client.tell_watched(&key, self.meter.traffic().sent, since.elapsed(), told);
         }
         client.close(reason, log);
     }

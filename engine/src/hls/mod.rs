@@ -1,0 +1,209 @@
+//! HLS and low-latency HLS: what a stream's playlists and media are at every moment, for whoever asks by HTTP.
+//!
+//! ```text
+//!   hub ──frames──> Segmenter ──cuts──> Window ──Snapshot──> everybody who asks, or waits
+//! ```
+//! A stream is muxed once, from the first request on; what is made for one player is there for all. Nothing here knows a player
+//! or HTTP.
+
+mod muxer;
+mod plan;
+mod playlist;
+mod segmenter;
+mod viewers;
+
+pub(crate) use playlist::{Awaited, Piece, Snapshot, Standing, rendition_of_playlist};
+pub(crate) use viewers::Viewer;
+
+use crate::Limits;
+use crate::config::HlsConfig;
+use crate::hub::Hub;
+use crate::key::StreamKey;
+use muxer::Muxer;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use viewers::Viewers;
+
+/// The streams that are there as HLS. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Hls {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    hub: Hub,
+    limits: Limits,
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    streams: Mutex<HashMap<StreamKey, Arc<HlsStream>>>,
+    /// The same by the folders of their media.
+    epochs: Mutex<HashMap<String, Arc<HlsStream>>>,
+    viewers: Viewers,
+    /// Bytes of all windows.
+    bytes: AtomicUsize,
+}
+
+/// One stream as HLS.
+pub(crate) struct HlsStream {
+    key: StreamKey,
+    /// The folder of its media: a name that nobody guesses, so that who has it may load them.
+    epoch: String,
+    state: watch::Sender<State>,
+    /// When somebody asked for it last.
+    asked: Mutex<Instant>,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum State {
+    /// There is nothing to play yet.
+    #[default]
+    Starting,
+    /// There is.
+    Playing(Arc<Snapshot>),
+    /// There will be nothing, or nothing more.
+    Stopped(Stopped),
+}
+
+/// Why there is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// It has ended, or nobody published it.
+    Over,
+    /// None of its tracks can be put into MP4.
+    NoTracks,
+    /// It would take more memory than it may have.
+    TooLarge,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Over => "the stream has ended",
+            Self::NoTracks => "HLS has no form for the codecs of this stream; play it as FLV (.flv) or by RTMP",
+            Self::TooLarge => {
+                "the stream is too large for HLS: more than limits.hls_bytes of it, or limits.hls_bytes_total of all, would be held"
+            }
+        })
+    }
+}
+
+impl Hls {
+    pub(crate) fn new(hub: Hub, limits: &Limits, tasks: TaskTracker, draining: CancellationToken) -> Self {
+        let shared = Shared {
+            hub,
+            limits: limits.in_force().into_owned(),
+            tasks,
+            draining,
+            streams: Mutex::default(),
+            epochs: Mutex::default(),
+            viewers: Viewers::default(),
+            bytes: AtomicUsize::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The stream, as it is or begun now. Needs a tokio runtime.
+    pub(crate) fn open(&self, key: &StreamKey, config: &HlsConfig, wait: Duration) -> Arc<HlsStream> {
+        let mut streams = self.shared.streams.lock();
+        if let Some(stream) = streams.get(key)
+            && !stream.is_of_the_past(&self.shared.hub)
+        {
+            stream.touch();
+            return stream.clone();
+        }
+        let stream = Arc::new(HlsStream {
+            key: key.clone(),
+            epoch: format!("{:032x}", rand::random::<u128>()),
+            state: watch::Sender::default(),
+            asked: Mutex::new(Instant::now()),
+        });
+        streams.insert(key.clone(), stream.clone());
+        self.shared.epochs.lock().insert(stream.epoch.clone(), stream.clone());
+        let muxer = Muxer::new(self.clone(), stream.clone(), config.clone(), wait);
+        self.shared.tasks.spawn(self.shared.draining.clone().run_until_cancelled_owned(muxer.run()));
+        stream
+    }
+
+    /// The stream whose media are in this folder.
+    pub(crate) fn of_epoch(&self, epoch: &str) -> Option<Arc<HlsStream>> {
+        let stream = self.shared.epochs.lock().get(epoch).cloned()?;
+        stream.touch();
+        Some(stream)
+    }
+
+    /// The viewer who has this token.
+    pub(crate) fn viewer(&self, token: &str) -> Option<Arc<Viewer>> {
+        self.shared.viewers.find(token)
+    }
+
+    /// Gives a viewer its place, and a token unless it has one; none where there are as many viewers as there may be.
+    pub(crate) fn let_in(
+        &self,
+        stream: Arc<HlsStream>,
+        token: Option<&str>,
+        address: IpAddr,
+        agent: &str,
+    ) -> Option<Arc<Viewer>> {
+        self.shared.viewers.take(stream, token, address, agent, self.shared.limits.hls_viewers)
+    }
+
+    pub(crate) fn forget_viewer(&self, viewer: &Arc<Viewer>) {
+        self.shared.viewers.forget(viewer);
+    }
+
+    /// Somebody loads media of a stream.
+    pub(crate) fn count_media(&self, stream: &HlsStream, address: IpAddr, agent: &str, bytes: usize) {
+        self.shared.viewers.count_media(stream, address, agent, bytes);
+    }
+
+    fn forget(&self, stream: &Arc<HlsStream>) {
+        self.shared.epochs.lock().remove(&stream.epoch);
+        let mut streams = self.shared.streams.lock();
+        if streams.get(&stream.key).is_some_and(|other| Arc::ptr_eq(other, stream)) {
+            streams.remove(&stream.key);
+        }
+    }
+}
+
+impl Shared {
+    /// One window holds `now` bytes where it held `before`; whether all together are within their bound.
+    fn note_bytes(&self, before: usize, now: usize) -> bool {
+        self.bytes.fetch_add(now, Ordering::Relaxed);
+        let all = self.bytes.fetch_sub(before, Ordering::Relaxed) - before;
+        all <= self.limits.hls_bytes_total
+    }
+}
+
+impl HlsStream {
+    /// What it is at this moment, and from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Somebody wants it.
+    pub(crate) fn touch(&self) {
+        *self.asked.lock() = Instant::now();
+    }
+
+    /// Whether it has stopped, or ended while its name is published again.
+    fn is_of_the_past(&self, hub: &Hub) -> bool {
+        match &*self.state.borrow() {
+            State::Starting => false,
+            State::Playing(snapshot) => snapshot.is_over() && hub.stream(&self.key).is_some(),
+            State::Stopped(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! The task of one stream: frames from the hub, cut and put into the window, and what that makes of the playlists told to all.
+
+use super::plan::{self, Plan, TICKS, Wishes};
+use super::playlist::{Terms, Window};
+use super::segmenter::{Cut, Segmenter};
+use super::{Hls, HlsStream, State, Stopped};
+use crate::config::{HlsConfig, HlsWhen};
+use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
+use crate::limits::ms;
+use crate::media::Frame;
+use crate::policy::StartAt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, timeout};
+
+/// How often it looks whether somebody still wants the stream, and whether its publisher is there.
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
+
+/// See the module.
+pub(super) struct Muxer {
+    hls: Hls,
+    stream: Arc<HlsStream>,
+    config: HlsConfig,
+    subscriber: Subscriber,
+    /// Bytes that its window holds, as the others know it.
+    counted: usize,
+}
+
+/// A stream while it is muxed.
+struct Playing {
+    segmenter: Segmenter,
+    window: Window,
+    cuts: Vec<Cut>,
+    /// How long a gap is that stands for a publisher that is away, in ticks.
+    gap: i64,
+    /// When the next one is due, while it is away.
+    next_gap: Option<Instant>,
+    /// Time of the newest frame, in ticks.
+    edge: i64,
+}
+
+impl Muxer {
+    pub(super) fn new(hls: Hls, stream: Arc<HlsStream>, config: HlsConfig, wait: Duration) -> Self {
+        // Not one who watches: those hold the stream themselves.
+        let options =
+            SubscribeOptions { start: StartAt::Keyframe, wait: Some(wait), interest: Interest::Follower };
+        let subscriber = hls.shared.hub.subscribe(&stream.key, options);
+        Self { hls, stream, config, subscriber, counted: 0 }
+    }
+
+    pub(super) async fn run(mut self) {
+        let stopped = match self.begin().await {
+            Ok(playing) => self.play(playing).await,
+            Err(stopped) => Some(stopped),
+        };
+        if let Some(stopped) = stopped {
+            tracing::info!(stream = %self.stream.key, "HLS stopped: {stopped}");
+            self.stream.state.send_replace(State::Stopped(stopped));
+        }
+    }
+
+    /// Waits until the stream has shown what it is, and begins with what its ring holds: playlists are full at once.
+    async fn begin(&mut self) -> Result<Playing, Stopped> {
+        let (wishes, mut frames) = (self.wishes(), Vec::new());
+        self.subscriber.rewind(ms(self.config.window_ms));
+        loop {
+            let before = frames.len();
+            let taken = self.subscriber.take(usize::MAX, &mut frames);
+            if self.subscriber.take_renewal() {
+                // The publisher before was another, and what it sent may have been of another kind.
+                frames.drain(..before);
+            }
+            let main = self.subscriber.main();
+            let is_shown =
+                self.subscriber.tracks().are_settled && plan::shows_segments(&frames, main, wishes);
+            if is_shown || taken.is_err() {
+                let has_ended = |reason: EndReason| {
+                    tracing::debug!(stream = %self.stream.key, "HLS: {reason}");
+                    Stopped::Over
+                };
+                taken.map_err(has_ended)?;
+                let plan = Plan::of(&frames, main, wishes).ok_or(Stopped::NoTracks)?;
+                return Ok(self.playing(&plan, &frames));
+            }
+            // Deadlines wake nobody.
+            let _ = timeout(LOOK_PERIOD, self.subscriber.ready()).await;
+        }
+    }
+
+    fn wishes(&self) -> Wishes {
+        let HlsConfig { segment_ms, max_segment_ms, part_ms, low_latency, .. } = self.config;
+        Wishes { segment_ms, max_segment_ms, part_ms: low_latency.then_some(part_ms) }
+    }
+
+    fn playing(&self, plan: &Plan, frames: &[Frame]) -> Playing {
+        let window = i64::try_from(self.config.window_ms).unwrap_or(i64::MAX / TICKS) * (TICKS / 1_000);
+        let terms = Terms {
+            rules: plan.rules,
+            window,
+            max_bytes: self.hls.shared.limits.hls_bytes,
+            first: first_number(),
+        };
+        tracing::info!(
+            stream = %self.stream.key, target_s = plan.rules.target_s, renditions = plan.renditions(), "HLS begins"
+        );
+        let mut playing = Playing {
+            segmenter: Segmenter::new(plan),
+            window: Window::new(terms),
+            cuts: Vec::new(),
+            gap: i64::from(plan.rules.target_s) * TICKS,
+            next_gap: None,
+            edge: 0,
+        };
+        playing.take(frames);
+        playing
+    }
+
+    /// Goes on until nobody wants the stream, or it cannot.
+    async fn play(&mut self, mut playing: Playing) -> Option<Stopped> {
+        let mut frames = Vec::new();
+        loop {
+            if playing.take_news(&frames, self.subscriber.take_renewal()) | self.mind_gap(&mut playing)
+                && !self.publish(&mut playing)
+            {
+                return Some(Stopped::TooLarge);
+            }
+            if self.is_idle() {
+                return Some(Stopped::Over);
+            }
+            let _ = timeout(LOOK_PERIOD, self.subscriber.ready()).await;
+            frames.clear();
+            if self.subscriber.take(usize::MAX, &mut frames).is_err() {
+                return self.end(playing).await;
+            }
+        }
+    }
+
+    /// Whether the publisher is away and a gap has been listed for it, or what was open has been ended.
+    fn mind_gap(&self, playing: &mut Playing) -> bool {
+        // Who waits for a publisher has a deadline.
+        let is_away = self.subscriber.deadline().is_some();
+        match (is_away, playing.next_gap) {
+            (false, _) => {
+                playing.next_gap = None;
+                false
+            }
+            (true, None) => {
+                playing.next_gap = Some(Instant::now() + duration(playing.gap));
+                playing.flush()
+            }
+            (true, Some(due)) if due <= Instant::now() => {
+                playing.next_gap = Some(due + duration(playing.gap));
+                playing.window.push_gap(playing.gap);
+                true
+            }
+            (true, Some(_)) => false,
+        }
+    }
+
+    /// Tells what there is now; false where it is too much.
+    fn publish(&mut self, playing: &mut Playing) -> bool {
+        let shared = &self.hls.shared;
+        let mut is_within = shared.note_bytes(self.counted, playing.window.bytes());
+        self.counted = playing.window.bytes();
+        if !is_within {
+            playing.window.shrink();
+            is_within = shared.note_bytes(self.counted, playing.window.bytes());
+            self.counted = playing.window.bytes();
+        }
+        if playing.window.has_segments() {
+            let snapshot = playing.window.snapshot(&self.stream.epoch);
+            self.stream.state.send_replace(State::Playing(Arc::new(snapshot)));
+        }
+        is_within && self.counted <= shared.limits.hls_bytes
+    }
+
+    fn is_idle(&self) -> bool {
+        let is_wanted = self.config.when == HlsWhen::Always;
+        !is_wanted && self.stream.asked.lock().elapsed() >= ms(self.config.idle_ms)
+    }
+
+    /// The stream has ended: players get the rest, and may load it for as long as they saw it listed.
+    async fn end(&mut self, mut playing: Playing) -> Option<Stopped> {
+        playing.flush();
+        playing.window.end();
+        if !self.publish(&mut playing) {
+            return Some(Stopped::TooLarge);
+        }
+        let rest = ms(self.config.window_ms).saturating_mul(2);
+        tokio::time::sleep(rest).await;
+        Some(Stopped::Over)
+    }
+}
+
+impl Drop for Muxer {
+    fn drop(&mut self) {
+        self.hls.forget(&self.stream);
+        self.hls.shared.note_bytes(self.counted, 0);
+    }
+}
+
+impl Playing {
+    /// Takes frames, the first of another publisher where that `is_renewed`; whether something has come of them.
+    fn take_news(&mut self, frames: &[Frame], is_renewed: bool) -> bool {
+        if is_renewed {
+            self.segmenter.renew();
+        }
+        self.take(frames)
+    }
+
+    fn take(&mut self, frames: &[Frame]) -> bool {
+        for frame in frames {
+            if !frame.is_config() {
+                self.edge = self.edge.max(frame.timestamp.saturating_mul(TICKS / 1_000));
+            }
+            self.segmenter.push(frame, &mut self.cuts);
+        }
+        self.apply()
+    }
+
+    /// Ends what is open.
+    fn flush(&mut self) -> bool {
+        self.segmenter.flush(&mut self.cuts);
+        self.apply()
+    }
+
+    fn apply(&mut self) -> bool {
+        let (now, has_news) = (SystemTime::now(), !self.cuts.is_empty());
+        for cut in self.cuts.drain(..) {
+            self.window.push(cut, now, self.edge);
+        }
+        has_news
+    }
+}
+
+/// MEDIA-SEQUENCE to begin with: seconds since 1970. As segments last a second at least, a stream that begins anew, after a restart
+/// too, has higher numbers than before, and players go on.
+fn first_number() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+}
+
+fn duration(ticks: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ticks / (TICKS / 1_000)).unwrap_or_default())
+}

@@ -1,0 +1,230 @@
+//! What is decided before a stream's first playlist, from what its ring shows, and never changes: tracks, renditions, and how
+//! long parts and segments may be (draft-pantos-hls-rfc8216bis 6.2.1).
+
+use crate::hub::MainIds;
+use crate::media::codec::audio_config;
+use crate::media::codec::audio_frame;
+use crate::media::elementary::{Demuxer, Sample};
+use crate::media::flv::Codec;
+use crate::media::fmp4::{Mp4Track, mp4_init};
+use crate::media::{Frame, FrameKind};
+use bytes::Bytes;
+
+/// A second of the time in which cuts are told.
+pub(super) const TICKS: i64 = 90_000;
+/// Of a millisecond.
+const TICKS_PER_MS: i64 = TICKS / 1_000;
+/// By so much parts may be longer than they are meant: frames have whole milliseconds.
+const SLACK: i64 = 5 * TICKS_PER_MS;
+/// TARGETDURATION is a whole number, to which EXTINF is rounded: a GOP of 2.01 s need not make it 3. So much more than it says is
+/// left to segments, and half of that taken for a GOP's own.
+const ROUNDED: i64 = TICKS * 2 / 5;
+/// Least TARGETDURATION of a stream whose keyframes are not known.
+const LEAST_UNKNOWN: i64 = 2 * TICKS;
+/// Segments of a stream without a picture.
+const SOUND_SEGMENT: i64 = 2 * TICKS;
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wishes {
+    /// A segment ends at the first keyframe after so long, in milliseconds.
+    pub(super) segment_ms: u64,
+    /// And after so long in any case.
+    pub(super) max_segment_ms: u64,
+    /// About how long parts are; `None` for none.
+    pub(super) part_ms: Option<u64>,
+}
+
+/// Lengths, in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// TARGETDURATION, in seconds.
+    pub(super) target_s: u32,
+    /// No segment is longer: what is rounded to TARGETDURATION.
+    pub(super) longest: i64,
+    /// A segment ends where it can be cut after so long.
+    pub(super) segment: i64,
+    /// PART-TARGET: no part is longer, unless a single frame is.
+    pub(super) part: Option<i64>,
+    /// The usual distance of the leading track's frames.
+    pub(super) frame: i64,
+}
+
+/// A track, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Track {
+    pub(super) kind: FrameKind,
+    /// Its number in the stream.
+    pub(super) id: u8,
+    /// The rendition that it is in.
+    pub(super) rendition: usize,
+    /// Its number there, from 1 on.
+    pub(super) number: u32,
+}
+
+impl Track {
+    pub(super) fn is_of(&self, sample: &Sample) -> bool {
+        sample.track == self.id && sample.codec.kind() == Some(self.kind)
+    }
+
+    /// As MP4 has it; `None` where it cannot.
+    pub(super) fn coded(&self, codec: Codec, config: Bytes) -> Option<Mp4Track> {
+        let timescale = match self.kind {
+            FrameKind::Video => 90_000,
+            _ => audio_config(codec, &config).or_else(|| audio_frame(codec, &config))?.sample_rate,
+        };
+        let track = Mp4Track::new(self.number, codec, config, timescale);
+        mp4_init(std::slice::from_ref(&track)).is_ok().then_some(track)
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) rules: Rules,
+    /// The first one leads.
+    pub(super) tracks: Vec<Track>,
+}
+
+impl Plan {
+    /// From the frames so far; `None` where no track is among them that MP4 has a form for.
+    pub(super) fn of(frames: &[Frame], main: MainIds, wishes: Wishes) -> Option<Self> {
+        let seen = Seen::of(frames);
+        let video = seen.tracks.iter().find(|(kind, id)| *kind == FrameKind::Video && *id == main.of(*kind));
+        let sounds: Vec<_> = seen.tracks.iter().filter(|(kind, _)| *kind == FrameKind::Audio).collect();
+        // One picture and one sound are one rendition: half the requests.
+        let are_apart = video.is_some() && sounds.len() > 1;
+        let sounds = if video.is_some() { &sounds[..] } else { sounds.get(..1).unwrap_or_default() };
+        let video = video.map(|&(kind, id)| Track { kind, id, rendition: 0, number: 1 });
+        let first = u32::from(video.is_some() && !are_apart) + 1;
+        let sounds = (1..).zip(sounds).map(|(place, &&(kind, id))| match are_apart {
+            true => Track { kind, id, rendition: place, number: 1 },
+            false => Track { kind, id, rendition: 0, number: first },
+        });
+        let tracks: Vec<_> = video.into_iter().chain(sounds).collect();
+        let lead = tracks.first()?;
+        Some(Self { rules: seen.rules(lead, are_apart, wishes), tracks })
+    }
+
+    pub(super) fn renditions(&self) -> usize {
+        self.tracks.iter().map(|track| track.rendition + 1).max().unwrap_or_default()
+    }
+}
+
+/// Whether the frames so far show how long segments get: there is a whole one, of `wishes`, or so much that it is the longest.
+pub(super) fn shows_segments(frames: &[Frame], main: MainIds, wishes: Wishes) -> bool {
+    let times = keyframe_times(frames, main);
+    let (Some(first), Some(newest)) = (times.first(), frames.iter().rev().find(|frame| !frame.is_config()))
+    else {
+        return false;
+    };
+    let lasts = |from: i64, to: i64| u64::try_from(to - from).unwrap_or_default();
+    times.iter().any(|time| lasts(*first, *time) >= wishes.segment_ms)
+        || lasts(*first, newest.timestamp) >= wishes.max_segment_ms
+}
+
+/// The times of the frames at which a stream can be cut.
+fn keyframe_times(frames: &[Frame], main: MainIds) -> Vec<i64> {
+    let has_video = frames.iter().any(|frame| frame.kind == FrameKind::Video && frame.has_media());
+    let can_cut = |frame: &&Frame| match has_video {
+        true => {
+            let is_main = frame.flags.track == main.of(FrameKind::Video);
+            frame.kind == FrameKind::Video && frame.flags.keyframe && !frame.is_config() && is_main
+        }
+        false => frame.kind == FrameKind::Audio && frame.has_media(),
+    };
+    frames.iter().filter(can_cut).map(|frame| frame.timestamp).collect()
+}
+
+/// What the ring shows.
+struct Seen {
+    /// Those that can be written, the picture first, each kind by its numbers.
+    tracks: Vec<(FrameKind, u8)>,
+    /// Track and time of coded frames, and whether one can cut before them.
+    frames: Vec<(FrameKind, u8, i64, bool)>,
+}
+
+impl Seen {
+    fn of(frames: &[Frame]) -> Self {
+        let (mut tracks, mut coded) = (Vec::new(), Vec::new());
+        let mut demuxer = Demuxer::new();
+        for sample in frames.iter().filter_map(|frame| demuxer.push(frame).ok()).flatten() {
+            let Some(kind) = sample.codec.kind() else { continue };
+            if sample.config || !has_record(sample.codec) {
+                let track = Track { kind, id: sample.track, rendition: 0, number: 1 };
+                if track.coded(sample.codec, sample.data.clone()).is_some()
+                    && !tracks.contains(&(kind, sample.track))
+                {
+                    tracks.push((kind, sample.track));
+                }
+            }
+            if !sample.config {
+                let at = sample.dts_ns.unwrap_or(sample.pts_ns) / (1_000_000 / TICKS_PER_MS);
+                coded.push((kind, sample.track, at, kind != FrameKind::Video || sample.keyframe));
+            }
+        }
+        tracks.sort_by_key(|(kind, id)| (*kind != FrameKind::Video, *id));
+        Self { tracks, frames: coded }
+    }
+
+    fn rules(&self, lead: &Track, has_sounds_apart: bool, wishes: Wishes) -> Rules {
+        let is_its = |(kind, id, ..): &&(FrameKind, u8, i64, bool)| (*kind, *id) == (lead.kind, lead.id);
+        let frames: Vec<_> = self.frames.iter().filter(is_its).map(|(.., at, cuts)| (*at, *cuts)).collect();
+        let frame = usual_distance(&frames).unwrap_or(TICKS / 25);
+        let segment = match lead.kind {
+            FrameKind::Video => ticks(wishes.segment_ms),
+            _ => ticks(wishes.segment_ms).max(SOUND_SEGMENT),
+        };
+        let longest = longest_segment(&frames, segment).unwrap_or(LEAST_UNKNOWN);
+        let target = longest.max(segment).min(ticks(wishes.max_segment_ms).max(segment));
+        let part = wishes.part_ms.map(|part_ms| {
+            let frames = (ticks(part_ms) / frame).max(1);
+            // The last frame of a sound may end behind the picture's.
+            let slack = if has_sounds_apart { SLACK.max(TICKS / 40) } else { SLACK };
+            // Whole milliseconds, so that what playlists say of it is exact.
+            (frames * frame + slack + TICKS_PER_MS - 1) / TICKS_PER_MS * TICKS_PER_MS
+        });
+        let target_s = seconds_up(target - ROUNDED / 2);
+        Rules { target_s, longest: i64::from(target_s) * TICKS + ROUNDED, segment, part, frame }
+    }
+}
+
+/// Whether decoders get a record of such a codec, and not only its frames.
+pub(super) fn has_record(codec: Codec) -> bool {
+    !matches!(codec, Codec::Mp3 | Codec::Ac3 | Codec::Eac3)
+}
+
+fn ticks(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX / TICKS_PER_MS).saturating_mul(TICKS_PER_MS)
+}
+
+fn seconds_up(ticks: i64) -> u32 {
+    u32::try_from((ticks + TICKS - 1) / TICKS).unwrap_or(u32::MAX).max(1)
+}
+
+/// The middle one of the distances between frames.
+fn usual_distance(frames: &[(i64, bool)]) -> Option<i64> {
+    let mut distances: Vec<_> =
+        frames.windows(2).map(|pair| pair[1].0 - pair[0].0).filter(|&step| step > 0).collect();
+    distances.sort_unstable();
+    let total: i64 = distances.iter().sum();
+    let middle = *distances.get(distances.len() / 2)?;
+    // The mean is exact where the middle one is rounded to milliseconds.
+    let mean = total / i64::try_from(distances.len()).ok()?;
+    Some(if (mean - middle).abs() <= TICKS_PER_MS { mean } else { middle })
+}
+
+/// The longest segment that ends where it can after `segment`, or has not ended yet.
+fn longest_segment(frames: &[(i64, bool)], segment: i64) -> Option<i64> {
+    let mut cuts = frames.iter().filter(|(_, can_cut)| *can_cut).map(|(at, _)| *at);
+    let mut begins = cuts.next()?;
+    let mut longest = None;
+    for at in cuts {
+        if at - begins >= segment {
+            longest = longest.max(Some(at - begins));
+            begins = at;
+        }
+    }
+    let open = frames.last().map(|(at, _)| at - begins);
+    longest.max(open.filter(|open| longest.is_some() || *open > LEAST_UNKNOWN))
+}
