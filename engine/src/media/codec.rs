@@ -6,8 +6,13 @@ mod audio;
 pub(super) mod obu;
 mod rfc6381;
 mod video;
+mod vpx;
 
+pub(super) use audio::Dolby;
+#[cfg(feature = "mp4")]
+pub(super) use audio::flac_stream_info;
 pub(super) use video::{Av1Sequence, hevc_profile_tier_level, rbsp};
+pub(super) use vpx::{VPX_RECORD_LEN, VpxKey, bare_vpx_record};
 
 pub use rfc6381::codec_string;
 
@@ -16,7 +21,7 @@ use super::flv::Codec;
 /// What a video configuration record says.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct VideoConfig {
-    /// Picture width in pixels, after cropping; unknown for VP9, whose record has none.
+    /// Picture width in pixels, after cropping; unknown for VP8 and VP9, whose record has none: [`video_frame`] tells.
     pub width: Option<u32>,
     /// Picture height in pixels, after cropping.
     pub height: Option<u32>,
@@ -76,9 +81,14 @@ pub fn video_config(codec: Codec, record: &[u8]) -> Option<VideoConfig> {
         Codec::H264 => video::avc(record),
         Codec::Hevc => video::hevc(record),
         Codec::Av1 => video::av1(record),
-        Codec::Vp8 | Codec::Vp9 => video::vpx(record),
+        Codec::Vp8 | Codec::Vp9 => vpx::record(record),
         _ => None,
     }
+}
+
+/// Reads the header of a coded keyframe, for codecs whose record does not tell the size: VP8 and VP9. `None` for other frames.
+pub fn video_frame(codec: Codec, frame: &[u8]) -> Option<VideoConfig> {
+    VpxKey::read(codec, frame).map(|key| key.config())
 }
 
 /// Reads the decoder configuration record of an audio sequence header.
@@ -96,8 +106,8 @@ pub fn audio_frame(codec: Codec, frame: &[u8]) -> Option<AudioConfig> {
     match codec {
         Codec::Mp3 => audio::mpeg_audio(frame),
         Codec::Opus => audio::opus_frame(frame),
-        Codec::Ac3 => audio::ac3(frame),
-        Codec::Eac3 => audio::eac3(frame),
+        Codec::Ac3 => Dolby::ac3(frame)?.config(),
+        Codec::Eac3 => Dolby::eac3(frame)?.config(),
         Codec::G711a | Codec::G711u => audio::steady(8_000, 1, u64::try_from(frame.len()).ok()?),
         Codec::Speex => audio::steady(16_000, 1, 320),
         _ => None,
@@ -239,6 +249,21 @@ mod tests {
             let config = video_config(Codec::Vp9, &bytes(hex)).unwrap();
             assert_eq!((config.profile, config.level, config.width), (0, 11, None));
         }
+    }
+
+    #[test]
+    fn vpx_keyframes_tell_the_size() {
+        let vp9 = bytes("824983420013f00ef000");
+        let vp8 = bytes("1002009d012a4001f000");
+        for (codec, frame) in [(Codec::Vp9, &vp9), (Codec::Vp8, &vp8)] {
+            let config = video_frame(codec, frame).unwrap();
+            assert_eq!((config.width, config.height, config.level), (Some(320), Some(240), 20), "{codec}");
+            assert!((0..9).all(|end| video_frame(codec, &frame[..end]).is_none()), "{codec}");
+        }
+        let of_no_size = bytes("1002009d012a0000f000");
+        assert_eq!(video_frame(Codec::Vp8, &of_no_size), None);
+        assert_eq!(video_frame(Codec::Vp9, &bytes("8600")), None);
+        assert_eq!(video_frame(Codec::H264, &vp9), None);
     }
 
     #[test]

@@ -1,28 +1,40 @@
 //! Fragmented MP4 (ISO/IEC 14496-12): how a stream begins, and its parts. The one place that knows the crate which writes boxes.
 
-use super::codec::{Bits, audio_config, audio_frame, video_config};
+use super::FrameKind;
+use super::codec::{
+    Dolby, audio_config, audio_frame, bare_vpx_record, flac_stream_info, video_config, video_frame,
+};
 use super::flv::Codec;
 use crate::{Error, ErrorKind, Result};
 use bytes::{BufMut, Bytes, BytesMut};
 use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor};
 use mp4_atom::{
     Ac3, Ac3SpecificBox, Atom, Audio, Av01, Av1c, Avc1, Avcc, Dfla, Dinf, Dops, Dref, DrefEntry, Eac3,
-    Ec3IndependentSubstream, Ec3SpecificBox, Encode, Esds, FixedPoint, Flac, FourCC, Ftyp, Hdlr, Hvc1, Hvcc,
-    Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Opus, OpusChannelMapping, Smhd, Stbl, Stco, Stsd,
-    Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url, Visual, Vmhd, Vp09, VpcC,
+    Ec3IndependentSubstream, Ec3SpecificBox, Encode, Esds, FixedPoint, Flac, FlacMetadataBlock, FourCC, Ftyp,
+    Hdlr, Hvc1, Hvcc, Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Opus, OpusChannelMapping, Smhd,
+    Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url, Visual, Vmhd,
+    Vp09, VpcC,
 };
+use std::ops::RangeInclusive;
 
 /// `sample_depends_on` = 2: it needs no other (8.8.3.1).
 const SYNC: u32 = 0x0200_0000;
 /// `sample_depends_on` = 1, and no sync sample.
 const NO_SYNC: u32 = 0x0101_0000;
-/// Object types of MPEG-4 descriptors (ISO/IEC 14496-1 7.2.6.6): AAC, and MP3.
+/// Object types of MPEG-4 descriptors (ISO/IEC 14496-1 7.2.6.6): AAC, and MP3 at the rates of MPEG-1 and at lower ones.
 const AAC: u8 = 0x40;
 const MP3: u8 = 0x6b;
+const MP3_OF_MPEG_2: u8 = 0x69;
 /// `streamType` of audio (7.2.6.6.2).
 const AUDIO_STREAM: u8 = 5;
 /// Bytes of a box's head.
 const BOX_HEAD: usize = 8;
+
+bound! {
+    /// Longest configuration record that is taken: each of its parameter sets, which may be empty, costs an allocation
+    /// (test `a_record_that_is_too_long_for_mp4_is_refused`).
+    const MAX_RECORD: usize = 64 * 1024, without usize::MAX;
+}
 
 /// A track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +49,7 @@ pub struct Mp4Track {
     pub config: Bytes,
     /// Units of its times in a second.
     pub timescale: u32,
-    /// Width and height of the picture, where the record does not tell them (VP9).
+    /// Width and height of the picture, where the record does not tell them (VP9): [`Self::with_frame`] finds them.
     pub size: Option<(u16, u16)>,
 }
 
@@ -45,6 +57,19 @@ impl Mp4Track {
     /// A track whose record tells all.
     pub fn new(id: u32, codec: Codec, config: Bytes, timescale: u32) -> Self {
         Self { id, codec, config, timescale, size: None }
+    }
+
+    /// The same with what a coded frame, of video a keyframe, tells and the record does not: the size of VP9, and all of
+    /// MP3, AC-3 and E-AC-3.
+    #[must_use]
+    pub fn with_frame(mut self, frame: &Bytes) -> Self {
+        let is_its_own_record = matches!(self.codec, Codec::Mp3 | Codec::Ac3 | Codec::Eac3);
+        if is_its_own_record && audio_frame(self.codec, frame).is_some() {
+            self.config = frame.clone();
+        }
+        let told = video_frame(self.codec, frame);
+        self.size = told.and_then(|told| size(told.width, told.height)).or(self.size);
+        self
     }
 }
 
@@ -75,7 +100,8 @@ pub struct Mp4Run<'a> {
 /// The beginning: what the tracks are. No sample is in it.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a codec that MP4 has no form for here, [`ErrorKind::Format`] for a record that makes no sense.
+/// [`ErrorKind::Unsupported`] for a codec that MP4 has no form for here, [`ErrorKind::Format`] for a record that makes no sense,
+/// [`ErrorKind::Limit`] for one of more than 64 KiB.
 pub fn mp4_init(tracks: &[Mp4Track]) -> Result<Bytes> {
     let brands = [*b"iso6", *b"cmfc", *b"mp41"].map(|brand| FourCC::new(&brand));
     let ftyp = Ftyp { major_brand: FourCC::new(b"iso6"), minor_version: 0, compatible_brands: brands.into() };
@@ -87,8 +113,28 @@ pub fn mp4_init(tracks: &[Mp4Track]) -> Result<Bytes> {
         ..Moov::default()
     };
     let mut out = Vec::new();
-    ftyp.encode(&mut out).and_then(|()| moov.encode(&mut out)).map_err(|error| broken(&error))?;
+    ftyp.encode(&mut out).map_err(|error| broken(&error))?;
+    // A record may say what no box can.
+    let refused = |error| Error::new(ErrorKind::Format, format!("MP4: {error}"));
+    moov.encode(&mut out).map_err(refused)?;
     Ok(out.into())
+}
+
+/// A still picture that `<video>` shows for a second: a beginning and one part, with a keyframe of a track of video.
+///
+/// # Errors
+/// As [`mp4_init`] has them, and [`ErrorKind::InvalidArgument`] for a track of audio.
+pub fn mp4_still(track: &Mp4Track, keyframe: &Bytes) -> Result<Bytes> {
+    if track.codec.kind() != Some(FrameKind::Video) {
+        let text = format!("a still picture of {}, which is no video", track.codec);
+        return Err(Error::new(ErrorKind::InvalidArgument, text));
+    }
+    let track = track.clone().with_frame(keyframe);
+    let sample =
+        Mp4Sample { duration: track.timescale, composition: 0, is_sync: true, data: keyframe.clone() };
+    let init = mp4_init(std::slice::from_ref(&track))?;
+    let part = mp4_part(1, &[Mp4Run { track: track.id, begins: 0, samples: &[sample] }])?;
+    Ok([init, part].concat().into())
 }
 
 /// A part: runs of samples, of which those of one track follow those of the part before.
@@ -185,6 +231,10 @@ fn trak(track: &Mp4Track) -> Result<Trak> {
 
 /// What the samples of a track are, and the size of the picture where it has one.
 fn sample_entry(track: &Mp4Track) -> Result<(mp4_atom::Codec, Option<(u16, u16)>)> {
+    if track.config.len() > MAX_RECORD.get() {
+        let text = format!("track {}: a configuration of {} bytes", track.id, track.config.len());
+        return Err(Error::new(ErrorKind::Limit, text));
+    }
     let size = video_size(track);
     let visual = |(width, height)| Visual { data_reference_index: 1, width, height, ..Visual::default() };
     let visual = visual(size.unwrap_or_default());
@@ -196,9 +246,7 @@ fn sample_entry(track: &Mp4Track) -> Result<(mp4_atom::Codec, Option<(u16, u16)>
         Codec::H264 => {
             video(Avc1 { visual, avcc: read::<Avcc>(track, &track.config)?, ..Avc1::default() }.into())
         }
-        Codec::Hevc => {
-            video(Hvc1 { visual, hvcc: read::<Hvcc>(track, &track.config)?, ..Hvc1::default() }.into())
-        }
+        Codec::Hevc => video(Hvc1 { visual, hvcc: hvcc(track)?, ..Hvc1::default() }.into()),
         Codec::Av1 => {
             video(Av01 { visual, av1c: read::<Av1c>(track, &track.config)?, ..Av01::default() }.into())
         }
@@ -210,8 +258,11 @@ fn sample_entry(track: &Mp4Track) -> Result<(mp4_atom::Codec, Option<(u16, u16)>
 /// The size of the picture, as its record or the track tells.
 fn video_size(track: &Mp4Track) -> Option<(u16, u16)> {
     let config = video_config(track.codec, &track.config)?;
-    let told = config.width.zip(config.height);
-    told.map_or(track.size, |(width, height)| Some((width.try_into().ok()?, height.try_into().ok()?)))
+    if config.width.is_some() { size(config.width, config.height) } else { track.size }
+}
+
+fn size(width: Option<u32>, height: Option<u32>) -> Option<(u16, u16)> {
+    Some((width?.try_into().ok()?, height?.try_into().ok()?))
 }
 
 /// A record as the crate has it, which writes it as it came.
@@ -219,11 +270,27 @@ fn read<A: Atom>(track: &Mp4Track, mut record: &[u8]) -> Result<A> {
     A::decode_body(&mut record).map_err(|_| wrong(track))
 }
 
-/// With the version of the box, which some senders leave out.
+/// All parameter sets are said to be here, as the name `hvc1` demands (ISO/IEC 14496-15 8.4.1.1): encoders say nothing of it.
+fn hvcc(track: &Mp4Track) -> Result<Hvcc> {
+    const PARAMETER_SETS: RangeInclusive<u8> = 32..=34;
+    let mut hvcc: Hvcc = read(track, &track.config)?;
+    let sets = hvcc.arrays.iter_mut().filter(|array| PARAMETER_SETS.contains(&array.nal_unit_type));
+    sets.for_each(|array| array.completeness = true);
+    Ok(hvcc)
+}
+
 fn vpcc(track: &Mp4Track) -> Result<VpcC> {
     const VERSION: [u8; 4] = [1, 0, 0, 0];
-    let record = track.config.strip_prefix(&VERSION).unwrap_or(&track.config);
-    read(track, &[&VERSION, record].concat())
+    const RGB: u8 = 0;
+    const FULL_CHROMA: u8 = 3;
+    const UNSPECIFIED: u8 = 2;
+    let record = bare_vpx_record(&track.config).ok_or_else(|| wrong(track))?;
+    let mut vpcc: VpcC = read(track, &[&VERSION, record].concat())?;
+    // Senders that know no matrix write 0, which is RGB and cannot be of subsampled colours; the decoder does not ask.
+    if vpcc.matrix_coefficients == RGB && vpcc.chroma_subsampling != FULL_CHROMA {
+        vpcc.matrix_coefficients = UNSPECIFIED;
+    }
+    Ok(vpcc)
 }
 
 fn audio_entry(track: &Mp4Track) -> Result<mp4_atom::Codec> {
@@ -238,9 +305,10 @@ fn audio_entry(track: &Mp4Track) -> Result<mp4_atom::Codec> {
     };
     Ok(match track.codec {
         Codec::Aac => mp4a(audio, track, AAC, Some(&track.config)).into(),
+        Codec::Mp3 if told.sample_rate < 32_000 => mp4a(audio, track, MP3_OF_MPEG_2, None).into(),
         Codec::Mp3 => mp4a(audio, track, MP3, None).into(),
         Codec::Opus => Opus { audio, dops: dops(track)?, btrt: None }.into(),
-        Codec::Flac => Flac { audio, dfla: dfla(track)? }.into(),
+        Codec::Flac => flac(audio, track)?.into(),
         Codec::Ac3 => Ac3 { audio, dac3: dac3(&track.config).ok_or_else(|| wrong(track))? }.into(),
         Codec::Eac3 => Eac3 { audio, dec3: dec3(&track.config).ok_or_else(|| wrong(track))? }.into(),
         codec => {
@@ -286,59 +354,38 @@ fn dops(track: &Mp4Track) -> Result<Dops> {
     })
 }
 
-/// STREAMINFO, as the only block and the last.
-fn dfla(track: &Mp4Track) -> Result<Dfla> {
+/// STREAMINFO, as the only block and the last. Bits of a sample are its; of a rate that the entry cannot have, the largest
+/// part that it can (FLAC in ISO BMFF 3.3.1).
+fn flac(audio: Audio, track: &Mp4Track) -> Result<Flac> {
     const INFO: usize = 34;
-    let record = &track.config[..];
-    let info = record.strip_prefix(b"fLaC").map_or(Some(record), |rest| rest.get(4..));
-    let info = info.and_then(|info| info.get(..INFO)).ok_or_else(|| wrong(track))?;
-    read(track, &[&[0, 0, 0, 0, 0x80, 0, 0, 34][..], info].concat())
+    let info =
+        flac_stream_info(&track.config).and_then(|info| info.get(..INFO)).ok_or_else(|| wrong(track))?;
+    let dfla: Dfla = read(track, &[&[0, 0, 0, 0, 0x80, 0, 0, 34][..], info].concat())?;
+    let Some(FlacMetadataBlock::StreamInfo { sample_rate, bits_per_sample_minus_one, .. }) =
+        dfla.blocks.first()
+    else {
+        return Err(wrong(track));
+    };
+    let rate = (1..=u16::MAX.into())
+        .filter(|parts| sample_rate.is_multiple_of(*parts))
+        .find_map(|parts| u16::try_from(sample_rate.checked_div(parts)?).ok());
+    let sample_size = u16::from(*bits_per_sample_minus_one).saturating_add(1);
+    let sample_rate = FixedPoint::from(rate.unwrap_or_default());
+    Ok(Flac { audio: Audio { sample_size, sample_rate, ..audio }, dfla })
 }
 
-/// ETSI TS 102 366 F.4, from the head of a frame (4.3).
+/// ETSI TS 102 366 F.4.
 fn dac3(frame: &[u8]) -> Option<Ac3SpecificBox> {
-    let mut bits = Bits::new(frame.get(4..)?);
-    let fscod = small(&mut bits, 2)?;
-    let bit_rate_code = small(&mut bits, 6)? >> 1;
-    let (bsid, bsmod, acmod) = (small(&mut bits, 5)?, small(&mut bits, 3)?, small(&mut bits, 3)?);
-    let has_centre = acmod & 1 == 1 && acmod != 1;
-    let more = [has_centre, acmod & 4 != 0, acmod == 2];
-    more.into_iter().filter(|there| *there).try_for_each(|_| bits.skip(2))?;
-    Some(Ac3SpecificBox { fscod, bsid, bsmod, acmod, lfeon: bits.bit()?, bit_rate_code })
+    let Dolby { fscod, bsid, bsmod, acmod, lfeon, bit_rate, .. } = Dolby::ac3(frame)?;
+    Some(Ac3SpecificBox { fscod, bsid, bsmod, acmod, lfeon, bit_rate_code: bit_rate.try_into().ok()? })
 }
 
-/// F.6, from the head of a frame (E.1.2.2): one programme, as streams have it.
+/// F.6: one programme, as streams have it.
 fn dec3(frame: &[u8]) -> Option<Ec3SpecificBox> {
-    const BLOCKS: [u32; 4] = [1, 2, 3, 6];
-    const RATES: [u32; 3] = [48_000, 44_100, 32_000];
-    let mut bits = Bits::new(frame.get(2..)?);
-    bits.skip(5)?;
-    let words = bits.bits(11)?.checked_add(1)?;
-    let fscod = small(&mut bits, 2)?;
-    let blocks = usize::try_from(bits.bits(2)?).ok()?;
-    let (acmod, lfeon, bsid) = (small(&mut bits, 3)?, bits.bit()?, small(&mut bits, 5)?);
-    // Half the rates have six blocks always.
-    let (rate, blocks) = match RATES.get(usize::from(fscod)) {
-        Some(rate) => (*rate, *BLOCKS.get(blocks)?),
-        None => (RATES.get(blocks)? / 2, 6),
-    };
-    let bits_per_s =
-        u64::from(words).checked_mul(16)?.checked_mul(rate.into())?.checked_div(u64::from(blocks) << 8)?;
-    let substream = Ec3IndependentSubstream {
-        fscod,
-        bsid,
-        asvc: false,
-        bsmod: 0,
-        acmod,
-        lfeon,
-        num_dep_sub: 0,
-        chan_loc: None,
-    };
-    Some(Ec3SpecificBox { data_rate: u16::try_from(bits_per_s / 1_000).ok()?, substreams: vec![substream] })
-}
-
-fn small(bits: &mut Bits<'_>, count: u32) -> Option<u8> {
-    u8::try_from(bits.bits(count)?).ok()
+    let Dolby { fscod, bsid, bsmod, acmod, lfeon, bit_rate, .. } = Dolby::eac3(frame)?;
+    let (asvc, num_dep_sub, chan_loc) = (false, 0, None);
+    let substream = Ec3IndependentSubstream { fscod, bsid, asvc, bsmod, acmod, lfeon, num_dep_sub, chan_loc };
+    Some(Ec3SpecificBox { data_rate: bit_rate, substreams: vec![substream] })
 }
 
 fn wrong(track: &Mp4Track) -> Error {
@@ -353,4 +400,91 @@ fn too_long() -> Error {
 /// What we hand over can be written.
 fn broken(error: &mp4_atom::Error) -> Error {
     Error::new(ErrorKind::Internal, format!("MP4: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MP3_FRAME: &[u8] = b"\xff\xfb\x94\x64";
+    const VP9_KEY: &[u8] = b"\x82\x49\x83\x42\x00\x13\xf0\x0e\xf0\x00";
+
+    fn track(codec: Codec, config: &[u8]) -> Mp4Track {
+        Mp4Track::new(1, codec, Bytes::copy_from_slice(config), 1_000)
+    }
+
+    /// What follows the name of the first box of that name.
+    fn after<'a>(init: &'a [u8], name: &[u8]) -> &'a [u8] {
+        let at = init.windows(name.len()).position(|window| window == name).unwrap();
+        &init[at..][name.len()..]
+    }
+
+    #[test]
+    fn a_record_that_is_too_long_for_mp4_is_refused() {
+        let init = |len: usize| {
+            let mut config = MP3_FRAME.to_vec();
+            config.resize(len, 0);
+            mp4_init(&[track(Codec::Mp3, &config)]).map_err(|error| error.kind())
+        };
+        assert!(init(MAX_RECORD.stated()).is_ok());
+        assert_eq!(init(MAX_RECORD.stated().saturating_add(1)), Err(ErrorKind::Limit));
+    }
+
+    #[test]
+    fn a_keyframe_tells_the_size_of_vp9_and_a_frame_all_of_mp3() {
+        let vp9 = track(Codec::Vp9, b"\0\x14\x82\x02\x02\x02\0\0");
+        assert!(mp4_init(std::slice::from_ref(&vp9)).is_err());
+        let vp9 = vp9.with_frame(&Bytes::from_static(VP9_KEY));
+        assert_eq!(vp9.size, Some((320, 240)));
+        let other = vp9.with_frame(&Bytes::from_static(b"\x86\0"));
+        assert_eq!(other.size, Some((320, 240)));
+        assert_eq!(&after(&mp4_init(&[other]).unwrap(), b"vp09")[24..28], [1, 64, 0, 240]);
+        let mp3 = track(Codec::Mp3, b"").with_frame(&Bytes::from_static(MP3_FRAME));
+        assert_eq!(mp3.config, MP3_FRAME);
+        let opus = track(Codec::Opus, b"OpusHead").with_frame(&Bytes::from_static(b"\xfc"));
+        assert_eq!(opus.config, &b"OpusHead"[..]);
+    }
+
+    #[test]
+    fn vp9_of_subsampled_rgb_is_of_an_unspecified_matrix() {
+        for (sampling, matrix, written) in [(0x82, 0, 2), (0x82, 9, 9), (0x86, 0, 0)] {
+            for version in [&b""[..], b"\x01\0\0\0"] {
+                let record = [version, &[0, 20, sampling, 2, 2, matrix, 0, 0]].concat();
+                let track = track(Codec::Vp9, &record).with_frame(&Bytes::from_static(VP9_KEY));
+                let init = mp4_init(&[track]).unwrap();
+                assert_eq!(after(&init, b"vpcC")[..12], [1, 0, 0, 0, 0, 20, sampling, 2, 2, written, 0, 0]);
+            }
+        }
+        let of_no_sampling = track(Codec::Vp9, &[0, 20, 0x8e, 2, 2, 2, 0, 0]);
+        let refused = mp4_init(&[of_no_sampling.with_frame(&Bytes::from_static(VP9_KEY))]);
+        assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::Format));
+    }
+
+    #[test]
+    fn mp3_is_of_the_object_type_of_its_rate() {
+        for (frame, object) in [(MP3_FRAME, 0x6b), (b"\xff\xf3\x90\xc4", 0x69)] {
+            let init = mp4_init(&[track(Codec::Mp3, frame)]).unwrap();
+            // Version and flags, an ES descriptor of 3 bytes, the head of the next.
+            assert_eq!(after(&init, b"esds")[11], object);
+        }
+    }
+
+    #[test]
+    fn an_entry_of_flac_has_its_bits_and_what_it_can_of_its_rate() {
+        for (rate, written) in [(48_000_u32, 48_000_u16), (96_000, 48_000), (88_200, 44_100), (524_309, 0)] {
+            let mut info = [0; 34];
+            // Rate, channels less one, bits less one.
+            info[10..14].copy_from_slice(&(rate << 12 | 1 << 9 | 23 << 4).to_be_bytes());
+            let init = mp4_init(&[track(Codec::Flac, &[b"fLaC\x80\0\0\x22", &info[..]].concat())]).unwrap();
+            let entry = after(&after(&init, b"stsd")[8..], b"fLaC");
+            assert_eq!(entry[16..20], [0, 2, 0, 24], "{rate}");
+            assert_eq!(entry[24..26], written.to_be_bytes(), "{rate}");
+        }
+    }
+
+    #[test]
+    fn audio_has_no_still_picture() {
+        let refused = mp4_still(&track(Codec::Mp3, MP3_FRAME), &Bytes::from_static(MP3_FRAME));
+        assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::InvalidArgument));
+    }
 }

@@ -133,10 +133,13 @@ pub(super) fn opus_frame(packet: &[u8]) -> Option<AudioConfig> {
     steady(48_000, channels, samples.checked_mul(count)?)
 }
 
-/// STREAMINFO, with or without `fLaC` and block header before it: RFC 9639 8.2.
+/// What follows `fLaC` and the header of the first block, where a record has them: STREAMINFO (RFC 9639 8.2).
+pub(in crate::media) fn flac_stream_info(record: &[u8]) -> Option<&[u8]> {
+    record.strip_prefix(b"fLaC").map_or(Some(record), |rest| rest.get(4..))
+}
+
 pub(super) fn flac(record: &[u8]) -> Option<AudioConfig> {
-    let info = record.strip_prefix(b"fLaC").map_or(Some(record), |rest| rest.get(4..))?;
-    let mut bits = Bits::new(info);
+    let mut bits = Bits::new(flac_stream_info(record)?);
     let (shortest, longest) = (bits.bits(16)?, bits.bits(16)?);
     bits.skip(48)?;
     let sample_rate = bits.bits(20)?;
@@ -173,51 +176,83 @@ pub(super) fn mpeg_audio(frame: &[u8]) -> Option<AudioConfig> {
     steady(rate.checked_shr(halvings)?, channels, samples)
 }
 
-fn dolby_rate(code: u32) -> Option<u32> {
-    [48_000, 44_100, 32_000].get(usize::try_from(code).ok()?).copied()
+/// What the head of an AC-3 or E-AC-3 frame says (ETSI TS 102 366 4.3 and E.1.2), by its names there.
+#[cfg_attr(not(feature = "mp4"), expect(dead_code, reason = "boxes of MP4 tell more than others ask for"))]
+pub(in crate::media) struct Dolby {
+    pub(in crate::media) fscod: u8,
+    pub(in crate::media) bsid: u8,
+    /// 0, a complete main service, in E-AC-3, which tells it behind much else.
+    pub(in crate::media) bsmod: u8,
+    pub(in crate::media) acmod: u8,
+    pub(in crate::media) lfeon: bool,
+    /// AC-3: the number of the bit rate, `frmsizecod` without its last bit. E-AC-3: kbit/s.
+    pub(in crate::media) bit_rate: u16,
+    sample_rate: u32,
+    samples: u16,
 }
 
-/// Channels of `acmod`, without the low-frequency one.
-fn dolby_channels(mode: u32) -> u8 {
-    match mode {
-        1 => 1,
-        3 | 4 => 3,
-        5 | 6 => 4,
-        7 => 5,
-        _ => 2,
+impl Dolby {
+    /// Samples of a block.
+    const BLOCK: u16 = 256;
+    const SYNC: u32 = 0x0b77;
+
+    pub(in crate::media) fn ac3(frame: &[u8]) -> Option<Self> {
+        let mut bits = Bits::new(frame);
+        if bits.bits(16)? != Self::SYNC {
+            return None;
+        }
+        bits.skip(16)?;
+        let fscod = small(&mut bits, 2)?;
+        let sample_rate = dolby_rate(fscod)?;
+        let bit_rate = u16::from(small(&mut bits, 6)? >> 1);
+        let (bsid, bsmod, acmod) = (small(&mut bits, 5)?, small(&mut bits, 3)?, small(&mut bits, 3)?);
+        let has_centre = acmod & 1 == 1 && acmod != 1;
+        // Mix levels of centre and surround channels, and how two channels carry surround.
+        for _ in [has_centre, acmod & 4 != 0, acmod == 2].into_iter().filter(|there| *there) {
+            bits.skip(2)?;
+        }
+        let (lfeon, samples) = (bits.bit()?, 6 * Self::BLOCK);
+        Some(Self { fscod, bsid, bsmod, acmod, lfeon, bit_rate, sample_rate, samples })
+    }
+
+    pub(in crate::media) fn eac3(frame: &[u8]) -> Option<Self> {
+        let mut bits = Bits::new(frame);
+        if bits.bits(16)? != Self::SYNC {
+            return None;
+        }
+        bits.skip(2 + 3)?;
+        let words = bits.bits(11)?.checked_add(1)?;
+        let fscod = small(&mut bits, 2)?;
+        // Frames of half the rates have six blocks always.
+        let (sample_rate, blocks) = match fscod {
+            3 => (dolby_rate(small(&mut bits, 2)?)? >> 1, 6_u16),
+            code => (dolby_rate(code)?, *[1, 2, 3, 6].get(usize::from(small(&mut bits, 2)?))?),
+        };
+        let samples = blocks.checked_mul(Self::BLOCK)?;
+        let (acmod, lfeon, bsid) = (small(&mut bits, 3)?, bits.bit()?, small(&mut bits, 5)?);
+        let bit_s = words.checked_mul(16)?.checked_mul(sample_rate)?.checked_div(samples.into())?;
+        let bit_rate = u16::try_from(bit_s / 1_000).ok()?;
+        Some(Self { fscod, bsid, bsmod: 0, acmod, lfeon, bit_rate, sample_rate, samples })
+    }
+
+    pub(super) fn config(&self) -> Option<AudioConfig> {
+        let channels = match self.acmod {
+            1 => 1_u8,
+            3 | 4 => 3,
+            5 | 6 => 4,
+            7 => 5,
+            _ => 2,
+        };
+        let channels = channels.saturating_add(u8::from(self.lfeon));
+        steady(self.sample_rate, channels, self.samples.into())
     }
 }
 
-/// AC-3 sync frame, ETSI TS 102 366 4.3.
-pub(super) fn ac3(frame: &[u8]) -> Option<AudioConfig> {
-    let mut bits = Bits::new(frame);
-    if bits.bits(16)? != 0x0b77 {
-        return None;
-    }
-    bits.skip(16)?;
-    let rate = dolby_rate(bits.bits(2)?)?;
-    bits.skip(6 + 5 + 3)?;
-    let mode = bits.bits(3)?;
-    let centre_mix = mode & 1 == 1 && mode != 1;
-    let surround_mix = mode & 4 == 4;
-    let optional = usize::from(centre_mix).saturating_add(usize::from(surround_mix));
-    let optional = optional.saturating_add(usize::from(mode == 2));
-    bits.skip(optional.saturating_mul(2))?;
-    steady(rate, dolby_channels(mode).saturating_add(u8::from(bits.bit()?)), 1_536)
+fn dolby_rate(code: u8) -> Option<u32> {
+    [48_000, 44_100, 32_000].get(usize::from(code)).copied()
 }
 
-/// E-AC-3 sync frame, ETSI TS 102 366 annex E.1.2.
-pub(super) fn eac3(frame: &[u8]) -> Option<AudioConfig> {
-    let mut bits = Bits::new(frame);
-    if bits.bits(16)? != 0x0b77 {
-        return None;
-    }
-    bits.skip(2 + 3 + 11)?;
-    let (rate, blocks) = match bits.bits(2)? {
-        3 => (dolby_rate(bits.bits(2)?)? >> 1, 6),
-        code => (dolby_rate(code)?, [1, 2, 3, 6].get(usize::try_from(bits.bits(2)?).ok()?).copied()?),
-    };
-    let mode = bits.bits(3)?;
-    let channels = dolby_channels(mode).saturating_add(u8::from(bits.bit()?));
-    steady(rate, channels, 256_u64.saturating_mul(blocks))
+/// At most 8 bits.
+fn small(bits: &mut Bits<'_>, count: u32) -> Option<u8> {
+    u8::try_from(bits.bits(count)?).ok()
 }

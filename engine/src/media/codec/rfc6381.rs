@@ -1,7 +1,7 @@
 //! Codecs as playlists and browsers call them: the `codecs` parameter of RFC 6381 and of each codec's binding to MP4.
 
 use super::super::flv::Codec;
-use super::{Bits, audio};
+use super::{Bits, audio, bare_vpx_record};
 
 /// The name of a track by its configuration record: `avc1.64001f`, `hvc1.1.6.L93.B0`, `av01.0.04M.08`, `mp4a.40.2`. `None`
 /// where the record makes no sense or the codec has no such name.
@@ -56,9 +56,7 @@ fn av1(record: &[u8]) -> Option<String> {
 
 /// VP Codec ISO-BMFF binding: profile, level, bits of a sample. Level 1 stands for one that is not told.
 fn vp9(record: &[u8]) -> Option<String> {
-    let [profile, level, depth, ..] = record.strip_prefix(&[1, 0, 0, 0]).unwrap_or(record) else {
-        return None;
-    };
+    let [profile, level, depth, ..] = bare_vpx_record(record)? else { return None };
     let level = if *level == 0 { 10 } else { *level };
     Some(format!("vp09.{profile:02}.{level:02}.{:02}", depth >> 4))
 }
@@ -98,7 +96,7 @@ mod tests {
             (Codec::Av1, "8128c000", "av01.1.08H.10"),
             (Codec::Av1, "814d6000", "av01.2.13M.12"),
             (Codec::Vp9, "01000000000b820202020000", "vp09.00.11.08"),
-            (Codec::Vp9, "0200a2020202", "vp09.02.10.10"),
+            (Codec::Vp9, "0200a20202020000", "vp09.02.10.10"),
             (Codec::Aac, "1210", "mp4a.40.2"),
             (Codec::Aac, "2b920800", "mp4a.40.5"),
             (Codec::Aac, "139056e5a0", "mp4a.40.5"),
@@ -120,7 +118,7 @@ mod tests {
             (Codec::H264, "0142c0"),
             (Codec::Hevc, "010160000000900000000000"),
             (Codec::Av1, "8104"),
-            (Codec::Vp9, "000b"),
+            (Codec::Vp9, "000b8202020200"),
             (Codec::Aac, "12"),
         ] {
             assert_eq!(name(codec, record), None, "{record}");

@@ -1,4 +1,4 @@
-//! Video configuration records: AVC, HEVC, AV1, VP8 and VP9.
+//! Video configuration records: AVC, HEVC and AV1.
 
 use super::super::flv::Cursor;
 use super::{Bits, VideoConfig, obu};
@@ -318,15 +318,6 @@ fn av1_timing(bits: &mut Bits<'_>) -> Option<Option<f64>> {
     }
     let ticks = bits.ue()?.checked_add(1)?;
     Some(rate(scale, units).map(|rate| rate / f64::from(ticks)))
-}
-
-/// VPCodecConfigurationRecord, with or without the box's version and flags before it.
-pub(super) fn vpx(record: &[u8]) -> Option<VideoConfig> {
-    let record = record.strip_prefix(&[1, 0, 0, 0]).unwrap_or(record);
-    let mut cursor = Cursor::new(record);
-    let profile = cursor.u8()?;
-    let level = u32::from(cursor.u8()?);
-    Some(VideoConfig { profile, level, ..VideoConfig::default() })
 }
 
 #[cfg(test)]

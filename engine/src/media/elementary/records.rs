@@ -1,8 +1,8 @@
 //! Configuration records of codecs without NAL units, in the form that Enhanced RTMP wants, from the forms
 //! that callers have.
 
-use super::{adts, obu, vpx};
-use crate::media::codec::audio_config;
+use super::{adts, obu};
+use crate::media::codec::{audio_config, bare_vpx_record};
 use crate::media::flv::{Codec, Cursor};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -17,7 +17,7 @@ pub(super) fn record(codec: Codec, extradata: &[u8]) -> Result<Bytes, &'static s
         Codec::Aac => aac(extradata).ok_or("not an AudioSpecificConfig"),
         Codec::Av1 if is_av1c(extradata) => Ok(copy(extradata)),
         Codec::Av1 => obu::record(extradata).ok_or("not an av1C record"),
-        Codec::Vp8 | Codec::Vp9 => vpx::bare_record(extradata).map(copy).ok_or("not a vpcC record"),
+        Codec::Vp8 | Codec::Vp9 => bare_vpx_record(extradata).map(copy).ok_or("not a vpcC record"),
         Codec::Opus => opus(extradata).ok_or("neither OpusHead nor the content of dOps"),
         Codec::Flac => flac(extradata).ok_or("no STREAMINFO"),
         _ => Ok(copy(extradata)),
