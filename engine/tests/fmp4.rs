@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use streamengine::media::FrameKind;
 use streamengine::media::elementary::{Demuxer, Sample};
+use streamengine::media::flv::Codec;
 use streamengine::media::flv_file::FlvReader;
 use streamengine::media::fmp4::{Mp4Run, Mp4Sample, Mp4Track, mp4_init, mp4_part};
 
@@ -33,19 +34,21 @@ fn tracks(clip: &Path) -> Vec<Track> {
     let mut reader = FlvReader::new(BufReader::new(std::fs::File::open(clip).unwrap())).unwrap();
     let (mut demuxer, mut tracks) = (Demuxer::new(), BTreeMap::<bool, Track>::new());
     while let Some(tag) = reader.next_tag().unwrap() {
-        let is_audio = tag.frame.kind == FrameKind::Audio;
         if tag.frame.kind == FrameKind::Data {
             continue;
         }
         for sample in demuxer.push(&tag.frame).unwrap() {
+            let is_audio = tag.frame.kind == FrameKind::Audio;
             let Sample { codec, pts_ns, dts_ns, keyframe, config, data, .. } = sample;
+            let record = if config { data.clone() } else { Bytes::new() };
+            let new = || Mp4Track::new(1 + u32::from(is_audio), codec, record, TIMESCALE);
+            let track = tracks.entry(is_audio).or_insert_with(|| Track { track: new(), samples: Vec::new() });
             if config {
-                let id = 1 + u32::from(is_audio);
-                let track = Mp4Track::new(id, codec, data, TIMESCALE);
-                tracks.entry(is_audio).or_insert(Track { track, samples: Vec::new() });
                 continue;
             }
-            let Some(track) = tracks.get_mut(&is_audio) else { continue };
+            if track.samples.is_empty() {
+                track.track = track.track.clone().with_frame(&data);
+            }
             let (shown, decoded) = (milliseconds(pts_ns), milliseconds(dts_ns.unwrap_or(pts_ns)));
             let composition = i32::try_from(shown - decoded).unwrap();
             let sample = Mp4Sample { duration: 0, composition, is_sync: is_audio || keyframe, data };
@@ -85,15 +88,24 @@ fn mp4(tracks: &[Track]) -> Vec<u8> {
     out
 }
 
+/// What a program prints that has nothing to say against what it reads.
+fn told(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{command:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn ffprobe(file: &Path, show: &[&str]) -> Vec<String> {
+    let mut ffprobe = Command::new("ffprobe");
+    ffprobe.args(["-v", "error", "-of", "csv=p=0"]).args(show).arg(file);
+    told(&mut ffprobe).lines().map(str::to_owned).collect()
+}
+
 /// Times in seconds and MD5 of all packets of a kind, as ffmpeg reads them.
 fn packets(file: &Path, kind: &str) -> Vec<String> {
-    let show = ["-show_entries", "packet=pts_time,dts_time,flags,data_hash", "-show_data_hash", "md5"];
-    let mut ffprobe = Command::new("ffprobe");
-    ffprobe.args(["-v", "error", "-select_streams", kind, "-of", "csv=p=0"]).args(show).arg(file);
-    let output = ffprobe.output().expect("ffprobe of ffmpeg");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.is_empty(), "{told}");
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    let entries = "packet=pts_time,dts_time,flags,data_hash";
+    ffprobe(file, &["-select_streams", kind, "-show_data_hash", "md5", "-show_entries", entries])
 }
 
 /// The same of what was made into MP4.
@@ -102,23 +114,197 @@ fn expected(track: &Track) -> Vec<String> {
     let line = |(at, sample): &(u64, Mp4Sample)| {
         let at = i64::try_from(*at).unwrap();
         let (shown, decoded) = (seconds(at + i64::from(sample.composition)), seconds(at));
-        let hash: String = Md5::digest(&sample.data).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&Md5::digest(&sample.data));
         format!("{shown},{decoded},{},MD5:{hash}", if sample.is_sync { "K_" } else { "__" })
     };
     track.samples.iter().map(line).collect()
 }
 
-fn is_the_clip(clip: &Path) {
-    let (folder, tracks) = (tempfile::tempdir().unwrap(), tracks(clip));
-    let file = folder.path().join("clip.mp4");
-    std::fs::write(&file, mp4(&tracks)).unwrap();
-    for (track, kind) in tracks.iter().zip(["v", "a"]) {
-        let (read, sent) = (packets(&file, kind), expected(track));
-        assert!(sent.len() > 10, "{kind}: {}", sent.len());
-        for (number, (read, sent)) in read.iter().zip(&sent).enumerate() {
-            assert_eq!(read, sent, "{kind} {number}");
+/// What the streams are, as ffmpeg reads them: one of video, one of audio.
+fn facts(file: &Path) -> [Vec<String>; 2] {
+    let entries = "stream=codec_name,codec_tag_string,profile,level,pix_fmt,width,height,sample_rate,channels,\
+         channel_layout,bits_per_raw_sample";
+    ["v", "a"].map(|kind| ffprobe(file, &["-select_streams", kind, "-show_entries", entries]))
+}
+
+fn ffmpeg(program: &Path, file: &Path) -> Command {
+    let mut ffmpeg = Command::new(program);
+    ffmpeg.args(["-v", "error", "-i"]).arg(file);
+    ffmpeg
+}
+
+/// Times, sizes and MD5 of all packets as a current ffmpeg reads them, and what it takes them for. Not how long they last: FLV
+/// does not tell it.
+fn hashes(current: &Path, file: &Path, kind: &str) -> Vec<String> {
+    let mut ffmpeg = ffmpeg(current, file);
+    ffmpeg.args(["-map", kind, "-c", "copy", "-f", "framehash", "-hash", "md5", "-"]);
+    let packet = |line: &str| {
+        let fields: Vec<_> = line.split(',').map(str::trim).collect();
+        match fields[..] {
+            // What it makes of messages about the stream.
+            [_, _, _, _, "0", ..] => None,
+            [stream, decoded, shown, _, size, hash, ..] => {
+                Some([stream, decoded, shown, size, hash].join(","))
+            }
+            _ => Some(line.to_owned()),
         }
-        assert_eq!(read.len(), sent.len(), "{kind}");
+    };
+    let is_told = |line: &&str| !line.starts_with("#software") && !line.starts_with("#extradata");
+    told(&mut ffmpeg).lines().filter(is_told).filter_map(packet).collect()
+}
+
+/// Pictures as ffmpeg decodes them.
+fn pictures(program: &Path, file: &Path) -> Vec<String> {
+    let mut ffmpeg = ffmpeg(program, file);
+    ffmpeg.args(["-map", "0:v", "-fps_mode", "passthrough", "-f", "framemd5", "-"]);
+    let md5 = |line: &str| line.rsplit(',').next().unwrap_or_default().trim().to_owned();
+    told(&mut ffmpeg).lines().filter(|line| !line.starts_with('#')).map(md5).collect()
+}
+
+fn are_equal(read: &[String], sent: &[String], what: &str) {
+    assert!(sent.len() > 10, "{what}: {}", sent.len());
+    for (number, (read, sent)) in read.iter().zip(sent).enumerate() {
+        assert_eq!(read, sent, "{what} {number}");
+    }
+    assert_eq!(read.len(), sent.len(), "{what}");
+}
+
+/// The MP4 that is made of a clip, and where it lies.
+fn made_of(clip: &Path, folder: &Path) -> (Vec<Track>, PathBuf) {
+    let (tracks, file) = (tracks(clip), folder.join("clip.mp4"));
+    std::fs::write(&file, mp4(&tracks)).unwrap();
+    (tracks, file)
+}
+
+fn is_the_clip(clip: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let (tracks, file) = made_of(clip, folder.path());
+    let kind = |track: &Track| if track.track.id == 1 { "v" } else { "a" };
+    for track in &tracks {
+        are_equal(&packets(&file, kind(track)), &expected(track), kind(track));
+    }
+    told(ffmpeg(Path::new("ffmpeg"), &file).args(["-f", "null", "-"]));
+    let Some(current) = current_ffmpeg() else { return };
+    told(ffmpeg(&current, &file).args(["-f", "null", "-"]));
+    for kind in tracks.iter().map(kind) {
+        are_equal(&hashes(&current, &file, kind), &hashes(&current, clip, kind), kind);
+    }
+    if tracks[0].track.id == 1 {
+        are_equal(&pictures(&current, &file), &pictures(&current, clip), "pictures");
+    }
+    let reference = folder.path().join("reference.mp4");
+    let mut copy = ffmpeg(&current, clip);
+    copy.args(["-c", "copy", "-strict", "-2"]);
+    if tracks[0].track.codec == Codec::Hevc {
+        copy.args(["-tag:v", "hvc1"]);
+    }
+    told(copy.arg(&reference));
+    assert_eq!(facts(&file), facts(&reference));
+    let in_esds = |track: &&Track| matches!(track.track.codec, Codec::Aac | Codec::Mp3);
+    assert_eq!(records(&file).len(), tracks.len() - tracks.iter().filter(in_esds).count());
+    assert_eq!(records(&file), records(&reference));
+}
+
+/// The boxes that tell decoders what they get, of a file of MP4, in hexadecimal.
+fn records(file: &Path) -> Vec<String> {
+    const KINDS: [&[u8; 4]; 8] = [b"avcC", b"hvcC", b"av1C", b"vpcC", b"dac3", b"dec3", b"dfLa", b"dOps"];
+    let bytes = std::fs::read(file).unwrap();
+    let of_kind = |kind: &&[u8; 4]| {
+        let at = bytes.windows(4).position(|window| window == *kind)?.checked_sub(4)?;
+        let size = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let mut record = bytes[at..at + size as usize].to_vec();
+        // ffmpeg takes over that its source of pictures has RGB; such a record is none of 4:2:0.
+        if *kind == b"vpcC" && record[17] == 0 {
+            record[17] = 2;
+        }
+        Some(hex(&record))
+    };
+    KINDS.iter().filter_map(of_kind).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A ffmpeg that is years newer than Debian's: it writes and reads Enhanced RTMP.
+fn current_ffmpeg() -> Option<PathBuf> {
+    let place = std::env::var_os("STREAMENGINE_FFMPEG")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/judges/ffmpeg"), PathBuf::from);
+    place.is_file().then_some(place)
+}
+
+/// What a test needs to make a clip: `None` where that is not to be had.
+fn encoder(test: &str) -> Option<PathBuf> {
+    let current = current_ffmpeg().filter(|_| has_ffmpeg(test));
+    if current.is_none() {
+        println!("SKIP {test}: a current ffmpeg is not installed");
+    }
+    current
+}
+
+/// A clip of two seconds with these encoders and their options.
+fn encoded(current: &Path, folder: &Path, video: &str, audio: &str) -> PathBuf {
+    let clip = folder.join("clip.flv");
+    let mut ffmpeg = Command::new(current);
+    ffmpeg.args(["-v", "error"]);
+    if !video.is_empty() {
+        ffmpeg.args(["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25"]);
+    }
+    if !audio.is_empty() {
+        ffmpeg.args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]);
+    }
+    for (option, encoder) in [("-c:v", video), ("-c:a", audio)] {
+        if !encoder.is_empty() {
+            ffmpeg.arg(option).args(encoder.split(' '));
+        }
+    }
+    told(ffmpeg.args(["-pix_fmt", "yuv420p", "-t", "2"]).arg(&clip));
+    clip
+}
+
+const HEVC: &str = "libx265 -preset ultrafast -g 25 -bf 2 -x265-params log-level=error";
+const VP9: &str = "libvpx-vp9 -deadline realtime -cpu-used 8 -g 25";
+const AV1: &str = "libaom-av1 -usage realtime -cpu-used 8 -g 25";
+const H264: &str = "libx264 -preset veryfast -g 25 -bf 2";
+
+fn is_what_was_encoded(test: &str, video: &str, audio: &str) {
+    if let Some(current) = encoder(test) {
+        let folder = tempfile::tempdir().unwrap();
+        is_the_clip(&encoded(&current, folder.path(), video, audio));
+    }
+}
+
+#[test]
+fn hevc_and_eac3() {
+    is_what_was_encoded("hevc_and_eac3", HEVC, "eac3 -ac 6");
+}
+
+#[test]
+fn vp9_and_flac() {
+    is_what_was_encoded("vp9_and_flac", VP9, "flac");
+}
+
+#[test]
+fn av1_and_ac3() {
+    is_what_was_encoded("av1_and_ac3", AV1, "ac3 -ac 6");
+}
+
+#[test]
+fn h264_and_mp3() {
+    is_what_was_encoded("h264_and_mp3", H264, "libmp3lame");
+}
+
+#[test]
+fn audio_at_other_rates() {
+    for audio in [
+        "flac -ar 96000 -sample_fmt s32",
+        "libmp3lame -ar 22050 -ac 2",
+        "ac3 -ar 44100 -ac 1",
+        "eac3 -ar 32000 -ac 2",
+        "libopus -ac 2",
+        "aac -ar 88200 -ac 2",
+    ] {
+        is_what_was_encoded("audio_at_other_rates", "", audio);
     }
 }
 
@@ -159,7 +345,6 @@ fn av1_and_opus_of_a_shared_clip() {
 
 #[test]
 fn a_record_that_makes_no_sense_is_an_error() {
-    use streamengine::media::flv::Codec;
     for codec in [
         Codec::H264,
         Codec::Hevc,
