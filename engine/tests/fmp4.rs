@@ -9,10 +9,11 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use streamengine::media::FrameKind;
+use streamengine::media::codec::codec_string;
 use streamengine::media::elementary::{Demuxer, Sample};
 use streamengine::media::flv::Codec;
 use streamengine::media::flv_file::FlvReader;
-use streamengine::media::fmp4::{Mp4Run, Mp4Sample, Mp4Track, mp4_init, mp4_part};
+use streamengine::media::fmp4::{Mp4Run, Mp4Sample, Mp4Track, mp4_init, mp4_part, mp4_still};
 
 /// Milliseconds are what FLV has.
 const TIMESCALE: u32 = 1_000;
@@ -245,27 +246,33 @@ fn encoder(test: &str) -> Option<PathBuf> {
 /// A clip of two seconds with these encoders and their options.
 fn encoded(current: &Path, folder: &Path, video: &str, audio: &str) -> PathBuf {
     let clip = folder.join("clip.flv");
+    told(encode(current, video, audio).arg(&clip));
+    clip
+}
+
+fn encode(current: &Path, video: &str, audio: &str) -> Command {
     let mut ffmpeg = Command::new(current);
     ffmpeg.args(["-v", "error"]);
-    if !video.is_empty() {
-        ffmpeg.args(["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25"]);
-    }
-    if !audio.is_empty() {
-        ffmpeg.args(["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]);
+    for (encoder, source) in
+        [(video, "testsrc2=size=320x240:rate=25"), (audio, "sine=frequency=440:sample_rate=48000")]
+    {
+        if !encoder.is_empty() {
+            ffmpeg.args(["-f", "lavfi", "-i", source]);
+        }
     }
     for (option, encoder) in [("-c:v", video), ("-c:a", audio)] {
         if !encoder.is_empty() {
             ffmpeg.arg(option).args(encoder.split(' '));
         }
     }
-    told(ffmpeg.args(["-pix_fmt", "yuv420p", "-t", "2"]).arg(&clip));
-    clip
+    ffmpeg.args(["-t", "2"]);
+    ffmpeg
 }
 
-const HEVC: &str = "libx265 -preset ultrafast -g 25 -bf 2 -x265-params log-level=error";
-const VP9: &str = "libvpx-vp9 -deadline realtime -cpu-used 8 -g 25";
-const AV1: &str = "libaom-av1 -usage realtime -cpu-used 8 -g 25";
-const H264: &str = "libx264 -preset veryfast -g 25 -bf 2";
+const HEVC: &str = "libx265 -pix_fmt yuv420p -preset ultrafast -g 25 -bf 2 -x265-params log-level=error";
+const VP9: &str = "libvpx-vp9 -pix_fmt yuv420p -deadline realtime -cpu-used 8 -g 25";
+const AV1: &str = "libaom-av1 -pix_fmt yuv420p -usage realtime -cpu-used 8 -g 25";
+const H264: &str = "libx264 -pix_fmt yuv420p -preset veryfast -g 25 -bf 2";
 
 fn is_what_was_encoded(test: &str, video: &str, audio: &str) {
     if let Some(current) = encoder(test) {
@@ -292,6 +299,105 @@ fn av1_and_ac3() {
 #[test]
 fn h264_and_mp3() {
     is_what_was_encoded("h264_and_mp3", H264, "libmp3lame");
+}
+
+/// The tracks of what was encoded.
+fn tracks_of(test: &str, video: &str, audio: &str) -> Option<(PathBuf, tempfile::TempDir, Vec<Track>)> {
+    let current = encoder(test)?;
+    let folder = tempfile::tempdir().unwrap();
+    let tracks = tracks(&encoded(&current, folder.path(), video, audio));
+    Some((current, folder, tracks))
+}
+
+/// Nobody can encode HE-AAC here. A decoder that is told of it doubles the rate of any AAC; the profile it takes from the
+/// frames.
+#[test]
+fn he_aac() {
+    const HE_OF_24_AND_48_KHZ: &[u8] = &[0x2b, 0x11, 0x88, 0x00];
+    let Some((current, folder, mut tracks)) = tracks_of("he_aac", "", "aac -ar 24000 -ac 2") else { return };
+    let Track { track, .. } = &mut tracks[0];
+    track.config = Bytes::from_static(HE_OF_24_AND_48_KHZ);
+    assert_eq!(codec_string(Codec::Aac, &track.config).unwrap(), "mp4a.40.5");
+    let file = folder.path().join("clip.mp4");
+    std::fs::write(&file, mp4(&tracks)).unwrap();
+    are_equal(&packets(&file, "a"), &expected(&tracks[0]), "a");
+    assert_eq!(ffprobe(&file, &["-show_entries", "stream=profile,sample_rate,channels"]), ["LC,48000,2"]);
+    for program in [Path::new("ffmpeg"), &current] {
+        told(ffmpeg(program, &file).args(["-f", "null", "-"]));
+    }
+    assert_eq!(playlist_codecs(&current, &file, folder.path()), "mp4a.40.5");
+}
+
+/// What ffmpeg calls the codecs of a file in a playlist of HLS.
+fn playlist_codecs(current: &Path, file: &Path, folder: &Path) -> String {
+    let mut hls = ffmpeg(current, file);
+    hls.args(["-c", "copy", "-strict", "-2"]);
+    codecs_of_playlist(hls, folder)
+}
+
+fn codecs_of_playlist(mut ffmpeg: Command, folder: &Path) -> String {
+    ffmpeg.args(["-f", "hls", "-hls_segment_type", "fmp4", "-master_pl_name", "main.m3u8", "media.m3u8"]);
+    told(ffmpeg.current_dir(folder));
+    let main = std::fs::read_to_string(folder.join("main.m3u8")).unwrap();
+    let codecs = main.split_once("CODECS=\"").and_then(|(_, rest)| rest.split_once('"'));
+    codecs.map_or("", |(codecs, _)| codecs).to_owned()
+}
+
+#[test]
+fn codecs_are_called_as_ffmpeg_calls_them_in_playlists() {
+    const TEST: &str = "codecs_are_called_as_ffmpeg_calls_them_in_playlists";
+    for (video, audio, expected, of_ffmpeg) in [
+        (H264, "libmp3lame", "avc1.64000d,mp4a.40.34", "avc1.64000d,mp4a.40.34"),
+        (VP9, "ac3", "vp09.00.20.08,ac-3", "vp09.00.20.08,ac-3"),
+        (AV1, "eac3", "av01.0.00M.08,ec-3", "av01.0.00M.08,ec-3"),
+        // Names of sample entries, as RFC 6381 and both bindings to MP4 have them; ffmpeg writes its own. Chromium takes both.
+        ("", "flac", "fLaC", "flac"),
+        ("", "libopus", "Opus", "opus"),
+        ("", "aac", "mp4a.40.2", "mp4a.40.2"),
+    ] {
+        let Some((current, folder, tracks)) = tracks_of(TEST, video, audio) else { return };
+        let names =
+            tracks.iter().map(|Track { track, .. }| codec_string(track.codec, &track.config).unwrap());
+        assert_eq!(names.collect::<Vec<_>>().join(","), expected);
+        let file = folder.path().join("clip.mp4");
+        std::fs::write(&file, mp4(&tracks)).unwrap();
+        assert_eq!(playlist_codecs(&current, &file, folder.path()), of_ffmpeg);
+    }
+}
+
+/// ffmpeg has a name for HEVC only while it encodes. (5.1 has one, but it says the same of all: `hvc1.1.4.L60.B01`.)
+#[test]
+fn hevc_is_called_as_ffmpeg_calls_it_in_playlists() {
+    const TEST: &str = "hevc_is_called_as_ffmpeg_calls_it_in_playlists";
+    let main_10 = HEVC.replace("yuv420p", "yuv420p10le");
+    for (video, expected) in [(HEVC, "hvc1.1.6.L60.90"), (&main_10, "hvc1.2.4.L60.90")] {
+        let Some((current, folder, tracks)) = tracks_of(TEST, video, "") else { return };
+        let Track { track, .. } = &tracks[0];
+        assert_eq!(codec_string(track.codec, &track.config).unwrap(), expected);
+        let mut hls = encode(&current, video, "");
+        hls.args(["-tag:v", "hvc1"]);
+        assert_eq!(codecs_of_playlist(hls, folder.path()), expected);
+    }
+}
+
+#[test]
+fn a_keyframe_is_a_still_picture() {
+    for video in [H264, HEVC, VP9, AV1] {
+        let Some((current, folder, tracks)) = tracks_of("a_keyframe_is_a_still_picture", video, "") else {
+            return;
+        };
+        let (track, keyframe) = (&tracks[0].track, &tracks[0].samples[0].1.data);
+        let without_size = Mp4Track::new(track.id, track.codec, track.config.clone(), TIMESCALE);
+        let still = folder.path().join("still.mp4");
+        std::fs::write(&still, mp4_still(&without_size, keyframe).unwrap()).unwrap();
+        let count = ["-count_frames", "-show_entries", "stream=width,height,nb_read_frames"];
+        assert_eq!(ffprobe(&still, &count), ["320,240,1"], "{video}");
+        assert_eq!(ffprobe(&still, &["-show_entries", "format=duration"]), ["1.000000"]);
+        let of_clip = pictures(&current, &folder.path().join("clip.flv"));
+        for program in [Path::new("ffmpeg"), &current] {
+            assert_eq!(pictures(program, &still), of_clip[..1], "{video}");
+        }
+    }
 }
 
 #[test]
