@@ -9,11 +9,15 @@ mod elementary;
 mod flv;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "mp4")]
+mod mp4;
 mod sessions;
 pub use elementary::elementary;
 pub use flv::{browser_payload, flv_file, flv_tag};
 #[cfg(feature = "http")]
 pub use http::http_request;
+#[cfg(feature = "mp4")]
+pub use mp4::mp4;
 pub use sessions::{client_session_ops, server_session_ops, session_pair};
 
 use crate::Limits;
@@ -48,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "handshake", run: handshake, mutations: 1_000 },
     #[cfg(feature = "http")]
     Target { name: "http_request", run: http_request, mutations: 600 },
+    #[cfg(feature = "mp4")]
+    Target { name: "mp4", run: mp4, mutations: 20_000 },
     Target { name: "client_session_ops", run: client_session_ops, mutations: 500 },
     Target { name: "server_session_ops", run: server_session_ops, mutations: 500 },
     Target { name: "session_pair", run: session_pair, mutations: 500 },

@@ -121,6 +121,8 @@ fn write_seeds() {
         ("handshake", handshake_seeds()),
         #[cfg(feature = "http")]
         ("http_request", http_seeds()),
+        #[cfg(feature = "mp4")]
+        ("mp4", mp4_seeds()),
         ("client_session_ops", choice_seeds(1000)),
         ("server_session_ops", choice_seeds(1000)),
         ("session_pair", choice_seeds(1000)),
@@ -326,6 +328,28 @@ fn http_seeds() -> Seeds {
         ("new-with-body", new(&[frame(1, 4, 1, play), frame(0, 1, 1, b"body")])),
         ("new-window", new(&[frame(1, 5, 1, play), frame(8, 0, 1, &[0x7f, 0xff, 0xff, 0xff])])),
     ]
+}
+
+/// Choices, and for each codec of the target a track with its record as it is.
+#[cfg(feature = "mp4")]
+fn mp4_seeds() -> Seeds {
+    let mut seeds = choice_seeds(400);
+    for (name, number) in [
+        ("h264", 0),
+        ("hevc", 2),
+        ("av1", 3),
+        ("vp9", 4),
+        ("aac", 7),
+        ("mp3", 9),
+        ("opus", 10),
+        ("flac", 12),
+        ("ac3", 13),
+        ("eac3", 14),
+    ] {
+        // One track; a record and a frame, neither changed; units of time; that the frame is taken; samples.
+        seeds.push((name, [&[0, number, 0, 1, number + 1, 0, 1, 0, 0, 3, 232, 1][..], &[7; 200]].concat()));
+    }
+    seeds
 }
 
 fn handshake_seeds() -> Seeds {

@@ -54,7 +54,7 @@ pub fn elementary(data: &[u8]) {
         if choices.is_empty() {
             break;
         }
-        let (codec, material) = material(&mut choices);
+        let (codec, material) = changed(&mut choices, MATERIAL);
         let track = choices.below(2);
         match choices.below(8) {
             0 => bench.declare(track, codec, Some(&material)),
@@ -67,9 +67,9 @@ pub fn elementary(data: &[u8]) {
 }
 
 /// A codec and bytes that mean something to it, or did before some were changed.
-fn material(choices: &mut Choices<'_>) -> (Codec, Vec<u8>) {
-    let below = u8::try_from(MATERIAL.len()).unwrap_or(u8::MAX);
-    let chosen = MATERIAL.get(usize::from(choices.below(below))).copied();
+pub(super) fn changed(choices: &mut Choices<'_>, material: &[(Codec, &[u8])]) -> (Codec, Vec<u8>) {
+    let below = u8::try_from(material.len()).unwrap_or(u8::MAX);
+    let chosen = material.get(usize::from(choices.below(below))).copied();
     let (codec, bytes) = chosen.unwrap_or((Codec::Data, b""));
     let mut bytes = bytes.to_vec();
     for _ in 0..choices.below(4) {
