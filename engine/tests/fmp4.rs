@@ -227,7 +227,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A ffmpeg that is years newer than Debian's: it writes and reads Enhanced RTMP.
+/// An ffmpeg that is years newer than Debian's: it writes and reads Enhanced RTMP.
 fn current_ffmpeg() -> Option<PathBuf> {
     let place = std::env::var_os("STREAMENGINE_FFMPEG")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/judges/ffmpeg"), PathBuf::from);
@@ -236,7 +236,10 @@ fn current_ffmpeg() -> Option<PathBuf> {
 
 /// What a test needs to make a clip: `None` where that is not to be had.
 fn encoder(test: &str) -> Option<PathBuf> {
-    let current = current_ffmpeg().filter(|_| has_ffmpeg(test));
+    if !has_ffmpeg(test) {
+        return None;
+    }
+    let current = current_ffmpeg();
     if current.is_none() {
         println!("SKIP {test}: a current ffmpeg is not installed");
     }
@@ -274,11 +277,12 @@ const VP9: &str = "libvpx-vp9 -pix_fmt yuv420p -deadline realtime -cpu-used 8 -g
 const AV1: &str = "libaom-av1 -pix_fmt yuv420p -usage realtime -cpu-used 8 -g 25";
 const H264: &str = "libx264 -pix_fmt yuv420p -preset veryfast -g 25 -bf 2";
 
-fn is_what_was_encoded(test: &str, video: &str, audio: &str) {
-    if let Some(current) = encoder(test) {
-        let folder = tempfile::tempdir().unwrap();
-        is_the_clip(&encoded(&current, folder.path(), video, audio));
-    }
+/// Judges the clip that these encoders make; whether they are there.
+fn is_what_was_encoded(test: &str, video: &str, audio: &str) -> bool {
+    let Some(current) = encoder(test) else { return false };
+    let folder = tempfile::tempdir().unwrap();
+    is_the_clip(&encoded(&current, folder.path(), video, audio));
+    true
 }
 
 #[test]
@@ -410,7 +414,9 @@ fn audio_at_other_rates() {
         "libopus -ac 2",
         "aac -ar 88200 -ac 2",
     ] {
-        is_what_was_encoded("audio_at_other_rates", "", audio);
+        if !is_what_was_encoded("audio_at_other_rates", "", audio) {
+            return;
+        }
     }
 }
 

@@ -251,7 +251,10 @@ fn sample_entry(track: &Mp4Track) -> Result<(mp4_atom::Codec, Option<(u16, u16)>
             video(Av01 { visual, av1c: read::<Av1c>(track, &track.config)?, ..Av01::default() }.into())
         }
         Codec::Vp9 => video(Vp09 { visual, vpcc: vpcc(track)?, ..Vp09::default() }.into()),
-        _ => Ok((audio_entry(track)?, None)),
+        Codec::Aac | Codec::Mp3 | Codec::Opus | Codec::Flac | Codec::Ac3 | Codec::Eac3 => {
+            Ok((audio_entry(track)?, None))
+        }
+        _ => Err(unsupported(track)),
     }
 }
 
@@ -311,9 +314,7 @@ fn audio_entry(track: &Mp4Track) -> Result<mp4_atom::Codec> {
         Codec::Flac => flac(audio, track)?.into(),
         Codec::Ac3 => Ac3 { audio, dac3: dac3(&track.config).ok_or_else(|| wrong(track))? }.into(),
         Codec::Eac3 => Eac3 { audio, dec3: dec3(&track.config).ok_or_else(|| wrong(track))? }.into(),
-        codec => {
-            return Err(Error::new(ErrorKind::Unsupported, format!("MP4 has no form for {}", codec)));
-        }
+        _ => return Err(unsupported(track)),
     })
 }
 
@@ -386,6 +387,10 @@ fn dec3(frame: &[u8]) -> Option<Ec3SpecificBox> {
     let (asvc, num_dep_sub, chan_loc) = (false, 0, None);
     let substream = Ec3IndependentSubstream { fscod, bsid, asvc, bsmod, acmod, lfeon, num_dep_sub, chan_loc };
     Some(Ec3SpecificBox { data_rate: bit_rate, substreams: vec![substream] })
+}
+
+fn unsupported(track: &Mp4Track) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("MP4 has no form for {}", track.codec))
 }
 
 fn wrong(track: &Mp4Track) -> Error {
@@ -479,6 +484,21 @@ mod tests {
             let entry = after(&after(&init, b"stsd")[8..], b"fLaC");
             assert_eq!(entry[16..20], [0, 2, 0, 24], "{rate}");
             assert_eq!(entry[24..26], written.to_be_bytes(), "{rate}");
+        }
+    }
+
+    #[test]
+    fn codecs_without_a_form_are_told_from_records_that_make_no_sense() {
+        for (codec, refusal) in [
+            (Codec::Vp8, ErrorKind::Unsupported),
+            (Codec::Vvc, ErrorKind::Unsupported),
+            (Codec::G711a, ErrorKind::Unsupported),
+            (Codec::Speex, ErrorKind::Unsupported),
+            (Codec::H264, ErrorKind::Format),
+            (Codec::Opus, ErrorKind::Format),
+        ] {
+            let refused = mp4_init(&[track(codec, b"\0")]);
+            assert_eq!(refused.map_err(|error| error.kind()), Err(refusal), "{codec}");
         }
     }
 
