@@ -47,14 +47,18 @@ pub enum Door {
     Rtmp,
     /// A player that gets FLV in the reply to an HTTP request.
     HttpFlv,
-    /// A player that gets FLV in the messages of a WebSocket.
+    /// A player that gets MP4 in the reply to an HTTP request.
+    HttpMp4,
+    /// A player that gets FLV or MP4 in the messages of a WebSocket.
     #[serde(rename = "websocket")]
     WebSocket,
     /// A player that asks for playlists and segments of HLS.
     Hls,
 }
 
-named!(Door { Rtmp => "rtmp", HttpFlv => "http-flv", WebSocket => "websocket", Hls => "hls" });
+named!(Door {
+    Rtmp => "rtmp", HttpFlv => "http-flv", HttpMp4 => "http-mp4", WebSocket => "websocket", Hls => "hls",
+});
 
 /// An open listener.
 #[derive(Debug, Clone, Serialize)]

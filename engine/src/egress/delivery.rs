@@ -241,36 +241,34 @@ impl Delivery {
     }
 
     fn send(&mut self, frame: Frame, queue: &mut WriteQueue<Message>) {
-        let Some((head, frame)) = self.framing.adapt(frame, self.subscriber.main()) else { return };
-        let timestamp = self.time_of(&frame);
-        let message = self.framing.message(head, Frame { timestamp, ..frame });
+        let Self { framing, clock, newest, first, subscriber, .. } = self;
+        let newest = &mut newest[frame.kind as usize];
+        let message = framing.message(frame, subscriber.main(), *newest, |frame, time| {
+            if frame.is_metadata() {
+                return 0;
+            }
+            let not_before = |time: i64| newest.map_or(time, |newest| newest.max(time));
+            if frame.is_config() {
+                // What is repeated after a jump may be older than what was sent: time does not go back.
+                return clock.place(not_before(time), first);
+            }
+            *newest = Some(not_before(frame.timestamp));
+            clock.place(time, first)
+        });
+        let Some(message) = message else { return };
         self.frames_sent += 1;
         self.bytes_sent += message.len() as u64;
         queue.push(message);
     }
+}
 
-    fn time_of(&mut self, frame: &Frame) -> i64 {
-        if frame.is_metadata() {
-            return 0;
-        }
-        let newest = &mut self.newest[frame.kind as usize];
-        let not_before = |time: i64| newest.map_or(time, |newest| newest.max(time));
-        let time = self.framing.time_of(frame, *newest, self.subscriber.main());
-        if frame.is_config() {
-            // What is repeated after a jump may be older than what was sent: time does not go back.
-            let time = not_before(time);
-            return self.place(time);
-        }
-        *newest = Some(not_before(frame.timestamp));
-        self.place(time)
-    }
-
-    /// A time of the stream as the peer is to get it.
-    fn place(&mut self, timestamp: i64) -> i64 {
-        match self.clock {
-            Clock::Stream => timestamp,
-            Clock::FromZero => {
-                let first = *self.first.get_or_insert(timestamp);
+impl Clock {
+    /// A time of the stream as the peer is to get it, with that of the first frame sent.
+    fn place(self, timestamp: i64, first: &mut Option<i64>) -> i64 {
+        match self {
+            Self::Stream => timestamp,
+            Self::FromZero => {
+                let first = *first.get_or_insert(timestamp);
                 // The other track's first frame may be a little earlier.
                 timestamp.saturating_sub(first).max(0)
             }

@@ -6,20 +6,27 @@
 
 mod envelope;
 mod flv;
+#[cfg(feature = "mp4")]
+mod mp4;
 mod rtmp;
 
 pub(crate) use envelope::Envelope;
 pub(crate) use flv::{Flavour, FlvFraming};
+#[cfg(feature = "mp4")]
+pub(super) use mp4::Descriptions;
+#[cfg(feature = "mp4")]
+pub(crate) use mp4::{Mp4Framing, Mp4Tracks};
 pub(crate) use rtmp::RtmpFraming;
 
 use super::WireBatch;
 use crate::hub::{Batch, MainIds};
-use crate::media::flv::browser::Head;
 use crate::media::{Frame, FrameKind};
 use crate::net::Segments;
 use crate::proto::chunk::WireMessage;
 use bytes::{Bytes, BytesMut};
 use flv::FlvMessage;
+#[cfg(feature = "mp4")]
+use mp4::Mp4Message;
 use std::io::IoSlice;
 
 /// What batches can be put into.
@@ -29,10 +36,13 @@ pub(super) enum Form {
     Rtmp,
     /// FLV tags.
     Flv(Envelope, Flavour),
+    /// Fragments of MP4.
+    #[cfg(feature = "mp4")]
+    Mp4(Envelope),
 }
 
 impl Form {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; if cfg!(feature = "mp4") { 10 } else { 7 }] = [
         Self::Rtmp,
         Self::Flv(Envelope::Plain, Flavour::Browser),
         Self::Flv(Envelope::Plain, Flavour::Full),
@@ -40,6 +50,12 @@ impl Form {
         Self::Flv(Envelope::Chunked, Flavour::Full),
         Self::Flv(Envelope::WebSocket, Flavour::Browser),
         Self::Flv(Envelope::WebSocket, Flavour::Full),
+        #[cfg(feature = "mp4")]
+        Self::Mp4(Envelope::Plain),
+        #[cfg(feature = "mp4")]
+        Self::Mp4(Envelope::Chunked),
+        #[cfg(feature = "mp4")]
+        Self::Mp4(Envelope::WebSocket),
     ];
 
     /// Its place in [`Self::ALL`].
@@ -47,6 +63,8 @@ impl Form {
         match self {
             Self::Rtmp => 0,
             Self::Flv(envelope, flavour) => 1 + 2 * envelope as usize + flavour as usize,
+            #[cfg(feature = "mp4")]
+            Self::Mp4(envelope) => 7 + envelope as usize,
         }
     }
 
@@ -56,6 +74,8 @@ impl Form {
         match self {
             Self::Rtmp => rtmp::encode(&batch.frames, buffer),
             Self::Flv(envelope, flavour) => flv::encode(envelope, flavour, batch, buffer),
+            #[cfg(feature = "mp4")]
+            Self::Mp4(envelope) => mp4::encode(envelope, batch, buffer),
         }
     }
 }
@@ -89,12 +109,15 @@ impl Content {
 }
 
 /// How one delivery's frames become bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// RTMP messages.
     Rtmp(RtmpFraming),
     /// FLV tags.
     Flv(FlvFraming),
+    /// Fragments of MP4.
+    #[cfg(feature = "mp4")]
+    Mp4(Mp4Framing),
 }
 
 impl Framing {
@@ -103,6 +126,8 @@ impl Framing {
         match self {
             Self::Rtmp(framing) => framing.is_usual().then_some(Form::Rtmp),
             Self::Flv(framing) => framing.form(),
+            #[cfg(feature = "mp4")]
+            Self::Mp4(framing) => framing.form(),
         }
     }
 
@@ -111,31 +136,39 @@ impl Framing {
         match self {
             Self::Rtmp(framing) => !framing.publishes || !batch.has_data,
             Self::Flv(framing) => !batch.changes_video && framing.announces(&batch.encoded(form).content),
+            #[cfg(feature = "mp4")]
+            Self::Mp4(framing) => {
+                !batch.changes_decoding && framing.has_tracks_for(&batch.encoded(form).content)
+            }
         }
     }
 
-    /// A frame as far as this peer gets it, and what is to stand before its payload; `None` where it is nothing for it.
-    pub(super) fn adapt(&mut self, frame: Frame, main: MainIds) -> Option<(Head, Frame)> {
-        match self {
-            Self::Rtmp(_) => Some((Head::default(), frame)),
-            Self::Flv(framing) => framing.adapt(frame, main),
-        }
-    }
-
-    /// The stream time that an adapted frame goes out with, after one of its kind at `newest`.
-    pub(super) fn time_of(&mut self, frame: &Frame, newest: Option<i64>, main: MainIds) -> i64 {
-        match self {
-            Self::Rtmp(_) => frame.timestamp,
-            Self::Flv(framing) => framing.time_of(frame, newest, main),
-        }
-    }
-
-    /// One adapted frame as it goes to this peer.
-    pub(super) fn message(&self, head: Head, frame: Frame) -> Message {
-        match self {
-            Self::Rtmp(framing) => Message::Rtmp(framing.message(frame)),
-            Self::Flv(framing) => Message::Flv(framing.message(head, frame)),
-        }
+    /// A frame as it goes to this peer, which has got one of its kind at `newest`; `None` where it is nothing for it. `place`
+    /// is given what goes out and its stream time, and tells the time that it goes out with.
+    pub(super) fn message(
+        &mut self,
+        frame: Frame,
+        main: MainIds,
+        newest: Option<i64>,
+        place: impl FnOnce(&Frame, i64) -> i64,
+    ) -> Option<Message> {
+        Some(match self {
+            Self::Rtmp(framing) => {
+                let timestamp = place(&frame, frame.timestamp);
+                Message::Rtmp(framing.message(Frame { timestamp, ..frame }))
+            }
+            Self::Flv(framing) => {
+                let (head, frame) = framing.adapt(frame, main)?;
+                let timestamp = place(&frame, framing.time_of(&frame, newest, main));
+                Message::Flv(framing.message(head, Frame { timestamp, ..frame }))
+            }
+            #[cfg(feature = "mp4")]
+            Self::Mp4(framing) => {
+                let (coded, frame) = framing.adapt(frame, main)?;
+                let timestamp = place(&frame, frame.timestamp);
+                Message::Mp4(framing.message(coded, Frame { timestamp, ..frame }))
+            }
+        })
     }
 
     /// A kind of media that has come and is left out, as the peer was not told that there is such.
@@ -143,6 +176,8 @@ impl Framing {
         match self {
             Self::Rtmp(_) => None,
             Self::Flv(framing) => framing.late_kind(),
+            #[cfg(feature = "mp4")]
+            Self::Mp4(framing) => framing.late_kind(),
         }
     }
 }
@@ -152,6 +187,8 @@ impl Framing {
 pub(crate) enum Message {
     Rtmp(WireMessage),
     Flv(FlvMessage),
+    #[cfg(feature = "mp4")]
+    Mp4(Mp4Message),
 }
 
 impl Segments for Message {
@@ -159,6 +196,8 @@ impl Segments for Message {
         match self {
             Self::Rtmp(message) => message.len(),
             Self::Flv(message) => message.len(),
+            #[cfg(feature = "mp4")]
+            Self::Mp4(message) => message.len(),
         }
     }
 
@@ -166,6 +205,21 @@ impl Segments for Message {
         match self {
             Self::Rtmp(message) => message.slices(skip, out),
             Self::Flv(message) => message.slices(skip, out),
+            #[cfg(feature = "mp4")]
+            Self::Mp4(message) => message.slices(skip, out),
+        }
+    }
+}
+
+/// Appends the slices of pieces that remain after the first `skip` bytes, for a vectored write.
+fn put_slices<'a>(pieces: [&'a [u8]; 3], mut skip: usize, out: &mut Vec<IoSlice<'a>>) {
+    for piece in pieces {
+        match piece.get(skip..) {
+            Some([]) | None => skip -= piece.len(),
+            Some(rest) => {
+                out.push(IoSlice::new(rest));
+                skip = 0;
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) use connection_output::ConnectionOutput;
 pub(crate) use delivery::{Clock, Delivery};
 pub(crate) use driver::{LINGER, Patience, Stuck};
 pub(crate) use form::{Envelope, Flavour, FlvFraming, Framing, RtmpFraming};
+#[cfg(feature = "mp4")]
+pub(crate) use form::{Mp4Framing, Mp4Tracks};
 
 use crate::config::Flush;
 use crate::hub::{Batch, Feed, WakeFor};
@@ -67,6 +69,13 @@ struct WireBatch {
     changes_video: bool,
     /// The main video track's configuration, where the frames so far have shown it.
     video_config: Option<Bytes>,
+    /// What the frames so far have told of the main tracks.
+    #[cfg(feature = "mp4")]
+    descriptions: form::Descriptions,
+    /// Whether one of them tells that its track is to be decoded otherwise from it on, or that it is to be decoded at all: it
+    /// depends on what a player has got what it needs before what follows.
+    #[cfg(feature = "mp4")]
+    changes_decoding: bool,
     /// Where the batch after this one begins.
     next: u64,
 }
@@ -80,7 +89,11 @@ impl WireBatch {
         if self.batch.from != std::mem::replace(&mut self.next, self.batch.to) {
             // Some have been missed.
             self.video_config = None;
+            #[cfg(feature = "mp4")]
+            (self.descriptions = form::Descriptions::default());
         }
+        #[cfg(feature = "mp4")]
+        self.note_descriptions();
         let main = self.batch.main.of(FrameKind::Video);
         for frame in &self.batch.frames {
             self.has_data |= frame.kind == FrameKind::Data;
@@ -89,6 +102,14 @@ impl WireBatch {
                 self.changes_video = true;
                 self.video_config = Some(frame.payload.clone());
             }
+        }
+    }
+
+    #[cfg(feature = "mp4")]
+    fn note_descriptions(&mut self) {
+        self.changes_decoding = false;
+        for frame in &self.batch.frames {
+            self.changes_decoding |= self.descriptions.note(frame, self.batch.main);
         }
     }
 

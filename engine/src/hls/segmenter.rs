@@ -427,7 +427,7 @@ impl Coded {
         let told =
             audio_frame(sample.codec, &data).or_else(|| audio_config(sample.codec, &self.track.config));
         // Where frames of FLAC differ in length, 4,096 samples are usual.
-        let lasts = told.and_then(|told| told.period).map_or(4_096, |period| period.units(timescale));
+        let lasts = told.and_then(|told| told.period).map_or(4_096, |period| period.ticks(timescale).into());
         let at = self.clock.place(decoded, lasts)?.max(0);
         Some(Timed { at, lasts, composition: 0, is_sync: true, data })
     }

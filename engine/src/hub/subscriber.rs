@@ -204,6 +204,18 @@ impl Subscriber {
         self.stream.tracks()
     }
 
+    /// Shows what will be taken next, as far as it has come, and then what came before that, the newest first, until `is_enough`.
+    #[cfg(feature = "mp4")]
+    pub(crate) fn look_ahead(&self, mut is_enough: impl FnMut(&Frame, MainIds) -> bool) {
+        self.stream.with_state(|state| {
+            let (ring, main) = (&state.ring, state.main_ids());
+            let next = self.cursor.clamp(ring.first(), ring.head());
+            let ahead = self.pending.iter().chain((next..ring.head()).filter_map(|at| ring.get(at)));
+            let behind = (ring.first()..next).rev().filter_map(|at| ring.get(at));
+            let _ = ahead.chain(behind).any(|frame| is_enough(frame, main));
+        });
+    }
+
     /// Whether the stream's metadata says that there is video, of which nothing has come.
     #[cfg(feature = "http")]
     pub(crate) fn expects_video(&self) -> bool {

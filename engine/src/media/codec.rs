@@ -68,10 +68,13 @@ impl Period {
         i64::try_from(nanos.checked_div(rate).unwrap_or_default()).unwrap_or(i64::MAX)
     }
 
-    /// The duration in units of which `timescale` are a second, rounded down.
-    pub fn units(self, timescale: u32) -> i64 {
-        let units = self.samples.saturating_mul(timescale.into()).checked_div(self.rate);
-        i64::try_from(units.unwrap_or_default()).unwrap_or(i64::MAX)
+    /// The duration of one such period in units of which `timescale` are a second, rounded to the nearest.
+    #[cfg(feature = "mp4")]
+    pub(crate) fn ticks(self, timescale: u32) -> u32 {
+        let ticks = u128::from(self.samples).saturating_mul(timescale.into());
+        let rate = u128::from(self.rate);
+        let nearest = ticks.saturating_add(rate >> 1).checked_div(rate).unwrap_or_default();
+        u32::try_from(nearest).unwrap_or(u32::MAX)
     }
 }
 

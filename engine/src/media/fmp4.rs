@@ -1,5 +1,13 @@
 //! Fragmented MP4 (ISO/IEC 14496-12): how a stream begins, and its parts. The one place that knows the crate which writes boxes.
 
+mod coded;
+mod description;
+mod fragment;
+
+pub(crate) use coded::{CodedFrame, carries};
+pub(crate) use description::{Description, Told, mime_type};
+pub(crate) use fragment::{Run, Sample, head_len, put_head};
+
 use super::FrameKind;
 use super::codec::{
     Dolby, audio_config, audio_frame, bare_vpx_record, flac_stream_info, video_config, video_frame,
@@ -51,12 +59,14 @@ pub struct Mp4Track {
     pub timescale: u32,
     /// Width and height of the picture, where the record does not tell them (VP9): [`Self::with_frame`] finds them.
     pub size: Option<(u16, u16)>,
+    /// How long samples last that do not tell it, in units of the track; those of an [`Mp4Run`] do.
+    pub default_duration: u32,
 }
 
 impl Mp4Track {
     /// A track whose record tells all.
     pub fn new(id: u32, codec: Codec, config: Bytes, timescale: u32) -> Self {
-        Self { id, codec, config, timescale, size: None }
+        Self { id, codec, config, timescale, size: None, default_duration: 0 }
     }
 
     /// The same with what a coded frame, of video a keyframe, tells and the record does not: the size of VP9, and all of
@@ -67,8 +77,7 @@ impl Mp4Track {
         if is_its_own_record && audio_frame(self.codec, frame).is_some() {
             self.config = frame.clone();
         }
-        let told = video_frame(self.codec, frame);
-        self.size = told.and_then(|told| size(told.width, told.height)).or(self.size);
+        self.size = frame_size(self.codec, frame).or(self.size);
         self
     }
 }
@@ -192,7 +201,14 @@ fn entry(sample: &Mp4Sample) -> TrunEntry {
 }
 
 fn trex(track: &Mp4Track) -> Trex {
-    Trex { track_id: track.id, default_sample_description_index: 1, ..Trex::default() }
+    let is_audio = track.codec.kind() == Some(FrameKind::Audio);
+    Trex {
+        track_id: track.id,
+        default_sample_description_index: 1,
+        default_sample_duration: track.default_duration,
+        default_sample_flags: if is_audio { SYNC } else { NO_SYNC },
+        ..Trex::default()
+    }
 }
 
 fn trak(track: &Mp4Track) -> Result<Trak> {
@@ -262,6 +278,12 @@ fn sample_entry(track: &Mp4Track) -> Result<(mp4_atom::Codec, Option<(u16, u16)>
 fn video_size(track: &Mp4Track) -> Option<(u16, u16)> {
     let config = video_config(track.codec, &track.config)?;
     if config.width.is_some() { size(config.width, config.height) } else { track.size }
+}
+
+/// The size of the picture, where a keyframe tells it.
+fn frame_size(codec: Codec, frame: &[u8]) -> Option<(u16, u16)> {
+    let told = video_frame(codec, frame)?;
+    size(told.width, told.height)
 }
 
 fn size(width: Option<u32>, height: Option<u32>) -> Option<(u16, u16)> {

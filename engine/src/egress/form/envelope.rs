@@ -10,7 +10,9 @@ pub(super) const MAX_TAG_OPENING: usize = 10;
 /// Longest [`Envelope::closing`].
 pub(super) const MAX_CLOSING: usize = 2;
 
-/// First byte of a binary WebSocket message in one frame (RFC 6455 5.2).
+/// First byte of a text message of WebSocket in one frame, and of a binary one (RFC 6455 5.2).
+#[cfg(feature = "mp4")]
+const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
@@ -25,7 +27,7 @@ pub(crate) enum Envelope {
     Plain,
     /// HTTP/1.1 chunks (RFC 9112 7.1).
     Chunked,
-    /// WebSocket messages, unmasked as a server's are, each of whole tags.
+    /// WebSocket messages, unmasked as a server's are, each of whole tags or boxes.
     WebSocket,
 }
 
@@ -74,6 +76,12 @@ impl Envelope {
                 control(CLOSE, &[&code.to_be_bytes(), &reason.as_bytes()[..room]].concat())
             }
         }
+    }
+
+    /// A text message of a WebSocket.
+    #[cfg(feature = "mp4")]
+    pub(super) fn text(text: &str) -> Bytes {
+        [&web_socket_opening(TEXT, text.len())[..], text.as_bytes()].concat().into()
     }
 
     /// The answer to a WebSocket ping with this payload, of which 125 bytes have room.

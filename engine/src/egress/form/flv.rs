@@ -1,7 +1,7 @@
 //! Frames as FLV tags, for players over HTTP.
 
 use super::envelope::{Envelope, MAX_CLOSING, MAX_OPENING, MAX_TAG_OPENING};
-use super::{Content, Encoded, Form};
+use super::{Content, Encoded, Form, put_slices};
 use crate::hub::{Batch, MainIds, StreamTracks, TrackCodec};
 use crate::media::flv::browser::{self, Adapted, Head, MAX_HEAD};
 use crate::media::flv::{FileHeader, MAX_TAG_PAYLOAD, TAG_HEADER_LEN, TagFraming};
@@ -223,16 +223,8 @@ impl FlvMessage {
     }
 
     /// Appends the slices that remain after the first `skip` bytes, for a vectored write.
-    pub(super) fn slices<'a>(&'a self, mut skip: usize, out: &mut Vec<IoSlice<'a>>) {
-        for part in [self.head.as_slice(), &self.payload, self.tail.as_slice()] {
-            match part.get(skip..) {
-                Some([]) | None => skip -= part.len(),
-                Some(rest) => {
-                    out.push(IoSlice::new(rest));
-                    skip = 0;
-                }
-            }
-        }
+    pub(super) fn slices<'a>(&'a self, skip: usize, out: &mut Vec<IoSlice<'a>>) {
+        put_slices([self.head.as_slice(), &self.payload, self.tail.as_slice()], skip, out);
     }
 }
 

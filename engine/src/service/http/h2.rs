@@ -186,7 +186,7 @@ async fn serve(
 ) {
     // Boxed: players need none of it.
     let Some(turn) = Box::pin(answer(&answers, request, &mut respond, patience)).await else { return };
-    let head = reply::media().map(drop);
+    let head = reply::media(turn.content_type()).map(drop);
     if let Ok(send) = respond.send_response(head, false) {
         drop(respond);
         let (reader, writer) = stream::halves(send);

@@ -126,7 +126,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
         output.lock().queue.push_output(&mut head);
         let (envelope, is_playing) = match then {
             Then::Play(playing) => {
-                let Playing { delivery, envelope } = *playing;
+                let Playing { delivery, envelope, .. } = *playing;
                 output.lock().deliveries.push(delivery);
                 (envelope, true)
             }

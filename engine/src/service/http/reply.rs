@@ -79,8 +79,13 @@ const COMMON: [(&str, &str); 3] = [
     ("access-control-expose-headers", "*"),
 ];
 
-/// What those with a stream have besides; the second keeps an nginx in front from holding it back.
-const MEDIA: [(&str, &str); 2] = [("content-type", "video/x-flv"), ("x-accel-buffering", "no")];
+/// What those with a stream have besides: it keeps an nginx in front from holding the stream back.
+const MEDIA: [(&str, &str); 1] = [("x-accel-buffering", "no")];
+
+/// The type of FLV.
+pub(super) const FLV: HeaderValue = HeaderValue::from_static("video/x-flv");
+/// That of MP4, where it is not known what is in it.
+pub(super) const MP4: HeaderValue = HeaderValue::from_static("video/mp4");
 
 /// What pages have, and the files that they are made of. Nothing of another site's is in them or around them; a stream's
 /// query, which may hold a secret, is not told to others as where one came from. No other site's page may read them.
@@ -171,9 +176,11 @@ pub(super) fn wrong_method() -> Reply {
     reply
 }
 
-/// What `HEAD` is answered where a stream is there.
-pub(super) fn media() -> Reply {
-    reply(StatusCode::OK, &MEDIA, String::new())
+/// What `HEAD` is answered where a stream of this type is there.
+pub(super) fn media(content_type: HeaderValue) -> Reply {
+    let mut reply = reply(StatusCode::OK, &MEDIA, String::new());
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
 }
 
 /// A playlist, `packed` in its place; `cache` says who may keep it.
@@ -266,10 +273,12 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
     }
 }
 
-/// What the reply with a stream begins with, where we write it ourselves.
-pub(super) fn media_head(is_chunked: bool) -> BytesMut {
+/// What the reply with a stream of this type begins with, where we write it ourselves.
+pub(super) fn media_head(content_type: &HeaderValue, is_chunked: bool) -> BytesMut {
+    let own = [("content-type", content_type.to_str().unwrap_or_default())];
     let coding = if is_chunked { Some(("transfer-encoding", "chunked")) } else { None };
-    head("200 OK", MEDIA.into_iter().chain(COMMON).chain(coding).chain([("connection", "close")]))
+    let headers = own.into_iter().chain(MEDIA).chain(COMMON).chain(coding);
+    head("200 OK", headers.chain([("connection", "close")]))
 }
 
 /// A head with one more header.

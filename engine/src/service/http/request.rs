@@ -3,7 +3,7 @@
 use super::Asker;
 use super::pages;
 use super::reply::{self, Reply};
-use super::routes::{HlsUrl, StreamUrl};
+use super::routes::{Container, HlsUrl, StreamUrl};
 use super::visit::{Look, Turn, Visit};
 use super::websocket::Upgrade;
 use crate::auth;
@@ -75,12 +75,16 @@ impl Answers {
     }
 
     async fn look(&self, request: &Parts, url: StreamUrl) -> Reply {
-        let mut visit = self.visit(auth::Door::HttpFlv, request).await;
+        let (door, content_type) = match url.container {
+            Container::Flv => (auth::Door::HttpFlv, reply::FLV),
+            Container::Mp4 => (auth::Door::HttpMp4, reply::MP4),
+        };
+        let mut visit = self.visit(door, request).await;
         match visit.look(url).await {
             Ok(look) => {
                 visit.answered();
                 match look {
-                    Look { is_there: true } => reply::media(),
+                    Look { is_there: true } => reply::media(content_type),
                     Look { is_there: false } => reply::words(StatusCode::NOT_FOUND, EndReason::NotPublished),
                 }
             }
@@ -93,9 +97,10 @@ impl Answers {
             Ok(upgrade) => upgrade,
             Err(reply) => return Answer::Reply(*reply),
         };
-        let door = match upgrade {
-            Some(_) => auth::Door::WebSocket,
-            None => auth::Door::HttpFlv,
+        let door = match (&upgrade, url.container) {
+            (Some(_), _) => auth::Door::WebSocket,
+            (None, Container::Flv) => auth::Door::HttpFlv,
+            (None, Container::Mp4) => auth::Door::HttpMp4,
         };
         let mut visit = self.visit(door, request).await;
         let admitted = visit.ask_to_play(url).await;

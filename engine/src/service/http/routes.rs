@@ -10,8 +10,9 @@ use crate::media::FrameKind;
 use crate::policy::StartAt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Ends of paths that name a stream; the longer ones first.
-const ENDINGS: [&str; 2] = [".live.flv", ".flv"];
+/// Ends of paths that name a stream, and how it is wanted; the longer ones first.
+const ENDINGS: [(&str, Container); 3] =
+    [(".live.flv", Container::Flv), (".flv", Container::Flv), (".mp4", Container::Mp4)];
 
 /// Where streams are named by the query: `/live?app=APP&stream=STREAM`.
 const BY_QUERY: &str = "/live";
@@ -23,9 +24,18 @@ const PLAYER: &str = "/play/";
 /// The same of the files that pages need.
 const ASSET: &str = "/assets/";
 
+/// What a stream comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Container {
+    Flv,
+    /// Fragments of it.
+    Mp4,
+}
+
 /// The names in a URL of a stream, as they were sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StreamUrl {
+    pub(super) container: Container,
     pub(super) app: String,
     /// The stream, and the query behind a question mark.
     pub(super) name: String,
@@ -35,14 +45,15 @@ impl StreamUrl {
     /// The stream that a path and a query name; none where they name something else.
     pub(super) fn find(path: &str, query: Option<&str>) -> Option<Self> {
         let query = query.unwrap_or_default();
-        let (app, stream) = match ENDINGS.iter().find_map(|ending| path.strip_suffix(ending)) {
-            Some(name) => {
+        let ended = ENDINGS.iter().find_map(|(ending, container)| Some((path.strip_suffix(ending)?, *container)));
+        let ((app, stream), container) = match ended {
+            Some((name, container)) => {
                 let (app, stream) = name.rsplit_once('/')?;
-                (app.to_owned(), stream.to_owned())
+                ((app.to_owned(), stream.to_owned()), container)
             }
-            None => of_query(path, query)?,
+            None => (of_query(path, query)?, Container::Flv),
         };
-        Some(Self { app, name: format!("{stream}?{query}") })
+        Some(Self { container, app, name: format!("{stream}?{query}") })
     }
 }
 
@@ -63,6 +74,7 @@ impl<'a> HlsUrl<'a> {
     pub(super) fn find(path: &'a str, query: Option<&str>, nginx_app: &str) -> Option<Self> {
         let (folder, file) = path.strip_prefix('/')?.rsplit_once('/')?;
         let stream = |app: &str, stream: &str| StreamUrl {
+            container: Container::Mp4,
             app: format!("/{app}"),
             name: format!("{stream}?{}", query.unwrap_or_default()),
         };
@@ -142,7 +154,7 @@ pub(super) fn page_of(key: &StreamKey) -> String {
     PLAYER.to_owned() + &in_path(key)
 }
 
-/// The path of a stream itself.
+/// The path of a stream itself, as FLV.
 pub(super) fn flv_of(key: &StreamKey) -> String {
     format!("/{}.flv", in_path(key))
 }
@@ -151,7 +163,7 @@ pub(super) fn flv_of(key: &StreamKey) -> String {
 fn in_path(key: &StreamKey) -> String {
     const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     let path = utf8_percent_encode(key.as_str(), &KEPT).to_string();
-    let ending = [".flv", ".live"].into_iter().find_map(|ending| Some((path.strip_suffix(ending)?, ending)));
+    let ending = [".flv", ".live", ".mp4"].into_iter().find_map(|ending| Some((path.strip_suffix(ending)?, ending)));
     match ending {
         Some((start, ending)) => format!("{start}%2E{}", &ending[1..]),
         None => path,

@@ -2,11 +2,11 @@
 //! has something to show. Then its [`Turn`] says what is to become of the connection.
 
 use super::reply::{self, Reply};
-use super::routes::{StreamUrl, Wishes};
+use super::routes::{Container, StreamUrl, Wishes, flv_of};
 use super::websocket::{Upgrade, code};
 use super::{Asker, Place, Places};
 use crate::auth::{self, Action, Claims};
-use crate::egress::{Clock, Delivery, Envelope, Flavour, FlvFraming, Framing};
+use crate::egress::{Clock, Delivery, Envelope, Flavour, FlvFraming, Framing, Mp4Framing, Mp4Tracks};
 use crate::hops;
 use crate::hub::{EndReason, StreamTracks, Subscriber, WakeFor};
 use crate::key::StreamKey;
@@ -14,8 +14,8 @@ use crate::service::Core;
 use crate::service::streams::{Admitted, Client, Refusal};
 use crate::sessions::{Measured, Order, Queue, Traffic};
 use crate::status::StreamState;
-use bytes::BytesMut;
-use hyper::header::{HeaderName, ORIGIN, REFERER, USER_AGENT};
+use bytes::{Bytes, BytesMut};
+use hyper::header::{HeaderName, HeaderValue, ORIGIN, REFERER, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 use std::fmt;
@@ -41,6 +41,8 @@ enum Why {
     Refusal(Refusal),
     /// It was let in, and the stream has ended, or was not published, before there was anything to show.
     End(EndReason),
+    /// The stream has nothing that can be told in MP4.
+    NotMp4,
 }
 
 impl Refused {
@@ -50,6 +52,7 @@ impl Refused {
             Why::End(EndReason::Kicked(_)) => StatusCode::FORBIDDEN,
             Why::End(EndReason::Shutdown) => StatusCode::SERVICE_UNAVAILABLE,
             Why::End(_) => StatusCode::NOT_FOUND,
+            Why::NotMp4 => StatusCode::NOT_ACCEPTABLE,
         }
     }
 }
@@ -59,6 +62,10 @@ impl fmt::Display for Refused {
         match &self.why {
             Why::Refusal(refusal) => refusal.fmt(f),
             Why::End(reason) => reason.fmt(f),
+            Why::NotMp4 => {
+                let path = self.key.as_ref().map(flv_of).unwrap_or_default();
+                write!(f, "MP4 has no form for what this stream is coded with; it can be had as {path}")
+            }
         }
     }
 }
@@ -72,7 +79,13 @@ pub(super) struct Look {
 pub(super) struct Shown {
     admitted: Admitted,
     wishes: Wishes,
-    tracks: StreamTracks,
+    content: Content,
+}
+
+/// What a player gets of a stream.
+enum Content {
+    Flv(StreamTracks),
+    Mp4(Mp4Tracks),
 }
 
 /// What a session carries: nothing until its connection has an output.
@@ -174,6 +187,7 @@ impl Visit {
 
     /// Asks to play a stream, and waits until it has something to show.
     pub(super) async fn ask_to_play(&mut self, url: StreamUrl) -> Result<Shown, Refused> {
+        let container = url.container;
         let (key, wishes) = self.authorize(url).await?;
         if let Some(places) = &self.places {
             self.place = Some(places.take().ok_or_else(|| refused(Some(&key), Refusal::Full))?);
@@ -189,8 +203,10 @@ impl Visit {
         let client = self.client.as_ref().expect("a visit that has not ended");
         let shown = unless_kicked(client, until_shown(admitted)).await;
         let tracks = shown.and_then(|shown| shown).map_err(|reason| ended(&key, reason))?;
+        let content = Content::of(admitted, tracks, wishes, container);
+        let content = content.ok_or_else(|| Refused { key: Some(key.clone()), why: Why::NotMp4 })?;
         match self.waiting.take() {
-            Some((admitted, _)) => Ok(Shown { admitted, wishes, tracks }),
+            Some((admitted, _)) => Ok(Shown { admitted, wishes, content }),
             None => Err(ended(&key, EndReason::NotPublished)),
         }
     }
@@ -344,6 +360,39 @@ async fn until_shown(admitted: &mut Admitted) -> Result<StreamTracks, EndReason>
     }
 }
 
+impl Content {
+    /// What a player with these wishes gets; `None` where that is nothing.
+    fn of(admitted: &Admitted, tracks: StreamTracks, wishes: Wishes, container: Container) -> Option<Self> {
+        match container {
+            Container::Flv => Some(Self::Flv(tracks)),
+            Container::Mp4 => Mp4Tracks::find(&admitted.subscriber, &tracks, wishes.only).map(Self::Mp4),
+        }
+    }
+
+    fn content_type(&self) -> HeaderValue {
+        match self {
+            Self::Flv(_) => reply::FLV,
+            Self::Mp4(tracks) => tracks.mime_type().try_into().unwrap_or(reply::MP4),
+        }
+    }
+
+    /// How it is written, and what comes first.
+    fn framing(self, envelope: Envelope, wishes: Wishes) -> (Framing, Bytes) {
+        match self {
+            Self::Flv(tracks) => {
+                let flavour = if wishes.as_published { Flavour::Full } else { Flavour::Browser };
+                let all = FlvFraming::new(envelope, flavour, flavour.header(&tracks));
+                let framing = wishes.only.map_or(all, |kind| all.only(kind));
+                (Framing::Flv(framing), framing.head())
+            }
+            Self::Mp4(tracks) => {
+                let (framing, head) = Mp4Framing::new(envelope, tracks);
+                (Framing::Mp4(framing), head)
+            }
+        }
+    }
+}
+
 /// What is to become of a connection whose socket is taken over.
 pub(super) struct Turn {
     pub(super) visit: Visit,
@@ -363,16 +412,26 @@ pub(super) enum Then {
 pub(super) struct Playing {
     pub(super) delivery: Delivery,
     pub(super) envelope: Envelope,
+    content_type: HeaderValue,
 }
 
 impl Turn {
+    /// The type of what is sent, for who writes the head of the reply.
+    pub(super) fn content_type(&self) -> HeaderValue {
+        match &self.then {
+            Then::Play(playing) => playing.content_type.clone(),
+            Then::End => HeaderValue::from_static("text/plain"),
+        }
+    }
+
     /// The reply with the stream.
     pub(super) fn reply(visit: Visit, shown: Shown, version: Version) -> Self {
+        let content_type = shown.content.content_type();
         let (mut head, envelope) = match version {
-            Version::HTTP_11 => (reply::media_head(true), Envelope::Chunked),
+            Version::HTTP_11 => (reply::media_head(&content_type, true), Envelope::Chunked),
             // It has a head of its own, and its frames are an envelope.
             Version::HTTP_2 => (BytesMut::new(), Envelope::Plain),
-            _ => (reply::media_head(false), Envelope::Plain),
+            _ => (reply::media_head(&content_type, false), Envelope::Plain),
         };
         // Engines ask by HTTP/1.1.
         if visit.tells_hops && version != Version::HTTP_2 {
@@ -399,14 +458,13 @@ impl Turn {
     }
 
     fn play(visit: Visit, shown: Shown, mut head: BytesMut, envelope: Envelope) -> Self {
-        let Shown { admitted: Admitted { subscriber, shard }, wishes, tracks } = shown;
-        let flavour = if wishes.as_published { Flavour::Full } else { Flavour::Browser };
-        let all = FlvFraming::new(envelope, flavour, flavour.header(&tracks));
-        let framing = wishes.only.map_or(all, |kind| all.only(kind));
-        head.extend_from_slice(&framing.head());
+        let Shown { admitted: Admitted { subscriber, shard }, wishes, content } = shown;
+        let content_type = content.content_type();
+        let (framing, first) = content.framing(envelope, wishes);
+        head.extend_from_slice(&first);
         let clock = if wishes.from_zero { Clock::FromZero } else { Clock::Stream };
-        let delivery = Delivery::new(0, Framing::Flv(framing), clock, subscriber, shard);
-        let playing = Playing { delivery, envelope };
+        let delivery = Delivery::new(0, framing, clock, subscriber, shard);
+        let playing = Playing { delivery, envelope, content_type };
         Self { visit, head, then: Then::Play(Box::new(playing)) }
     }
 }

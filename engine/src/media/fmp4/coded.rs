@@ -1,0 +1,105 @@
+//! Coded frames as samples of MP4, one by one: what a sample says does not depend on those around it, so that whoever writes
+//! a frame writes the same.
+//!
+//! A time is the frame's own, in milliseconds and with the nanoseconds that Enhanced RTMP may add, in units in which both kinds
+//! of track are exact whatever their rates are.
+
+use super::Sample;
+use crate::media::codec::audio_frame;
+use crate::media::flv::{Codec, FrameType, PayloadInfo, Track, browser};
+use crate::media::{Frame, FrameKind};
+
+/// Units of a millisecond of video: 90 kHz.
+const VIDEO_PER_MS: u32 = 90;
+/// The same of audio: 28,224,000 is the least multiple of all sample rates of AAC and of 1,000.
+const AUDIO_PER_MS: u32 = 28_224;
+
+const NANOS_PER_MS: u64 = 1_000_000;
+
+/// Units of a second of a track of this kind.
+pub(crate) fn timescale(kind: FrameKind) -> u32 {
+    per_ms(kind).saturating_mul(1_000)
+}
+
+/// Units of a millisecond.
+pub(super) fn per_ms(kind: FrameKind) -> u32 {
+    match kind {
+        FrameKind::Video => VIDEO_PER_MS,
+        FrameKind::Audio | FrameKind::Data => AUDIO_PER_MS,
+    }
+}
+
+/// Whether MP4 has a form for a codec, as the payloads of a track have it: legacy, or Enhanced RTMP.
+pub(crate) fn carries(codec: Codec, is_enhanced: bool) -> bool {
+    match codec {
+        Codec::H264 | Codec::Hevc | Codec::Av1 | Codec::Vp9 => true,
+        Codec::Aac | Codec::Mp3 | Codec::Ac3 | Codec::Eac3 => true,
+        // The legacy form of Chinese networks has no configuration.
+        Codec::Opus | Codec::Flac => is_enhanced,
+        _ => false,
+    }
+}
+
+/// What is known of a coded frame but its time and its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CodedFrame {
+    /// Milliseconds from its decoding until it is shown.
+    composition_ms: i32,
+    /// Nanoseconds that belong to its time.
+    nanos: u32,
+    is_sync: bool,
+    /// How long it lasts, where it tells that itself.
+    duration: Option<u32>,
+}
+
+impl CodedFrame {
+    /// A frame's part of a track, and its bytes; `None` where it is no coded frame of it that MP4 has a form for.
+    pub(crate) fn of(frame: &Frame, track: u8) -> Option<(Self, &[u8])> {
+        let (info, its) = coded(frame, track)?;
+        let is_start = frame.flags.keyframe || frame.flags.recovery;
+        let coded = Self {
+            composition_ms: its.composition_time,
+            nanos: info.nanos,
+            is_sync: is_start || frame.kind == FrameKind::Audio,
+            duration: duration(its.codec, its.data),
+        };
+        Some((coded, its.data))
+    }
+
+    /// The sample that it is at `timestamp`, in milliseconds; time before 0 there is not.
+    pub(crate) fn sample(&self, kind: FrameKind, timestamp: i64, size: usize) -> Sample {
+        let per_ms = per_ms(kind);
+        let rest = u64::from(self.nanos).saturating_mul(per_ms.into()).saturating_add(NANOS_PER_MS / 2) / NANOS_PER_MS;
+        let whole = u64::try_from(timestamp).unwrap_or_default().saturating_mul(per_ms.into());
+        Sample {
+            time: whole.saturating_add(rest),
+            composition: self.composition_ms.saturating_mul(per_ms.try_into().unwrap_or_default()),
+            is_sync: self.is_sync,
+            duration: self.duration,
+            size: u32::try_from(size).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// The part of a coded frame that is of a track.
+pub(super) fn coded(frame: &Frame, track: u8) -> Option<(PayloadInfo, Track<'_>)> {
+    if frame.kind == FrameKind::Data || frame.is_config() {
+        return None;
+    }
+    let info = PayloadInfo::parse(frame.kind, &frame.payload)?;
+    if !info.packet.is_coded() || info.frame_type == FrameType::Command {
+        return None;
+    }
+    let its = info.tracks(&frame.payload).find(|its| its.id == track)?;
+    let is_carried = its.codec.kind() == Some(frame.kind)
+        && carries(its.codec, browser::is_enhanced(frame.kind, &frame.payload));
+    (is_carried && !its.data.is_empty()).then_some((info, its))
+}
+
+/// How long a frame of audio lasts that tells it, in units of its track.
+fn duration(codec: Codec, data: &[u8]) -> Option<u32> {
+    match codec {
+        Codec::Aac | Codec::Flac => None,
+        codec => Some(audio_frame(codec, data)?.period?.ticks(timescale(FrameKind::Audio))),
+    }
+}
