@@ -738,13 +738,17 @@ enum se_door
    */
   SE_DOOR_HTTP_FLV = 2,
   /**
-   * A player that gets FLV in the messages of a WebSocket.
+   * A player that gets FLV or MP4 in the messages of a WebSocket.
    */
   SE_DOOR_WEBSOCKET = 3,
   /**
+   * A player that gets MP4 in the reply to an HTTP request.
+   */
+  SE_DOOR_HTTP_MP4 = 4,
+  /**
    * A player that asks for playlists and segments of HLS.
    */
-  SE_DOOR_HLS = 4,
+  SE_DOOR_HLS = 5,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -899,7 +903,7 @@ typedef struct se_event {
    * `listener-opened` and `listener-closed`: `id`, `protocol`, `address`; `session-opened`: `session`, `peer`;
    * `session-closed`: `session`, `peer`, `reason`; `stream-started`: `stream`, `session` (or null), `source`;
    * `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`,
-   * `door` (`rtmp`, `http-flv`, `websocket`); `play-ended`:
+   * `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`); `play-ended`:
    * `stream`, `session`, `reason`, `bytes_sent`, `frames_dropped`, `played_ms`; `refused`: `session`, `peer`, `request`
    * (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay-state`: as in `se_relays_json`; `file-state`: as
    * in `se_files_json`; `lagged` and `log-lagged`: `lost`.
@@ -1599,8 +1603,9 @@ se_status se_listen_rtmps(struct se_engine *engine,
 
 /**
  * Opens a listener for players over HTTP, or over HTTPS where a certificate is given. Every stream is
- * `http://HOST:PORT/app/stream.flv` there (also `.live.flv`, and `/live?app=APP&stream=STREAM`), and on the same URLs
- * with `ws://` it comes in the messages of a WebSocket, which players in browsers can take too. Nothing is published here.
+ * `http://HOST:PORT/app/stream.flv` there (also `.live.flv`, and `/live?app=APP&stream=STREAM`), as fragments of MP4
+ * `http://HOST:PORT/app/stream.mp4`, and on the same URLs with `ws://` it comes in the messages of a WebSocket, which players
+ * in browsers can take too. Nothing is published here.
  * `http://HOST:PORT/play/app/stream` is a page that plays it, `http://HOST:PORT/` lists what is live (the key `http.index`
  * of the configuration). The player is in the library where npm was there to make it (`player` in `se_build_info_json`).
  *
@@ -2244,7 +2249,7 @@ char *se_streams_json(struct se_engine *engine);
 
 /**
  * All sessions (connections), or those of one stream: a JSON array of objects with `id`, `peer`, `door` (`rtmp`,
- * `http-flv`, `websocket`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
+ * `http-flv`, `http-mp4`, `websocket`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
  * `bytes_in`, `bytes_out`.
  *
  * @param engine A started engine.

@@ -491,7 +491,7 @@ public:
         return listener;
     }
 
-    /** Opens a listener for players over HTTP, FLV and WebSocket; over HTTPS with a certificate and key. */
+    /** Opens a listener for players over HTTP, FLV and MP4, also by WebSocket; over HTTPS with a certificate and key. */
     Listener listen_http(const std::string &address, const std::string &cert = {}, const std::string &key = {}) {
         Listener listener{};
         detail::check(se_listen_http(handle_.get(), address.c_str(), detail::or_null(cert), detail::or_null(key),

@@ -154,8 +154,8 @@ pub(crate) struct ServeArgs {
     /// Listen for RTMP over TLS here, and for plain RTMP only where --rtmp is given too; repeatable
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) rtmps: Vec<SocketAddr>,
-    /// Listen for players over HTTP here, FLV and WebSocket; repeatable [default: port 8080 of the addresses that plain RTMP
-    /// is served on, where it is free; nothing where --https is given]
+    /// Listen for players over HTTP here, FLV and MP4, also by WebSocket; repeatable [default: port 8080 of the
+    /// addresses that plain RTMP is served on, where it is free; nothing where --https is given]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) http: Vec<SocketAddr>,
     /// The same over TLS, and over plain HTTP only where --http is given too; repeatable

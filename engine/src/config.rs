@@ -34,7 +34,7 @@ pub struct Config {
     pub rtmp: RtmpConfig,
     /// RTMP over TLS.
     pub rtmps: RtmpsConfig,
-    /// Players over HTTP: FLV and WebSocket.
+    /// Players over HTTP: FLV and MP4, also by WebSocket.
     pub http: HttpConfig,
     /// The same over TLS.
     pub https: HttpsConfig,
@@ -115,7 +115,7 @@ pub struct RtmpsConfig {
 
 setters!(RtmpsConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from }; PathBuf { cert, key });
 
-/// Players over HTTP: FLV and WebSocket. Needs the cargo feature `http`, which is on unless it is switched off.
+/// Players over HTTP: FLV and MP4, also by WebSocket. Needs the cargo feature `http`, which is on unless it is switched off.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

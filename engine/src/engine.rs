@@ -312,7 +312,7 @@ impl Engine {
         self.listen(Protocol::Rtmps, address, Some(ServerTls::load(identity)?), rtmp::accept)
     }
 
-    /// Opens a listener for players over HTTP, FLV and WebSocket; port 0 takes any free one.
+    /// Opens a listener for players over HTTP, FLV and MP4, also by WebSocket; port 0 takes any free one.
     ///
     /// # Errors
     /// As [`Self::listen_rtmp`].

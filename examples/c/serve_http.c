@@ -11,7 +11,8 @@
 static const char *door_name(int32_t door) {
     switch (door) {
         case SE_DOOR_RTMP: return "RTMP";
-        case SE_DOOR_HTTP_FLV: return "HTTP";
+        case SE_DOOR_HTTP_FLV:
+        case SE_DOOR_HTTP_MP4: return "HTTP";
         case SE_DOOR_WEBSOCKET: return "WebSocket";
         default: return "another door";
     }

@@ -212,6 +212,7 @@ class Door(_Open):
     RTMP = 1
     HTTP_FLV = 2
     WEBSOCKET = 3
+    HTTP_MP4 = 4
 
 
 class LogLevel(_Open):
@@ -1117,7 +1118,7 @@ class Engine(_Handle):
         return self._listen(_lib.se_listen_rtmps, address, cert, key)
 
     def listen_http(self, address: str, cert: Optional[str] = None, key: Optional[str] = None) -> Listener:
-        """Opens a listener for players over HTTP, FLV and WebSocket; over HTTPS with a certificate and key."""
+        """Opens a listener for players over HTTP, FLV and MP4, also by WebSocket; over HTTPS with a certificate and key."""
         return self._listen(_lib.se_listen_http, address, cert, key)
 
     def _listen(self, function: Any, *texts: Optional[str]) -> Listener:

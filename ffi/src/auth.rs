@@ -31,10 +31,12 @@ pub enum se_door {
     SE_DOOR_RTMP = 1,
     /// A player that gets FLV in the reply to an HTTP request.
     SE_DOOR_HTTP_FLV = 2,
-    /// A player that gets FLV in the messages of a WebSocket.
+    /// A player that gets FLV or MP4 in the messages of a WebSocket.
     SE_DOOR_WEBSOCKET = 3,
+    /// A player that gets MP4 in the reply to an HTTP request.
+    SE_DOOR_HTTP_MP4 = 4,
     /// A player that asks for playlists and segments of HLS.
-    SE_DOOR_HLS = 4,
+    SE_DOOR_HLS = 5,
 }
 
 /// What an authorisation callback returns; any other number refuses.
@@ -291,6 +293,7 @@ impl Waiting {
             Door::Rtmp => Some(se_door::SE_DOOR_RTMP),
             Door::HttpFlv => Some(se_door::SE_DOOR_HTTP_FLV),
             Door::WebSocket => Some(se_door::SE_DOOR_WEBSOCKET),
+            Door::HttpMp4 => Some(se_door::SE_DOOR_HTTP_MP4),
             Door::Hls => Some(se_door::SE_DOOR_HLS),
             // One that is newer than this file.
             _ => None,

@@ -72,8 +72,9 @@ pub unsafe extern "C" fn se_listen_rtmps(
 }
 
 /// Opens a listener for players over HTTP, or over HTTPS where a certificate is given. Every stream is
-/// `http://HOST:PORT/app/stream.flv` there (also `.live.flv`, and `/live?app=APP&stream=STREAM`), and on the same URLs
-/// with `ws://` it comes in the messages of a WebSocket, which players in browsers can take too. Nothing is published here.
+/// `http://HOST:PORT/app/stream.flv` there (also `.live.flv`, and `/live?app=APP&stream=STREAM`), as fragments of MP4
+/// `http://HOST:PORT/app/stream.mp4`, and on the same URLs with `ws://` it comes in the messages of a WebSocket, which players
+/// in browsers can take too. Nothing is published here.
 /// `http://HOST:PORT/play/app/stream` is a page that plays it, `http://HOST:PORT/` lists what is live (the key `http.index`
 /// of the configuration). The player is in the library where npm was there to make it (`player` in `se_build_info_json`).
 ///

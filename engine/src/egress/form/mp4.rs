@@ -63,7 +63,11 @@ pub(crate) struct Mp4Tracks {
 impl Mp4Tracks {
     /// Those of a stream with these main tracks that a player wants, as they are where it begins; `None` where there are none
     /// that MP4 has a form for.
-    pub(crate) fn find(subscriber: &Subscriber, main: &StreamTracks, only: Option<FrameKind>) -> Option<Self> {
+    pub(crate) fn find(
+        subscriber: &Subscriber,
+        main: &StreamTracks,
+        only: Option<FrameKind>,
+    ) -> Option<Self> {
         let is_wanted = |kind: FrameKind| {
             let track = if kind == FrameKind::Video { main.video } else { main.audio };
             let is_carried = |track: TrackCodec| fmp4::carries(track.codec, track.is_enhanced);
@@ -183,11 +187,8 @@ impl Mp4Framing {
             self.is_told = self.state.is_told();
         }
         let samples = [coded.sample(frame.kind, frame.timestamp, frame.payload.len())];
-        let run = Run {
-            track: track_id(frame.kind),
-            is_video: frame.kind == FrameKind::Video,
-            samples: &samples,
-        };
+        let run =
+            Run { track: track_id(frame.kind), is_video: frame.kind == FrameKind::Video, samples: &samples };
         head.put_slice(&self.envelope.opening(fmp4::head_len(&[run]) + frame.payload.len()));
         fmp4::put_head(sequence(frame.timestamp), &[run], &mut head);
         Mp4Message { head: head.freeze(), payload: frame.payload, tail: self.envelope.closing() }

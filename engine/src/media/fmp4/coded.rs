@@ -69,7 +69,8 @@ impl CodedFrame {
     /// The sample that it is at `timestamp`, in milliseconds; time before 0 there is not.
     pub(crate) fn sample(&self, kind: FrameKind, timestamp: i64, size: usize) -> Sample {
         let per_ms = per_ms(kind);
-        let rest = u64::from(self.nanos).saturating_mul(per_ms.into()).saturating_add(NANOS_PER_MS / 2) / NANOS_PER_MS;
+        let rest = u64::from(self.nanos).saturating_mul(per_ms.into()).saturating_add(NANOS_PER_MS / 2)
+            / NANOS_PER_MS;
         let whole = u64::try_from(timestamp).unwrap_or_default().saturating_mul(per_ms.into());
         Sample {
             time: whole.saturating_add(rest),

@@ -118,10 +118,13 @@ impl Description {
         let kind = codec.kind()?;
         let scale = timescale(kind);
         let default_duration = match kind {
-            FrameKind::Video => per_ms(kind).saturating_mul(if has_other { PICTURE_MS } else { LONE_PICTURE_MS }),
+            FrameKind::Video => {
+                per_ms(kind).saturating_mul(if has_other { PICTURE_MS } else { LONE_PICTURE_MS })
+            }
             _ => self.period()?.ticks(scale),
         };
-        let track = Mp4Track { size: *size, default_duration, ..Mp4Track::new(id, *codec, config.clone(), scale) };
+        let track =
+            Mp4Track { size: *size, default_duration, ..Mp4Track::new(id, *codec, config.clone(), scale) };
         mp4_init(std::slice::from_ref(&track)).is_ok().then_some(track)
     }
 
@@ -130,7 +133,8 @@ impl Description {
         const AAC: u64 = 1_024;
         const FLAC: u64 = 4_096;
         const OPUS: u64 = 960;
-        let config = audio_config(self.codec, &self.config).or_else(|| audio_frame(self.codec, &self.config))?;
+        let config =
+            audio_config(self.codec, &self.config).or_else(|| audio_frame(self.codec, &self.config))?;
         let usual = match self.codec {
             Codec::Flac => FLAC,
             Codec::Opus => OPUS,

@@ -78,15 +78,18 @@ impl<'a> Trun<'a> {
             }
             Some((last, before)) => {
                 let first = Self { samples: before, next: Some(last), has_durations: true };
-                let second =
-                    Self { samples: std::slice::from_ref(last), next: None, has_durations: false };
+                let second = Self { samples: std::slice::from_ref(last), next: None, has_durations: false };
                 [(!before.is_empty()).then_some(first), Some(second)]
             }
         }
     }
 
     fn len(&self, is_video: bool) -> usize {
-        let fields = 1_usize.saturating_add(usize::from(self.has_durations)).saturating_add(if is_video { 2 } else { 0 });
+        let fields = 1_usize.saturating_add(usize::from(self.has_durations)).saturating_add(if is_video {
+            2
+        } else {
+            0
+        });
         fields.saturating_mul(4).saturating_mul(self.samples.len()).saturating_add(TRUN)
     }
 
@@ -119,7 +122,9 @@ impl<'a> Trun<'a> {
 
 /// Bytes of samples.
 fn total(samples: &[Sample]) -> usize {
-    samples.iter().fold(0, |sum, sample| sum.saturating_add(usize::try_from(sample.size).unwrap_or(usize::MAX)))
+    samples
+        .iter()
+        .fold(0, |sum, sample| sum.saturating_add(usize::try_from(sample.size).unwrap_or(usize::MAX)))
 }
 
 /// A number of bytes or samples: batches have far fewer than 2 GiB.

@@ -1,8 +1,8 @@
-//! Players over HTTP: FLV in replies and in the messages of WebSockets; and pages to watch it on.
+//! Players over HTTP: FLV and MP4 in replies and in the messages of WebSockets; and pages to watch it on.
 //!
 //! ```text
 //!   socket <──> hyper ──requests──> answers in words, or a visit: authorised, admitted, waits for the stream
-//!   socket <── reply begins, then FLV <── Delivery <── hub        (hyper has let go of the socket)
+//!   socket <── reply begins, then media <── Delivery <── hub        (hyper has let go of the socket)
 //! ```
 //! hyper reads requests and writes replies, until one gets a stream: then its socket is taken out of hyper's connection, and
 //! the player is driven as those of all doors are, by shards while it has caught up. So it costs what a player of RTMP costs.

@@ -45,7 +45,8 @@ impl StreamUrl {
     /// The stream that a path and a query name; none where they name something else.
     pub(super) fn find(path: &str, query: Option<&str>) -> Option<Self> {
         let query = query.unwrap_or_default();
-        let ended = ENDINGS.iter().find_map(|(ending, container)| Some((path.strip_suffix(ending)?, *container)));
+        let ended =
+            ENDINGS.iter().find_map(|(ending, container)| Some((path.strip_suffix(ending)?, *container)));
         let ((app, stream), container) = match ended {
             Some((name, container)) => {
                 let (app, stream) = name.rsplit_once('/')?;
@@ -163,7 +164,8 @@ pub(super) fn flv_of(key: &StreamKey) -> String {
 fn in_path(key: &StreamKey) -> String {
     const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     let path = utf8_percent_encode(key.as_str(), &KEPT).to_string();
-    let ending = [".flv", ".live", ".mp4"].into_iter().find_map(|ending| Some((path.strip_suffix(ending)?, ending)));
+    let ending =
+        [".flv", ".live", ".mp4"].into_iter().find_map(|ending| Some((path.strip_suffix(ending)?, ending)));
     match ending {
         Some((start, ending)) => format!("{start}%2E{}", &ending[1..]),
         None => path,

@@ -85,7 +85,7 @@ pub(super) struct Shown {
 /// What a player gets of a stream.
 enum Content {
     Flv(StreamTracks),
-    Mp4(Mp4Tracks),
+    Mp4(Box<Mp4Tracks>),
 }
 
 /// What a session carries: nothing until its connection has an output.
@@ -365,7 +365,10 @@ impl Content {
     fn of(admitted: &Admitted, tracks: StreamTracks, wishes: Wishes, container: Container) -> Option<Self> {
         match container {
             Container::Flv => Some(Self::Flv(tracks)),
-            Container::Mp4 => Mp4Tracks::find(&admitted.subscriber, &tracks, wishes.only).map(Self::Mp4),
+            Container::Mp4 => {
+                let tracks = Mp4Tracks::find(&admitted.subscriber, &tracks, wishes.only)?;
+                Some(Self::Mp4(Box::new(tracks)))
+            }
         }
     }
 
@@ -386,7 +389,7 @@ impl Content {
                 (Framing::Flv(framing), framing.head())
             }
             Self::Mp4(tracks) => {
-                let (framing, head) = Mp4Framing::new(envelope, tracks);
+                let (framing, head) = Mp4Framing::new(envelope, *tracks);
                 (Framing::Mp4(framing), head)
             }
         }
