@@ -117,7 +117,7 @@ pub(crate) enum Framing {
     Flv(FlvFraming),
     /// Fragments of MP4.
     #[cfg(feature = "mp4")]
-    Mp4(Mp4Framing),
+    Mp4(Box<Mp4Framing>),
 }
 
 impl Framing {

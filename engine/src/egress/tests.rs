@@ -1,6 +1,8 @@
 //! What a shard does to outputs of all kinds in one turn.
 
 mod flv;
+#[cfg(feature = "mp4")]
+mod mp4;
 
 use super::connection_output::OutputState;
 use super::*;

@@ -3,6 +3,8 @@
 mod coded;
 mod description;
 mod fragment;
+#[cfg(test)]
+pub(crate) mod reading;
 
 pub(crate) use coded::{CodedFrame, carries};
 pub(crate) use description::{Description, Told, mime_type};

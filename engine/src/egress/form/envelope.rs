@@ -135,6 +135,22 @@ pub(in crate::egress) mod tests {
         }
     }
 
+    impl Envelope {
+        /// What is in each envelope, and whether it is a text.
+        #[cfg(feature = "mp4")]
+        pub(in crate::egress) fn messages(self, mut bytes: &[u8]) -> Vec<(bool, &[u8])> {
+            let mut messages = Vec::new();
+            while self == Self::WebSocket && !bytes.is_empty() {
+                let (content, rest) = web_socket(bytes, bytes[0]);
+                assert!([TEXT, BINARY].contains(&bytes[0]));
+                messages.push((bytes[0] == TEXT, content));
+                bytes = rest;
+            }
+            messages.extend(self.unwrap(bytes).into_iter().map(|content| (false, content)));
+            messages
+        }
+    }
+
     fn chunk(bytes: &[u8]) -> (&[u8], &[u8]) {
         let end = bytes.windows(2).position(|pair| pair == b"\r\n").expect("a line");
         let len = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();

@@ -91,16 +91,12 @@ impl Mp4Tracks {
 
     /// What browsers call it.
     pub(crate) fn mime_type(&self) -> String {
-        mime_type(&self.tracks)
+        fmp4::mime_type(in_order(&self.tracks))
     }
 }
 
-fn mime_type(tracks: &ByKind<Option<Mp4Track>>) -> String {
-    fmp4::mime_type(in_order(tracks))
-}
-
-/// The tracks, video first.
-fn in_order(tracks: &ByKind<Option<Mp4Track>>) -> impl Iterator<Item = &Mp4Track> {
+/// What is there of each kind, video first.
+fn in_order<T>(tracks: &ByKind<Option<T>>) -> impl Iterator<Item = &T> + Clone {
     KINDS.into_iter().filter_map(|kind| tracks[kind as usize].as_ref())
 }
 
@@ -114,12 +110,6 @@ pub(crate) struct Mp4Framing {
     is_told: bool,
     /// See [`Self::late_kind`].
     late: Option<FrameKind>,
-    state: Box<State>,
-}
-
-/// What a shard does not ask about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct State {
     known: Descriptions,
     tracks: ByKind<Option<PlayedTrack>>,
 }
@@ -127,22 +117,20 @@ struct State {
 /// A track of the init segments of one player: the first one has it, so all have to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PlayedTrack {
-    /// As it was known last.
-    track: Mp4Track,
-    /// The newest init segment says so.
-    is_told: bool,
-    /// It is still to be decoded so, and not in a way that nobody knows.
-    is_known: bool,
+    /// As the newest init segment has it.
+    told: Mp4Track,
+    /// As it is to be decoded from here on; `None` where nobody knows how.
+    now: Option<Mp4Track>,
 }
 
 impl Mp4Framing {
     /// For a player that gets these tracks; and what comes first.
     pub(crate) fn new(envelope: Envelope, tracks: Mp4Tracks) -> (Self, Bytes) {
         let Mp4Tracks { known, tracks, is_partial } = tracks;
-        let tracks = tracks.map(|track| Some(PlayedTrack { track: track?, is_told: false, is_known: true }));
-        let mut state = Box::new(State { known, tracks });
-        let head = state.init(envelope);
-        (Self { envelope, is_partial, is_told: true, late: None, state }, head)
+        let tracks = tracks.map(|track| track.map(|told| PlayedTrack { now: Some(told.clone()), told }));
+        let mut framing = Self { envelope, is_partial, is_told: true, late: None, known, tracks };
+        let head = framing.init();
+        (framing, head)
     }
 
     /// A kind of media that has come and is left out, as the first init segment had no track for it: browsers cannot begin with
@@ -158,22 +146,21 @@ impl Mp4Framing {
 
     /// Whether there are tracks for all of this.
     pub(super) fn has_tracks_for(&self, content: &Content) -> bool {
-        let has = |kind: FrameKind| self.state.tracks[kind as usize].is_some();
+        let has = |kind: FrameKind| self.tracks[kind as usize].is_some();
         KINDS.into_iter().all(|kind| has(kind) || !content.has[kind as usize])
     }
 
     /// A coded frame as far as the player gets it: its bytes in its track.
     pub(super) fn adapt(&mut self, frame: Frame, main: MainIds) -> Option<(CodedFrame, Frame)> {
-        if self.state.known.note(&frame, main) {
-            self.state.describe(frame.kind);
-            self.is_told = self.state.is_told();
+        if self.known.note(&frame, main) {
+            self.describe(frame.kind);
         }
         let (coded, data) = CodedFrame::of(&frame, main.of(frame.kind))?;
         let data = frame.payload.slice_ref(data);
-        match &self.state.tracks[frame.kind as usize] {
-            Some(played) => played.is_known.then_some((coded, Frame { payload: data, ..frame })),
+        match &self.tracks[frame.kind as usize] {
+            Some(played) => played.now.is_some().then_some((coded, Frame { payload: data, ..frame })),
             None => {
-                let is_late = !self.is_partial && self.state.known.track(frame.kind, true).is_some();
+                let is_late = !self.is_partial && self.known.track(frame.kind, true).is_some();
                 self.late = self.late.or(is_late.then_some(frame.kind));
                 None
             }
@@ -182,57 +169,49 @@ impl Mp4Framing {
 
     pub(super) fn message(&mut self, coded: CodedFrame, frame: Frame) -> Mp4Message {
         let mut head = BytesMut::new();
-        if self.state.is_to_be_told(frame.kind) {
-            head.extend_from_slice(&self.state.init(self.envelope));
-            self.is_told = self.state.is_told();
+        if self.tracks[frame.kind as usize].as_ref().is_some_and(|played| !played.is_told()) {
+            head.extend_from_slice(&self.init());
         }
         let samples = [coded.sample(frame.kind, frame.timestamp, frame.payload.len())];
         let run =
             Run { track: track_id(frame.kind), is_video: frame.kind == FrameKind::Video, samples: &samples };
         head.put_slice(&self.envelope.opening(fmp4::head_len(&[run]) + frame.payload.len()));
         fmp4::put_head(sequence(frame.timestamp), &[run], &mut head);
-        Mp4Message { head: head.freeze(), payload: frame.payload, tail: self.envelope.closing() }
+        Mp4Message { head: head.freeze(), payload: frame.payload, envelope: self.envelope }
     }
-}
 
-impl State {
     /// Takes note that a track is to be decoded otherwise.
     fn describe(&mut self, kind: FrameKind) {
         let has_other = self.tracks.iter().all(Option::is_some);
-        let Some(played) = &mut self.tracks[kind as usize] else { return };
-        let track = self.known.track(kind, has_other);
-        played.is_known = track.is_some();
-        if let Some(track) = track.filter(|track| *track != played.track) {
-            (played.track, played.is_told) = (track, false);
+        if let Some(played) = &mut self.tracks[kind as usize] {
+            played.now = self.known.track(kind, has_other);
         }
-    }
-
-    fn is_told(&self) -> bool {
-        self.tracks.iter().flatten().all(|played| played.is_told && played.is_known)
-    }
-
-    fn is_to_be_told(&self, kind: FrameKind) -> bool {
-        self.tracks[kind as usize].as_ref().is_some_and(|played| !played.is_told)
+        self.is_told = self.tracks.iter().flatten().all(PlayedTrack::is_told);
     }
 
     /// An init segment, and over WebSocket what it is.
-    fn init(&mut self, envelope: Envelope) -> Bytes {
-        let mut tracks = ByKind::<Option<Mp4Track>>::default();
-        for (track, played) in tracks.iter_mut().zip(&mut self.tracks) {
-            let Some(played) = played else { continue };
-            played.is_told = true;
-            *track = Some(played.track.clone());
+    fn init(&mut self) -> Bytes {
+        for played in self.tracks.iter_mut().flatten() {
+            played.told = played.now.as_ref().unwrap_or(&played.told).clone();
         }
+        self.is_told = self.tracks.iter().flatten().all(PlayedTrack::is_told);
+        let tracks = in_order(&self.tracks).map(|played| &played.told);
         let mut bytes = BytesMut::new();
-        if envelope == Envelope::WebSocket {
-            let text = serde_json::json!({ "type": mime_type(&tracks) }).to_string();
+        if self.envelope == Envelope::WebSocket {
+            let text = serde_json::json!({ "type": fmp4::mime_type(tracks.clone()) }).to_string();
             bytes.extend_from_slice(&Envelope::text(&text));
         }
-        let tracks: Vec<_> = in_order(&tracks).cloned().collect();
+        let tracks: Vec<_> = tracks.cloned().collect();
         // Each of them makes one: it would be no track otherwise.
         let init = fmp4::mp4_init(&tracks).unwrap_or_default();
-        bytes.extend_from_slice(&envelope.wrap(&init));
+        bytes.extend_from_slice(&self.envelope.wrap(&init));
         bytes.freeze()
+    }
+}
+
+impl PlayedTrack {
+    fn is_told(&self) -> bool {
+        self.now.as_ref() == Some(&self.told)
     }
 }
 
@@ -247,17 +226,18 @@ fn sequence(timestamp: i64) -> u32 {
 pub(crate) struct Mp4Message {
     head: Bytes,
     payload: Bytes,
-    tail: &'static [u8],
+    /// The envelope that it is in, for its end.
+    envelope: Envelope,
 }
 
 impl Mp4Message {
     pub(super) fn len(&self) -> usize {
-        self.head.len() + self.payload.len() + self.tail.len()
+        self.head.len() + self.payload.len() + self.envelope.closing().len()
     }
 
     /// Appends the slices that remain after the first `skip` bytes, for a vectored write.
     pub(super) fn slices<'a>(&'a self, skip: usize, out: &mut Vec<IoSlice<'a>>) {
-        put_slices([&self.head, &self.payload, self.tail], skip, out);
+        put_slices([&self.head, &self.payload, self.envelope.closing()], skip, out);
     }
 }
 

@@ -61,12 +61,15 @@ impl Description {
     fn told_by_record(frame: &Frame, track: u8, known: Option<&Self>) -> Told {
         let Some(info) = PayloadInfo::parse(frame.kind, &frame.payload) else { return Told::Same };
         let its = info.tracks(&frame.payload).find(|its| its.id == track);
-        let Some(its) = its.filter(|_| info.packet == PacketType::SequenceStart) else { return Told::Same };
+        let Some(its) = its.filter(|its| info.packet == PacketType::SequenceStart && !its.data.is_empty())
+        else {
+            return Told::Same;
+        };
         let is_enhanced = browser::is_enhanced(frame.kind, &frame.payload);
         let is_known = known.is_some_and(|known| known.codec == its.codec && known.config == its.data);
         let is_record = carries(its.codec, is_enhanced)
             && its.codec.kind() == Some(frame.kind)
-            && (1..=MAX_RECORD.get()).contains(&its.data.len());
+            && its.data.len() <= MAX_RECORD.get();
         match (is_known, is_record) {
             (true, _) => Told::Same,
             (false, false) => Self::lost(known),
@@ -155,3 +158,6 @@ pub(crate) fn mime_type<'a>(tracks: impl Iterator<Item = &'a Mp4Track>) -> Strin
     }
     format!("{media}/mp4; codecs=\"{}\"", names.join(","))
 }
+
+#[cfg(test)]
+mod tests;

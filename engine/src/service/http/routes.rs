@@ -250,6 +250,9 @@ mod tests {
             ("/live/a.live.flv", None, "live/a"),
             ("/live/room/a.flv", Some("key=5"), "live/room/a"),
             ("/live/a.flv.flv", None, "live/a.flv"),
+            ("/live/a.mp4", Some("key=5"), "live/a"),
+            ("/live/a.flv.mp4", None, "live/a.flv"),
+            ("/live/a.mp4.live.flv", None, "live/a.mp4"),
             ("/live/%E7%9B%B4%e6%92%AD.flv", None, "live/直播"),
             ("/live", Some("app=myapp&stream=test"), "myapp/test"),
             ("/live", Some("port=1935&app=my%2Froom&stream=te%73t&key=x"), "my/room/test"),
@@ -262,7 +265,18 @@ mod tests {
         ] {
             assert_eq!(key(path, query), Some(Ok(expected.to_owned())), "{path} {query:?}");
         }
-        for path in ["/", "/live", "/live/a", "/live/a.flvx", "/live/a.FLV", "/a/live?app=x", "*", ""] {
+        for path in [
+            "/",
+            "/live",
+            "/live/a",
+            "/live/a.flvx",
+            "/live/a.FLV",
+            "/live/a.mp4/",
+            "/live/a.m4s",
+            "/a/live?app=x",
+            "*",
+            "",
+        ] {
             assert_eq!(key(path, None), None, "{path}");
         }
         assert_eq!(key("/other", Some("app=a&stream=b")), None);
@@ -309,6 +323,7 @@ mod tests {
             ("/live/a\\b.flv", None, Err(KeyError::Character('\\'))),
             ("/a.flv", None, Err(KeyError::Missing("app"))),
             ("/live/.flv", None, Err(KeyError::Missing("stream"))),
+            ("/live/.mp4", None, Err(KeyError::Missing("stream"))),
             ("/live//a//b.flv", None, Err(KeyError::EmptyPart)),
             ("/live", Some("app=a"), Err(KeyError::Missing("stream"))),
             ("/live", Some("stream=a"), Err(KeyError::Missing("app"))),
@@ -350,9 +365,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(5_000))]
 
         #[test]
-        fn f43_the_paths_of_a_stream_lead_back_to_it(name in "[a-z&=.~+é直-]{1,6}(\\.flv|\\.live|\\.live\\.flv)?") {
+        fn f43_the_paths_of_a_stream_lead_back_to_it(name in "[a-z&=.~+é直-]{1,6}(\\.flv|\\.live|\\.live\\.flv|\\.mp4)?") {
             let Ok(named) = StreamKey::new("live", &name) else { return Ok(()) };
-            prop_assert_eq!(key(&flv_of(&named), None), Some(Ok(named.to_string())));
+            for (path, container) in
+                [(flv_of(&named), Container::Flv), (format!("/{}.mp4", in_path(&named)), Container::Mp4)]
+            {
+                prop_assert_eq!(key(&path, None), Some(Ok(named.to_string())));
+                prop_assert_eq!(StreamUrl::find(&path, None).map(|url| url.container), Some(container));
+            }
             let page = page_of(&named);
             prop_assert!(StreamUrl::find(&page, None).is_none(), "{page}");
             prop_assert_eq!(PageUrl::find(&page), Some(PageUrl::Player(Ok(named))));

@@ -1,6 +1,7 @@
 //! Promises of HTTP connections, kept over in-memory pipes with a paused clock.
 
 mod h2;
+mod mp4;
 
 use super::*;
 use crate::auth::{AuthRequest, Authorize, Gate, Grant, PublishRule, Ticket};

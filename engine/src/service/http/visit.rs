@@ -390,7 +390,7 @@ impl Content {
             }
             Self::Mp4(tracks) => {
                 let (framing, head) = Mp4Framing::new(envelope, *tracks);
-                (Framing::Mp4(framing), head)
+                (Framing::Mp4(Box::new(framing)), head)
             }
         }
     }
