@@ -3,6 +3,7 @@
 mod commands;
 mod hooks;
 mod judges;
+mod mp4;
 mod origins;
 mod passwords;
 mod play;

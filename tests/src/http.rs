@@ -107,9 +107,14 @@ impl HttpPeer {
         self.reply()
     }
 
-    /// Asks to play `app/stream`; the status of the answer.
+    /// Asks to play `app/stream` as FLV; the status of the answer.
     pub fn play(&mut self, way: Way, name: &str) -> io::Result<u16> {
-        let target = format!("/{name}.flv");
+        self.play_as(way, name, "flv")
+    }
+
+    /// The same with another ending of the URL.
+    pub fn play_as(&mut self, way: Way, name: &str, ending: &str) -> io::Result<u16> {
+        let target = format!("/{name}.{ending}");
         self.way = way;
         self.send(if way == Way::Reply { get(&target) } else { upgrade(&target) });
         Ok(self.head()?.0)
@@ -126,16 +131,22 @@ impl HttpPeer {
                 Ok((!content.is_empty()).then_some(content))
             }
             Way::WebSocket => {
-                let head = self.take(2)?;
-                let len = match head[1] {
-                    126 => self.take(2)?,
-                    127 => self.take(8)?,
-                    short => vec![short],
-                };
-                let content = self.take(len.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)))?;
-                Ok((head[0] == 0x82).then_some(content))
+                let (first, content) = self.message()?;
+                Ok((first == 0x82).then_some(content))
             }
         }
+    }
+
+    /// The first byte of the next frame of a WebSocket, and what is in it.
+    pub fn message(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let head = self.take(2)?;
+        let len = match head[1] {
+            126 => self.take(2)?,
+            127 => self.take(8)?,
+            short => vec![short],
+        };
+        let content = self.take(len.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)))?;
+        Ok((head[0], content))
     }
 
     /// The next tag of the stream; none at its end, and an error where it was cut.

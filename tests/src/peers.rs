@@ -229,14 +229,25 @@ pub struct Packet {
     pub codec_type: String,
     /// Decoding time, seconds.
     pub dts: f64,
+    /// When it is shown, seconds.
+    pub pts: f64,
     /// MD5 of its data.
     pub hash: String,
 }
 
 /// ffprobe lists the packets of a file or URL, to its end.
 pub fn ffprobe_packets(input: &str) -> Vec<Packet> {
+    packets(&ffprobe(input))
+}
+
+/// ffprobe, which reads the packets of a file or URL to its end.
+pub fn ffprobe(input: &str) -> Proc {
     let args = ["-v", "error", "-show_packets", "-show_data_hash", "md5", "-of", "json", "-i", input];
-    let probe = Proc::spawn("ffprobe", command("ffprobe", args));
+    Proc::spawn("ffprobe", command("ffprobe", args))
+}
+
+/// What [`ffprobe`] has read.
+pub fn packets(probe: &Proc) -> Vec<Packet> {
     probe.succeed(WRITTEN);
     let json: serde_json::Value = serde_json::from_str(&probe.out.all().join("\n")).expect("JSON of ffprobe");
     let packets = json["packets"].as_array().cloned().unwrap_or_default();
@@ -246,6 +257,7 @@ pub fn ffprobe_packets(input: &str) -> Vec<Packet> {
         .map(|packet| Packet {
             codec_type: word(&packet["codec_type"]),
             dts: word(&packet["dts_time"]).parse().unwrap_or(f64::NAN),
+            pts: word(&packet["pts_time"]).parse().unwrap_or(f64::NAN),
             hash: word(&packet["data_hash"]),
         })
         .collect()
