@@ -13,6 +13,7 @@ static const char *door_name(int32_t door) {
         case SE_DOOR_RTMP: return "RTMP";
         case SE_DOOR_HTTP_FLV:
         case SE_DOOR_HTTP_MP4: return "HTTP";
+        case SE_DOOR_HLS: return "HLS";
         case SE_DOOR_WEBSOCKET: return "WebSocket";
         default: return "another door";
     }

@@ -12,7 +12,7 @@ from typing import Optional
 
 from streamengine import AuthAction, AuthRequest, Door, Engine, Error, EventType
 
-DOORS = {Door.RTMP: "RTMP", Door.HTTP_FLV: "HTTP", Door.HTTP_MP4: "HTTP", Door.WEBSOCKET: "WebSocket"}
+DOORS = {Door.RTMP: "RTMP", Door.HTTP_FLV: "HTTP", Door.HTTP_MP4: "HTTP", Door.WEBSOCKET: "WebSocket", Door.HLS: "HLS"}
 
 
 def say(line: str) -> None:

@@ -213,6 +213,7 @@ class Door(_Open):
     HTTP_FLV = 2
     WEBSOCKET = 3
     HTTP_MP4 = 4
+    HLS = 5
 
 
 class LogLevel(_Open):

@@ -70,7 +70,7 @@ pub struct se_event {
     /// `listener-opened` and `listener-closed`: `id`, `protocol`, `address`; `session-opened`: `session`, `peer`;
     /// `session-closed`: `session`, `peer`, `reason`; `stream-started`: `stream`, `session` (or null), `source`;
     /// `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`,
-    /// `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`); `play-ended`:
+    /// `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`, `hls`); `play-ended`:
     /// `stream`, `session`, `reason`, `bytes_sent`, `frames_dropped`, `played_ms`; `refused`: `session`, `peer`, `request`
     /// (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay-state`: as in `se_relays_json`; `file-state`: as
     /// in `se_files_json`; `lagged` and `log-lagged`: `lost`.

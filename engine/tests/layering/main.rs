@@ -68,6 +68,7 @@ const FILE_TIMES: &[&str] = &["net/tls.rs", "files.rs"];
 const BY_DATE: &[&str] = &[
     "auth/signed.rs",
     "hls/muxer.rs",
+    "hls/playlist.rs",
     "hooks/caller.rs",
     "keys.rs",
     "keys/database.rs",
