@@ -16,6 +16,8 @@ pub mod looping;
 pub mod metadata;
 pub mod probe;
 mod timestamp;
+#[cfg(feature = "http")]
+pub mod ts;
 
 use bytes::Bytes;
 pub use timestamp::TimestampUnwrapper;

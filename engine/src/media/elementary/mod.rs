@@ -184,6 +184,19 @@ impl<T> Iterator for IntoIter<T> {
 
 impl<T> ExactSizeIterator for IntoIter<T> {}
 
+/// The access unit delimiter that `access_unit`, in [`Format::AnnexB`], does not begin with; empty where it does, and for
+/// codecs without NAL units.
+#[cfg(feature = "http")]
+pub(super) fn missing_delimiter(codec: Codec, access_unit: &[u8]) -> &'static [u8] {
+    nal::NalCodec::of(codec).map_or(&[], |codec| codec.missing_delimiter(access_unit))
+}
+
+/// Whether ADTS can say what an AudioSpecificConfig says.
+#[cfg(feature = "http")]
+pub(super) fn has_adts(record: &[u8]) -> bool {
+    adts::AdtsConfig::from_record(record).is_some()
+}
+
 /// Nanoseconds to the nearest millisecond.
 fn millis(nanos: i64) -> i64 {
     nanos.saturating_add(NANOS_PER_MS / 2).div_euclid(NANOS_PER_MS)

@@ -62,6 +62,18 @@ impl NalCodec {
             },
         }
     }
+
+    /// The delimiter, for pictures of any kind (H.264 7.3.2.4, H.265 7.3.2.5), that a byte stream of one access unit does not begin
+    /// with; empty where it does.
+    #[cfg(feature = "http")]
+    pub(super) fn missing_delimiter(self, access_unit: &[u8]) -> &'static [u8] {
+        let first = start_code(access_unit).and_then(|at| access_unit.get(at.checked_add(3)?..));
+        match self {
+            _ if first.is_some_and(|nal| self.kind(nal) == NalKind::Delimiter) => &[],
+            Self::H264 => &[0, 0, 0, 1, 0x09, 0xf0],
+            Self::Hevc => &[0, 0, 0, 1, 0x46, 0x01, 0x50],
+        }
+    }
 }
 
 /// The NAL units of a byte stream (annex B of H.264 and H.265). `None` if it does not start with a start code.
@@ -169,6 +181,20 @@ mod tests {
         assert!(
             annex_b(b"\x01\0\0\x01\x65").is_none() && annex_b(b"").is_none() && annex_b(b"\0\0").is_none()
         );
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_delimiter_is_missed_where_there_is_none() {
+        for (codec, slice) in
+            [(NalCodec::H264, &b"\0\0\x01\x65\x88"[..]), (NalCodec::Hevc, b"\0\0\x01\x26\x01")]
+        {
+            let delimiter = codec.missing_delimiter(slice);
+            let [nal] = &nals(delimiter)[..] else { panic!("{delimiter:x?}") };
+            assert_eq!(codec.kind(nal), NalKind::Delimiter);
+            assert_eq!(codec.missing_delimiter(&[delimiter, slice].concat()), b"");
+            assert_eq!(codec.missing_delimiter(b""), delimiter);
+        }
     }
 
     #[test]
