@@ -1,6 +1,7 @@
 //! What peers read of the segments is what went into them.
 
 use crate::clips::{Clip, done, packets};
+use crate::reader::{PACKET, Reader};
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use std::fs;
@@ -189,10 +190,11 @@ fn encoded(test: &str, streams: &[(Codec, &str, &str)]) {
 const X264: &str = "-c:v libx264 -preset veryfast -g 25 -bf 3 -pix_fmt yuv420p";
 const X265: &str = "-c:v libx265 -preset ultrafast -pix_fmt yuv420p -x265-params log-level=none:keyint=25:min-keyint=25:bframes=3:open-gop=0";
 
+const AC3: (Codec, &str, &str) = (Codec::Ac3, "-c:a ac3 -b:a 192k", "ac3");
+
 #[test]
 fn hevc_and_ac3() {
-    let ac3 = (Codec::Ac3, "-c:a ac3 -b:a 192k", "ac3");
-    encoded("hevc_and_ac3", &[(Codec::Hevc, X265, "hevc"), ac3]);
+    encoded("hevc_and_ac3", &[(Codec::Hevc, X265, "hevc"), AC3]);
 }
 
 #[test]
@@ -205,4 +207,86 @@ fn h264_and_eac3() {
 fn h264_and_mp3() {
     let mp3 = (Codec::Mp3, "-c:a libmp3lame -b:a 128k", "mp3");
     encoded("h264_and_mp3", &[(Codec::H264, X264, "h264"), mp3]);
+}
+
+/// The bytes of a track, as GStreamer's demuxer hands them on, and in how many buffers: one for each PES packet.
+fn of_gstreamer(folder: &Path, file: &Path, caps: &str) -> (Vec<u8>, usize) {
+    let buffers = folder.join("buffers");
+    fs::create_dir(&buffers).unwrap();
+    let mut gst = Command::new("gst-launch-1.0");
+    gst.args([
+        "-q",
+        "filesrc",
+        &format!("location={}", file.display()),
+        "!",
+        "tsdemux",
+        "!",
+        caps,
+        "!",
+        "queue",
+        "!",
+    ]);
+    done(gst.args(["multifilesink", "sync=false", &format!("location={}/%06d", buffers.display())]));
+    let mut files: Vec<_> = fs::read_dir(&buffers).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let bytes: Vec<_> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    fs::remove_dir_all(&buffers).unwrap();
+    (bytes.concat(), files.len())
+}
+
+/// GStreamer's demuxer gives what our own reader reads.
+fn gstreamer_reads(clip: &Clip, caps: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (parts, whole) = segments(clip, &clip.cut_at_keyframes());
+    let file = write(folder.path(), "whole.ts", &whole);
+    let mut reader = Reader::default();
+    let pes: Vec<_> =
+        parts.iter().flat_map(|part| reader.segment(part).pes().cloned().collect::<Vec<_>>()).collect();
+    for (caps, pid) in caps.iter().zip([0x100, 0x101]) {
+        let sent: Vec<_> = pes.iter().filter(|pes| pes.pid == pid).map(|pes| &pes.data[..]).collect();
+        let (read, buffers) = of_gstreamer(folder.path(), &file, caps);
+        assert!(read == sent.concat(), "{caps}: {} bytes of {}", read.len(), sent.concat().len());
+        assert_eq!(buffers, sent.len(), "{caps}");
+    }
+}
+
+#[test]
+fn gstreamer_demuxes_h264_and_aac() {
+    if has("gstreamer_demuxes_h264_and_aac", &["gst-launch-1.0"]) {
+        gstreamer_reads(&demo(), &["video/x-h264", "audio/mpeg"]);
+    }
+}
+
+#[test]
+fn gstreamer_demuxes_hevc_and_ac3() {
+    if has("gstreamer_demuxes_hevc_and_ac3", &["gst-launch-1.0", "ffmpeg", "ffprobe"]) {
+        let folder = tempfile::tempdir().unwrap();
+        let clip = Clip::encoded(folder.path(), &[(Codec::Hevc, X265, "hevc"), AC3]);
+        gstreamer_reads(&clip, &["video/x-h265", "audio/x-ac3"]);
+    }
+}
+
+/// How many packets of a file tshark has something to say about, and how many there are.
+fn complaints(folder: &Path, bytes: &[u8]) -> (usize, usize) {
+    const COMPLAINTS: &str = "mp2t.analysis.drops || mp2t.analysis.skips || mp2t.msg.fragment.error || _ws.malformed || _ws.expert";
+    let file = write(folder, "judged.ts", bytes);
+    let count = |filter: &str| {
+        let output = Command::new("tshark").args(["-n", "-Y", filter, "-r"]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().count()
+    };
+    (count(COMPLAINTS), count("mp2t"))
+}
+
+#[test]
+fn wireshark_misses_no_packet() {
+    if !has("wireshark_misses_no_packet", &["tshark"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let clip = demo();
+    let (_, mut whole) = segments(&clip, &clip.cut_at_keyframes());
+    assert_eq!(complaints(folder.path(), &whole), (0, whole.len() / PACKET));
+    whole.drain(100 * PACKET..101 * PACKET);
+    assert_ne!(complaints(folder.path(), &whole).0, 0, "of a stream that lacks one");
 }
