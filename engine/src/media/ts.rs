@@ -18,6 +18,8 @@ use packets::{Counters, Head, MAX_PES, Reference, Tables, Writer};
 /// How long after its clock reference, in 90 kHz, a frame is decoded. Receivers that go by the clock, as VLC and boxes do, need
 /// to have all of a frame by then, and the audio that belongs to it. What ffmpeg and nginx-rtmp have, too; 2.4.2.7 allows 1 s.
 const LEAD: i64 = 63_000;
+/// How much earlier than told, in 90 kHz, video is decoded at most. It then comes behind its audio, for which the rest of the lead is.
+const MOST_EARLY: i64 = 45_000;
 /// How much audio one PES packet has, in 90 kHz: with each frame in its own, half of the packets would be filled with nothing.
 const BUNDLE: i64 = 18_000;
 /// The same where audio tells the clock, which must be told as often.
@@ -127,7 +129,7 @@ pub struct TsSample {
 /// Makes segments of the samples of a few tracks.
 ///
 /// Where a video frame is shown before it is decoded, which receivers do not take, all video is decoded earlier, by as much as that was
-/// at most since the muxer was made or renewed.
+/// at most since the muxer was made or renewed, and by half a second at most.
 #[derive(Debug)]
 pub struct TsMuxer {
     tracks: Vec<Track>,
@@ -322,11 +324,11 @@ impl Track {
         missing_delimiter(self.track.codec, &sample.data)
     }
 
-    /// Notes how much earlier video must be decoded: by no more than the lead, beyond which it would come too late.
+    /// Notes how much earlier video must be decoded.
     fn follow<'a>(&mut self, samples: impl Iterator<Item = &'a TsSample>) {
         if self.track.is_video() {
             let early = samples.map(|sample| i64::from(sample.composition).saturating_neg()).max();
-            self.early = self.early.max(early.unwrap_or_default()).min(LEAD);
+            self.early = self.early.max(early.unwrap_or_default()).min(MOST_EARLY);
         }
     }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::collections::BTreeMap;
 use streamengine::media::flv::Codec;
 use streamengine::media::ts::{TsMuxer, TsSample, TsTrack};
 use streamengine::{Error, ErrorKind, Result};
@@ -112,9 +113,10 @@ fn is_sent(pes: &[Pes], samples: &[&TsSample], early: i64, is_video: bool) {
     assert_eq!(rest.next(), None, "all there were");
 }
 
-/// The clock never goes back, is told at least each 100 ms, and is not later than anything that follows.
+/// The clock never goes back, is told at least each 100 ms, and is not later than anything that follows; the frames of a track are
+/// decoded in their order, and none is shown before.
 fn clock_is_right(items: &[Item]) {
-    let mut last = None;
+    let (mut last, mut decoded) = (None, BTreeMap::new());
     for item in items {
         match item {
             Item::Clock(at, is_new) => {
@@ -126,7 +128,9 @@ fn clock_is_right(items: &[Item]) {
             Item::Pes(pes) => {
                 let until = distance(last.expect("the clock comes first"), pes.dts);
                 assert!((0..=LEAD + 9_000).contains(&until), "{until}");
-                assert!(distance(pes.dts, pes.pts) >= 0, "not shown before it is decoded");
+                assert!(distance(pes.dts, pes.pts) >= 0);
+                let before = decoded.insert(pes.pid, pes.dts);
+                assert!(before.is_none_or(|before| distance(before, pes.dts) >= 0));
             }
         }
     }
@@ -180,6 +184,26 @@ proptest! {
             let is_one = |sample: &&TsSample| (1..=65_527).contains(&sample.data.len());
             is_sent(&pes, &samples.iter().filter(is_one).collect::<Vec<_>>(), 0, false);
         }
+        let items: Vec<_> = read.into_iter().flat_map(|segment| segment.items).collect();
+        clock_is_right(&items);
+    }
+
+    /// In order of their arrival, with times that are a little off, and no matter how much later they are shown.
+    #[test]
+    fn frames_in_some_disorder_come_out_in_order(
+        made in vec((0..2_usize, -4_000..4_000_i64, prop_oneof![-200_000..200_000_i32, -4_000..9_000_i32]), 1..120),
+        cuts in 1..6_usize,
+    ) {
+        let at = |number: usize, off: i64| i64::try_from(number).unwrap() * 1_500 + off;
+        let samples: Vec<_> = made
+            .iter()
+            .enumerate()
+            .map(|(number, (track, off, composition))| {
+                TsSample { composition: *composition, ..sample(*track, at(number, *off), 300) }
+            })
+            .collect();
+        let segments: Vec<_> = samples.chunks(samples.len().div_ceil(cuts)).map(<[_]>::to_vec).collect();
+        let read = read(&mut TsMuxer::new(&[h264(), aac()]).unwrap(), &segments);
         let items: Vec<_> = read.into_iter().flat_map(|segment| segment.items).collect();
         clock_is_right(&items);
     }
@@ -254,6 +278,15 @@ fn a_renewed_muxer_goes_on_counting_and_says_that_the_time_is_another() {
     assert_eq!(segment(&mut muxer, &[sample(0, 0, 500), sample(1, 0, 500)]).version, 2);
     assert_eq!(muxer.renew(&[]).map_err(|error| error.kind()), Err(ErrorKind::InvalidArgument));
     assert_eq!(segment(&mut muxer, &[sample(0, 3_000, 500)]).version, 2, "nothing has changed");
+}
+
+#[test]
+fn steady_audio_needs_no_packets_for_the_clock() {
+    let mut muxer = TsMuxer::new(&[aac()]).unwrap();
+    let samples: Vec<_> = (0..400).map(|number| sample(0, number * 1_024 * 90 * 10 / 441, 371)).collect();
+    let segment = Reader::default().segment(&muxer.segment(&samples).unwrap());
+    let clocks = segment.items.iter().filter(|item| matches!(item, Item::Clock(..))).count();
+    assert_eq!((segment.pes().count(), clocks), (100, 100), "four frames each");
 }
 
 #[test]
