@@ -316,7 +316,7 @@ impl TsMuxer {
 impl Track {
     fn takes(&self, sample: &TsSample) -> bool {
         let len = sample.data.len();
-        len > 0 && (self.track.is_video() || len <= MAX_PES)
+        len > 0 && (self.track.is_video() || len <= MAX_PES.get())
     }
 
     /// Apple has each access unit begin with one.
@@ -357,7 +357,7 @@ impl Track {
 
     /// Whether `unit` goes into `bundle`.
     fn is_next(&self, bundle: &Unit, unit: &Unit, longest: i64) -> bool {
-        if self.track.is_video() || bundle.len.saturating_add(unit.len) > MAX_PES {
+        if self.track.is_video() || bundle.len.saturating_add(unit.len) > MAX_PES.get() {
             return false;
         }
         let ends = self.track.offset(bundle.count.saturating_add(1));

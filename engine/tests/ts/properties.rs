@@ -296,6 +296,15 @@ fn a_segment_of_nothing_has_its_tables() {
 }
 
 #[test]
+fn audio_that_no_pes_packet_can_have_is_left_out() {
+    let mut muxer = TsMuxer::new(&[aac()]).unwrap();
+    let samples = [sample(0, 0, 65_528), sample(0, 2_090, 65_527), sample(0, 4_180, 1)];
+    let segment = Reader::default().segment(&muxer.segment(&samples).unwrap());
+    let lengths: Vec<_> = segment.pes().map(|pes| pes.data.len()).collect();
+    assert_eq!(lengths, [65_527, 1], "and one that is full takes no other");
+}
+
+#[test]
 fn a_segment_takes_the_room_that_it_needs() {
     let mut muxer = TsMuxer::new(&[h264(), aac()]).unwrap();
     let audio = (0..90).map(|at| sample(1, at * 2_090, 371));

@@ -28,8 +28,11 @@ const PES_HEAD: usize = 9;
 const COUNTED: usize = 3;
 const TIME: usize = 5;
 
-/// Most bytes of a PES packet that has to tell its length, as all but those of video have to.
-pub(super) const MAX_PES: usize = u16::MAX as usize - COUNTED - TIME;
+bound! {
+    /// Most bytes in a PES packet that has to tell its length, as all but those of video have to: no codec's frame has as many
+    /// (test `audio_that_no_pes_packet_can_have_is_left_out`).
+    pub(super) const MAX_PES: usize = u16::MAX as usize - COUNTED - TIME, without usize::MAX;
+}
 
 /// A reading of the programme's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
