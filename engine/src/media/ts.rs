@@ -1,7 +1,8 @@
 //! MPEG transport streams (ISO/IEC 13818-1 = ITU-T H.222.0, whose sections are named here) as HLS has them: segments of one programme,
 //! each of which can be decoded by itself (RFC 8216 3.2).
 //!
-//! Presentation and decoding times come out 0.7 s later than they went in, and the clock is told as they went in; all modulo 2^33.
+//! Decoding and presentation times come out 1.4 s later than they went in, and the clock 0.7 s, all modulo 2^33: nothing is below zero
+//! then at the beginning of a stream.
 
 mod clock;
 mod packets;
@@ -18,6 +19,8 @@ use packets::{Counters, Head, MAX_PES, Reference, Tables, Writer};
 /// How long after its clock reference, in 90 kHz, a frame is decoded. Receivers that go by the clock, as VLC and boxes do, need
 /// to have all of a frame by then, and the audio that belongs to it. What ffmpeg and nginx-rtmp have, too; 2.4.2.7 allows 1 s.
 const LEAD: i64 = 63_000;
+/// How much later than told the clock is, in 90 kHz: the first pictures of a stream may be decoded before its time 0. As ffmpeg has it.
+const DELAY: i64 = 63_000;
 /// How much earlier than told, in 90 kHz, video is decoded at most. It then comes behind its audio, for which the rest of the lead is.
 const MOST_EARLY: i64 = 45_000;
 /// How much audio one PES packet has, in 90 kHz: with each frame in its own, half of the packets would be filled with nothing.
@@ -47,6 +50,7 @@ pub struct TsTrack {
 impl TsTrack {
     /// A track of H.264, HEVC, AAC, MP3, AC-3 or E-AC-3. `config` is the decoder configuration record, as sequence headers of FLV have
     /// it; for MP3, AC-3 and E-AC-3, which have none, a coded frame. That of video is not looked at: keyframes have it in them.
+    /// Apple's players take HEVC in fragmented MP4 only.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for a codec that has no form in the MPEG-TS of HLS, and for AAC that ADTS cannot tell of;
@@ -294,8 +298,8 @@ impl TsMuxer {
     fn head(&self, unit: &Unit, reference: Option<Reference>) -> Head {
         Head {
             stream_id: self.tracks.get(unit.track).map_or(0, |track| track.track.stream_id()),
-            pts: unit.pts.saturating_add(LEAD),
-            dts: unit.dts.saturating_add(LEAD),
+            pts: unit.pts.saturating_add(DELAY).saturating_add(LEAD),
+            dts: unit.dts.saturating_add(DELAY).saturating_add(LEAD),
             is_random_access: unit.is_random_access,
             reference,
         }

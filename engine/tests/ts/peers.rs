@@ -10,7 +10,8 @@ use std::process::Command;
 use streamengine::media::flv::Codec;
 use streamengine::media::ts::TsSample;
 
-const LEAD: i64 = 63_000;
+/// How much later than told frames are decoded and shown.
+const LATER: i64 = 126_000;
 
 /// The segments, and all of them in one.
 fn segments(clip: &Clip, cut: &[Vec<TsSample>]) -> (Vec<Bytes>, Vec<u8>) {
@@ -46,7 +47,7 @@ fn has_samples(file: &Path, clip: &Clip, samples: &[&TsSample]) {
         let is_video = matches!(codec, Codec::H264 | Codec::Hevc);
         let read = packets(file, if is_video { "v" } else { "a" }, "pts,dts,flags,data_hash");
         for (number, ((read, sent), hash)) in read.iter().zip(&sent).zip(hashes(*codec, &sent)).enumerate() {
-            let [pts, dts] = [&read[0], &read[1]].map(|at| at.parse::<i64>().unwrap() - LEAD);
+            let [pts, dts] = [&read[0], &read[1]].map(|at| at.parse::<i64>().unwrap() - LATER);
             let told = (sent.dts + i64::from(sent.composition), sent.dts);
             let most = if is_video { 0 } else { 100 };
             assert!(
@@ -235,7 +236,7 @@ fn pictures_shown_before_they_are_decoded() {
     assert!(pictures(&file) == pictures(&clip.source));
     let times = packets(&file, "v", "pts,dts,data_hash");
     for (read, sent) in times.iter().zip(&clip.samples) {
-        let [pts, dts] = [&read[0], &read[1]].map(|at| at.parse::<i64>().unwrap() - LEAD);
+        let [pts, dts] = [&read[0], &read[1]].map(|at| at.parse::<i64>().unwrap() - LATER);
         assert_eq!((pts, dts), (sent.dts + i64::from(sent.composition), sent.dts - i64::from(first)));
     }
     assert_eq!(times.len(), clip.samples.len());

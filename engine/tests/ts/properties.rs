@@ -10,7 +10,8 @@ use streamengine::media::flv::Codec;
 use streamengine::media::ts::{TsMuxer, TsSample, TsTrack};
 use streamengine::{Error, ErrorKind, Result};
 
-/// How much later than told frames are decoded and shown.
+/// How much later than told the clock is, and how much later than that frames are decoded and shown.
+const DELAY: i64 = 63_000;
 const LEAD: i64 = 63_000;
 /// AAC LC, 44.1 kHz, stereo.
 const AAC: &[u8] = &[0x12, 0x10];
@@ -95,12 +96,12 @@ fn is_sent(pes: &[Pes], samples: &[&TsSample], early: i64, is_video: bool) {
             let sample = rest.next().expect("no more than there were");
             data = data.strip_prefix(&sent(sample, is_video)[..]).expect("the frames in their order");
             if is_video {
-                assert_eq!(pes.pts, on_circle(sample.dts + i64::from(sample.composition) + LEAD));
-                assert_eq!(pes.dts, on_circle(sample.dts - early + LEAD));
+                assert_eq!(pes.pts, on_circle(sample.dts + i64::from(sample.composition) + DELAY + LEAD));
+                assert_eq!(pes.dts, on_circle(sample.dts - early + DELAY + LEAD));
                 assert_eq!((pes.is_random_access, data.len()), (sample.is_sync, 0), "one in each");
             } else {
                 let place = pes.pts as i64 + count * 1_024 * 90_000 / 44_100;
-                let off = distance(on_circle(sample.dts + LEAD), on_circle(place));
+                let off = distance(on_circle(sample.dts + DELAY + LEAD), on_circle(place));
                 assert!(off.abs() <= if count == 0 { 0 } else { 451 }, "frame {count} is {off} off");
                 count += 1;
             }
@@ -254,6 +255,24 @@ fn a_jump_in_time_is_not_filled_with_clock_references() {
     assert_eq!(jumps(&[0, 3_000]), (0, 0), "a little back is no jump");
 }
 
+/// As the first pictures of a stream are, which is cut where a keyframe is shown.
+#[test]
+fn nothing_is_below_zero_where_a_stream_begins() {
+    let mut muxer = TsMuxer::new(&[h264(), aac()]).unwrap();
+    let samples = [
+        TsSample { composition: 6_000, ..sample(0, -6_000, 100) },
+        TsSample { composition: -3_000, ..sample(0, -3_000, 100) },
+        sample(1, 0, 100),
+    ];
+    for item in Reader::default().segment(&muxer.segment(&samples).unwrap()).items {
+        let times = match item {
+            Item::Clock(at, _) => vec![at],
+            Item::Pes(pes) => vec![pes.pts, pes.dts],
+        };
+        assert!(times.iter().all(|at| *at < 1 << 20), "{times:?}");
+    }
+}
+
 #[test]
 fn a_renewed_muxer_goes_on_counting_and_says_that_the_time_is_another() {
     let mut muxer = TsMuxer::new(&[h264(), aac()]).unwrap();
@@ -261,8 +280,9 @@ fn a_renewed_muxer_goes_on_counting_and_says_that_the_time_is_another() {
     let mut segment =
         |muxer: &mut TsMuxer, samples: &[TsSample]| reader.segment(&muxer.segment(samples).unwrap());
     let clocks = |segment: &Segment| -> Vec<_> {
-        let clock =
-            |item: &Item| if let Item::Clock(at, is_new) = item { Some((*at, *is_new)) } else { None };
+        let clock = |item: &Item| {
+            if let Item::Clock(at, is_new) = item { Some((*at - DELAY as u64, *is_new)) } else { None }
+        };
         segment.items.iter().filter_map(clock).collect()
     };
     let first = segment(&mut muxer, &[sample(0, 900_000, 500), sample(1, 900_000, 500)]);

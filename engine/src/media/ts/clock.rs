@@ -1,7 +1,7 @@
 //! The programme's clock: when packets tell it.
 
-use super::LEAD;
 use super::packets::Reference;
+use super::{DELAY, LEAD};
 
 /// Longest time between two references in 90 kHz (H.222.0 2.7.2).
 const PERIOD: i64 = 9_000;
@@ -43,7 +43,7 @@ impl Clock {
     pub(super) fn tell(&mut self, at: i64) -> Reference {
         let at = self.last.map_or(at, |last| last.max(at));
         self.last = Some(at);
-        Reference { at, is_new: std::mem::take(&mut self.is_new) }
+        Reference { at: at.saturating_add(DELAY), is_new: std::mem::take(&mut self.is_new) }
     }
 }
 
