@@ -31,7 +31,7 @@ const TIME: usize = 5;
 bound! {
     /// Most bytes in a PES packet that has to tell its length, as all but those of video have to: no codec's frame has as many
     /// (test `audio_that_no_pes_packet_can_have_is_left_out`).
-    pub(super) const MAX_PES: usize = u16::MAX as usize - COUNTED - TIME, without usize::MAX;
+    pub(super) const MAX_PES: usize = 65_535_usize.saturating_sub(COUNTED).saturating_sub(TIME), without usize::MAX;
 }
 
 /// A reading of the programme's clock.
