@@ -212,7 +212,7 @@ impl TsMuxer {
     }
 
     /// A segment: PAT, PMT, and the samples in the order of their decoding; those of one track stay in the order in which they come here.
-    /// Audio is bundled, but not over the end of a segment. Left out is what is empty, and audio that no PES packet can have
+    /// Audio is bundled, but not over the end of a segment. Where nothing is for long, a packet each 100 ms tells the clock. Left out is what is empty, and audio that no PES packet can have
     /// (64 KiB), which no codec's frame is.
     ///
     /// # Errors
