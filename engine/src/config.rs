@@ -7,7 +7,7 @@ mod keys;
 mod source;
 
 pub use auth::{AuthConfig, Decider, HookMethod, HookStyle, HooksConfig, WhenAway};
-pub use hls::{HlsConfig, HlsWhen};
+pub use hls::{HlsConfig, HlsFormat, HlsWhen};
 pub use source::{ConfigSource, OptionSource};
 
 use crate::access::{self, AccessRule, network};
@@ -867,10 +867,8 @@ impl Config {
         if self.file.iter().any(|file| file.paths.is_empty()) {
             return fail("file.paths is empty");
         }
-        let apps = self.apps.iter().map(|(name, app)| (format!("apps.{name}"), app));
-        for (section, app) in std::iter::once(("default_app".to_owned(), &self.default_app)).chain(apps) {
+        for (section, app) in self.all_apps() {
             app.policy().check().or_else(|text| fail(&format!("{section}.{text}")))?;
-            app.hls.check().or_else(|text| fail(&format!("{section}.hls.{text}")))?;
         }
         if self.signed_urls.secret.as_ref().is_some_and(Secret::is_empty) {
             return fail("signed_urls.secret is empty; leave it out or give a secret");
@@ -883,7 +881,17 @@ impl Config {
         self.pull.iter().try_for_each(PullConfig::check)?;
         self.origins.iter().try_for_each(|(alias, origin)| origin.check(alias))?;
         self.file.iter().try_for_each(|file| check_not_of_origin(&file.stream))?;
-        bounds::check("", self)
+        bounds::check("", self)?;
+        let check = |(section, app): (String, &AppConfig)| {
+            app.hls.check().or_else(|text| fail(&format!("{section}.hls.{text}")))
+        };
+        self.all_apps().try_for_each(check)
+    }
+
+    /// All policies, by their sections.
+    fn all_apps(&self) -> impl Iterator<Item = (String, &AppConfig)> {
+        let apps = self.apps.iter().map(|(name, app)| (format!("apps.{name}"), app));
+        std::iter::once(("default_app".to_owned(), &self.default_app)).chain(apps)
     }
 }
 

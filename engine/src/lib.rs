@@ -99,7 +99,7 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticke
 pub use bound::Bound;
 pub use config::{
     AppConfig, AuthConfig, Config, ConfigSource, Decider, EngineConfig, FileConfig, FlushKind, HlsConfig,
-    HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpsConfig, KeysConfig, OnRefusal,
+    HlsFormat, HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpsConfig, KeysConfig, OnRefusal,
     OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning,
     RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TlsConfig,
     WhenAway,

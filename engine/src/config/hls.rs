@@ -18,6 +18,8 @@ pub struct HlsConfig {
     /// How long parts are, about, in milliseconds. 200 gives the least delay, about a second; Apple's devices and caches do better with
     /// 500.
     pub part_ms: u64,
+    /// How media are written: `fmp4` or `ts`.
+    pub format: HlsFormat,
     /// How much a playlist lists, in milliseconds: not less than three segments. As much again is held for players that have an older
     /// playlist.
     pub window_ms: u64,
@@ -26,7 +28,7 @@ pub struct HlsConfig {
 }
 
 setters! {
-    HlsConfig: HlsWhen { when } bool { low_latency } u64 { segment_ms, max_segment_ms, part_ms, window_ms, idle_ms }
+    HlsConfig: HlsWhen { when } HlsFormat { format } bool { low_latency } u64 { segment_ms, max_segment_ms, part_ms, window_ms, idle_ms }
 }
 
 impl Default for HlsConfig {
@@ -37,6 +39,7 @@ impl Default for HlsConfig {
             segment_ms: 1_000,
             max_segment_ms: 10_000,
             part_ms: 200,
+            format: HlsFormat::default(),
             window_ms: 12_000,
             idle_ms: 60_000,
         }
@@ -68,5 +71,18 @@ pub enum HlsWhen {
     /// Never.
     Off,
 }
+
+/// How media of HLS are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HlsFormat {
+    /// Fragmented MP4: every codec that HLS has, and parts for low latency.
+    #[default]
+    Fmp4,
+    /// MPEG-TS, for old boxes and programs: H.264 or HEVC with AAC, MP3 or AC-3, by whole segments.
+    Ts,
+}
+
+named!(HlsFormat { Fmp4 => "fmp4", Ts => "ts" });
 
 named!(HlsWhen { Watched => "watched", Always => "always", Off => "off" });

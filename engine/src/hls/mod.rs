@@ -6,6 +6,7 @@
 //! A stream is muxed once, from the first request on; what is made for one player is there for all. Nothing here knows a player
 //! or HTTP.
 
+mod form;
 mod muxer;
 mod plan;
 mod playlist;
@@ -89,7 +90,7 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Over => "the stream has ended",
-            Self::NoTracks => "HLS has no form for the codecs of this stream; play it as FLV (.flv) or by RTMP",
+            Self::NoTracks => "HLS has no form for the codecs of this stream (hls.format); play it as FLV (.flv) or by RTMP",
             Self::TooLarge => {
                 "the stream is too large for HLS: more than limits.hls_bytes of it, or limits.hls_bytes_total of all, would be held"
             }

@@ -4,7 +4,7 @@ use super::plan::{self, Plan, TICKS, Wishes};
 use super::playlist::{Terms, Window};
 use super::segmenter::{Cut, Segmenter};
 use super::{Hls, HlsStream, State, Stopped};
-use crate::config::{HlsConfig, HlsWhen};
+use crate::config::{HlsConfig, HlsFormat, HlsWhen};
 use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
 use crate::limits::ms;
 use crate::media::Frame;
@@ -88,8 +88,10 @@ impl Muxer {
     }
 
     fn wishes(&self) -> Wishes {
-        let HlsConfig { segment_ms, max_segment_ms, part_ms, low_latency, .. } = self.config;
-        Wishes { segment_ms, max_segment_ms, part_ms: low_latency.then_some(part_ms) }
+        let HlsConfig { segment_ms, max_segment_ms, part_ms, low_latency, format, .. } = self.config;
+        // What has no parts of its own is listed by whole segments.
+        let has_parts = low_latency && format == HlsFormat::Fmp4;
+        Wishes { segment_ms, max_segment_ms, part_ms: has_parts.then_some(part_ms), format }
     }
 
     fn playing(&self, plan: &Plan, frames: &[Frame]) -> Playing {
@@ -97,6 +99,7 @@ impl Muxer {
         let terms = Terms {
             rules: plan.rules,
             window,
+            format: plan.format,
             max_bytes: self.hls.shared.limits.hls_bytes,
             first: first_number(),
         };
@@ -117,11 +120,12 @@ impl Muxer {
 
     /// Goes on until nobody wants the stream, or it cannot.
     async fn play(&mut self, mut playing: Playing) -> Option<Stopped> {
-        let mut frames = Vec::new();
+        // What the ring held is to be told at once.
+        let (mut frames, mut has_news) = (Vec::new(), true);
         loop {
-            if playing.take_news(&frames, self.subscriber.take_renewal()) | self.mind_gap(&mut playing)
-                && !self.publish(&mut playing)
-            {
+            has_news |= playing.take_news(&frames, self.subscriber.take_renewal());
+            has_news |= self.mind_gap(&mut playing);
+            if std::mem::take(&mut has_news) && !self.publish(&mut playing) {
                 return Some(Stopped::TooLarge);
             }
             if self.is_idle() {

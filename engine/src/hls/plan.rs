@@ -1,14 +1,17 @@
 //! What is decided before a stream's first playlist, from what its ring shows, and never changes: tracks, renditions, and how
 //! long parts and segments may be (draft-pantos-hls-rfc8216bis 6.2.1).
 
+use super::form;
+use crate::config::HlsFormat;
 use crate::hub::MainIds;
 use crate::media::codec::audio_config;
 use crate::media::codec::audio_frame;
 use crate::media::elementary::{Demuxer, Sample};
 use crate::media::flv::Codec;
-use crate::media::fmp4::{Mp4Track, mp4_init};
+use crate::media::fmp4::Mp4Track;
 use crate::media::{Frame, FrameKind};
 use bytes::Bytes;
+use std::collections::HashMap;
 
 /// A second of the time in which cuts are told.
 pub(super) const TICKS: i64 = 90_000;
@@ -33,6 +36,8 @@ pub(super) struct Wishes {
     pub(super) max_segment_ms: u64,
     /// About how long parts are; `None` for none.
     pub(super) part_ms: Option<u64>,
+    /// How media are written.
+    pub(super) format: HlsFormat,
 }
 
 /// Lengths, in ticks.
@@ -60,6 +65,7 @@ pub(super) struct Track {
     pub(super) rendition: usize,
     /// Its number there, from 1 on.
     pub(super) number: u32,
+    pub(super) format: HlsFormat,
 }
 
 impl Track {
@@ -67,14 +73,14 @@ impl Track {
         sample.track == self.id && sample.codec.kind() == Some(self.kind)
     }
 
-    /// As MP4 has it; `None` where it cannot.
-    pub(super) fn coded(&self, codec: Codec, config: Bytes) -> Option<Mp4Track> {
+    /// As it is written, by its record and the first frame that goes with it; `None` where it cannot be.
+    pub(super) fn coded(&self, codec: Codec, config: Bytes, frame: &Bytes) -> Option<Mp4Track> {
         let timescale = match self.kind {
             FrameKind::Video => 90_000,
-            _ => audio_config(codec, &config).or_else(|| audio_frame(codec, &config))?.sample_rate,
+            _ => audio_config(codec, &config).or_else(|| audio_frame(codec, frame))?.sample_rate,
         };
-        let track = Mp4Track::new(self.number, codec, config, timescale);
-        mp4_init(std::slice::from_ref(&track)).is_ok().then_some(track)
+        let track = Mp4Track::new(self.number, codec, config, timescale).with_frame(frame);
+        form::can_write(self.format, &track).then_some(track)
     }
 }
 
@@ -82,28 +88,30 @@ impl Track {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) rules: Rules,
+    pub(super) format: HlsFormat,
     /// The first one leads.
     pub(super) tracks: Vec<Track>,
 }
 
 impl Plan {
-    /// From the frames so far; `None` where no track is among them that MP4 has a form for.
+    /// From the frames so far; `None` where no track is among them that can be written.
     pub(super) fn of(frames: &[Frame], main: MainIds, wishes: Wishes) -> Option<Self> {
-        let seen = Seen::of(frames);
+        let format = wishes.format;
+        let seen = Seen::of(frames, format);
         let video = seen.tracks.iter().find(|(kind, id)| *kind == FrameKind::Video && *id == main.of(*kind));
         let sounds: Vec<_> = seen.tracks.iter().filter(|(kind, _)| *kind == FrameKind::Audio).collect();
         // One picture and one sound are one rendition: half the requests.
         let are_apart = video.is_some() && sounds.len() > 1;
         let sounds = if video.is_some() { &sounds[..] } else { sounds.get(..1).unwrap_or_default() };
-        let video = video.map(|&(kind, id)| Track { kind, id, rendition: 0, number: 1 });
+        let video = video.map(|&(kind, id)| Track { kind, id, rendition: 0, number: 1, format });
         let first = u32::from(video.is_some() && !are_apart) + 1;
         let sounds = (1..).zip(sounds).map(|(place, &&(kind, id))| match are_apart {
-            true => Track { kind, id, rendition: place, number: 1 },
-            false => Track { kind, id, rendition: 0, number: first },
+            true => Track { kind, id, rendition: place, number: 1, format },
+            false => Track { kind, id, rendition: 0, number: first, format },
         });
         let tracks: Vec<_> = video.into_iter().chain(sounds).collect();
         let lead = tracks.first()?;
-        Some(Self { rules: seen.rules(lead, are_apart, wishes), tracks })
+        Some(Self { rules: seen.rules(lead, are_apart, wishes), format, tracks })
     }
 
     pub(super) fn renditions(&self) -> usize {
@@ -145,17 +153,23 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(frames: &[Frame]) -> Self {
+    fn of(frames: &[Frame], format: HlsFormat) -> Self {
         let (mut tracks, mut coded) = (Vec::new(), Vec::new());
+        let mut records = HashMap::new();
         let mut demuxer = Demuxer::new();
         for sample in frames.iter().filter_map(|frame| demuxer.push(frame).ok()).flatten() {
             let Some(kind) = sample.codec.kind() else { continue };
+            let name = (kind, sample.track);
             if sample.config || !has_record(sample.codec) {
-                let track = Track { kind, id: sample.track, rendition: 0, number: 1 };
-                if track.coded(sample.codec, sample.data.clone()).is_some()
-                    && !tracks.contains(&(kind, sample.track))
-                {
-                    tracks.push((kind, sample.track));
+                records.insert(name, sample.data.clone());
+            }
+            if !sample.config
+                && !tracks.contains(&name)
+                && let Some(record) = records.get(&name)
+            {
+                let track = Track { kind, id: sample.track, rendition: 0, number: 1, format };
+                if track.coded(sample.codec, record.clone(), &sample.data).is_some() {
+                    tracks.push(name);
                 }
             }
             if !sample.config {

@@ -4,6 +4,7 @@
 
 use super::plan::{Rules, TICKS};
 use super::segmenter::{Cut, Header, Part as NewPart};
+use crate::config::HlsFormat;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,6 +31,7 @@ pub(super) struct Terms {
     pub(super) max_bytes: usize,
     /// MEDIA-SEQUENCE of the first segment.
     pub(super) first: u64,
+    pub(super) format: HlsFormat,
 }
 
 /// A part of all renditions.
@@ -225,6 +227,7 @@ impl Window {
             open: self.open.clone(),
             is_over: self.is_over,
             has_parts: self.terms.rules.part.is_some(),
+            format: self.terms.format,
             ahead: self.terms.rules.part.map_or(0, |part| ((AHEAD + part - 1) / part.max(1)).max(3) as u64),
             playlists,
             peak_bits: self.peak_bits(),
@@ -312,7 +315,8 @@ impl Window {
                 writeln!(out, "#EXT-X-GAP")?;
             }
             let (lasts, name) = (seconds(segment.lasts), Prefix(rendition));
-            writeln!(out, "#EXTINF:{lasts:.5},\n{epoch}/{name}{}.m4s", segment.number)?;
+            let ending = ending(self.terms.format);
+            writeln!(out, "#EXTINF:{lasts:.5},\n{epoch}/{name}{}{ending}", segment.number)?;
         }
         if self.is_over {
             return writeln!(out, "#EXT-X-ENDLIST");
@@ -359,7 +363,8 @@ fn write_head(
     if segment.is_break {
         writeln!(out, "#EXT-X-DISCONTINUITY")?;
     }
-    if has_map {
+    let has_init = |header: &Header| !header.init.is_empty();
+    if has_map && segment.init.headers.get(rendition).is_some_and(has_init) {
         writeln!(out, "#EXT-X-MAP:URI=\"{epoch}/{}i{}.mp4\"", Prefix(rendition), segment.init.number)?;
     }
     match segment.date {
@@ -402,6 +407,7 @@ pub(crate) struct Snapshot {
     open: Segment,
     is_over: bool,
     has_parts: bool,
+    format: HlsFormat,
     /// How many parts ahead may be waited for.
     ahead: u64,
     playlists: Vec<Playlists>,
@@ -561,7 +567,7 @@ impl Snapshot {
             let init = inits.into_iter().find(|init| init.number == number)?;
             return Some(Piece::There(vec![init.headers.get(rendition)?.init.clone()]));
         }
-        let rest = rest.strip_suffix(".m4s")?;
+        let rest = rest.strip_suffix(ending(self.format))?;
         match rest.strip_prefix('p') {
             Some(number) if self.has_parts => self.part(rendition, number.parse().ok()?),
             Some(_) => None,
@@ -634,6 +640,14 @@ fn later(date: SystemTime, ticks: i64) -> SystemTime {
     let distance = Duration::from_micros(ticks.unsigned_abs() * 1_000_000 / TICKS.unsigned_abs());
     let moved = if ticks < 0 { date.checked_sub(distance) } else { date.checked_add(distance) };
     moved.unwrap_or(date)
+}
+
+/// What the names of media end with.
+fn ending(format: HlsFormat) -> &'static str {
+    match format {
+        HlsFormat::Fmp4 => ".m4s",
+        HlsFormat::Ts => ".ts",
+    }
 }
 
 fn seconds(ticks: i64) -> f64 {

@@ -3,12 +3,13 @@
 //! One track leads: the picture, or the sound where there is no picture. Where it can be cut everything is cut, so that the parts
 //! of all renditions have the same numbers and lie at the same times.
 
+use super::form::{self, Run, Writer};
 use super::plan::{Plan, Rules, TICKS, Track as Planned, has_record};
 use crate::media::audio_clock::{AudioClock, units};
 use crate::media::codec::{audio_config, audio_frame, codec_string, video_config};
 use crate::media::elementary::{Demuxer, Sample};
 use crate::media::flv::Codec;
-use crate::media::fmp4::{Mp4Run, Mp4Sample, Mp4Track, mp4_init, mp4_part};
+use crate::media::fmp4::{Mp4Sample, Mp4Track};
 use crate::media::{Frame, FrameKind};
 use bytes::Bytes;
 
@@ -76,8 +77,9 @@ struct Coded {
 struct Next {
     codec: Codec,
     config: Bytes,
-    /// `None` where that cannot be written.
+    /// `None` where that cannot be written, or no frame has shown it yet.
     coded: Option<Coded>,
+    is_tried: bool,
 }
 
 struct Track {
@@ -93,10 +95,14 @@ struct Track {
 /// See the module.
 pub(super) struct Segmenter {
     rules: Rules,
+    /// Gives the configuration as it came.
+    records: Demuxer,
+    /// Gives coded frames as they are written.
     demuxer: Demuxer,
     /// The first one leads.
     tracks: Vec<Track>,
-    renditions: usize,
+    /// By rendition.
+    writers: Vec<Writer>,
     /// The newest frame of the leading track: how long it lasts shows the next one.
     waiting: Option<Timed>,
     /// Where the leading track has got to.
@@ -106,23 +112,22 @@ pub(super) struct Segmenter {
     /// A break comes before the next frame of the leading track.
     breaks: bool,
     has_parts: bool,
-    sequence: u32,
 }
 
 impl Segmenter {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             rules: plan.rules,
-            demuxer: Demuxer::new(),
+            records: Demuxer::new(),
+            demuxer: form::demuxer(plan.format),
             tracks: plan.tracks.iter().cloned().map(Track::new).collect(),
-            renditions: plan.renditions(),
+            writers: (0..plan.renditions()).map(|_| Writer::new(plan.format)).collect(),
             waiting: None,
             edge: i64::MIN,
             part_begins: None,
             segment_begins: 0,
             breaks: true,
             has_parts: false,
-            sequence: 0,
         }
     }
 
@@ -134,19 +139,23 @@ impl Segmenter {
     /// Takes the next frame of the stream.
     pub(super) fn push(&mut self, frame: &Frame, cuts: &mut Vec<Cut>) {
         // What makes no sense is left out.
-        let Ok(samples) = self.demuxer.push(frame) else { return };
-        for sample in samples {
-            let is_its = |track: &Track| track.planned.is_of(&sample);
-            let Some(index) = self.tracks.iter().position(is_its) else { continue };
-            self.note_coding(index, &sample);
-            if sample.config {
-                continue;
-            }
-            match index {
-                0 => self.push_leading(&sample, cuts),
-                _ => self.push_other(index, &sample, cuts),
+        for sample in self.records.push(frame).unwrap_or_default() {
+            if let Some(index) = self.place_of(&sample) {
+                self.note_coding(index, &sample);
             }
         }
+        for sample in self.demuxer.push(frame).unwrap_or_default() {
+            match self.place_of(&sample) {
+                _ if sample.config => {}
+                Some(0) => self.push_leading(&sample, cuts),
+                Some(index) => self.push_other(index, &sample, cuts),
+                None => {}
+            }
+        }
+    }
+
+    fn place_of(&self, sample: &Sample) -> Option<usize> {
+        self.tracks.iter().position(|track| track.planned.is_of(sample))
     }
 
     /// Ends the segment with what has come: nothing follows for a while, or ever.
@@ -166,17 +175,17 @@ impl Segmenter {
 
     /// Notes how the track of a sample is coded, where it is news.
     fn note_coding(&mut self, index: usize, sample: &Sample) {
+        let Some(track) = self.tracks.get_mut(index) else { return };
         // Of codecs without a record, any frame tells what the record of others does.
         let tells = sample.config || !has_record(sample.codec);
-        if let Some(track) = self.tracks.get_mut(index)
-            && tells
-            && track.is_news(sample)
-        {
+        if tells && track.is_news(sample) {
             let (codec, config) = (sample.codec, sample.data.clone());
-            let coded = track.planned.coded(codec, config.clone()).map(Coded::new);
-            track.next = Some(Next { codec, config, coded });
+            track.next = Some(Next { codec, config, coded: None, is_tried: false });
             track.held.clear();
             self.breaks = true;
+        }
+        if !sample.config {
+            track.try_next(sample);
         }
     }
 
@@ -262,19 +271,20 @@ impl Segmenter {
         self.part_begins = None;
         self.tracks.iter_mut().for_each(Track::renew);
         if self.tracks.first().is_some_and(|track| track.coded.is_some()) {
-            cuts.push(Cut::Break(self.headers()));
+            let headers = self.headers();
+            cuts.push(Cut::Break(headers));
             self.breaks = false;
         }
     }
 
-    fn headers(&self) -> Vec<Header> {
-        let of = |rendition: usize| {
+    fn headers(&mut self) -> Vec<Header> {
+        let of = |(rendition, writer): (usize, &mut Writer)| {
             let tracks = self.tracks.iter().filter(|track| track.planned.rendition == rendition);
             let coded: Vec<_> =
                 tracks.filter_map(|track| Some(track.coded.as_ref()?.track.clone())).collect();
-            Header::of(&coded)
+            Header::of(&coded, writer.begin(&coded))
         };
-        (0..self.renditions).map(of).collect()
+        self.writers.iter_mut().enumerate().map(of).collect()
     }
 
     fn push_other(&mut self, index: usize, sample: &Sample, cuts: &mut Vec<Cut>) {
@@ -342,10 +352,9 @@ impl Segmenter {
             self.end_segment(begins, cuts);
         }
         self.hold_picture(at);
-        self.sequence = self.sequence.wrapping_add(1);
         let is_independent =
             self.tracks.first().is_some_and(|lead| lead.run.iter().any(|timed| timed.is_sync));
-        let media = (0..self.renditions).map(|rendition| self.encode(rendition, at)).collect();
+        let media = (0..self.writers.len()).map(|rendition| self.encode(rendition, at)).collect();
         cuts.push(Cut::Part(Part { begins, lasts: at.saturating_sub(begins), is_independent, media }));
         self.has_parts = true;
     }
@@ -359,24 +368,16 @@ impl Segmenter {
 
     /// The bytes of what has come before `at`.
     fn encode(&mut self, rendition: usize, at: i64) -> Bytes {
-        let sequence = self.sequence;
         let tracks = self.tracks.iter_mut().enumerate();
-        let mut taken: Vec<(u32, u64, Vec<Mp4Sample>)> = Vec::new();
-        for (index, track) in tracks.filter(|(_, track)| track.planned.rendition == rendition) {
+        let tracks = tracks.filter(|(_, track)| track.planned.rendition == rendition);
+        let runs = tracks.filter_map(|(index, track)| {
             // What leads is cut where it ends.
-            let until = if index == 0 { i64::MAX } else { at };
-            let Some(id) = track.coded.as_ref().map(|coded| coded.track.id) else { continue };
-            let (begins, samples) = track.take(until);
-            if !samples.is_empty() {
-                taken.push((id, u64::try_from(begins).unwrap_or_default(), samples));
-            }
-        }
-        let runs: Vec<_> = taken
-            .iter()
-            .map(|(track, begins, samples)| Mp4Run { track: *track, begins: *begins, samples })
-            .collect();
-        // Only a part of 2 GiB could not be written.
-        mp4_part(sequence, &runs).unwrap_or_default()
+            let (begins, samples) = track.take(if index == 0 { i64::MAX } else { at });
+            let track = &track.coded.as_ref()?.track;
+            (!samples.is_empty()).then_some(Run { track, begins, samples })
+        });
+        let runs: Vec<_> = runs.collect();
+        self.writers.get_mut(rendition).map_or_else(Bytes::new, |writer| writer.part(&runs))
     }
 
     fn lead_timescale(&self) -> u32 {
@@ -389,7 +390,7 @@ impl Segmenter {
 }
 
 impl Header {
-    fn of(tracks: &[Mp4Track]) -> Self {
+    fn of(tracks: &[Mp4Track], init: Bytes) -> Self {
         let size = |track: &Mp4Track| {
             let config = video_config(track.codec, &track.config)?;
             let told = config.width.zip(config.height);
@@ -400,8 +401,7 @@ impl Header {
             told.or_else(|| audio_frame(track.codec, &track.config)).map(|told| told.channels)
         };
         Self {
-            // Each has been tried by itself.
-            init: mp4_init(tracks).unwrap_or_default(),
+            init,
             codecs: tracks.iter().filter_map(|track| codec_string(track.codec, &track.config)).collect(),
             size: tracks.iter().find_map(size),
             channels: tracks.iter().find_map(channels).unwrap_or_default(),
@@ -445,6 +445,15 @@ impl Track {
         match of_next.or_else(of_now) {
             Some((codec, config)) => codec != sample.codec || (sample.config && *config != sample.data),
             None => true,
+        }
+    }
+
+    /// Finds out how the track is written from now on, of which this is the first frame.
+    fn try_next(&mut self, frame: &Sample) {
+        let is_telling = frame.keyframe || frame.codec.kind() != Some(FrameKind::Video);
+        if let Some(next) = self.next.as_mut().filter(|next| is_telling && !next.is_tried) {
+            next.is_tried = true;
+            next.coded = self.planned.coded(next.codec, next.config.clone(), &frame.data).map(Coded::new);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::plan::{Plan, TICKS, Wishes, shows_segments};
 use super::playlist::{Awaited, Piece, Snapshot, Standing, Terms, Window};
 use super::segmenter::{Cut, Segmenter};
+use crate::config::HlsFormat;
 use crate::hub::MainIds;
 use crate::media::{Frame, FrameKind};
 use crate::testing::{audio, audio_header, inter, keyframe};
@@ -411,7 +412,8 @@ fn check_delta(snapshot: &Snapshot, whole: &str, list: &Playlist) {
 
 fn play(shape: &Shape) -> Judge {
     let steps = shape.steps();
-    let wishes = Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: shape.part_ms };
+    let wishes =
+        Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: shape.part_ms, format: HlsFormat::Fmp4 };
     let (main, mut frames, mut begun) = (MainIds::default(), Vec::new(), 0);
     for step in &steps {
         begun += 1;
@@ -429,6 +431,7 @@ fn play(shape: &Shape) -> Judge {
         rules: plan.rules,
         window: 12 * TICKS,
         max_bytes: 1 << 30,
+        format: HlsFormat::Fmp4,
         first: 1_795_000_000,
     });
     let mut judge = Judge { shape: shape.clone(), window, last: None, breaks: 0, versions: 0 };
@@ -527,7 +530,8 @@ fn segments_follow_the_keyframes_and_the_target_is_their_length() {
 /// A snapshot with whole segments of five parts, and two parts more.
 fn snapshot() -> Snapshot {
     let steps = steady(40_000, 25, 261).steps();
-    let wishes = Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: Some(200) };
+    let wishes =
+        Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: Some(200), format: HlsFormat::Fmp4 };
     let frames: Vec<_> = steps
         .into_iter()
         .filter_map(|step| match step {
@@ -536,8 +540,13 @@ fn snapshot() -> Snapshot {
         })
         .collect();
     let plan = Plan::of(&frames, MainIds::default(), wishes).unwrap();
-    let mut window =
-        Window::new(Terms { rules: plan.rules, window: 12 * TICKS, max_bytes: 1 << 30, first: 100 });
+    let mut window = Window::new(Terms {
+        rules: plan.rules,
+        window: 12 * TICKS,
+        max_bytes: 1 << 30,
+        format: HlsFormat::Fmp4,
+        first: 100,
+    });
     let (mut segmenter, mut cuts) = (Segmenter::new(&plan), Vec::new());
     frames.iter().for_each(|frame| segmenter.push(frame, &mut cuts));
     cuts.into_iter().for_each(|cut| window.push(cut, SystemTime::now(), 0));

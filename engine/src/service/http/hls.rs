@@ -145,7 +145,11 @@ impl Answers {
             }
         };
         let range = request.headers.get(RANGE).and_then(|range| range.to_str().ok());
-        let content_type = if file.ends_with(".mp4") { "video/mp4" } else { "video/iso.segment" };
+        let content_type = match file.rsplit_once('.') {
+            Some((_, "ts")) => "video/mp2t",
+            Some((_, "mp4")) => "video/mp4",
+            _ => "video/iso.segment",
+        };
         let bytes: usize = media.iter().map(bytes::Bytes::len).sum();
         let agent = request.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         core.hls.count_media(&stream, self.asker().peer.ip(), agent.unwrap_or_default(), bytes);

@@ -85,7 +85,7 @@ impl<'a> HlsUrl<'a> {
             return Some(Self::Index { stream: stream(nginx_app, name), folder });
         }
         if let Some((_, epoch)) = folder.rsplit_once('/').filter(|(_, epoch)| is_epoch(epoch))
-            && (file.ends_with(".m4s") || file.ends_with(".mp4"))
+            && [".m4s", ".mp4", ".ts"].iter().any(|ending| file.ends_with(ending))
         {
             return Some(Self::Media { epoch, file });
         }

@@ -1,6 +1,7 @@
 //! Promises of HTTP connections, kept over in-memory pipes with a paused clock.
 
 mod h2;
+mod hls;
 mod mp4;
 
 use super::*;
