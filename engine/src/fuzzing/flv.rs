@@ -101,6 +101,8 @@ pub fn browser_payload(data: &[u8]) {
         _ => FrameKind::Video,
     };
     let frame = Frame::new(kind, 40, Bytes::copy_from_slice(payload));
+    #[cfg(feature = "mp4")]
+    mp4_payload(&frame, *track);
     let Some(Adapted { head, data }) = browser::adapt(&frame, *track) else { return };
     let adapted: Bytes = [head.as_slice(), &data].concat().into();
     let again = browser::adapt(&Frame::new(kind, 40, adapted.clone()), 0);
@@ -112,6 +114,24 @@ pub fn browser_payload(data: &[u8]) {
     if kind != FrameKind::Data {
         assert_same_track(&frame, *track, &adapted);
     }
+}
+
+/// The same for players that get MP4: a coded frame is the chosen track's, and what describes a track does so once.
+#[cfg(feature = "mp4")]
+fn mp4_payload(frame: &Frame, track: u8) {
+    use crate::media::fmp4::{CodedFrame, Description, Told, mime_type};
+    if let Told::Now(Some(description)) = Description::told_by(frame, track, None) {
+        assert_eq!(Description::told_by(frame, track, Some(&description)), Told::Same);
+        if let Some(described) = description.track(1, true) {
+            assert!(mime_type([&described].into_iter()).len() < 64);
+        }
+    }
+    let Some((coded, data)) = CodedFrame::of(frame, track) else { return };
+    let info = PayloadInfo::parse(frame.kind, &frame.payload).expect("a payload");
+    let its = info.tracks(&frame.payload).find(|its| its.id == track).expect("the track");
+    assert!(data == its.data && !data.is_empty());
+    let sample = coded.sample(frame.kind, frame.timestamp, data.len());
+    assert!(sample.time / 90 >= 40 && sample.size as usize == data.len());
 }
 
 /// Compares what a player in a browser gets with the track of the frame that it is of.
