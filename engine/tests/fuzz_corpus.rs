@@ -164,10 +164,44 @@ fn aggregate_seeds() -> Seeds {
     ]
 }
 
+/// Records and frames as encoders write them, behind their headers.
+fn record_seeds() -> Seeds {
+    let record = |name, head: &[u8], hex: &str| {
+        let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
+        let record = digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).unwrap());
+        (name, head.iter().copied().chain(record).collect())
+    };
+    vec![
+        record("aac-record", b"\0\0\xaf\0", "139056e5a0"),
+        record("ac3-frame", b"\0\0\x91ac-3", "0b77fe95144043e106"),
+        record("av1-record", b"\x02\0\x90av01", "81040c000a0b00000024cf7f0dbfff3008"),
+        record(
+            "avc-record",
+            b"\x02\0\x17\0\0\0\0",
+            "0142c01effe100196742c01ed890280bfe5c0440000003004000000c83c58b898001000568c888cb20",
+        ),
+        record("eac3-frame", b"\0\0\x91ec-3", "0b77017f3487c000"),
+        record(
+            "flac-record",
+            b"\0\0\x90fLaC",
+            "120012000000000000000bb802f00000000000000000000000000000000000000000",
+        ),
+        record(
+            "hevc-record",
+            b"\x02\0\x90hvc1",
+            "0101600000009000000000003cf000fcfdf8f800000f04200001001840010c01ffff01600000030090000003000003003c9598092\
+             10001002b42010101600000030090000003000003003ca00a080b9f796566924caf016808000003000800000300c840",
+        ),
+        record("mp3-frame", b"\0\0\x2f", "fffb94640000000000000000"),
+        record("opus-record", b"\0\0\x90Opus", "4f707573486561640102380180bb0000000000"),
+        record("vp9-record", b"\x02\0\x90vp09", "010000000014820202020000"),
+    ]
+}
+
 /// Payloads of each way in which players in browsers get them. First comes the kind (0 audio, 1 data, 2 video), then the
 /// number of the track.
 fn browser_seeds() -> Seeds {
-    vec![
+    let own = vec![
         ("aac-enhanced", b"\0\0\x91mp4adata".to_vec()),
         ("ac3", b"\0\0\x91ac-3data".to_vec()),
         ("av1-without-time", b"\x02\0\xa3av01data".to_vec()),
@@ -188,7 +222,8 @@ fn browser_seeds() -> Seeds {
         ("mp3-enhanced", b"\0\0\x91.mp3data".to_vec()),
         ("opus-channels", b"\0\0\x94Opus\x01\x02".to_vec()),
         ("pcm", b"\0\0\x0fdata".to_vec()),
-    ]
+    ];
+    own.into_iter().chain(record_seeds()).collect()
 }
 
 fn amf0_seeds() -> Seeds {
