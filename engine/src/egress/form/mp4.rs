@@ -21,6 +21,9 @@ use std::io::IoSlice;
 /// The kinds of track, in the order in which they stand in a fragment.
 const KINDS: [FrameKind; 2] = [FrameKind::Video, FrameKind::Audio];
 
+/// What comes before the bytes of a frame that is sent alone, an envelope's opening included.
+const USUAL_HEAD: usize = 128;
+
 /// Something for each kind of track.
 type ByKind<T> = [T; 2];
 
@@ -168,7 +171,7 @@ impl Mp4Framing {
     }
 
     pub(super) fn message(&mut self, coded: CodedFrame, frame: Frame) -> Mp4Message {
-        let mut head = BytesMut::new();
+        let mut head = BytesMut::with_capacity(USUAL_HEAD);
         if self.tracks[frame.kind as usize].as_ref().is_some_and(|played| !played.is_told()) {
             head.extend_from_slice(&self.init());
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::{Method, Request, Response};
 
 /// A connection whose frames another task moves.
-struct Client {
+pub(super) struct Client {
     send: SendRequest<Bytes>,
 }
 
@@ -21,7 +21,7 @@ fn open_raw(core: &Arc<Core>, pipe: usize) -> DuplexStream {
 }
 
 impl Client {
-    async fn open(core: &Arc<Core>) -> Self {
+    pub(super) async fn open(core: &Arc<Core>) -> Self {
         Self::open_with(core, client::Builder::new().initial_window_size(1 << 20)).await
     }
 
@@ -36,7 +36,7 @@ impl Client {
         self.send.send_request(request, true).unwrap().0
     }
 
-    async fn get(&mut self, target: &str) -> Response<RecvStream> {
+    pub(super) async fn get(&mut self, target: &str) -> Response<RecvStream> {
         self.ask(Method::GET, target).await.unwrap()
     }
 }

@@ -93,6 +93,25 @@ async fn old_http_gets_the_same_until_the_connection_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_of_http_2_has_the_type_and_the_same_bytes() {
+    let core = core(|_| ());
+    let (published, coded) = publish_demo(&core);
+    let mut client = h2::Client::open(&core).await;
+    let response = client.get("/live/a.mp4").await;
+    let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(content_type.starts_with(DEMO_TYPE), "{content_type}");
+    published.finish("over");
+    let mut body = response.into_body();
+    let mut bytes = Vec::new();
+    while let Some(part) = timeout(Duration::from_secs(60), body.data()).await.expect("in time") {
+        let part = part.unwrap();
+        body.flow_control().release_capacity(part.len()).unwrap();
+        bytes.extend_from_slice(&part);
+    }
+    assert_eq!(data(read(&bytes)), coded);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_web_socket_gets_the_type_as_text_and_whole_boxes() {
     let core = core(|_| ());
     let (published, coded) = publish_demo(&core);
