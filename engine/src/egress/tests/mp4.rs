@@ -135,8 +135,7 @@ impl Peer {
         self.read().0.into_iter().filter_map(sample).collect()
     }
 
-    /// For each init segment how often each track has had a sample before it, and the size of the pictures.
-    fn inits(&self) -> Vec<(usize, usize, Option<(u16, u16)>)> {
+    fn inits(&self) -> Vec<InitAt> {
         let (mut video, mut audio, mut inits) = (0, 0, Vec::new());
         for piece in self.read().0 {
             match piece {
@@ -154,6 +153,9 @@ impl Peer {
         inits
     }
 }
+
+/// Samples of video and of audio before an init segment, and the size of the pictures that it tells.
+type InitAt = (usize, usize, Option<(u16, u16)>);
 
 /// Publishes the frames, so many at a time.
 fn publish(stage: &mut Stage, frames: &[Frame], batch: &mut WireBatch) {
