@@ -8,7 +8,11 @@
 //!
 //! Over WebSocket a message is an init segment or a fragment, so that a page tells them apart by the type of its first box; before
 //! each init segment a text tells it in JSON what it is to hand to `addSourceBuffer` or `changeType`:
-//! `{"type":"video/mp4; codecs=\"avc1.64001f,mp4a.40.2\"}`. Over HTTP that is the `Content-Type`.
+//! `{"type":"video/mp4; codecs=\"avc1.64001f,mp4a.40.2\""}`. Over HTTP that is the `Content-Type`.
+//!
+//! Times are the stream's, so they are large after a while: a page sets `timestampOffset`, or seeks to where its buffer begins. A
+//! hole in the audio of more than two of its frames costs a browser the pictures up to the next keyframe too: audio that is said
+//! to last longer than it does is cut where the next frame comes, so that nothing can be done about it here.
 
 use super::envelope::{Envelope, MAX_CLOSING, MAX_OPENING};
 use super::{Content, Encoded, Form, put_slices};
