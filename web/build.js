@@ -1,6 +1,5 @@
-// Makes the files for browsers: `node build.js [FOLDER]`, by default `dist`. Names carry a hash of their content, but for the page itself.
+// Makes of others' players the files that the page loads where its own cannot play: `node build.js [FOLDER]`, by default `dist`.
 
-import { createHash } from 'node:crypto';
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -55,16 +54,21 @@ async function manifest(folder) {
     return JSON.parse(await readFile(join(here, folder, 'package.json'), 'utf8'));
 }
 
+/** What is in a file beside its package, as that tells nothing of their licences: those lie in packages of their own. */
+const WITHIN = { 'node_modules/hls.js': ['node_modules/eventemitter3', 'node_modules/url-toolkit'] };
+
 const { version } = await manifest('node_modules/mpegts.js');
 const bundled = await build({
     absWorkingDir: here,
-    entryPoints: ['page/player.js', 'page/player.css'],
+    entryPoints: {
+        // From its sources: what is not used stays out.
+        mpegts: './node_modules/mpegts.js/src/mpegts.js',
+        hls: './node_modules/hls.js/dist/hls.light.mjs',
+    },
     bundle: true,
     minify: true,
     format: 'esm',
     target: ['chrome94', 'firefox93', 'safari15.4'],
-    // From its sources: what is not used stays out.
-    alias: { 'mpegts.js': './node_modules/mpegts.js/src/mpegts.js' },
     define: { __VERSION__: JSON.stringify(version) },
     plugins: [mending],
     // The player tells the console of each connection and keyframe.
@@ -75,16 +79,17 @@ const bundled = await build({
     outdir: 'out',
 });
 
-/** Licences of everything in the bundle, in the words of its authors. */
+/** Licences of everything in the bundles, in the words of its authors. */
 async function licences() {
     const packages = new Set(Object.keys(bundled.metafile.inputs)
         .map((input) => input.match(/node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0])
         .filter(Boolean));
     const texts = [
-        'The player in this page is made of the following, beside parts of streamengine (MIT or Apache-2.0).\n',
+        await readFile(join(here, 'page/licences.txt'), 'utf8'),
+        '\nWhere it cannot play, the page loads a player of others, made of the following.\n',
         `Changed in it: ${[...new Set(MENDED.map(([file]) => `mpegts.js/src/${file}`))].join(', ')}.\n`,
     ];
-    for (const folder of [...packages].sort()) {
+    for (const folder of [...packages].flatMap((folder) => [folder, ...WITHIN[folder] ?? []]).sort()) {
         const { name, version, license } = await manifest(folder);
         texts.push(`\n=== ${name} ${version} (${license})\n`);
         const files = await readdir(join(here, folder), { recursive: true });
@@ -96,27 +101,13 @@ async function licences() {
     return texts.join('');
 }
 
-function hashed(name, content) {
-    const hash = createHash('sha256').update(content).digest('hex').slice(0, 12);
-    return `${basename(name, extname(name))}-${hash}${extname(name)}`;
-}
-
 await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 
-async function put(name, content) {
-    await writeFile(join(out, name), content);
-    await writeFile(join(out, `${name}.gz`), gzipSync(content, { level: 9 }));
-}
-
-let page = await readFile(join(here, 'page/play.html'), 'utf8');
 const files = bundled.outputFiles.map(({ path, contents }) => [basename(path), contents]);
 files.push(['licences.txt', Buffer.from(await licences())]);
 for (const [name, content] of files) {
-    const to = hashed(name, content);
-    if (!page.includes(`/assets/${name}"`)) throw new Error(`play.html does not name ${name}`);
-    page = page.replaceAll(`/assets/${name}"`, `/assets/${to}"`);
-    await put(to, content);
+    await writeFile(join(out, name), content);
+    await writeFile(join(out, `${name}.gz`), gzipSync(content, { level: 9 }));
 }
-await put('play.html', page);
 console.log((await readdir(out)).map((file) => relative(here, join(out, file))).join('\n'));

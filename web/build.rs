@@ -1,17 +1,31 @@
-//! Has npm make the files for browsers, and writes a table of them. Where it cannot, the table is empty, and a warning says
-//! why.
+//! Writes a table of the files for browsers: our own page and player as they are in `page`, and players of others, which npm
+//! makes. Where it cannot, ours are all there is, and a warning says why.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-/// `off`, or a folder with the files ready made.
+/// `off`, or a folder with the players of others ready made.
 const CHOICE: &str = "STREAMENGINE_WEB";
 /// Where cargo is told so, it goes to no network; nor do we.
 const OFFLINE: &str = "CARGO_NET_OFFLINE";
 
-/// What the files are made of.
-const SOURCES: [&str; 5] = [".npmrc", "build.js", "package.json", "package-lock.json", "page"];
+/// Our own files.
+const PAGE: &str = "page";
+/// The one that has no hash in its name.
+const ENTRY: &str = "play.html";
+/// What the players of others are made of.
+const SOURCES: [&str; 5] = [".npmrc", "build.js", "package.json", "package-lock.json", PAGE];
+/// What is made of it, among others.
+const MADE: &str = "mpegts.js";
+
+/// A file: its bytes, and where these are packed.
+struct File {
+    body: Vec<u8>,
+    packed: Option<PathBuf>,
+}
 
 fn main() {
     for source in SOURCES.iter().chain(&["build.rs"]) {
@@ -21,23 +35,41 @@ fn main() {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    let files = files(&out).unwrap_or_else(|why| {
+    let mut files = read(Path::new(PAGE)).expect("the page is part of the sources");
+    let others = others(&out).unwrap_or_else(|why| {
         println!(
-            "cargo:warning=the pages of this build have no player: {why}. Once that is mended: cargo clean -p \
-             streamengine-web, and build again"
+            "cargo:warning=the pages of this build have our own player only, neither mpegts.js nor hls.js: {why}. Once that \
+             is mended: cargo clean -p streamengine-web, and build again"
         );
-        Vec::new()
+        BTreeMap::new()
     });
-    let table = files.iter().map(|file| entry(file)).collect::<String>();
+    let has_others = !others.is_empty();
+    files.extend(others);
+    let table = named(&files).iter().map(|(name, file)| entry(&out, name, file)).collect::<String>();
     fs::write(out.join("files.rs"), format!("&[\n{table}]\n")).expect("the table of files can be written");
+    fs::write(out.join("has_others.rs"), has_others.to_string()).expect("what is in it can be written");
 }
 
-/// The files, without their packed forms.
-fn files(out: &Path) -> Result<Vec<PathBuf>, String> {
+/// The files of a folder, by their names.
+fn read(folder: &Path) -> io::Result<BTreeMap<String, File>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let packed = path.with_file_name(format!("{name}.gz"));
+        if !name.ends_with(".gz") {
+            files.insert(name, File { body: fs::read(&path)?, packed: packed.is_file().then_some(packed) });
+        }
+    }
+    Ok(files)
+}
+
+/// The players of others.
+fn others(out: &Path) -> Result<BTreeMap<String, File>, String> {
     let folder = match env::var(CHOICE).unwrap_or_default().as_str() {
-        "off" => return Ok(Vec::new()),
+        "off" => return Ok(BTreeMap::new()),
         "" if env::var(OFFLINE).is_ok_and(|offline| offline == "true" || offline == "1") => {
-            return Err(format!("{OFFLINE} is set, and npm would fetch what it is made of"));
+            return Err(format!("{OFFLINE} is set, and npm would fetch what they are made of"));
         }
         "" => make(out)?,
         ready => {
@@ -45,14 +77,43 @@ fn files(out: &Path) -> Result<Vec<PathBuf>, String> {
             fs::canonicalize(ready).map_err(|error| format!("{CHOICE}={ready}: {error}"))?
         }
     };
-    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.retain(|file| file.extension().is_none_or(|end| end != "gz"));
-    files.sort();
-    match files.iter().any(|file| file.ends_with("play.html")) {
+    let files = read(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    match files.contains_key(MADE) {
         true => Ok(files),
-        false => Err(format!("{} has no play.html", folder.display())),
+        false => Err(format!("{} has no {MADE}", folder.display())),
     }
+}
+
+/// The files under names with a hash of all of them, as browsers keep them, and refer to each other by their names.
+fn named(files: &BTreeMap<String, File>) -> BTreeMap<String, File> {
+    let mut hasher = DefaultHasher::new();
+    files.iter().for_each(|(name, file)| (name, &file.body).hash(&mut hasher));
+    let hash = format!("{:016x}", hasher.finish());
+    let hashed = |name: &str| match name.rsplit_once('.') {
+        Some((stem, end)) if name != ENTRY => format!("{stem}-{hash}.{end}"),
+        _ => name.to_owned(),
+    };
+    let renamed = |file: &File| {
+        let text = String::from_utf8(file.body.clone()).expect("text");
+        files.keys().fold(text, |text, name| {
+            let to = hashed(name);
+            text.replace(&format!("/assets/{name}\""), &format!("/assets/{to}\""))
+                .replace(&format!("'./{name}'"), &format!("'./{to}'"))
+        })
+    };
+    let own = |name: &str| Path::new(PAGE).join(name).is_file();
+    files
+        .iter()
+        .map(|(name, file)| {
+            // What is packed refers to nothing of ours.
+            let body = if own(name) && file.packed.is_none() {
+                renamed(file).into_bytes()
+            } else {
+                file.body.clone()
+            };
+            (hashed(name), File { body, packed: file.packed.clone() })
+        })
+        .collect()
 }
 
 /// Makes them in a copy, as cargo's build scripts must leave the sources alone; the folder.
@@ -102,12 +163,13 @@ fn run(folder: &Path, program: &str, arguments: &[&str]) -> Result<(), String> {
 }
 
 /// A file in the table: its name, its bytes, and these packed where somebody has done that.
-fn entry(file: &Path) -> String {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let packed = file.with_file_name(format!("{name}.gz"));
-    let packed = match packed.is_file() {
-        true => format!("Some(include_bytes!({:?}))", packed.display().to_string()),
-        false => "None".to_owned(),
+fn entry(out: &Path, name: &str, file: &File) -> String {
+    let folder = out.join("files");
+    let written = folder.join(name);
+    fs::create_dir_all(&folder).and_then(|()| fs::write(&written, &file.body)).expect("files can be written");
+    let packed = match &file.packed {
+        Some(packed) => format!("Some(include_bytes!({:?}))", packed.display().to_string()),
+        None => "None".to_owned(),
     };
-    format!("    ({name:?}, include_bytes!({:?}), {packed}),\n", file.display().to_string())
+    format!("    ({name:?}, include_bytes!({:?}), {packed}),\n", written.display().to_string())
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 /// Files for browsers, for [`EngineBuilder::assets`](crate::EngineBuilder::assets): the page of a player, and what it needs.
 ///
-/// The engine has none of its own, as a player is made by other tools than Rust's; the crate `streamengine-web` makes one
-/// and gives it as this value. Without it, the page of a stream says so in plain words. Cheap to clone.
+/// The engine has none of its own; the crate `streamengine-web` has one, and gives it as this value. Without it, the page of a
+/// stream says so in plain words. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Assets {
     files: Arc<BTreeMap<String, Asset>>,

@@ -1,21 +1,24 @@
 // Opens a page in Chromium and tells, as one JSON object a line, what is to be seen of its video: four times a second
 //
 //   {"at":1234,"state":"playing","words":"Live (H.264, AAC)","frames":31,"dropped":0,"time":1.02,"width":640,"height":360,
-//    "first":215,"started":231,"delays":[254,251,...],"faults":[]}
+//    "first":215,"started":231,"delays":[254,251,...],"loads":1,"player":"mse","hidden":false,"faults":[]}
 //
 // `at`, `first` (the first picture; null before) and `started` (when its time went on, to 50 ms; null before) are ms since the
 // page was asked for, `frames` those that were decoded since then, `delays` ms between the making of a picture and its showing,
-// as the cells along its bottom say that, `faults` what the console has of errors. Ends by being killed.
+// as the cells along its bottom say that, `loads` how often the video has got something to play, `hidden` whether nobody can see
+// the page, `faults` what the console has of errors. Ends by being killed.
 //
-//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE]
+//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE] [--away SECONDS]
 //
 // With --untouched the browser lets a page make sound only once somebody has touched it, as browsers do; with --press the page's
-// button is pressed once, when the page is in that state.
+// button is pressed once, when the page is in that state. With --away another tab is in front of it for so long, once it has been
+// playing for some seconds.
 // With --axe it tells once, when the page is in that state, what axe finds in three widths, light and dark, as
 // {"violations":[...]}; with --shots it takes pictures of them.
 
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
@@ -28,6 +31,7 @@ const { values: given, positionals: [url] } = parseArgs({
         until: { type: 'string', default: 'playing' },
         untouched: { type: 'boolean' },
         press: { type: 'string' },
+        away: { type: 'string' },
     },
 });
 // Where tests/run has put what package-lock.json names.
@@ -36,7 +40,7 @@ const { chromium } = require('playwright-core');
 
 /** Runs in the page, before its own scripts. */
 function observe() {
-    const seen = { first: null, started: null, frames: 0, before: 0, last: 0, dropped: 0, delays: [] };
+    const seen = { first: null, started: null, frames: 0, before: 0, last: 0, dropped: 0, loads: 0, delays: [] };
     window.seen = seen;
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [320, 9];
@@ -66,6 +70,7 @@ function observe() {
             video.requestVideoFrameCallback(presented);
         };
         video.requestVideoFrameCallback(presented);
+        video.addEventListener('loadstart', () => seen.loads += video.currentSrc ? 1 : 0);
         // A player that begins anew counts anew.
         setInterval(() => {
             const { totalVideoFrames, droppedVideoFrames } = video.getVideoPlaybackQuality();
@@ -87,7 +92,7 @@ function observe() {
 /** Runs in the page: what is seen now. */
 function look() {
     const video = document.querySelector('video');
-    const { first, started, frames, dropped, delays } = window.seen;
+    const { first, started, frames, dropped, loads, delays } = window.seen;
     return {
         at: performance.now(),
         state: document.querySelector('main')?.dataset.state,
@@ -99,23 +104,42 @@ function look() {
         first,
         started,
         delays: delays.splice(0),
+        loads,
+        player: document.querySelector('main')?.dataset.player,
+        hidden: document.hidden,
         time: video?.currentTime,
         width: video?.videoWidth,
         height: video?.videoHeight,
     };
 }
 
-const context = await chromium.launchPersistentContext(given.profile, {
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    headless: false,
-    ignoreHTTPSErrors: true,
-    viewport: { width: 1024, height: 768 },
-    args: [
-        '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-        '--disable-background-networking', '--disable-component-update', '--disable-sync',
-        ...given.untouched ? [] : ['--autoplay-policy=no-user-gesture-required'],
-    ],
-});
+const flags = [
+    '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    '--disable-background-networking', '--disable-component-update', '--disable-sync',
+    ...given.untouched ? [] : ['--autoplay-policy=no-user-gesture-required'],
+];
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
+/** As it starts browsers, playwright has all of their pages in front, and none of them sleeps. */
+async function browser() {
+    if (given.away) return (await ownBrowser()).contexts()[0];
+    return chromium.launchPersistentContext(given.profile, {
+        executablePath, headless: false, ignoreHTTPSErrors: true, viewport: { width: 1024, height: 768 }, args: flags,
+    });
+}
+
+async function ownBrowser() {
+    const address = ['--remote-debugging-port=0', `--user-data-dir=${given.profile}`];
+    const child = spawn(executablePath, [...flags, ...address, 'about:blank'], { stdio: 'ignore' });
+    process.on('exit', () => child.kill());
+    for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit());
+    const told = join(given.profile, 'DevToolsActivePort');
+    while (!existsSync(told) || !readFileSync(told, 'utf8').includes('\n')) await new Promise((done) => setTimeout(done, 50));
+    const [port] = readFileSync(told, 'utf8').split('\n');
+    return chromium.connectOverCDP(`http://127.0.0.1:${port}`, { noDefaults: true });
+}
+
+const context = await browser();
 const page = context.pages()[0] ?? await context.newPage();
 const faults = [];
 page.on('console', (message) => {
@@ -152,6 +176,15 @@ async function examine() {
 
 let isExamined = !given.axe && !given.shots;
 let isPressed = !given.press;
+let playing = 0;
+
+/** Leaves the page, and comes back, as people do with tabs. */
+async function leave() {
+    const other = await context.newPage();
+    await other.bringToFront();
+    setTimeout(() => page.bringToFront(), Number(given.away) * 1000);
+}
+
 try {
     for (;;) {
         const seen = await page.evaluate(look);
@@ -164,6 +197,7 @@ try {
             isPressed = true;
             await page.click('#act');
         }
+        if (given.away && seen.state === 'playing' && ++playing === 20) await leave();
         await new Promise((done) => setTimeout(done, 250));
     }
 } catch (error) {

@@ -1,19 +1,27 @@
 // Keeps playback near the end of what has come, and sees when it stands still.
 
 /**
- * Seconds behind the end that are aimed at; a stall makes it more, as the way is not as even as it was thought to be, and a minute
- * without one makes it as much less.
+ * Seconds behind the end that are aimed at where all comes evenly. What comes unevenly makes it as much more; a stall too, as
+ * the way is not as even as it was measured, and a minute without one makes it as much less.
  */
-const LEAST = 0.2;
+const LEAST = 0.15;
 const MOST = 2;
-const PER_STALL = 0.2;
+const PER_STALL = 0.1;
 const FORGOTTEN = 60_000;
-/** Beyond the aim, seconds until playback is sped up, and until it jumps. */
-const SLACK = 0.2;
-const FAR = 5;
-/** Time between two looks, and after a jump of ours for which a stall says nothing: ms. */
-const PERIOD = 200;
-const AFTER_JUMP = 500;
+/** Beyond the aim, seconds until the rate is changed, until that is over, and until playback jumps. */
+const SLACK = 0.06;
+const NEAR = 0.01;
+const FAR = 2;
+/** The same at the beginning, and when somebody looks again: a jump disturbs nobody then. */
+const FAR_AT_FIRST = 0.15;
+/** Rates, which nobody hears: to gain on what is far, on what is less so, and to fall back. */
+const FASTER = 1.1;
+const FAST = 1.05;
+const SLOW = 0.95;
+/** Time between two looks, for which the backlog has to be over, and after a jump for which a stall says nothing: ms. */
+const PERIOD = 100;
+const SETTLED = 100;
+const AFTER_JUMP = 1000;
 /** Picture or time that has not moved for so long, while frames come, will not move again: ms. */
 const FROZEN = 2000;
 /** So many frames have to come meanwhile: a still picture is one in seconds. */
@@ -21,19 +29,21 @@ const FRAMES = 10;
 
 export class Edge {
     #video;
-    #tags;
+    #arrivals;
     #frozen;
-    #aim = LEAST;
+    #penalty = 0;
     #timer;
     #jumped = performance.now();
-    #pictures = { count: -1, since: 0, tags: 0 };
-    #time = { at: -1, since: 0, tags: 0 };
+    #isAtFirst = true;
+    #pictures = { count: -1, since: 0, frames: 0 };
+    #time = { at: -1, since: 0, frames: 0 };
 
-    /** `frozen()` is called when playback stands still for good though frames of `tags` come. */
-    constructor(video, tags, frozen) {
+    /** `frozen()` is called when playback stands still for good though frames arrive. */
+    constructor(video, arrivals, frozen) {
         this.#video = video;
-        this.#tags = tags;
+        this.#arrivals = arrivals;
         this.#frozen = frozen;
+        video.preservesPitch = true;
         this.#timer = setInterval(() => this.#look(), PERIOD);
     }
 
@@ -44,8 +54,23 @@ export class Edge {
 
     /** Playback has run out of frames. */
     stalled() {
-        if (performance.now() - this.#jumped < AFTER_JUMP) return;
-        this.#aim = Math.min(this.#aim + PER_STALL, MOST);
+        if (performance.now() - this.#jumped > AFTER_JUMP) this.#penalty = Math.min(this.#penalty + PER_STALL, MOST);
+    }
+
+    /** Somebody looks again. */
+    seen() {
+        this.#isAtFirst = true;
+        this.#look();
+    }
+
+    /** Seconds behind the end that are aimed at. */
+    get aim() {
+        return Math.min(LEAST + this.#penalty + this.#arrivals.spread, MOST);
+    }
+
+    /** Seconds behind what would be the end if all came as soon as what came soonest. */
+    get behind() {
+        return performance.now() / 1000 - this.#arrivals.least - this.#video.currentTime;
     }
 
     #look() {
@@ -54,9 +79,11 @@ export class Edge {
             this.#pictures.count = this.#time.at = -1;
             return;
         }
+        this.#penalty = Math.max(this.#penalty - PER_STALL * PERIOD / FORGOTTEN, 0);
+        this.#skip();
         this.#chase();
         const { totalVideoFrames } = video.getVideoPlaybackQuality();
-        const { audio, video: pictures } = this.#tags;
+        const { audio, video: pictures } = this.#arrivals;
         // For a page that nobody sees no pictures need be made.
         if (document.hidden) this.#pictures.count = -1;
         const stands = !document.hidden && this.#stands(this.#pictures, 'count', totalVideoFrames, pictures);
@@ -70,31 +97,38 @@ export class Edge {
 
     #chase() {
         const video = this.#video;
-        this.#aim = Math.max(this.#aim - PER_STALL * PERIOD / FORGOTTEN, LEAST);
+        if (!this.#arrivals.isKnown || video.seeking || video.readyState < video.HAVE_CURRENT_DATA) return;
+        const aim = this.aim;
         const end = video.buffered.end(video.buffered.length - 1);
-        const behind = end - video.currentTime - this.#aim;
-        if (behind > FAR) this.#jump(end - this.#aim);
-        else if (behind > SLACK) video.playbackRate = behind > 1 ? 1.5 : 1.2;
-        else if (behind <= 0) video.playbackRate = 1;
-        // Over a hole that the browser does not bridge.
-        if (video.readyState < video.HAVE_FUTURE_DATA) {
-            for (let i = 0; i < video.buffered.length; i += 1) {
-                const start = video.buffered.start(i);
-                if (start > video.currentTime) {
-                    this.#jump(start);
-                    break;
-                }
-            }
+        const far = this.behind - aim;
+        const isSettled = performance.now() - this.#arrivals.since > SETTLED;
+        if (isSettled && far > (this.#isAtFirst ? FAR_AT_FIRST : FAR)) {
+            this.#jump(Math.max(Math.min(video.currentTime + far, end - LEAST), video.currentTime));
+        }
+        if (isSettled) this.#isAtFirst = false;
+        if (far > 2 * SLACK) video.playbackRate = FASTER;
+        else if (far > SLACK) video.playbackRate = Math.max(video.playbackRate, FAST);
+        else if (far < -SLACK) video.playbackRate = SLOW;
+        else if (video.playbackRate > 1 ? far < NEAR : far > -NEAR) video.playbackRate = 1;
+    }
+
+    /** Jumps over a hole that the browser does not bridge. */
+    #skip() {
+        const video = this.#video;
+        if (video.seeking || video.readyState >= video.HAVE_FUTURE_DATA) return;
+        for (let i = 0; i < video.buffered.length; i += 1) {
+            const start = video.buffered.start(i);
+            if (start > video.currentTime) return this.#jump(start);
         }
     }
 
     /** Whether `value` has not changed for long, though enough has come. */
-    #stands(seen, name, value, tags) {
+    #stands(seen, name, value, frames) {
         const now = performance.now();
         if (seen[name] !== value) {
-            Object.assign(seen, { [name]: value, since: now, tags });
+            Object.assign(seen, { [name]: value, since: now, frames });
             return false;
         }
-        return now - seen.since > FROZEN && tags - seen.tags > FRAMES;
+        return now - seen.since > FROZEN && frames - seen.frames > FRAMES;
     }
 }

@@ -1,9 +1,8 @@
 // The page of one stream: plays it at the live edge, begins anew after each loss, and says in words what is wrong.
 
-import mpegts from 'mpegts.js';
+import { choiceFor, firstChoice, isAsked, load } from './choice.js';
 import { Edge } from './edge.js';
-import { loaderFor, nameOf, streamUrl, transportOf } from './source.js';
-import { Tags } from './tags.js';
+import { nameOf, streamUrl, transportOf } from './source.js';
 
 /** Without an answer for so long we say that we wait, without a frame that there is silence: ms. */
 const WAITING = 1000;
@@ -23,15 +22,19 @@ const words = document.querySelector('#words');
 const act = document.querySelector('#act');
 const name = nameOf(location);
 
-/** The attempt that runs: its player, what has gone by, and since when. */
+/** The attempt that runs: its player, and since when. */
 let attempt = null;
 /** Attempts that have failed since there was something to see or hear. */
 let failures = 0;
-let transport = transportOf(location);
+/** The player, and how often its connection was exchanged for one of another kind. */
+let choice = firstChoice();
+let exchanged = 0;
 /** The only kind of media that is asked for, where the other cannot be played here. */
 let only = null;
 /** Whether the stream has been here and has ended. */
 let hasEnded = false;
+/** Whether it was the browser that paused, as nobody looked. */
+let isUnseen = false;
 let retrying = 0;
 let pausing = 0;
 
@@ -51,15 +54,19 @@ function stop() {
     const stopped = attempt;
     attempt = null;
     clearInterval(stopped?.timer);
-    stopped?.edge.stop();
-    stopped?.player.destroy();
+    stopped?.edge?.stop();
+    stopped?.player?.destroy();
 }
 
-function start() {
+async function start() {
     stop();
     const now = performance.now();
-    const own = { tags: new Tags(), since: now, heard: now, isOpen: false, isShown: false, isBlocked: false, isSilenced: false };
+    const own = { choice, since: now, heard: now, isOpen: false, isShown: false, isBlocked: false, isSilenced: false };
     attempt = own;
+    page.dataset.player = choice;
+    const { Player, ending, transports, libraries, missing } = await load(choice, video);
+    if (attempt !== own) return;
+    if (missing) return show('unsupported', missing);
     // Of an attempt that is over nothing is heard.
     const during = (does) => (...given) => attempt === own && does(...given);
     const told = {
@@ -67,30 +74,17 @@ function start() {
             own.isOpen = true;
             own.heard = performance.now();
         }),
-        bytes: during((bytes) => {
+        arrived: during(() => {
             own.heard = performance.now();
-            own.tags.feed(bytes);
         }),
         // Later, as the player that tells of it is destroyed.
         over: during((how) => setTimeout(during(() => over(own, how)))),
     };
-    own.player = mpegts.createPlayer(
-        { type: 'flv', isLive: true, url: streamUrl(location, transport, only ? { only } : {}) },
-        {
-            customLoader: loaderFor(told),
-            enableStashBuffer: false,
-            lazyLoad: false,
-            autoCleanupSourceBuffer: true,
-            autoCleanupMaxBackwardDuration: 60,
-            autoCleanupMinBackwardDuration: 20,
-        },
-    );
-    own.player.on(mpegts.Events.ERROR, during((kind, _, info) => {
-        if (kind === mpegts.ErrorTypes.MEDIA_ERROR) unplayable(own, info?.msg ?? '');
-    }));
-    own.player.attachMediaElement(video);
-    own.player.load();
-    own.edge = new Edge(video, own.tags, during(() => again('The picture stood still. Beginning anew.')));
+    const transport = transportOf(location, transports, exchanged);
+    const url = streamUrl(location, ending, transport, only ? { only } : {});
+    own.player = new Player(video, url, told, libraries);
+    // Others keep to the live edge of HLS.
+    if (choice !== 'hls') own.edge = new Edge(video, own.player.arrivals, during(() => again('The picture stood still. Beginning anew.')));
     own.timer = setInterval(during(() => watch(own)), 250);
     play(own);
 }
@@ -136,9 +130,14 @@ function watch(own) {
         if (page.dataset.state !== 'silent') {
             show('silent', 'The publisher sends nothing at the moment. It goes on here as soon as it does.');
         }
-    } else if (page.dataset.state === 'silent') {
+    } else if (page.dataset.state === 'silent' || own.label !== labelOf(own)) {
         shown(own);
     }
+}
+
+/** What is played, in words. */
+function labelOf({ player: { arrivals: { codecs } } }) {
+    return [codecs.video, codecs.audio].filter(Boolean).join(', ') || 'HLS';
 }
 
 /** There is something to see or hear. */
@@ -146,37 +145,51 @@ function shown(own) {
     own.isShown = true;
     failures = 0;
     hasEnded = false;
-    const { audio, video: pictures, codecs } = own.tags;
-    const told = [codecs.video, codecs.audio].filter(Boolean).join(', ');
-    if (own.isSilenced && video.muted && audio > 0) {
-        show('sound', `Live, without sound (${told})`, 'Turn the sound on', () => {
+    own.label = labelOf(own);
+    const { codecs } = own.player.arrivals;
+    const hasSound = codecs.audio || !codecs.video;
+    if (own.isSilenced && video.muted && hasSound) {
+        show('sound', `Live, without sound (${own.label})`, 'Turn the sound on', () => {
             video.muted = false;
             shown(own);
         });
-    } else if (pictures === 0) {
-        show('sound-only', `Live: sound only (${told})`);
+    } else if (video.videoWidth === 0) {
+        show('sound-only', `Live: sound only (${own.label})`);
     } else {
-        show('playing', `Live (${told})`);
+        show('playing', `Live (${own.label})`);
     }
 }
 
-/** The connection of an attempt has come to its end. */
-function over(own, { kind, status, words: why }) {
+/** An attempt has come to its end. */
+function over(own, how) {
+    const { kind, status, words: why } = how;
     if (kind === 'ended') {
         hasEnded = true;
         return again(endedWords(), 'ended');
     }
-    if (kind === 'broken') return unplayable(own, why);
-    if (kind === 'lost' || status === 408) {
-        if (!navigator.onLine) return again('There is no network here. Trying again.');
-        // What is on the way may let only the other kind of connection through.
-        if (!own.isOpen && failures > 0) transport = transport === 'ws' ? 'http' : 'ws';
-        return again('The server cannot be reached. Trying again.');
-    }
+    if (kind === 'anew') return start();
+    if (kind === 'broken') return broken(why);
+    if (kind === 'unplayable') return unplayable(own, how.codec);
+    if (kind === 'lost' || status === 408) return lost(own);
     if (status === 404) return absent(own, why);
     if (status >= 500) return again(`The server cannot serve ${name} now: ${why || status}. Trying again.`);
     stop();
     show('refused', `The server refuses to show ${name}: ${why || status}`, 'Try again', anew);
+}
+
+function lost(own) {
+    if (!navigator.onLine) return again('There is no network here. Trying again.');
+    // What is on the way may let only the other kind of connection through.
+    if (!own.isOpen && failures > 0) exchanged += 1;
+    again('The server cannot be reached. Trying again.');
+    if (!own.isOpen && failures > RETRY.length) tryHls();
+}
+
+/** Where the server is there, but what is on the way lets no endless reply through, short ones may be. */
+async function tryHls() {
+    if (isAsked || choice === 'hls') return;
+    const reply = await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' }).catch(() => null);
+    if (reply?.ok) choice = 'hls';
 }
 
 function endedWords() {
@@ -208,34 +221,50 @@ function anew() {
     start();
 }
 
-/** The browser cannot play what has come: for its codec, or because it is damaged. */
-function unplayable(own, message) {
-    const { codecs, audio, video: pictures } = own.tags;
-    if (!/not ?supported|unsupported/i.test(message) && failures < RETRY.length) {
-        return again('The stream cannot be decoded. Beginning anew.');
-    }
-    const isPicture = /video/i.test(message) || (pictures > 0 && !/audio/i.test(message));
-    const codec = codecs[isPicture ? 'video' : 'audio'] ?? 'an unknown codec';
-    const hasOther = !only && (isPicture ? audio : pictures) > 0;
+/** The browser fails at what has come, which is damaged as far as we know. */
+function broken(why) {
+    if (failures < RETRY.length) return again('The stream cannot be decoded. Beginning anew.');
     stop();
+    show('unsupported', `This browser cannot decode ${name}: ${why}. Another browser may; VLC and mpv do.`, 'Try again', anew);
+}
+
+/** The browser has no decoder for a codec. */
+async function unplayable(own, { code, name: codec, isVideo }) {
+    const { codecs } = own.player.arrivals;
+    const hasOther = !only && own.choice !== 'hls' && codecs[isVideo ? 'audio' : 'video'];
+    stop();
+    const other = choiceFor({ code, name: codec }, own.choice, video);
+    if (other && !(await load(other, video)).missing) {
+        choice = other;
+        return start();
+    }
     show(
         'unsupported',
-        `This browser cannot play the ${isPicture ? 'picture' : 'sound'} of ${name}: ${codec}. Another browser may; VLC and mpv do.`,
-        isPicture ? 'Play the sound only' : 'Play without sound',
+        `This browser cannot play the ${isVideo ? 'picture' : 'sound'} of ${name}: ${codec}. Another browser may; VLC and mpv do.`,
+        isVideo ? 'Play the sound only' : 'Play without sound',
         hasOther ? () => {
-            only = isPicture ? 'audio' : 'video';
+            only = isVideo ? 'audio' : 'video';
             anew();
         } : null,
     );
 }
 
+/** Somebody looks again at what was in the background. */
+function seen() {
+    if (document.hidden) return;
+    if (page.dataset.state === 'paused' && isUnseen) return anew();
+    if (attempt?.isShown && video.paused && isUnseen) play(attempt);
+    attempt?.edge?.seen();
+}
+
 function follow() {
     // Sooner than at the next look.
     video.addEventListener('timeupdate', () => attempt && !attempt.isShown && watch(attempt));
-    video.addEventListener('waiting', () => attempt?.isShown && attempt.edge.stalled());
-    video.addEventListener('error', () => attempt && video.error && unplayable(attempt, video.error.message));
+    video.addEventListener('waiting', () => attempt?.isShown && attempt.edge?.stalled());
+    video.addEventListener('error', () => attempt && video.error && broken(video.error.message));
     video.addEventListener('pause', () => {
         if (!attempt?.isShown) return;
+        isUnseen = document.hidden;
         clearTimeout(pausing);
         pausing = setTimeout(() => {
             stop();
@@ -244,14 +273,11 @@ function follow() {
     });
     video.addEventListener('play', () => clearTimeout(pausing));
     addEventListener('online', () => page.dataset.state === 'lost' && start());
+    document.addEventListener('visibilitychange', seen);
 }
 
 document.title = `${name} – live`;
 document.querySelector('h1').textContent = name;
-document.querySelector('#flv').href = streamUrl(location, 'http');
-if (mpegts.isSupported()) {
-    follow();
-    start();
-} else {
-    show('unsupported', 'This browser has no Media Source Extensions, without which it cannot play live FLV. VLC and mpv can.');
-}
+document.querySelector('#flv').href = streamUrl(location, '.flv');
+follow();
+start();

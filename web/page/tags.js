@@ -1,32 +1,24 @@
 // What goes by in an FLV stream: how many frames of each kind, in which codec. Nothing of it is kept.
 
+import { Arrivals } from './arrivals.js';
+import { codecName } from './codecs.js';
+
 const AUDIO = 8;
 const VIDEO = 9;
 // A tag's header, and as much of its payload as names the codec.
 const TAG_HEADER = 11;
 const LOOKED_AT = TAG_HEADER + 5;
 
-const NAMES = {
-    avc1: 'H.264', hvc1: 'H.265 (HEVC)', vvc1: 'H.266 (VVC)', av01: 'AV1', vp09: 'VP9', vp08: 'VP8',
-    mp4a: 'AAC', Opus: 'Opus', fLaC: 'FLAC', '.mp3': 'MP3', 'ac-3': 'AC-3', 'ec-3': 'E-AC-3',
-};
 const LEGACY_VIDEO = { 2: 'Sorenson H.263', 3: 'Screen Video', 4: 'VP6', 5: 'VP6', 7: 'H.264', 12: 'H.265 (HEVC)', 13: 'AV1' };
 const LEGACY_AUDIO = { 2: 'MP3', 5: 'Nellymoser', 6: 'Nellymoser', 7: 'G.711', 8: 'G.711', 10: 'AAC', 11: 'Speex', 13: 'Opus' };
 
-export class Tags {
-    /** Bytes, and tags of each kind, so far. */
-    bytes = 0;
-    audio = 0;
-    video = 0;
-    /** The names of the codecs, as far as they are known. */
-    codecs = { audio: undefined, video: undefined };
+export class Tags extends Arrivals {
     /** Bytes to pass over: at first the FLV header. */
     #skip = 13;
     #head = [];
 
     /** Looks at the next bytes. */
     feed(bytes) {
-        this.bytes += bytes.length;
         let at = 0;
         while (at < bytes.length) {
             if (this.#skip > 0) {
@@ -59,6 +51,6 @@ export class Tags {
         const isEnhanced = kind === AUDIO ? first >> 4 === 9 : (first & 0x80) !== 0;
         const fourcc = () => String.fromCharCode(...this.#head.slice(TAG_HEADER + 1));
         const legacy = () => (kind === AUDIO ? LEGACY_AUDIO[first >> 4] : LEGACY_VIDEO[first & 0x0f]);
-        this.codecs[name] = isEnhanced ? (NAMES[fourcc()] ?? fourcc()) : (legacy() ?? 'an unknown codec');
+        this.codecs[name] = isEnhanced ? codecName(fourcc()) : (legacy() ?? 'an unknown codec');
     }
 }

@@ -1,4 +1,4 @@
-//! Files for browsers that an engine serves over HTTP: the page of a player, made by npm when this crate is built.
+//! Files for browsers that an engine serves over HTTP: the page of a player.
 //!
 //! ```no_run
 //! # fn main() -> streamengine::Result<()> {
@@ -8,9 +8,11 @@
 //! # }
 //! ```
 //!
-//! Building it needs Node.js 18 or later with npm, and a network or npm's cache. Without them, or with
-//! `STREAMENGINE_WEB=off` or `CARGO_NET_OFFLINE=true` in the environment, there are no files, and the engine's pages say how to
-//! get them. `STREAMENGINE_WEB=/A/FOLDER` takes those that `npm ci && node build.js /A/FOLDER` has made before.
+//! The player is our own: ECMAScript modules as they are in `page`, so that every build has it. Players of others, mpegts.js and
+//! hls.js, are what the page loads where ours cannot play. npm makes them when this crate is built, which needs Node.js 18
+//! or later, and a network or npm's cache. Without them, or with `STREAMENGINE_WEB=off` or `CARGO_NET_OFFLINE=true` in the
+//! environment, the page does without. `STREAMENGINE_WEB=/A/FOLDER` takes those that `npm ci && node build.js /A/FOLDER` has
+//! made before.
 #![forbid(unsafe_code)]
 
 use streamengine::Assets;
@@ -20,8 +22,11 @@ type File = (&'static str, &'static [u8], Option<&'static [u8]>);
 
 static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
-/// Whether this build has the player: npm has made it.
+/// Whether this build has the page, with our own player.
 pub const HAS_PLAYER: bool = !FILES.is_empty();
+
+/// Whether it has the players of others too: npm has made them.
+pub const HAS_OTHER_PLAYERS: bool = include!(concat!(env!("OUT_DIR"), "/has_others.rs"));
 
 /// The files, for [`EngineBuilder::assets`](streamengine::EngineBuilder::assets).
 pub fn assets() -> Assets {
@@ -35,32 +40,41 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// The files, where there are some; else a line that says why the running test does without.
-    fn files() -> Option<&'static [File]> {
-        if !HAS_PLAYER {
-            let test = std::thread::current().name().unwrap_or("?").to_owned();
-            // Not eprintln: the test runner swallows what passing tests print that way.
-            let _ = writeln!(std::io::stderr(), "SKIP {test}: built without the player");
-            return None;
-        }
-        Some(FILES)
-    }
-
     fn text(name: &str) -> &'static str {
         let (_, body, _) = FILES.iter().find(|(file, _, _)| *file == name).unwrap();
         std::str::from_utf8(body).unwrap()
     }
 
+    /// A file's name as it is in the sources.
+    fn plain(name: &str) -> String {
+        let (stem, end) = name.rsplit_once('.').unwrap();
+        format!("{}.{end}", stem.rsplit_once('-').map_or(stem, |(plain, _)| plain))
+    }
+
+    /// The files that a text refers to by `before` and the name.
+    fn named<'a>(text: &'a str, before: &str, end: char) -> Vec<&'a str> {
+        text.split(before).skip(1).map(|rest| rest.split(end).next().unwrap()).collect()
+    }
+
+    const OTHERS: [&str; 2] = ["mpegts.js", "hls.js"];
+
     #[test]
-    fn the_page_names_files_that_are_there_and_has_no_code_of_its_own() {
-        let Some(files) = files() else { return };
+    fn the_page_and_its_modules_name_files_that_are_there_and_have_no_code_between_the_lines() {
         let page = text(Assets::PLAYER);
-        let named: Vec<_> =
-            page.split("/assets/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-        assert_eq!(named.len(), files.len() - 1, "{named:?}");
-        for name in named {
-            assert!(files.iter().any(|(file, _, gzip)| *file == name && gzip.is_some()), "{name}");
+        let is_there = |name: &str| FILES.iter().any(|(file, _, _)| *file == name);
+        let on_page = named(page, "/assets/", '"');
+        let modules = FILES
+            .iter()
+            .map(|(name, ..)| *name)
+            .filter(|name| name.ends_with(".js") && !OTHERS.contains(&plain(name).as_str()));
+        for module in modules.clone() {
+            assert!(on_page.contains(&module), "{module} is not fetched with the page");
+            for name in named(text(module), "'./", '\'') {
+                let is_optional = OTHERS.contains(&name) && !HAS_OTHER_PLAYERS;
+                assert!(is_there(name) || is_optional, "{module} names {name}");
+            }
         }
+        assert!(modules.count() > 5 && on_page.iter().all(|name| is_there(name)), "{on_page:?}");
         for forbidden in ["<style", " style=", " onclick=", "://"] {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
@@ -68,12 +82,33 @@ mod tests {
     }
 
     #[test]
-    fn the_player_is_small_and_its_licences_are_with_it() {
-        let Some(files) = files() else { return };
-        let packed: usize = files.iter().filter_map(|(_, _, gzip)| Some(gzip.as_ref()?.len())).sum();
-        assert!(packed < 100_000, "{packed} bytes");
-        let licences = files.iter().find(|(name, _, _)| name.starts_with("licences-")).unwrap().0;
-        for part in ["mpegts.js 1.8", "Apache License", "es6-promise"] {
+    fn names_carry_a_hash_that_all_files_share() {
+        let hashed = FILES.iter().map(|(name, ..)| *name).filter(|name| *name != Assets::PLAYER);
+        let hashes: Vec<_> =
+            hashed.map(|name| name.rsplit_once('-').unwrap().1.split('.').next().unwrap()).collect();
+        assert!(hashes.iter().all(|hash| hash.len() == 16 && *hash == hashes[0]), "{hashes:?}");
+    }
+
+    #[test]
+    fn the_page_is_small_and_what_others_made_is_packed_with_its_licences() {
+        let is_own = |name: &str| !OTHERS.contains(&plain(name).as_str()) && plain(name) != "licences.txt";
+        let own: usize = FILES.iter().filter(|(name, ..)| is_own(name)).map(|(_, body, _)| body.len()).sum();
+        assert!(own < 60_000, "{own} bytes");
+        let (licences, ..) = FILES.iter().find(|(name, ..)| name.starts_with("licences-")).unwrap();
+        assert!(text(licences).contains("Apache-2.0 or MIT"));
+        if !HAS_OTHER_PLAYERS {
+            // Not eprintln: the test runner swallows what passing tests print that way.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIP the_page_is_small_and_what_others_made_is_packed_with_its_licences: built without the players of others"
+            );
+            return;
+        }
+        let packed: usize = FILES.iter().filter_map(|(_, _, gzip)| Some(gzip.as_ref()?.len())).sum();
+        assert!(packed > 100_000 && packed < 200_000, "{packed} bytes");
+        for part in
+            ["mpegts.js 1.8", "hls.js 1.7", "Apache License", "es6-promise", "eventemitter3", "url-toolkit"]
+        {
             assert!(text(licences).contains(part), "{part}");
         }
     }

@@ -115,12 +115,11 @@ fn without_player(key: &StreamKey) -> String {
     let (name, flv) = (escaped(key.as_str()), escaped(&flv_of(key)));
     let body = format!(
         "<h1>{name}</h1>
-<p>This server has no player for browsers: it was built without one. VLC, mpv and ffplay play the stream from
-<a href=\"{flv}\">the address of this link</a>, also with <code>rtmp://</code> and without <code>.flv</code>.</p>
-<p>To get the player: install Node.js with npm, which makes it when the server is built, see that
-<code>STREAMENGINE_WEB</code> and <code>CARGO_NET_OFFLINE</code> are not set, and build again, after
-<code>cargo clean -p streamengine-web</code>. Programs that carry the engine give it with
-<code>EngineBuilder::assets</code>.</p>
+<p>This server has no player for browsers: the program that carries the engine has given it none. VLC, mpv and ffplay play
+the stream from <a href=\"{flv}\">the address of this link</a>, also with <code>rtmp://</code> and without
+<code>.flv</code>.</p>
+<p>Programs give the player with <code>EngineBuilder::assets</code>; the crate <code>streamengine-web</code> has
+one.</p>
 <p><a href=\"/\">Live streams</a></p>"
     );
     html(key.as_str(), &body)
@@ -227,7 +226,7 @@ mod tests {
         let core = core(|_| ());
         let (status, _, text) = get(&core, "/play/live/a&b", &[]).await;
         assert_eq!(status, StatusCode::OK);
-        for part in ["cargo clean -p streamengine-web", "<h1>live/a&amp;b</h1>", "href=\"/live/a%26b.flv\""] {
+        for part in ["EngineBuilder::assets", "<h1>live/a&amp;b</h1>", "href=\"/live/a%26b.flv\""] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let style = text.split_once("stylesheet\" href=\"").unwrap().1.split('"').next().unwrap();
