@@ -45,11 +45,22 @@ pub struct Sight {
     pub started: Option<f64>,
     /// Milliseconds from the making of pictures to their showing, of each since the last sight; of pictures that tell.
     pub delays: Vec<u64>,
+    /// How often the video has got something to play: once, where nothing began anew.
+    pub loads: u64,
+    /// The player that the page has chosen.
+    pub player: String,
+    /// Nobody can see the page.
+    pub hidden: bool,
     /// Errors on the console so far.
     pub faults: Vec<String>,
 }
 
 impl Sight {
+    /// Whether there is a picture, or sound.
+    pub fn is_playing(&self) -> bool {
+        self.time > 0.0 && self.state != "connecting"
+    }
+
     fn read(line: &str) -> Option<Self> {
         let seen: Value = serde_json::from_str(line).ok()?;
         let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
@@ -66,6 +77,9 @@ impl Sight {
             first: seen["first"].as_f64(),
             started: seen["started"].as_f64(),
             delays: list("delays").iter().filter_map(Value::as_u64).collect(),
+            loads: number("loads"),
+            player: text("player"),
+            hidden: seen["hidden"] == true,
             faults: list("faults").iter().filter_map(|fault| Some(fault.as_str()?.to_owned())).collect(),
         })
     }
@@ -93,20 +107,24 @@ impl Page {
         Self { process: Proc::spawn("browser", node), _profile: profile }
     }
 
-    /// Waits for a line of which `pick` makes something.
-    fn line<T>(&self, mark: usize, what: &str, pick: impl FnMut(&str) -> Option<T>) -> T {
-        let found = self.process.out.find_after(mark, PATIENCE, pick);
+    /// Waits so long for a line of which `pick` makes something.
+    fn line<T>(&self, mark: usize, patience: Duration, what: &str, pick: impl FnMut(&str) -> Option<T>) -> T {
+        let found = self.process.out.find_after(mark, patience, pick);
         found.unwrap_or_else(|| panic!("the browser did not show {what}\n{}", self.process.log()))
     }
 
     /// Waits for a sight, of those from now on, that `is` accepts.
-    pub fn wait(&self, what: &str, mut is: impl FnMut(&Sight) -> bool) -> Sight {
-        self.line(self.process.out.mark(), what, |line| Sight::read(line).filter(&mut is))
+    pub fn wait(&self, what: &str, is: impl FnMut(&Sight) -> bool) -> Sight {
+        self.wait_for(PATIENCE, what, is)
+    }
+
+    fn wait_for(&self, patience: Duration, what: &str, mut is: impl FnMut(&Sight) -> bool) -> Sight {
+        self.line(self.process.out.mark(), patience, what, |line| Sight::read(line).filter(&mut is))
     }
 
     /// Waits until there is a picture, or sound.
     pub fn wait_playing(&self) -> Sight {
-        self.wait("a stream that plays", |sight| sight.time > 0.0 && sight.state != "connecting")
+        self.wait("a stream that plays", Sight::is_playing)
     }
 
     /// Watches for so long: the first sight and the last, with all delays between them.
@@ -114,7 +132,7 @@ impl Page {
         let first = self.wait("anything", |_| true);
         let mut delays = Vec::new();
         let until = first.at + time.as_secs_f64() * 1_000.0;
-        let last = self.wait("that long", |sight| {
+        let last = self.wait_for(time + PATIENCE, "that long", |sight| {
             delays.extend(&sight.delays);
             sight.at >= until
         });
@@ -123,7 +141,7 @@ impl Page {
 
     /// What axe has found, for a page that was opened with `--axe`.
     pub fn violations(&self) -> Vec<String> {
-        self.line(0, "what axe finds", |line| {
+        self.line(0, PATIENCE, "what axe finds", |line| {
             let told: Value = serde_json::from_str(line).ok()?;
             let violations = told["violations"].as_array()?;
             Some(violations.iter().map(ToString::to_string).collect())

@@ -14,13 +14,16 @@ export class Arrivals {
     video = 0;
     /** The names of the codecs, as far as they are known. */
     codecs = { audio: undefined, video: undefined };
+    /** How often they were interrupted: what follows says nothing of what was before, and nobody minds a jump. */
+    breaks = 0;
     #parts = [];
     #noted = -Infinity;
 
     /** Notes that what has come can be played to `end`, in seconds of the player's time. */
     note(end, now = performance.now()) {
         const late = now / 1000 - end;
-        if (now - this.#noted > SILENCE || late < this.least - SOONER) this.#parts = [];
+        if (now - this.#noted > SILENCE) this.interrupt();
+        if (late < this.least - SOONER) this.#parts = [];
         this.#noted = now;
         const newest = this.#parts.at(-1);
         if (newest && now - newest.since < PART) {
@@ -30,6 +33,12 @@ export class Arrivals {
         }
         this.#parts.push({ since: now, least: late, most: late });
         if (this.#parts.length > PARTS) this.#parts.shift();
+    }
+
+    /** What comes from now on is something else. */
+    interrupt() {
+        this.breaks += 1;
+        this.#parts = [];
     }
 
     /** The difference between our clock and the end of what has come, where it came soonest: seconds. */

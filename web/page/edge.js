@@ -12,7 +12,7 @@ const FORGOTTEN = 60_000;
 const SLACK = 0.06;
 const NEAR = 0.01;
 const FAR = 2;
-/** The same at the beginning, and when somebody looks again: a jump disturbs nobody then. */
+/** The same at the beginning, after a break, and when somebody looks again: a jump disturbs nobody then. */
 const FAR_AT_FIRST = 0.15;
 /** Rates, which nobody hears: to gain on what is far, on what is less so, and to fall back. */
 const FASTER = 1.1;
@@ -35,6 +35,7 @@ export class Edge {
     #timer;
     #jumped = performance.now();
     #isAtFirst = true;
+    #breaks = 0;
     #pictures = { count: -1, since: 0, frames: 0 };
     #time = { at: -1, since: 0, frames: 0 };
 
@@ -98,6 +99,8 @@ export class Edge {
     #chase() {
         const video = this.#video;
         if (!this.#arrivals.isKnown || video.seeking || video.readyState < video.HAVE_CURRENT_DATA) return;
+        if (this.#breaks !== this.#arrivals.breaks) this.#isAtFirst = true;
+        this.#breaks = this.#arrivals.breaks;
         const aim = this.aim;
         const end = video.buffered.end(video.buffered.length - 1);
         const far = this.behind - aim;

@@ -106,6 +106,7 @@ export class Mp4Player {
     #begin(bytes, view) {
         if (!this.#type) return this.#over({ kind: 'anew' });
         this.#tracks = tracksOf(view);
+        this.arrivals.interrupt();
         this.#put({ type: this.#type, bytes });
         this.#type = null;
     }
