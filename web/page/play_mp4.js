@@ -96,11 +96,10 @@ export class Mp4Player {
 
     #expect(type) {
         this.#type = type;
-        for (const { code, name, isVideo } of codecsOf(type)) {
-            this.arrivals.codecs[isVideo ? 'video' : 'audio'] = name;
-            if (MediaSource.isTypeSupported(`video/mp4; codecs="${code}"`)) continue;
-            return this.#over({ kind: 'unplayable', codec: { code, name, isVideo } });
-        }
+        const codecs = codecsOf(type);
+        for (const { name, isVideo } of codecs) this.arrivals.codecs[isVideo ? 'video' : 'audio'] = name;
+        const lacking = codecs.find(({ code }) => !MediaSource.isTypeSupported(`video/mp4; codecs="${code}"`));
+        if (lacking) this.#over({ kind: 'unplayable', codec: lacking });
     }
 
     #begin(bytes, view) {
