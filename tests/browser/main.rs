@@ -3,7 +3,7 @@
 use std::time::Duration;
 use streamengine_tests::browser::{Page, Sight};
 use streamengine_tests::tls::{Authority, Validity};
-use streamengine_tests::{Engine, Proc, needs, peers, shared_clip, streamengine, unique};
+use streamengine_tests::{Engine, Fault, Proc, Proxy, needs, peers, shared_clip, streamengine, unique};
 
 /// Pictures a second of what is published here.
 const RATE: f64 = 30.0;
@@ -199,6 +199,44 @@ fn our_own_player_goes_on_through_changes_of_size_codec_and_sound_and_its_publis
         println!("{what}: {share:.3} of the pictures, {} ms behind", median(&last.delays));
         assert_eq!((last.loads, last.faults.as_slice()), (1, &[][..]), "{what}: {last:?}");
     }
+}
+
+#[test]
+fn our_own_player_keeps_as_far_from_the_live_edge_as_the_way_is_uneven() {
+    needs!("ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("uneven"));
+    let _publisher = publish(&engine.url(&name), SHOW);
+    engine.wait_publish(&name);
+    let proxy = Proxy::to(engine.http());
+    let page = Page::open(&format!("http://{}/play/{name}", proxy.address));
+    page.wait_playing();
+    page.watch(Duration::from_secs(5));
+    let even = median(&page.watch(Duration::from_secs(5)).1.delays);
+    let uneven = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..20 {
+                proxy.set(Fault::BlackHole);
+                std::thread::sleep(Duration::from_millis(400));
+                proxy.set(Fault::None);
+                std::thread::sleep(Duration::from_millis(600));
+            }
+        });
+        page.watch(Duration::from_secs(8));
+        page.watch(Duration::from_secs(10))
+    });
+    let (share, delay) = (share(&uneven.0, &uneven.1, RATE), median(&uneven.1.delays));
+    println!(
+        "{even} ms behind; {delay} ms where nothing comes for 400 ms each second, {share:?} of the pictures"
+    );
+    assert!(
+        delay > even + 150 && share.is_some_and(|share| share > 0.9),
+        "{even} ms, then {delay} ms, {share:?}"
+    );
+    // Word of unevenness is kept for some time.
+    let again =
+        page.wait("the former delay", |sight| !sight.delays.is_empty() && median(&sight.delays) < even + 100);
+    assert_eq!(again.loads, 1, "{again:?}");
 }
 
 #[test]

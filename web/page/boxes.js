@@ -4,7 +4,7 @@
 const HEAD = 8;
 /** `sample_is_non_sync_sample` (8.8.3.1). */
 const NO_SYNC = 0x10000;
-/** More than the server sends at once; who sends a longer box speaks another language: bytes. */
+/** More than an init segment or a fragment ever has; who sends more without an end speaks another language: bytes. */
 const LONGEST = 64 << 20;
 
 /** The type of a box, four characters. */
@@ -70,12 +70,12 @@ export function runsOf(view, tracks) {
         const [trun] = within(view, traf, 'trun');
         const track = tracks.get(view.getUint32(tfhd.start + 4));
         if (!track || !tfdt || !trun) continue;
-        const isKey = (firstFlags(view, trun) ?? defaultFlags(view, tfhd) ?? 0) & NO_SYNC ? false : true;
+        const flags = firstFlags(view, trun) ?? defaultFlags(view, tfhd) ?? 0;
         runs.push({
             isVideo: track.isVideo,
             time: wide(view, tfdt, 4) / track.timescale,
             frames: view.getUint32(trun.start + 4),
-            isKey,
+            isKey: (flags & NO_SYNC) === 0,
         });
     }
     return runs;
@@ -107,6 +107,7 @@ export class Cutter {
     /** The buffers of those that have become whole. */
     feed(piece) {
         const bytes = new Uint8Array(this.#bytes.length + piece.length);
+        if (bytes.length > LONGEST) throw new RangeError('boxes without an end');
         bytes.set(this.#bytes);
         bytes.set(piece, this.#bytes.length);
         const view = new DataView(bytes.buffer);
@@ -114,7 +115,7 @@ export class Cutter {
         let start = 0;
         for (let at = 0; at + HEAD <= bytes.length;) {
             const size = view.getUint32(at);
-            if (size < HEAD || size > LONGEST) throw new RangeError(`a box of ${size} bytes`);
+            if (size < HEAD) throw new RangeError(`a box of ${size} bytes`);
             if (at + size > bytes.length) break;
             const type = typeOf(view, at);
             at += size;

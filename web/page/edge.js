@@ -99,8 +99,7 @@ export class Edge {
     #chase() {
         const video = this.#video;
         if (!this.#arrivals.isKnown || video.seeking || video.readyState < video.HAVE_CURRENT_DATA) return;
-        if (this.#breaks !== this.#arrivals.breaks) this.#isAtFirst = true;
-        this.#breaks = this.#arrivals.breaks;
+        if (this.#breaks !== this.#arrivals.breaks) this.#resume();
         const aim = this.aim;
         const end = video.buffered.end(video.buffered.length - 1);
         const far = this.behind - aim;
@@ -113,6 +112,13 @@ export class Edge {
         else if (far > SLACK) video.playbackRate = Math.max(video.playbackRate, FAST);
         else if (far < -SLACK) video.playbackRate = SLOW;
         else if (video.playbackRate > 1 ? far < NEAR : far > -NEAR) video.playbackRate = 1;
+    }
+
+    /** What has been interrupted goes on: a stall was due to that, not to the way. */
+    #resume() {
+        this.#breaks = this.#arrivals.breaks;
+        this.#isAtFirst = true;
+        this.#penalty = Math.max(this.#penalty - PER_STALL, 0);
     }
 
     /** Jumps over a hole that the browser does not bridge. */

@@ -131,10 +131,10 @@ export class Mp4Player {
         if (this.#isOver || this.#source.readyState !== 'open' || this.#buffer?.updating) return;
         const [{ type } = {}] = this.#queue;
         if (type) this.#configure(type);
-        else if (this.#buffer && this.#origin !== null) this.#buffer.timestampOffset = -this.#origin;
         const count = type ? 1 : this.#queue.findIndex((part) => part.type);
         const parts = this.#queue.slice(0, count < 0 ? undefined : count);
         if (parts.length === 0 || !this.#buffer) return;
+        if (!type && this.#buffer.timestampOffset !== -this.#origin) this.#buffer.timestampOffset = -this.#origin;
         try {
             this.#buffer.appendBuffer(joined(parts));
         } catch (error) {

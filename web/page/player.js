@@ -182,12 +182,13 @@ function lost(own) {
     // What is on the way may let only the other kind of connection through.
     if (!own.isOpen && failures > 0) exchanged += 1;
     again('The server cannot be reached. Trying again.');
-    if (!own.isOpen && failures > RETRY.length) tryHls();
+    if (own.choice === 'hls') choice = firstChoice();
+    else if (!own.isOpen && failures > RETRY.length) tryHls();
 }
 
 /** Where the server is there, but what is on the way lets no endless reply through, short ones may be. */
 async function tryHls() {
-    if (isAsked || choice === 'hls') return;
+    if (isAsked) return;
     const reply = await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' }).catch(() => null);
     if (reply?.ok) choice = 'hls';
 }
