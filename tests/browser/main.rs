@@ -3,7 +3,9 @@
 use std::time::Duration;
 use streamengine_tests::browser::{Page, Sight};
 use streamengine_tests::tls::{Authority, Validity};
-use streamengine_tests::{Engine, Fault, Proc, Proxy, needs, peers, shared_clip, streamengine, unique};
+use streamengine_tests::{
+    Engine, Fault, Proc, Proxy, needs, peers, say_skipped, shared_clip, streamengine, unique,
+};
 
 /// Pictures a second of what is published here.
 const RATE: f64 = 30.0;
@@ -84,7 +86,7 @@ fn open_playing(engine: &Engine, name: &str, query: &str) -> Option<(Page, Sight
     let is_missing = |sight: &Sight| sight.words.contains("built without");
     let seen = page.wait("a stream that plays", |sight| is_missing(sight) || sight.is_playing());
     if is_missing(&seen) {
-        println!("SKIP {query}: built without the players of others");
+        say_skipped("built without the players of others");
         return None;
     }
     Some((page, seen))

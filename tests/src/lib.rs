@@ -86,10 +86,15 @@ pub fn shared_clip(name: &str) -> Option<PathBuf> {
 /// `shared:FILE`.
 pub fn requires(needs: &[&str]) -> bool {
     let Some(reason) = needs.iter().find_map(|need| missing(need)) else { return true };
+    say_skipped(&reason);
+    false
+}
+
+/// Says on stderr that the running test, or a part of it, is skipped and why.
+pub fn say_skipped(reason: &str) {
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     // Not eprintln: the test runner swallows what passing tests print that way.
     let _ = writeln!(std::io::stderr(), "SKIP {test}: {reason}");
-    false
 }
 
 /// Returns from the test, with a printed reason, where something it needs is not there.

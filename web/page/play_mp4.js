@@ -172,7 +172,7 @@ export class Mp4Player {
      * next one is useless without it, and browsers take it away too.
      */
     #forget(kept) {
-        const until = this.#keys.findLast((key) => key <= this.#video.currentTime - kept);
+        const until = this.#keys.filter((key) => key <= this.#video.currentTime - kept).at(-1);
         if (!(until > this.#buffer.buffered.start(0) + 0.1)) return false;
         this.#keys = this.#keys.filter((key) => key >= until);
         this.#buffer.remove(0, until);
