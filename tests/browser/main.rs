@@ -200,7 +200,9 @@ fn our_own_player_goes_on_through_changes_of_size_codec_and_sound_and_its_publis
             .wait("pictures that move", |sight| sight.frames > seen.frames + 30 && sight.time > seen.time);
         println!("{what}: a second of it after {:.0} ms", moving.at - returned.at);
         let (share, last) = watch_all_for(Duration::from_secs(5), &page, RATE);
-        println!("{what}: {share:.3} of the pictures, {} ms behind", median(&last.delays));
+        let delay = median(&last.delays);
+        println!("{what}: {share:.3} of the pictures, {delay} ms behind");
+        assert!(delay < 1_500, "{what}: {delay} ms behind");
         assert_eq!((last.loads, last.faults.as_slice()), (1, &[][..]), "{what}: {last:?}");
     }
 }

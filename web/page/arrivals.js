@@ -1,8 +1,9 @@
 // How frames arrive: how many, in which codec, and how evenly.
 
-/** For so long it is remembered how late frames came, in parts: ms. */
-const PART = 2000;
-const PARTS = 5;
+/** It is remembered how late frames came, in parts of so long, the newest of which counts once it has so much: ms. */
+const PART = 1000;
+const PARTS = 10;
+const ENOUGH = 500;
 /** After so long without anything time has stood still, and says nothing about what follows: ms. */
 const SILENCE = 1000;
 /** What comes so much sooner than all before is the end of a backlog, which is no unevenness: seconds. */
@@ -18,12 +19,16 @@ export class Arrivals {
     breaks = 0;
     #parts = [];
     #noted = -Infinity;
+    #end = 0;
 
     /** Notes that what has come can be played to `end`, in seconds of the player's time. */
     note(end, now = performance.now()) {
+        // Of two tracks one may be ahead.
+        if (end === this.#end) return;
+        this.#end = end;
         const late = now / 1000 - end;
         if (now - this.#noted > SILENCE) this.interrupt();
-        if (late < this.least - SOONER) this.#parts = [];
+        if (this.#parts.every(({ least }) => late < least - SOONER)) this.#parts = [];
         this.#noted = now;
         const newest = this.#parts.at(-1);
         if (newest && now - newest.since < PART) {
@@ -41,15 +46,20 @@ export class Arrivals {
         this.#parts = [];
     }
 
-    /** The difference between our clock and the end of what has come, where it came soonest: seconds. */
+    /** The difference between our clock and the end of what has come, where it came soonest of late: seconds. */
     get least() {
-        return Math.min(...this.#parts.map(({ least }) => least));
+        const newest = this.#parts.at(-1);
+        const isEnough = this.#parts.length === 1 || this.#noted - newest?.since > ENOUGH;
+        return (isEnough ? newest : this.#parts.at(-2))?.least ?? Infinity;
     }
 
-    /** How much later others came, time and again: what came late once says little of what is to come. Seconds. */
+    /**
+     * How much later others came, time and again: what came late once says little of what is to come, such as the way's having
+     * become longer. Seconds.
+     */
     get spread() {
-        const latest = this.#parts.map(({ most }) => most).sort((a, b) => b - a);
-        return this.isKnown ? latest[latest.length > 2 ? 1 : 0] - this.least : 0;
+        const spreads = this.#parts.map(({ least, most }) => most - least).sort((a, b) => b - a);
+        return spreads[spreads.length > 2 ? 1 : 0] ?? 0;
     }
 
     get isKnown() {

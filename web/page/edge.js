@@ -22,6 +22,8 @@ const SLOW = 0.95;
 const PERIOD = 100;
 const SETTLED = 100;
 const AFTER_JUMP = 1000;
+/** Browsers that have run out of frames wait for more than they need, and for more each time. Not for longer than: ms. */
+const WAITING = 200;
 /** Picture or time that has not moved for so long, while frames come, will not move again: ms. */
 const FROZEN = 2000;
 /** So many frames have to come meanwhile: a still picture is one in seconds. */
@@ -34,6 +36,7 @@ export class Edge {
     #penalty = 0;
     #timer;
     #jumped = performance.now();
+    #waits = null;
     #isAtFirst = true;
     #breaks = 0;
     #pictures = { count: -1, since: 0, frames: 0 };
@@ -55,7 +58,7 @@ export class Edge {
 
     /** Playback has run out of frames. */
     stalled() {
-        const isMeasured = this.#arrivals.spread > this.#penalty;
+        const isMeasured = this.#arrivals.spread >= this.#penalty + PER_STALL;
         if (isMeasured || performance.now() - this.#jumped < AFTER_JUMP) return;
         this.#penalty = Math.min(this.#penalty + PER_STALL, MOST);
     }
@@ -123,13 +126,20 @@ export class Edge {
         this.#penalty = Math.max(this.#penalty - PER_STALL, 0);
     }
 
-    /** Jumps over a hole that the browser does not bridge. */
+    /** Jumps over a hole that the browser does not bridge, and to the end of a wait. */
     #skip() {
         const video = this.#video;
-        if (video.seeking || video.readyState >= video.HAVE_FUTURE_DATA) return;
+        const now = performance.now();
+        if (video.seeking || video.readyState >= video.HAVE_FUTURE_DATA || video.played.length === 0) {
+            this.#waits = null;
+            return;
+        }
+        this.#waits ??= now;
         for (let i = 0; i < video.buffered.length; i += 1) {
-            const start = video.buffered.start(i);
+            const [start, end] = [video.buffered.start(i), video.buffered.end(i)];
+            const isEnough = end - video.currentTime > this.aim && now - this.#waits > WAITING;
             if (start > video.currentTime) return this.#jump(start);
+            if (isEnough) return this.#jump(end - this.aim);
         }
     }
 
