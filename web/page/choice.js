@@ -29,6 +29,11 @@ export function firstChoice() {
     return Mp4Player.isSupported() && !isSafari ? 'mse' : 'hls';
 }
 
+/** The player for a server that has no HLS. */
+export function choiceWithoutHls() {
+    return !asked && Mp4Player.isSupported() ? 'mse' : null;
+}
+
 /** The player that may play a codec that this one cannot. */
 export function choiceFor(codec, name, video) {
     if (asked) return null;

@@ -103,7 +103,9 @@ export class Mp4Player {
     }
 
     #begin(bytes, view) {
-        if (!this.#type) return this.#over({ kind: 'anew' });
+        // What HTTP's head has told was of the first one.
+        if (!this.#type && this.#configured) return this.#over({ kind: 'anew' });
+        if (!this.#type) throw new TypeError('nobody tells what it is');
         this.#tracks = tracksOf(view);
         this.arrivals.interrupt();
         this.#put({ type: this.#type, bytes });

@@ -1,6 +1,6 @@
 // The page of one stream: plays it at the live edge, begins anew after each loss, and says in words what is wrong.
 
-import { choiceFor, firstChoice, isAsked, load } from './choice.js';
+import { choiceFor, choiceWithoutHls, firstChoice, isAsked, load } from './choice.js';
 import { Edge } from './edge.js';
 import { nameOf, streamUrl, transportOf } from './source.js';
 
@@ -200,7 +200,12 @@ function endedWords() {
 /** The server knows no such stream at the moment. */
 function absent(own, why) {
     failures = 0;
-    const text = /nobody publishes/.test(why)
+    const isStream = /nobody publishes/.test(why);
+    if (!isStream && own.choice === 'hls' && choiceWithoutHls()) {
+        choice = choiceWithoutHls();
+        return start();
+    }
+    const text = isStream
         ? `Nobody publishes ${name} at the moment. It starts here by itself as soon as somebody does.`
         : `The server does not have ${name}: ${why}`;
     // Most servers wait a while for the publisher before they say so.
