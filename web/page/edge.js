@@ -130,16 +130,16 @@ export class Edge {
     #skip() {
         const video = this.#video;
         const now = performance.now();
-        if (video.seeking || video.readyState >= video.HAVE_FUTURE_DATA || video.played.length === 0) {
+        if (video.seeking || video.readyState >= video.HAVE_FUTURE_DATA) {
             this.#waits = null;
             return;
         }
         this.#waits ??= now;
+        const isLong = video.played.length > 0 && now - this.#waits > WAITING;
         for (let i = 0; i < video.buffered.length; i += 1) {
             const [start, end] = [video.buffered.start(i), video.buffered.end(i)];
-            const isEnough = end - video.currentTime > this.aim && now - this.#waits > WAITING;
             if (start > video.currentTime) return this.#jump(start);
-            if (isEnough) return this.#jump(end - this.aim);
+            if (isLong && end - video.currentTime > this.aim) return this.#jump(end - this.aim);
         }
     }
 
