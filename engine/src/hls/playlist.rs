@@ -281,8 +281,9 @@ impl Window {
         // With parts, EXT-X-SKIP may come (9); without, EXT-X-GAP (8).
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{}", if part.is_some() { 9 } else { 8 })?;
         writeln!(out, "#EXT-X-TARGETDURATION:{target_s}")?;
-        match part {
-            Some(part) => writeln!(
+        // Without parts the defaults do: HOLD-BACK is three TARGETDURATIONs, and hls-parser takes the tag for low latency.
+        if let Some(part) = part {
+            writeln!(
                 out,
                 "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={:.1},PART-HOLD-BACK={:.3},HOLD-BACK={:.1}\n\
                  #EXT-X-PART-INF:PART-TARGET={:.3}",
@@ -290,8 +291,7 @@ impl Window {
                 seconds(part * 3),
                 f64::from(target_s * 3),
                 seconds(part),
-            )?,
-            None => writeln!(out, "#EXT-X-SERVER-CONTROL:HOLD-BACK={:.1}", f64::from(target_s * 3))?,
+            )?;
         }
         let first = self.listed().next().map_or(self.open.number, |segment| segment.number);
         writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.breaks_before)?;

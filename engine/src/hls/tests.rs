@@ -294,12 +294,12 @@ impl Judge {
             assert!(segment.lasts > 0.0);
         }
         let control = |name: &str| list.control[name];
-        assert!(control("HOLD-BACK") >= 3.0 * list.target, "H4");
         assert_eq!(list.part_target.is_some(), self.shape.part_ms.is_some());
         let Some(part_target) = list.part_target else {
-            assert!(list.parts().next().is_none() && list.hints.is_empty());
+            assert!(list.parts().next().is_none() && list.hints.is_empty() && list.control.is_empty());
             return;
         };
+        assert!(control("HOLD-BACK") >= 3.0 * list.target, "H4");
         assert!(control("PART-HOLD-BACK") >= 3.0 * part_target - 1e-9, "H4");
         assert!(control("CAN-SKIP-UNTIL") >= 6.0 * list.target, "H4");
         assert_eq!(list.hints.len(), usize::from(!list.is_over), "H13: one hint");
