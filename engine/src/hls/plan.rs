@@ -66,6 +66,8 @@ pub(super) struct Track {
     /// Its number there, from 1 on.
     pub(super) number: u32,
     pub(super) format: HlsFormat,
+    /// How it is coded at first: its first frame may come behind the first picture.
+    pub(super) first: Option<Mp4Track>,
 }
 
 impl Track {
@@ -73,13 +75,23 @@ impl Track {
         sample.track == self.id && sample.codec.kind() == Some(self.kind)
     }
 
-    /// As it is written, by its record and the first frame that goes with it; `None` where it cannot be.
-    pub(super) fn coded(&self, codec: Codec, config: Bytes, frame: &Bytes) -> Option<Mp4Track> {
+    /// The same with its place.
+    fn placed(self, rendition: usize, number: u32) -> Self {
+        let first = self.first.map(|first| Mp4Track { id: number, ..first });
+        Self { rendition, number, first, ..self }
+    }
+
+    /// As it is written, by its record, and a frame that goes with it where the record does not tell all; `None` where it cannot be.
+    pub(super) fn coded(&self, codec: Codec, config: Bytes, frame: Option<&Bytes>) -> Option<Mp4Track> {
         let timescale = match self.kind {
             FrameKind::Video => 90_000,
-            _ => audio_config(codec, &config).or_else(|| audio_frame(codec, frame))?.sample_rate,
+            _ => audio_config(codec, &config).or_else(|| audio_frame(codec, &config))?.sample_rate,
         };
-        let track = Mp4Track::new(self.number, codec, config, timescale).with_frame(frame);
+        let track = Mp4Track::new(self.number, codec, config, timescale);
+        let track = match frame {
+            Some(frame) => track.with_frame(frame),
+            None => track,
+        };
         form::can_write(self.format, &track).then_some(track)
     }
 }
@@ -96,22 +108,22 @@ pub(super) struct Plan {
 impl Plan {
     /// From the frames so far; `None` where no track is among them that can be written.
     pub(super) fn of(frames: &[Frame], main: MainIds, wishes: Wishes) -> Option<Self> {
-        let format = wishes.format;
-        let seen = Seen::of(frames, format);
-        let video = seen.tracks.iter().find(|(kind, id)| *kind == FrameKind::Video && *id == main.of(*kind));
-        let sounds: Vec<_> = seen.tracks.iter().filter(|(kind, _)| *kind == FrameKind::Audio).collect();
-        // One picture and one sound are one rendition: half the requests.
+        let seen = Seen::of(frames, wishes.format);
+        let (pictures, sounds): (Vec<_>, Vec<_>) =
+            seen.tracks.iter().cloned().partition(|track| track.kind == FrameKind::Video);
+        let video = pictures.into_iter().find(|track| track.id == main.of(FrameKind::Video));
+        // One picture and one sound are one rendition: half the requests. Of sounds alone, the first is played.
         let are_apart = video.is_some() && sounds.len() > 1;
-        let sounds = if video.is_some() { &sounds[..] } else { sounds.get(..1).unwrap_or_default() };
-        let video = video.map(|&(kind, id)| Track { kind, id, rendition: 0, number: 1, format });
-        let first = u32::from(video.is_some() && !are_apart) + 1;
-        let sounds = (1..).zip(sounds).map(|(place, &&(kind, id))| match are_apart {
-            true => Track { kind, id, rendition: place, number: 1, format },
-            false => Track { kind, id, rendition: 0, number: first, format },
-        });
+        let wanted = if video.is_some() { sounds.len() } else { 1 };
+        let number = if video.is_some() && !are_apart { 2 } else { 1 };
+        let sounds = sounds
+            .into_iter()
+            .take(wanted)
+            .zip(1..)
+            .map(|(sound, place)| sound.placed(if are_apart { place } else { 0 }, number));
         let tracks: Vec<_> = video.into_iter().chain(sounds).collect();
         let lead = tracks.first()?;
-        Some(Self { rules: seen.rules(lead, are_apart, wishes), format, tracks })
+        Some(Self { rules: seen.rules(lead, are_apart, wishes), format: wishes.format, tracks })
     }
 
     pub(super) fn renditions(&self) -> usize {
@@ -146,8 +158,8 @@ fn keyframe_times(frames: &[Frame], main: MainIds) -> Vec<i64> {
 
 /// What the ring shows.
 struct Seen {
-    /// Those that can be written, the picture first, each kind by its numbers.
-    tracks: Vec<(FrameKind, u8)>,
+    /// Those that can be written, pictures first, each kind by its numbers.
+    tracks: Vec<Track>,
     /// Track and time of coded frames, and whether one can cut before them.
     frames: Vec<(FrameKind, u8, i64, bool)>,
 }
@@ -163,21 +175,18 @@ impl Seen {
             if sample.config || !has_record(sample.codec) {
                 records.insert(name, sample.data.clone());
             }
-            if !sample.config
-                && !tracks.contains(&name)
-                && let Some(record) = records.get(&name)
-            {
-                let track = Track { kind, id: sample.track, rendition: 0, number: 1, format };
-                if track.coded(sample.codec, record.clone(), &sample.data).is_some() {
-                    tracks.push(name);
-                }
+            let is_known = tracks.iter().any(|track: &Track| track.is_of(&sample));
+            if let Some(record) = records.get(&name).filter(|_| !sample.config && !is_known) {
+                let track = Track { kind, id: sample.track, rendition: 0, number: 1, format, first: None };
+                let first = track.coded(sample.codec, record.clone(), Some(&sample.data));
+                tracks.extend(first.map(|first| Track { first: Some(first), ..track }));
             }
             if !sample.config {
                 let at = sample.dts_ns.unwrap_or(sample.pts_ns) / (1_000_000 / TICKS_PER_MS);
                 coded.push((kind, sample.track, at, kind != FrameKind::Video || sample.keyframe));
             }
         }
-        tracks.sort_by_key(|(kind, id)| (*kind != FrameKind::Video, *id));
+        tracks.sort_by_key(|track| (track.kind != FrameKind::Video, track.id));
         Self { tracks, frames: coded }
     }
 

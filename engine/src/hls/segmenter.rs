@@ -77,9 +77,8 @@ struct Coded {
 struct Next {
     codec: Codec,
     config: Bytes,
-    /// `None` where that cannot be written, or no frame has shown it yet.
+    /// `None` where that cannot be written, or its record does not tell all of it (VP9).
     coded: Option<Coded>,
-    is_tried: bool,
 }
 
 struct Track {
@@ -180,13 +179,12 @@ impl Segmenter {
         let tells = sample.config || !has_record(sample.codec);
         if tells && track.is_news(sample) {
             let (codec, config) = (sample.codec, sample.data.clone());
-            track.next = Some(Next { codec, config, coded: None, is_tried: false });
+            let coded = track.planned.coded(codec, config.clone(), None).map(Coded::new);
+            track.next = Some(Next { codec, config, coded });
             track.held.clear();
             self.breaks = true;
         }
-        if !sample.config {
-            track.try_next(sample);
-        }
+        track.complete_next(sample);
     }
 
     fn push_leading(&mut self, sample: &Sample, cuts: &mut Vec<Cut>) {
@@ -435,7 +433,12 @@ impl Coded {
 
 impl Track {
     fn new(planned: Planned) -> Self {
-        Self { planned, coded: None, next: None, run: Vec::new(), held: Vec::new() }
+        let first = planned.first.clone().map(|track| Next {
+            codec: track.codec,
+            config: track.config.clone(),
+            coded: Some(Coded::new(track)),
+        });
+        Self { planned, coded: None, next: first, run: Vec::new(), held: Vec::new() }
     }
 
     /// Whether a sample that tells how the track is coded tells something else than is known.
@@ -448,12 +451,11 @@ impl Track {
         }
     }
 
-    /// Finds out how the track is written from now on, of which this is the first frame.
-    fn try_next(&mut self, frame: &Sample) {
-        let is_telling = frame.keyframe || frame.codec.kind() != Some(FrameKind::Video);
-        if let Some(next) = self.next.as_mut().filter(|next| is_telling && !next.is_tried) {
-            next.is_tried = true;
-            next.coded = self.planned.coded(next.codec, next.config.clone(), &frame.data).map(Coded::new);
+    /// Finds out how the track is written from now on, where that takes a keyframe.
+    fn complete_next(&mut self, sample: &Sample) {
+        if let Some(next) = self.next.as_mut().filter(|next| sample.keyframe && next.coded.is_none()) {
+            let (codec, config) = (next.codec, next.config.clone());
+            next.coded = self.planned.coded(codec, config, Some(&sample.data)).map(Coded::new);
         }
     }
 
