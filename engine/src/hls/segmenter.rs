@@ -159,11 +159,14 @@ impl Segmenter {
 
     /// Ends the segment with what has come: nothing follows for a while, or ever.
     pub(super) fn flush(&mut self, cuts: &mut Vec<Cut>) {
-        let Some(begins) = self.part_begins else { return };
-        let end = match &self.waiting {
+        let lead_end = match &self.waiting {
             Some(waiting) => self.lead_ticks(waiting.at).saturating_add(self.rules.frame),
-            None => self.newest_other().max(self.edge),
+            None => self.edge,
         };
+        // The sound may last longer than the picture.
+        let end = lead_end.max(self.newest_other());
+        self.advance(end, cuts);
+        let Some(begins) = self.part_begins else { return };
         if end > begins {
             self.cut_part(end, cuts);
         }

@@ -55,6 +55,15 @@ enum Step {
     Away(usize),
 }
 
+impl Step {
+    fn into_frame(self) -> Option<Frame> {
+        match self {
+            Self::Frame(frame) => Some(frame),
+            _ => None,
+        }
+    }
+}
+
 impl Shape {
     /// Whether every frame lies where the rate has it.
     fn is_steady(&self) -> bool {
@@ -525,6 +534,34 @@ fn segments_follow_the_keyframes_and_the_target_is_their_length() {
         assert_eq!(list.target, target, "{gop}");
         assert!((middle - lasts).abs() < 0.45, "{gop}: {first} {middle}");
     }
+}
+
+#[test]
+fn sound_that_lasts_longer_than_the_picture_is_in_the_last_parts() {
+    let wishes = Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: Some(200) };
+    let mut frames: Vec<Frame> =
+        steady(40_000, 25, 100).steps().into_iter().filter_map(Step::into_frame).collect();
+    let newest = frames.iter().map(|frame| frame.timestamp).max().unwrap();
+    let ends = newest + 450;
+    let sound = (1..20).map(|count| newest + 1 + count * 1_024_000 / 44_100).take_while(|at| *at < ends);
+    frames.extend(sound.map(audio));
+    let plan = Plan::of(&frames, MainIds::default(), wishes).unwrap();
+    let (mut segmenter, mut cuts) = (Segmenter::new(&plan), Vec::new());
+    frames.iter().for_each(|frame| segmenter.push(frame, &mut cuts));
+    segmenter.flush(&mut cuts);
+    let last = cuts.iter().rev().find_map(|cut| match cut {
+        Cut::Part(part) => Some(part.begins + part.lasts),
+        _ => None,
+    });
+    let (sound, end) = (frames.last().unwrap().timestamp, last.unwrap() / 90);
+    // Counted samples are as near to what the publisher says.
+    assert!((sound - 40..sound + 50).contains(&end), "the last sound is of {sound}, the end {end}");
+    let most = plan.rules.part.unwrap();
+    let longest = cuts.iter().filter_map(|cut| match cut {
+        Cut::Part(part) => Some(part.lasts),
+        _ => None,
+    });
+    assert!(longest.max() <= Some(most), "H3");
 }
 
 /// A snapshot with whole segments of five parts, and two parts more.
