@@ -1,7 +1,7 @@
 //! `[hooks]` beside nginx-rtmp's callbacks: the same encoders and players, the same service, both servers.
 
 mod servers;
-mod service;
+pub(crate) mod service;
 mod table;
 
 use servers::{Place, Role, Server};

@@ -1,6 +1,7 @@
 //! Foreign software and our binary together: what it publishes, plays and relays arrives byte for byte.
 
 mod commands;
+mod hls;
 mod hooks;
 mod judges;
 mod mp4;

@@ -28,6 +28,24 @@ pub struct HttpPeer {
     has_begun: bool,
 }
 
+/// A reply as it came.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its head, in lower case.
+    pub head: String,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Its body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
 /// A request without headers but `Host`.
 pub fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -95,10 +113,22 @@ impl HttpPeer {
 
     /// A whole reply: its status and text.
     pub fn reply(&mut self) -> io::Result<(u16, String)> {
+        let answer = self.answer()?;
+        Ok((answer.status, answer.text()))
+    }
+
+    /// A whole reply.
+    pub fn answer(&mut self) -> io::Result<Answer> {
         let (status, head) = self.head()?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
         let body = self.take(length.parse().map_err(io::Error::other)?)?;
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        Ok(Answer { status, head, body })
+    }
+
+    /// Asks for a target, with header lines that end with CRLF each.
+    pub fn fetch(&mut self, target: &str, headers: &str) -> io::Result<Answer> {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\n{headers}\r\n"));
+        self.answer()
     }
 
     /// Sends a request and reads its reply.

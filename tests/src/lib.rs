@@ -6,6 +6,7 @@
 pub mod browser;
 mod engine;
 pub mod flv;
+pub mod hls;
 pub mod http;
 pub mod nginx;
 pub mod peers;
@@ -82,7 +83,7 @@ pub fn shared_clip(name: &str) -> Option<PathBuf> {
 
 /// Whether everything in `needs` is there; if not, says on stderr that the running test is skipped and why.
 ///
-/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `browser`, `root`, `capture`,
+/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `browser`, `hls-parser`, `root`, `capture`,
 /// `shared:FILE`.
 pub fn requires(needs: &[&str]) -> bool {
     let Some(reason) = needs.iter().find_map(|need| missing(need)) else { return true };
@@ -126,6 +127,7 @@ fn missing(need: &str) -> Option<String> {
                 absent(is_there, "PostgreSQL is not installed".into())
             }
             "browser" => browser::missing(),
+            "hls-parser" => hls::missing(),
             "current-ffmpeg" => absent(peers::current_ffmpeg().is_some(), "current ffmpeg is absent".into()),
             "capture" => absent(
                 is_root() && has_program("tshark") && has_program("dumpcap"),

@@ -37,7 +37,8 @@ pub enum Ffmpeg {
 }
 
 impl Ffmpeg {
-    fn command(self) -> Command {
+    /// Its program, with the options that all uses have in common.
+    pub fn command(self) -> Command {
         let program = match self {
             Self::System => PathBuf::from("ffmpeg"),
             Self::Current => current_ffmpeg().expect("current ffmpeg"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the service answers, of a row of the table.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Says {
+pub(crate) enum Says {
     /// A status, headers and a body. `PUSH` in the headers stands for a server that takes streams.
     Reply(&'static str, &'static str, &'static str),
     /// 200 with so many bytes behind it.
@@ -43,23 +43,23 @@ fn book(asked: &Asked) -> Says {
 
 /// A request.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// Method and target.
-    pub(super) line: String,
+    pub(crate) line: String,
     /// The fields as they came, in the body or the URL.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Asked {
     /// Name and value of all fields, in their order.
-    pub(super) fn fields(&self) -> Vec<(String, String)> {
+    pub(crate) fn fields(&self) -> Vec<(String, String)> {
         let pairs = self.text.split('&').map(|field| field.split_once('=').unwrap_or((field, "")));
         pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
     }
 
     /// The last field of that name, for a back end as lenient as there are: spaces before a name are none, what is in
     /// brackets behind it is not looked at, letters are as good as capitals, and semicolons as good as ampersands.
-    pub(super) fn last(&self, name: &str) -> Option<String> {
+    pub(crate) fn last(&self, name: &str) -> Option<String> {
         let mut pairs = self.text.split(['&', ';']).map(|field| field.split_once('=').unwrap_or((field, "")));
         let is_it = |own: &str| {
             let own = decoded(own).to_lowercase();
@@ -69,12 +69,12 @@ impl Asked {
     }
 
     /// The first field of that name, which is the server's.
-    pub(super) fn first(&self, name: &str) -> String {
+    pub(crate) fn first(&self, name: &str) -> String {
         self.fields().into_iter().find(|(own, _)| own == name).map_or_else(String::new, |(_, value)| value)
     }
 
     /// What it is about.
-    pub(super) fn call(&self) -> String {
+    pub(crate) fn call(&self) -> String {
         self.first("call")
     }
 }
@@ -104,15 +104,15 @@ struct State {
 }
 
 /// A running service. It closes each connection behind its answer, for which nginx waits.
-pub(super) struct Service {
+pub(crate) struct Service {
     /// Where it listens.
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
 impl Service {
     /// Starts one; `push` is the server that takes streams.
-    pub(super) fn start(push: SocketAddr) -> Self {
+    pub(crate) fn start(push: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound address");
         let state = Arc::new(Mutex::new(State { says: Says::Reply("200 OK", "", ""), asked: Vec::new() }));
@@ -127,17 +127,17 @@ impl Service {
     }
 
     /// What it answers from now on.
-    pub(super) fn says(&self, says: Says) {
+    pub(crate) fn says(&self, says: Says) {
         locked(&self.state).says = says;
     }
 
     /// How many requests there have been.
-    pub(super) fn mark(&self) -> usize {
+    pub(crate) fn mark(&self) -> usize {
         locked(&self.state).asked.len()
     }
 
     /// The requests since then.
-    pub(super) fn asked_since(&self, mark: usize) -> Vec<Asked> {
+    pub(crate) fn asked_since(&self, mark: usize) -> Vec<Asked> {
         locked(&self.state).asked[mark..].to_vec()
     }
 }
