@@ -1,5 +1,11 @@
 //! Files on disk, of media and small ones: the only place that opens them.
 
+#[cfg(feature = "http")]
+mod folder;
+
+#[cfg(feature = "http")]
+pub(crate) use folder::{Folder, check_writable};
+
 use crate::limits::MAX_SMALL_FILE;
 use crate::media::flv_file::FlvReader;
 use crate::media::looping::{Clip, ClipSource, Input};

@@ -1,6 +1,8 @@
 //! What a configuration names outside itself: files, certificates, servers that are this one.
 
 use crate::config::{Config, FileConfig};
+#[cfg(feature = "http")]
+use crate::files::check_writable;
 use crate::key::{StreamKey, StreamName};
 use crate::media::looping::{Clip, Loop, Repeat};
 use crate::net::{DialTls, ServerTls, TlsIdentity, Verify, check_trust, is_address_of_this_machine};
@@ -32,6 +34,10 @@ pub(crate) fn check_start(config: &Config) -> Result<()> {
     let relays = relays.chain(config.origins.values().map(|origin| &origin.tls));
     for tls in std::iter::once(&config.tls).chain(relays.flatten()).filter(|tls| tls.ca.is_some()) {
         check_trust(&DialTls { ca_file: tls.ca.clone(), verify: Verify::Full })?;
+    }
+    #[cfg(feature = "http")]
+    for dir in config.apps.values().chain([&config.default_app]).filter_map(|app| app.hls.dir.as_ref()) {
+        check_writable(dir, "hls.dir")?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! HLS and low-latency HLS.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// HLS of an app's streams. Needs the cargo feature `http`, and a listener for it.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -25,10 +26,15 @@ pub struct HlsConfig {
     pub window_ms: u64,
     /// With `watched`: how long after the last request a stream is no longer made for HLS, in milliseconds.
     pub idle_ms: u64,
+    /// A folder that has the streams as files of plain HLS besides, in `APP/STREAM` below it, for a web server or a CDN: while a stream is
+    /// published it is written, whatever `when` says.
+    pub dir: Option<PathBuf>,
 }
 
 setters! {
-    HlsConfig: HlsWhen { when } HlsFormat { format } bool { low_latency } u64 { segment_ms, max_segment_ms, part_ms, window_ms, idle_ms }
+    HlsConfig:
+    HlsWhen { when } HlsFormat { format } bool { low_latency } u64 { segment_ms, max_segment_ms, part_ms, window_ms, idle_ms };
+    PathBuf { dir }
 }
 
 impl Default for HlsConfig {
@@ -42,15 +48,24 @@ impl Default for HlsConfig {
             format: HlsFormat::default(),
             window_ms: 12_000,
             idle_ms: 60_000,
+            dir: None,
         }
     }
 }
 
 impl HlsConfig {
+    /// Whether streams are made for HLS as soon as they are published, and for as long.
+    pub(crate) fn is_made_unasked(&self) -> bool {
+        self.when == HlsWhen::Always || self.dir.is_some()
+    }
+
     /// Checks what the types cannot; the error is in words.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         if self.max_segment_ms < self.segment_ms {
             return Err("max_segment_ms is less than segment_ms");
+        }
+        if cfg!(not(feature = "http")) && self.dir.is_some() {
+            return Err("dir: this build has no HLS (cargo feature `http`)");
         }
         if self.low_latency && self.part_ms > self.segment_ms {
             return Err("part_ms is more than segment_ms");

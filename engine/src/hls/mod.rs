@@ -6,6 +6,7 @@
 //! A stream is muxed once, from the first request on; what is made for one player is there for all. Nothing here knows a player
 //! or HTTP.
 
+mod disk;
 mod form;
 mod muxer;
 mod plan;
@@ -20,6 +21,8 @@ use crate::Limits;
 use crate::config::HlsConfig;
 use crate::hub::Hub;
 use crate::key::StreamKey;
+use crate::limits::ms;
+use disk::Disk;
 use muxer::Muxer;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -49,6 +52,7 @@ struct Shared {
     /// The same by the folders of their media.
     epochs: Mutex<HashMap<String, Arc<HlsStream>>>,
     viewers: Viewers,
+    disk: Disk,
     /// Bytes of all windows.
     bytes: AtomicUsize,
 }
@@ -108,6 +112,7 @@ impl Hls {
             streams: Mutex::default(),
             epochs: Mutex::default(),
             viewers: Viewers::default(),
+            disk: Disk::default(),
             bytes: AtomicUsize::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -131,8 +136,15 @@ impl Hls {
         streams.insert(key.clone(), stream.clone());
         self.shared.epochs.lock().insert(stream.epoch.clone(), stream.clone());
         let muxer = Muxer::new(self.clone(), stream.clone(), config.clone(), wait);
-        self.shared.tasks.spawn(self.shared.draining.clone().run_until_cancelled_owned(muxer.run()));
+        self.spawn(muxer.run());
+        if let Some(dir) = &config.dir {
+            self.spawn(disk::write(self.clone(), stream.clone(), dir.clone(), ms(config.window_ms)));
+        }
         stream
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.tasks.spawn(self.shared.draining.clone().run_until_cancelled_owned(task));
     }
 
     /// The stream whose media are in this folder.

@@ -4,7 +4,7 @@ use super::plan::{self, Plan, TICKS, Wishes};
 use super::playlist::{Terms, Window};
 use super::segmenter::{Cut, Segmenter};
 use super::{Hls, HlsStream, State, Stopped};
-use crate::config::{HlsConfig, HlsFormat, HlsWhen};
+use crate::config::{HlsConfig, HlsFormat};
 use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
 use crate::limits::ms;
 use crate::media::Frame;
@@ -22,6 +22,8 @@ pub(super) struct Muxer {
     stream: Arc<HlsStream>,
     config: HlsConfig,
     subscriber: Subscriber,
+    /// How long a publisher is waited for.
+    wait: Duration,
     /// Bytes that its window holds, as the others know it.
     counted: usize,
 }
@@ -45,7 +47,7 @@ impl Muxer {
         let options =
             SubscribeOptions { start: StartAt::Keyframe, wait: Some(wait), interest: Interest::Follower };
         let subscriber = hls.shared.hub.subscribe(&stream.key, options);
-        Self { hls, stream, config, subscriber, counted: 0 }
+        Self { hls, stream, config, subscriber, wait, counted: 0 }
     }
 
     pub(super) async fn run(mut self) {
@@ -56,6 +58,18 @@ impl Muxer {
         if let Some(stopped) = stopped {
             tracing::info!(stream = %self.stream.key, "HLS stopped: {stopped}");
             self.stream.state.send_replace(State::Stopped(stopped));
+            if stopped == Stopped::Over {
+                self.hand_over();
+            }
+        }
+    }
+
+    /// Has the stream's name made for HLS again, where that has been published before the end was seen here.
+    fn hand_over(&self) {
+        let is_published =
+            || self.hls.shared.hub.stream(&self.stream.key).is_some_and(|info| info.publisher.is_some());
+        if self.config.is_made_unasked() && is_published() {
+            self.hls.open(&self.stream.key, &self.config, self.wait);
         }
     }
 
@@ -179,8 +193,7 @@ impl Muxer {
     }
 
     fn is_idle(&self) -> bool {
-        let is_wanted = self.config.when == HlsWhen::Always;
-        !is_wanted && self.stream.asked.lock().elapsed() >= ms(self.config.idle_ms)
+        !self.config.is_made_unasked() && self.stream.asked.lock().elapsed() >= ms(self.config.idle_ms)
     }
 
     /// The stream has ended: players get the rest, and may load it for as long as they saw it listed.
@@ -190,6 +203,7 @@ impl Muxer {
         if !self.publish(&mut playing) {
             return Some(Stopped::TooLarge);
         }
+        self.hand_over();
         let rest = ms(self.config.window_ms).saturating_mul(2);
         tokio::time::sleep(rest).await;
         Some(Stopped::Over)

@@ -2,6 +2,10 @@
 //!
 //! Numbers in parentheses are sections of draft-pantos-hls-rfc8216bis-18.
 
+mod plain;
+
+pub(super) use plain::{Edition, FileNames, NewSegment};
+
 use super::plan::{Rules, TICKS};
 use super::segmenter::{Cut, Header, Part as NewPart};
 use crate::config::HlsFormat;
@@ -224,6 +228,8 @@ impl Window {
         let playlists = (0..renditions).map(|rendition| self.playlists(epoch, rendition)).collect();
         Snapshot {
             segments: self.segments.clone(),
+            unlisted: self.unlisted,
+            breaks_before: self.breaks_before,
             open: self.open.clone(),
             is_over: self.is_over,
             has_parts: self.terms.rules.part.is_some(),
@@ -307,7 +313,7 @@ impl Window {
             if place < skipped {
                 continue;
             }
-            write_head(out, epoch, segment, rendition, has_map)?;
+            write_head(out, segment, map_name(epoch, segment, rendition).filter(|_| has_map))?;
             if to_end <= i64::from(target_s) * TICKS * PARTS_FOR && part.is_some() {
                 write_parts(out, epoch, segment, rendition)?;
             }
@@ -323,7 +329,8 @@ impl Window {
         }
         if part.is_some() {
             if !self.open.parts.is_empty() {
-                write_head(out, epoch, &self.open, rendition, init != Some(self.open.init.number))?;
+                let has_map = init != Some(self.open.init.number);
+                write_head(out, &self.open, map_name(epoch, &self.open, rendition).filter(|_| has_map))?;
                 write_parts(out, epoch, &self.open, rendition)?;
             }
             let next = self.open.first_part + self.open.parts.len() as u64;
@@ -352,20 +359,19 @@ impl Window {
     }
 }
 
+/// What decoders need first for a segment, where that is not in the segment itself.
+fn map_name(epoch: &str, segment: &Segment, rendition: usize) -> Option<String> {
+    let header = segment.init.headers.get(rendition).filter(|header| !header.init.is_empty());
+    header.map(|_| format!("{epoch}/{}i{}.mp4", Prefix(rendition), segment.init.number))
+}
+
 /// What stands before a segment.
-fn write_head(
-    out: &mut String,
-    epoch: &str,
-    segment: &Segment,
-    rendition: usize,
-    has_map: bool,
-) -> std::fmt::Result {
+fn write_head(out: &mut String, segment: &Segment, map: Option<String>) -> std::fmt::Result {
     if segment.is_break {
         writeln!(out, "#EXT-X-DISCONTINUITY")?;
     }
-    let has_init = |header: &Header| !header.init.is_empty();
-    if has_map && segment.init.headers.get(rendition).is_some_and(has_init) {
-        writeln!(out, "#EXT-X-MAP:URI=\"{epoch}/{}i{}.mp4\"", Prefix(rendition), segment.init.number)?;
+    if let Some(map) = map {
+        writeln!(out, "#EXT-X-MAP:URI=\"{map}\"")?;
     }
     match segment.date {
         Some(date) => writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", humantime::format_rfc3339_millis(date)),
@@ -404,6 +410,10 @@ impl Segment {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     segments: VecDeque<Arc<Segment>>,
+    /// So many of them are not listed any more.
+    unlisted: usize,
+    /// Breaks of segments that are not listed any more.
+    breaks_before: u64,
     open: Segment,
     is_over: bool,
     has_parts: bool,
@@ -488,14 +498,20 @@ impl Snapshot {
 
     /// The playlist that names the others; their URIs begin with `folder`, and end with `query`.
     pub(crate) fn multivariant(&self, folder: &str, query: &str) -> String {
+        let version = if self.has_parts { 9 } else { 8 };
         let mut text = String::with_capacity(512);
         // Writing to a string cannot fail.
-        let _ = self.write_multivariant(&mut text, folder, query);
+        let _ = self.write_multivariant(&mut text, version, folder, query);
         text
     }
 
-    fn write_multivariant(&self, out: &mut String, folder: &str, query: &str) -> std::fmt::Result {
-        let version = if self.has_parts { 9 } else { 8 };
+    fn write_multivariant(
+        &self,
+        out: &mut String,
+        version: u8,
+        folder: &str,
+        query: &str,
+    ) -> std::fmt::Result {
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{version}")?;
         let headers = &self.open.init.headers;
         for (number, sound) in headers.iter().enumerate().skip(1) {

@@ -671,7 +671,7 @@ impl Published {
             source: source.clone(),
         });
         #[cfg(feature = "http")]
-        if let Some(app) = self.core.app(key).filter(|app| app.hls.when == config::HlsWhen::Always) {
+        if let Some(app) = self.core.app(key).filter(|app| app.hls.is_made_unasked()) {
             self.core.hls.open(key, &app.hls, ms(app.wait_for_publisher_ms));
         }
     }
