@@ -178,6 +178,8 @@ impl EngineBuilder {
         let users = None;
         let (auth, exchange) = (gate(&self.config, &deciders), Exchange::new(&self.config, users)?);
         let mut core = Core::new(self.config, auth, events);
+        #[cfg(feature = "http")]
+        core.hls.run_on(runtime.handle());
         core.exchange = exchange;
         #[cfg(feature = "http")]
         {

@@ -28,9 +28,10 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,8 @@ struct Shared {
     limits: Limits,
     tasks: TaskTracker,
     draining: CancellationToken,
+    /// What its tasks run on, where that is known: programs publish from threads of their own.
+    runtime: OnceLock<Handle>,
     streams: Mutex<HashMap<StreamKey, Arc<HlsStream>>>,
     /// The same by the folders of their media.
     epochs: Mutex<HashMap<String, Arc<HlsStream>>>,
@@ -109,6 +112,7 @@ impl Hls {
             limits: limits.in_force().into_owned(),
             tasks,
             draining,
+            runtime: OnceLock::new(),
             streams: Mutex::default(),
             epochs: Mutex::default(),
             viewers: Viewers::default(),
@@ -118,8 +122,14 @@ impl Hls {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The stream, as it is or begun now. Needs a tokio runtime.
+    /// Has its tasks run on this from now on.
+    pub(crate) fn run_on(&self, runtime: &Handle) {
+        self.shared.runtime.get_or_init(|| runtime.clone());
+    }
+
+    /// The stream, as it is or begun now. Needs a tokio runtime, if none was given.
     pub(crate) fn open(&self, key: &StreamKey, config: &HlsConfig, wait: Duration) -> Arc<HlsStream> {
+        let _entered = self.shared.runtime.get().map(Handle::enter);
         let mut streams = self.shared.streams.lock();
         if let Some(stream) = streams.get(key)
             && !stream.is_of_the_past(&self.shared.hub)
