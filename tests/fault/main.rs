@@ -5,6 +5,7 @@
 
 mod attacks;
 mod granted;
+mod hls_files;
 mod http;
 mod keys;
 mod life;
