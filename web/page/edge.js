@@ -130,7 +130,9 @@ export class Edge {
     #skip() {
         const video = this.#video;
         const now = performance.now();
-        if (video.seeking || video.readyState >= video.HAVE_FUTURE_DATA) {
+        // A jump to where a hole has come meanwhile does not end.
+        const isJumping = video.seeking && now - this.#jumped < AFTER_JUMP;
+        if (isJumping || video.readyState >= video.HAVE_FUTURE_DATA) {
             this.#waits = null;
             return;
         }
