@@ -538,7 +538,8 @@ fn segments_follow_the_keyframes_and_the_target_is_their_length() {
 
 #[test]
 fn sound_that_lasts_longer_than_the_picture_is_in_the_last_parts() {
-    let wishes = Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: Some(200) };
+    let wishes =
+        Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: Some(200), format: HlsFormat::Fmp4 };
     let mut frames: Vec<Frame> =
         steady(40_000, 25, 100).steps().into_iter().filter_map(Step::into_frame).collect();
     let newest = frames.iter().map(|frame| frame.timestamp).max().unwrap();

@@ -2,13 +2,13 @@ use super::*;
 use crate::hls::plan::{Rules, TICKS};
 use crate::hls::playlist::{Snapshot, Terms, Window};
 use crate::hls::segmenter::{Cut, Header, Part};
-use crate::{Limits, hub::Hub};
+use crate::{HlsFormat, Limits, hub::Hub};
 use std::time::SystemTime;
 
 /// A window with so many segments of a second.
 fn snapshot(segments: i64) -> Snapshot {
     let rules = Rules { target_s: 1, longest: TICKS, segment: TICKS, part: None, frame: TICKS / 25 };
-    let terms = Terms { rules, window: 60 * TICKS, max_bytes: 1 << 20, first: 100 };
+    let terms = Terms { rules, window: 60 * TICKS, max_bytes: 1 << 20, format: HlsFormat::Fmp4, first: 100 };
     let mut window = Window::new(terms);
     let mut push = |cut| window.push(cut, SystemTime::UNIX_EPOCH, 0);
     push(Cut::Break(vec![Header { init: "init".into(), codecs: vec!["x".to_owned()], ..Header::default() }]));
