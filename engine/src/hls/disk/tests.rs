@@ -133,6 +133,24 @@ fn our_files_are_known_by_their_names_and_no_others() {
 }
 
 #[test]
+fn numbers_go_on_behind_those_of_an_earlier_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_hls, mut writer) = writer(folder.path());
+    let own = folder.path().join("live/a");
+    std::fs::create_dir_all(&own).unwrap();
+    let text = "#EXT-X-MEDIA-SEQUENCE:4000\n#EXT-X-DISCONTINUITY-SEQUENCE:7\n#EXTINF:1.0,\nv4000.m4s\n";
+    std::fs::write(own.join("video.m3u8"), text).unwrap();
+    // Written, and not listed before the end came.
+    std::fs::write(own.join("v4001.m4s"), "").unwrap();
+    writer.write(&snapshot(2).edition(0).unwrap()).unwrap();
+    let lines = lines(folder.path());
+    for line in ["#EXT-X-MEDIA-SEQUENCE:4002", "#EXT-X-DISCONTINUITY-SEQUENCE:8", "v4002.m4s", "v4003.m4s"] {
+        assert!(lines.iter().any(|there| there == line), "{line} in {lines:?}");
+    }
+    assert!(lines.iter().any(|line| line.contains("vi4002.mp4")), "{lines:?}");
+}
+
+#[test]
 fn an_earlier_playlist_tells_where_numbers_go_on() {
     let text = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:2\n#EXT-X-MAP:URI=\"vi7.mp4\"\n\
                 #EXTINF:1.0,\nv7.m4s\n#EXT-X-DISCONTINUITY\n#EXT-X-GAP\n#EXTINF:1.0,\nv8.m4s\n#EXT-X-ENDLIST\n";
