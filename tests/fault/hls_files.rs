@@ -203,7 +203,7 @@ impl Small {
     }
 
     /// The playlist that the server's memory has.
-    fn held_in_memory(&self) -> String {
+    fn memory_playlist(&self) -> String {
         let mut peer = HttpPeer::dial(self.engine.http()).expect("connect");
         let (status, text) = peer.ask(get("/live/a/video.m3u8")).expect("a reply");
         assert_eq!(status, 200, "{text}");
@@ -215,8 +215,8 @@ impl Small {
         let newest = |text: &str| {
             text.lines().rfind(|line| line.ends_with(".m4s") && !line.starts_with('#')).map(str::to_owned)
         };
-        let before = newest(&self.held_in_memory()).expect("a segment");
-        let next = poll(PATIENCE, || newest(&self.held_in_memory()).filter(|now| *now != before));
+        let before = newest(&self.memory_playlist()).expect("a segment");
+        let next = poll(PATIENCE, || newest(&self.memory_playlist()).filter(|now| *now != before));
         assert!(next.is_some(), "HLS from memory stands still\n{}", self.engine.process.log());
     }
 

@@ -55,6 +55,7 @@ impl Default for HlsConfig {
 
 impl HlsConfig {
     /// Whether streams are made for HLS as soon as they are published, and for as long.
+    #[cfg(feature = "http")]
     pub(crate) fn is_made_unasked(&self) -> bool {
         self.when == HlsWhen::Always || self.dir.is_some()
     }
