@@ -13,6 +13,11 @@ pub(crate) fn packages() -> PathBuf {
         .map_or_else(|| workspace().join("target/judges/browser"), PathBuf::from)
 }
 
+/// A file of one of these packages, `PACKAGE/PATH`, where it is there or not.
+pub fn package_file(path: &str) -> PathBuf {
+    packages().join("node_modules").join(path)
+}
+
 /// What is missing for a browser to be watched.
 pub(crate) fn missing() -> Option<String> {
     if let Some(program) = ["chromium", "node"].into_iter().find(|program| find_program(program).is_none()) {

@@ -83,7 +83,8 @@ pub fn shared_clip(name: &str) -> Option<PathBuf> {
 
 /// Whether everything in `needs` is there; if not, says on stderr that the running test is skipped and why.
 ///
-/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `browser`, `hls-parser`, `root`, `capture`,
+/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `browser`, `hls-parser`, `npm:PACKAGE`, `root`,
+/// `capture`,
 /// `shared:FILE`.
 pub fn requires(needs: &[&str]) -> bool {
     let Some(reason) = needs.iter().find_map(|need| missing(need)) else { return true };
@@ -113,6 +114,9 @@ fn missing(need: &str) -> Option<String> {
     match need.split_once(':') {
         Some(("gst", element)) => {
             absent(peers::gst_has(element), format!("GStreamer element {element} is not installed"))
+        }
+        Some(("npm", package)) => {
+            absent(browser::package_file(package).is_dir(), format!("the npm package {package} is absent"))
         }
         Some(("shared", file)) => {
             absent(shared_clip(file).is_some(), format!("shared media {file} is absent"))
