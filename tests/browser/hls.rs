@@ -122,6 +122,9 @@ fn goes_on(player: Player, shows: &[(&str, Show)]) {
     for (what, show) in shows {
         drop(publisher);
         page.wait("a picture that stands", |sight| sight.delays.is_empty());
+        if let Some(s) = std::env::var("HLSB_AWAY").ok().and_then(|s| s.parse().ok()) {
+            page.watch(Duration::from_secs(s));
+        }
         let mark = engine.lines().mark();
         publisher = publish(&engine.url(&name), *show);
         engine.wait_after(mark, "stream-started", PATIENCE, |event| event["stream"] == name);

@@ -490,6 +490,11 @@ impl Snapshot {
         self.is_over
     }
 
+    /// The number of the newest whole segment.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.segments.back().map(|segment| segment.number)
+    }
+
     /// How long a playlist stays as it is at most: three times TARGETDURATION is when one stops to wait for news, or to believe that
     /// a viewer is there.
     pub(crate) fn patience(&self) -> Duration {

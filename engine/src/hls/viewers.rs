@@ -22,6 +22,8 @@ pub(crate) struct Viewer {
     seen: Seen,
     stream: Mutex<Arc<HlsStream>>,
     asked: Mutex<Instant>,
+    /// The newest segment that it has seen listed, of each rendition.
+    shown: Mutex<HashMap<usize, u64>>,
     bytes: AtomicU64,
 }
 
@@ -69,6 +71,7 @@ impl Viewers {
             seen: seen.clone(),
             stream: Mutex::new(stream),
             asked: Mutex::new(Instant::now()),
+            shown: Mutex::default(),
             bytes: AtomicU64::new(0),
         });
         places.by_token.insert(token, viewer.clone());
@@ -122,6 +125,16 @@ impl Viewer {
     /// It asks for something.
     pub(crate) fn touch(&self) {
         *self.asked.lock() = Instant::now();
+    }
+
+    /// The newest segment that it has seen listed of a rendition.
+    pub(crate) fn shown(&self, rendition: usize) -> Option<u64> {
+        self.shown.lock().get(&rendition).copied()
+    }
+
+    /// It gets a playlist, of a rendition that there is, whose newest segment is this.
+    pub(crate) fn show(&self, rendition: usize, newest: u64) {
+        self.shown.lock().insert(rendition, newest);
     }
 
     /// It gets so many bytes.

@@ -110,7 +110,10 @@ impl Answers {
                 Ok(snapshot) => snapshot,
                 Err(refusal) => return *refusal,
             },
-            None => snapshot,
+            None => match viewer.shown(rendition).filter(|_| is_asked_by_browser_itself(request)) {
+                Some(shown) => with_more_than(&viewer.stream(), snapshot, shown).await,
+                None => snapshot,
+            },
         };
         let Some(text) = snapshot.playlist(rendition, directives.skips) else {
             return reply::words(StatusCode::NOT_FOUND, "the stream has no such playlist");
@@ -119,6 +122,9 @@ impl Answers {
         let body = if is_packed { text.packed() } else { text.plain() };
         viewer.count(body.len());
         viewer.touch();
+        if let Some(newest) = snapshot.newest() {
+            viewer.show(rendition, newest);
+        }
         let cache = if directives.number.is_some() { FOR_A_SECOND } else { "no-cache" };
         reply::playlist(body.clone(), is_packed, cache)
     }
@@ -244,6 +250,23 @@ async fn until(
             Ok(None) => return Err(Box::new(stopped_reply(Stopped::Over))),
             Err(_) => return Err(Box::new(too_late())),
         };
+    }
+}
+
+/// Whether a browser's own player asks, and no script: Chromium's (156) asks for ranges of playlists too.
+fn is_asked_by_browser_itself(request: &Parts) -> bool {
+    request.headers.contains_key(RANGE)
+}
+
+/// What there is once there is a segment after `shown`, or after a while what there is without.
+///
+/// Chromium's own player loads all that a playlist lists before it begins to play, asks again as it begins, and gives the stream up
+/// if it finds nothing new then (`HlsRenditionImpl::ManifestUpdateForLiveResume` in its `media/filters`, error `kNoDataEverAppended`).
+async fn with_more_than(stream: &HlsStream, snapshot: Arc<Snapshot>, shown: u64) -> Arc<Snapshot> {
+    let awaited = Awaited { number: shown.saturating_add(1), part: None };
+    match until(stream, snapshot.clone(), awaited).await {
+        Ok(news) => news,
+        Err(_) => snapshot,
     }
 }
 
