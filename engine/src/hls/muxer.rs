@@ -16,6 +16,11 @@ use tokio::time::{Instant, timeout};
 /// How often it looks whether somebody still wants the stream, and whether its publisher is there.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
+/// So many TARGETDURATIONs after a publisher has been lost its first gap is listed, as long as players wait for a part. One that is
+/// back earlier leaves none: hls.js (1.7) stalls at gaps and seeks over them, so that it showed a returned publisher after 1.0 to
+/// 1.3 s (by whole segments up to 4.1 s), and after 0.5 s (1.0 s) without.
+const FIRST_GAP_AFTER: u32 = 3;
+
 /// See the module.
 pub(super) struct Muxer {
     hls: Hls,
@@ -115,7 +120,7 @@ impl Muxer {
             window,
             format: plan.format,
             max_bytes: self.hls.shared.limits.hls_bytes,
-            first: first_number(),
+            first: first_number(frames),
         };
         tracing::info!(
             stream = %self.stream.key, target_s = plan.rules.target_s, renditions = plan.renditions(), "HLS begins"
@@ -163,7 +168,7 @@ impl Muxer {
                 false
             }
             (true, None) => {
-                playing.next_gap = Some(Instant::now() + duration(playing.gap));
+                playing.next_gap = Some(Instant::now() + duration(playing.gap) * FIRST_GAP_AFTER);
                 playing.flush()
             }
             (true, Some(due)) if due <= Instant::now() => {
@@ -251,12 +256,30 @@ impl Playing {
     }
 }
 
-/// MEDIA-SEQUENCE to begin with: seconds since 1970. As segments last a second at least, a stream that begins anew, after a restart
-/// too, has higher numbers than before, and players go on.
-fn first_number() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+/// MEDIA-SEQUENCE to begin with: when the oldest of these frames came, in seconds since 1970. As segments last a second at least, a
+/// stream that begins anew, after a restart too, has higher numbers than before, and players go on. The time of the newest would not
+/// do: numbers would be ahead of the clock by all that the ring held, and the stream's next life would have some of them again.
+fn first_number(frames: &[Frame]) -> u64 {
+    let times = || frames.iter().filter(|frame| !frame.is_config()).map(|frame| frame.timestamp);
+    let held = times().max().zip(times().min()).map_or(0, |(newest, oldest)| newest.saturating_sub(oldest));
+    let held = Duration::from_millis(u64::try_from(held).unwrap_or_default());
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.saturating_sub(held).as_secs())
 }
 
 fn duration(ticks: i64) -> Duration {
     Duration::from_millis(u64::try_from(ticks / (TICKS / 1_000)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::frames::inter;
+
+    #[test]
+    fn numbers_begin_when_the_oldest_frame_came() {
+        let now = first_number(&[]);
+        let frames: Vec<_> = (0..=300).map(|at| inter(at * 100, 8)).collect();
+        let first = first_number(&frames);
+        assert!((now - 30..=now - 29).contains(&first), "{first} of {now}");
+    }
 }
