@@ -122,15 +122,13 @@ fn goes_on(player: Player, shows: &[(&str, Show)]) {
     for (what, show) in shows {
         drop(publisher);
         page.wait("a picture that stands", |sight| sight.delays.is_empty());
-        if let Some(s) = std::env::var("HLSB_AWAY").ok().and_then(|s| s.parse().ok()) {
-            page.watch(Duration::from_secs(s));
-        }
         let mark = engine.lines().mark();
         publisher = publish(&engine.url(&name), *show);
         engine.wait_after(mark, "stream-started", PATIENCE, |event| event["stream"] == name);
         let returned = page.wait("anything", |_| true);
         let moving = page.wait(what, |sight| {
-            let is_new = sight.size.0 == u64::from(show.width) && sight.delays.iter().any(|delay| *delay < 10_000);
+            let is_new =
+                sight.size.0 == u64::from(show.width) && sight.delays.iter().any(|delay| *delay < 10_000);
             is_new && sight.time > returned.time
         });
         let took = moving.at - returned.at;
