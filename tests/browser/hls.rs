@@ -1,4 +1,5 @@
 //! HLS in Chromium, by hls.js and by the browser itself: how far behind, and what they go on through.
+#![allow(clippy::print_stdout, reason = "figures that are to be read where a verdict is missed")]
 
 use super::{RATE, SHOW, Show, median, publish};
 use serde_json::Value;

@@ -2,22 +2,12 @@
 
 use crate::PATIENCE;
 use crate::browser::packages;
-use crate::find_program;
 use crate::http::{Answer, HttpPeer};
 use crate::peers::command;
 use crate::process::Proc;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// What is missing for playlists to be judged by the parsers of players.
-pub(crate) fn missing() -> Option<String> {
-    if find_program("node").is_none() {
-        return Some("node is not installed".to_owned());
-    }
-    let is_there = packages().join("node_modules/hls-parser").is_dir();
-    (!is_there).then(|| "hls-parser is absent".to_owned())
-}
 
 /// What `tests/interop/hls/poll.mjs` says of a stream that it has watched for so long.
 pub fn judge(url: &str, time: Duration) -> Value {

@@ -83,8 +83,7 @@ pub fn shared_clip(name: &str) -> Option<PathBuf> {
 
 /// Whether everything in `needs` is there; if not, says on stderr that the running test is skipped and why.
 ///
-/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `browser`, `hls-parser`, `npm:PACKAGE`, `root`,
-/// `capture`,
+/// Names: a program (`ffmpeg`), `gst:ELEMENT`, `nginx-rtmp`, `current-ffmpeg`, `browser`, `npm:PACKAGE`, `root`, `capture`,
 /// `shared:FILE`.
 pub fn requires(needs: &[&str]) -> bool {
     let Some(reason) = needs.iter().find_map(|need| missing(need)) else { return true };
@@ -131,7 +130,6 @@ fn missing(need: &str) -> Option<String> {
                 absent(is_there, "PostgreSQL is not installed".into())
             }
             "browser" => browser::missing(),
-            "hls-parser" => hls::missing(),
             "current-ffmpeg" => absent(peers::current_ffmpeg().is_some(), "current ffmpeg is absent".into()),
             "capture" => absent(
                 is_root() && has_program("tshark") && has_program("dumpcap"),

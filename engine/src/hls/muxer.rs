@@ -273,7 +273,7 @@ fn duration(ticks: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::frames::inter;
+    use crate::testing::inter;
 
     #[test]
     fn numbers_begin_when_the_oldest_frame_came() {

@@ -29,12 +29,12 @@ fn parsers_take_all(latency: Latency) {
 
 #[test]
 fn the_parsers_of_players_take_every_playlist() {
-    needs!("ffmpeg", "hls-parser");
+    needs!("ffmpeg", "npm:hls-parser");
     parsers_take_all(Latency::Low);
 }
 
 #[test]
 fn the_parsers_of_players_take_every_playlist_without_parts() {
-    needs!("ffmpeg", "hls-parser");
+    needs!("ffmpeg", "npm:hls-parser");
     parsers_take_all(Latency::Plain);
 }
