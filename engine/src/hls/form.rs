@@ -1,6 +1,6 @@
 //! The forms in which parts are written: fragmented MP4 and MPEG-TS.
 
-use super::plan::TICKS;
+use super::TICKS;
 use crate::config::HlsFormat;
 use crate::media::elementary::{Demuxer, Format};
 use crate::media::fmp4::{Mp4Run, Mp4Sample, Mp4Track, mp4_init, mp4_part};

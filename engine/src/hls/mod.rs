@@ -38,6 +38,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use viewers::Viewers;
 
+/// A second of the time in which cuts are told.
+const TICKS: i64 = 90_000;
+
 /// The streams that are there as HLS. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Hls {

@@ -1,6 +1,7 @@
 //! The task of one stream: frames from the hub, cut and put into the window, and what that makes of the playlists told to all.
 
-use super::plan::{self, Plan, TICKS, Wishes};
+use super::TICKS;
+use super::plan::{self, Plan, Wishes};
 use super::playlist::{Terms, Window};
 use super::segmenter::{Cut, Segmenter};
 use super::{Hls, HlsStream, State, Stopped};

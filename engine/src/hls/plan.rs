@@ -1,7 +1,7 @@
 //! What is decided before a stream's first playlist, from what its ring shows, and never changes: tracks, renditions, and how
 //! long parts and segments may be (draft-pantos-hls-rfc8216bis 6.2.1).
 
-use super::form;
+use super::{TICKS, form};
 use crate::config::HlsFormat;
 use crate::hub::MainIds;
 use crate::media::codec::audio_config;
@@ -13,8 +13,6 @@ use crate::media::{Frame, FrameKind};
 use bytes::Bytes;
 use std::collections::HashMap;
 
-/// A second of the time in which cuts are told.
-pub(super) const TICKS: i64 = 90_000;
 /// Of a millisecond.
 const TICKS_PER_MS: i64 = TICKS / 1_000;
 /// By so much parts may be longer than they are meant: frames have whole milliseconds.

@@ -6,7 +6,8 @@ mod plain;
 
 pub(super) use plain::{Edition, FileNames, NewSegment};
 
-use super::plan::{Rules, TICKS};
+use super::TICKS;
+use super::plan::Rules;
 use super::segmenter::{Cut, Header, Part as NewPart};
 use crate::config::HlsFormat;
 use bytes::Bytes;

@@ -3,8 +3,9 @@
 //! One track leads: the picture, or the sound where there is no picture. Where it can be cut everything is cut, so that the parts
 //! of all renditions have the same numbers and lie at the same times.
 
+use super::TICKS;
 use super::form::{self, Run, Writer};
-use super::plan::{Plan, Rules, TICKS, Track as Planned, has_record};
+use super::plan::{Plan, Rules, Track as Planned, has_record};
 use crate::media::audio_clock::{AudioClock, units};
 use crate::media::codec::{audio_config, audio_frame, codec_string, video_config};
 use crate::media::elementary::{Demuxer, Sample};

@@ -1,6 +1,7 @@
 //! Statements that playlists have to keep to (H1 to H14 of the tests' names), over generated timelines.
 
-use super::plan::{Plan, TICKS, Wishes, shows_segments};
+use super::TICKS;
+use super::plan::{Plan, Wishes, shows_segments};
 use super::playlist::{Awaited, Piece, Snapshot, Standing, Terms, Window};
 use super::segmenter::{Cut, Segmenter};
 use crate::config::HlsFormat;

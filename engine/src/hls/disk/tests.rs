@@ -1,5 +1,6 @@
 use super::*;
-use crate::hls::plan::{Rules, TICKS};
+use crate::hls::TICKS;
+use crate::hls::plan::Rules;
 use crate::hls::playlist::{Snapshot, Terms, Window};
 use crate::hls::segmenter::{Cut, Header, Part};
 use crate::{HlsFormat, Limits, hub::Hub};
