@@ -196,6 +196,7 @@ fn a_restart_goes_on_behind_the_numbers_before_and_takes_away_what_is_ours() {
     let there = |names: &[&str]| names.iter().filter(|name| folder.join(name).exists()).count();
     assert_eq!((there(&listed), there(&gone), there(&others)), (3, 0, 3));
     drop((live, engine));
+    let list = check(&folder).unwrap();
     let engine = serving(dir.path());
     let mut live = Live::publish(&engine, dir.path(), "live/a");
     wait::until("a new run has begun", || {
@@ -215,8 +216,9 @@ fn f35_a_folder_that_is_removed_is_made_again_and_the_stream_goes_on() {
     let mut live = Live::publish(&engine, &dir, "live/a");
     live.push_segments(2);
     let before = check(&live.folder).unwrap();
-    for removed in [dir.clone(), dir.join("live/a")] {
-        fs::remove_dir_all(&removed).unwrap();
+    for (number, removed) in [dir.clone(), dir.join("live/a")].into_iter().enumerate() {
+        // All at once: what is written meanwhile would be in the way.
+        fs::rename(&removed, outer.path().join(format!("removed {number}"))).unwrap();
         wait::until("it is there again", || {
             live.push_second();
             check(&live.folder).is_some()
