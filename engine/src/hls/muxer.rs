@@ -17,9 +17,9 @@ use tokio::time::{Instant, timeout};
 /// How often it looks whether somebody still wants the stream, and whether its publisher is there.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
-/// So many TARGETDURATIONs after a publisher has been lost its first gap is listed, as long as players wait for a part. One that is
-/// back earlier leaves none: hls.js (1.7) stalls at gaps and seeks over them, so that it showed a returned publisher after 1.0 to
-/// 1.3 s (by whole segments up to 4.1 s), and after 0.5 s (1.0 s) without.
+/// So many TARGETDURATIONs after a publisher has been lost its first gap is listed, as long as players wait for a part; then one each
+/// TARGETDURATION. One that is back earlier leaves none: hls.js 1.7 seeks over gaps, and by whole segments showed a returned publisher
+/// after up to 4.1 s with them, and after 1 s without.
 const FIRST_GAP_AFTER: u32 = 3;
 
 /// See the module.
