@@ -903,7 +903,7 @@ typedef struct se_event {
    * `listener-opened` and `listener-closed`: `id`, `protocol`, `address`; `session-opened`: `session`, `peer`;
    * `session-closed`: `session`, `peer`, `reason`; `stream-started`: `stream`, `session` (or null), `source`;
    * `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`,
-   * `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`); `play-ended`:
+   * `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`, `hls`); `play-ended`:
    * `stream`, `session`, `reason`, `bytes_sent`, `frames_dropped`, `played_ms`; `refused`: `session`, `peer`, `request`
    * (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay-state`: as in `se_relays_json`; `file-state`: as
    * in `se_files_json`; `lagged` and `log-lagged`: `lost`.
@@ -2249,7 +2249,7 @@ char *se_streams_json(struct se_engine *engine);
 
 /**
  * All sessions (connections), or those of one stream: a JSON array of objects with `id`, `peer`, `door` (`rtmp`,
- * `http-flv`, `http-mp4`, `websocket`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
+ * `http-flv`, `http-mp4`, `websocket`, `hls`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
  * `bytes_in`, `bytes_out`.
  *
  * @param engine A started engine.

@@ -69,6 +69,7 @@ fn the_sample_configuration_is_valid_also_with_all_its_settings_taken_up() {
             "/etc/streamengine/privkey.pem",
             &file(&directory, "key.pem", made.signing_key.serialize_pem()),
         )
+        .replace("/var/lib/streamengine/hls", directory.path().to_str().unwrap())
         .replace("clip.flv", &short_clip(&directory));
     for (text, part) in [(sample.clone(), "this machine only"), (all, "short.flv 3 times")] {
         let ended = run(&["check-config", &file(&directory, "sample.toml", text)]);
@@ -81,15 +82,25 @@ fn the_sample_configuration_is_valid_also_with_all_its_settings_taken_up() {
 fn the_sample_configuration_names_every_setting() {
     let sample = std::fs::read_to_string(project("examples/streamengine.toml")).unwrap();
     let mut names = 0;
-    for section in
-        ["", "rtmp.", "rtmps.", "http.", "https.", "publish.", "default_app.", "tls.", "engine.", "limits."]
-    {
+    for section in [
+        "",
+        "rtmp.",
+        "rtmps.",
+        "http.",
+        "https.",
+        "publish.",
+        "default_app.",
+        "default_app.hls.",
+        "tls.",
+        "engine.",
+        "limits.",
+    ] {
         let ended = run(&["serve", "--set", &format!("{section}nope=1")]);
         assert_eq!(ended.code, Some(2));
         let (_, known) = ended.stderr.split_once("expected").unwrap();
         for name in known.lines().next().unwrap().split('`').skip(1).step_by(2) {
             assert!(
-                sample.contains(&format!("{name} =")) || sample.contains(&format!("[{name}")),
+                sample.contains(&format!("{name} =")) || sample.contains(&format!("[{section}{name}")),
                 "{section}{name}"
             );
             names += 1;

@@ -73,7 +73,7 @@ pub enum Event {
         session: SessionId,
         /// Its address.
         peer: SocketAddr,
-        /// The service that it has come to: `rtmp`, `http-flv`, `http-mp4` or `websocket`.
+        /// The service that it has come to: `rtmp`, `http-flv`, `http-mp4`, `websocket` or `hls`.
         door: Door,
     },
     /// A player has left a stream.

@@ -16,6 +16,12 @@ use bytes::Bytes;
 
 /// Bytes of a part, after which it ends in any case: what is counted as held is so much behind what is.
 const MAX_PART_BYTES: usize = 8 * 1024 * 1024;
+bound! {
+    /// Frames of sound that wait for the picture with which they begin
+    /// (test `sound_that_waits_for_a_picture_is_bounded`).
+    const MAX_WAITING: usize = 1_024, without usize::MAX;
+}
+
 /// How far the sound may be ahead of a picture that is still to come; then it leads, in ticks.
 const PATIENCE: i64 = TICKS / 2;
 
@@ -189,6 +195,9 @@ impl Segmenter {
             self.breaks = true;
         }
         track.complete_next(sample);
+        if sample.keyframe && track.shows_otherwise(sample) {
+            self.breaks = true;
+        }
     }
 
     fn push_leading(&mut self, sample: &Sample, cuts: &mut Vec<Cut>) {
@@ -271,7 +280,10 @@ impl Segmenter {
         }
         self.end_segment(at, cuts);
         self.part_begins = None;
-        self.tracks.iter_mut().for_each(Track::renew);
+        for track in &mut self.tracks {
+            track.renew();
+            track.leave_out(at.saturating_sub(PATIENCE));
+        }
         if self.tracks.first().is_some_and(|track| track.coded.is_some()) {
             let headers = self.headers();
             cuts.push(Cut::Break(headers));
@@ -293,7 +305,7 @@ impl Segmenter {
         let Some(track) = self.tracks.get_mut(index) else { return };
         let Some(timed) = track.place(sample) else { return };
         let end = track.ticks(timed.at.saturating_add(timed.lasts));
-        track.keep(timed);
+        track.keep(timed, self.part_begins.is_some());
         if end.saturating_sub(self.newest_leading()) > PATIENCE {
             self.advance(end.saturating_sub(PATIENCE), cuts);
         }
@@ -463,6 +475,18 @@ impl Track {
         }
     }
 
+    /// Notes where a keyframe tells what the record does not, and something else than before: another size of VP9.
+    fn shows_otherwise(&mut self, keyframe: &Sample) -> bool {
+        let Some(known) = self.coded.as_ref().filter(|_| self.next.is_none()) else { return false };
+        let track = known.track.clone().with_frame(&keyframe.data);
+        if track == known.track {
+            return false;
+        }
+        let (codec, config) = (track.codec, track.config.clone());
+        self.next = Some(Next { codec, config, coded: Some(Coded::new(track)) });
+        true
+    }
+
     fn timescale(&self) -> u32 {
         let coded = self.coded.as_ref().or_else(|| self.next.as_ref()?.coded.as_ref());
         coded.map_or(1, |coded| coded.track.timescale)
@@ -489,11 +513,21 @@ impl Track {
         coded.as_mut()?.place(sample)
     }
 
-    fn keep(&mut self, timed: Timed) {
-        match self.next {
-            Some(_) => self.held.push(timed),
-            None => self.run.push(timed),
+    /// Leaves out what ends before `at`, in ticks: the picture that goes with it has never come.
+    fn leave_out(&mut self, at: i64) {
+        let timescale = self.timescale();
+        self.run.retain(|timed| ticks(timed.at.saturating_add(timed.lasts), timescale) > at);
+    }
+
+    /// Keeps a frame for the part that is open, or for what begins with the next break.
+    fn keep(&mut self, timed: Timed, has_begun: bool) {
+        let is_next = self.next.is_some();
+        let frames = if is_next { &mut self.held } else { &mut self.run };
+        if (is_next || !has_begun) && frames.len() >= MAX_WAITING.get() {
+            // The picture that they belong to has not come for long.
+            frames.clear();
         }
+        frames.push(timed);
     }
 
     /// Takes what begins before `until`, in ticks: when that is, and the samples.
@@ -527,4 +561,32 @@ fn units_of(ticks: i64, timescale: u32) -> i64 {
 fn scaled(value: i64, to: i64, from: i64) -> i64 {
     let scaled = (i128::from(value) * i128::from(to)).div_euclid(i128::from(from.max(1)));
     i64::try_from(scaled).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HlsFormat;
+    use crate::testing::{audio, audio_header};
+
+    #[test]
+    fn sound_that_waits_for_a_picture_is_bounded() {
+        let track = |kind, number| Planned {
+            kind,
+            id: 0,
+            rendition: 0,
+            number,
+            format: HlsFormat::Fmp4,
+            first: None,
+        };
+        let rules = Rules { target_s: 2, longest: 2 * TICKS, segment: TICKS, part: None, frame: TICKS / 25 };
+        let tracks = vec![track(FrameKind::Video, 1), track(FrameKind::Audio, 2)];
+        let mut segmenter = Segmenter::new(&Plan { rules, format: HlsFormat::Fmp4, tracks });
+        let mut cuts = Vec::new();
+        segmenter.push(&audio_header(0), &mut cuts);
+        (0..5_000).for_each(|number| segmenter.push(&audio(number * 23), &mut cuts));
+        let sound = &segmenter.tracks[1];
+        let held = sound.held.len() + sound.run.len();
+        assert!((1..=MAX_WAITING.stated()).contains(&held) && cuts.is_empty(), "{held} frames");
+    }
 }

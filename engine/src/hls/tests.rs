@@ -3,7 +3,7 @@
 use super::TICKS;
 use super::plan::{Plan, Wishes, shows_segments};
 use super::playlist::{Awaited, Piece, Snapshot, Standing, Terms, Window};
-use super::segmenter::{Cut, Segmenter};
+use super::segmenter::{Cut, Header, Segmenter};
 use crate::config::HlsFormat;
 use crate::hub::MainIds;
 use crate::media::{Frame, FrameKind};
@@ -617,4 +617,82 @@ fn h10_h11_what_is_waited_for_is_there_to_come_or_too_far() {
     ] {
         assert_eq!(standing(number, part), expected, "{number} {part:?}");
     }
+}
+
+/// What comes of all of a stream's frames at once.
+fn cuts_of(frames: &[Frame]) -> Vec<Cut> {
+    let wishes =
+        Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: Some(200), format: HlsFormat::Fmp4 };
+    let plan = Plan::of(frames, MainIds::default(), wishes).expect("something to play");
+    let (mut segmenter, mut cuts) = (Segmenter::new(&plan), Vec::new());
+    frames.iter().for_each(|frame| segmenter.push(frame, &mut cuts));
+    segmenter.flush(&mut cuts);
+    cuts
+}
+
+fn headers(cuts: &[Cut]) -> Vec<&[Header]> {
+    let mut found = Vec::new();
+    for cut in cuts {
+        if let Cut::Break(headers) = cut {
+            found.push(&headers[..]);
+        }
+    }
+    found
+}
+
+#[test]
+fn sound_without_a_record_is_there_from_the_first_segment_on() {
+    let mp3 = Bytes::from([&b"\x2f\xff\xfb\x90\x64"[..], &[0; 413]].concat());
+    let is_sound = |frame: &Frame| frame.kind == FrameKind::Audio;
+    let steps = steady(40_000, 25, 100).steps().into_iter().filter_map(Step::into_frame);
+    let frames: Vec<_> = steps
+        .filter(|frame| !is_sound(frame) || !frame.is_config())
+        .map(|frame| match is_sound(&frame) {
+            // Behind the picture of that time, too.
+            true => Frame::new(FrameKind::Audio, frame.timestamp + 20, mp3.clone()),
+            false => frame,
+        })
+        .collect();
+    let cuts = cuts_of(&frames);
+    let codecs: Vec<_> = headers(&cuts).iter().map(|headers| headers[0].codecs.join(",")).collect();
+    assert_eq!(codecs, ["avc1.42c01e,mp4a.40.34"]);
+}
+
+#[test]
+fn a_keyframe_of_vp9_tells_its_size_and_another_size_is_a_break() {
+    const RECORD: &[u8] = b"\x90vp09\x01\0\0\0\0\x14\x82\x02\x02\x02\0\0";
+    const KEYS: [&[u8]; 2] = [
+        b"\x91vp09\x82\x49\x83\x42\x00\x13\xf0\x0e\xf0\x00",
+        b"\x91vp09\x82\x49\x83\x42\x00\x27\xf0\x16\x70\x00",
+    ];
+    let frame =
+        |at: i64, payload: &'static [u8]| Frame::new(FrameKind::Video, at, Bytes::from_static(payload));
+    // Two seconds of each size.
+    let of = |number: i64| match number % 25 {
+        0 => frame(number * 40, KEYS[usize::from(number >= 50)]),
+        _ => frame(number * 40, b"\xa1vp09\x86\0"),
+    };
+    let frames: Vec<_> = std::iter::once(frame(0, RECORD)).chain((0..100).map(of)).collect();
+    let cuts = cuts_of(&frames);
+    let sizes: Vec<_> = headers(&cuts).iter().map(|headers| headers[0].size).collect();
+    assert_eq!(sizes, [Some((320, 240)), Some((640, 360))]);
+}
+
+#[test]
+fn sound_of_a_picture_that_has_never_come_is_left_out() {
+    let mut frames: Vec<_> =
+        steady(40_000, 25, 60).steps().into_iter().filter_map(Step::into_frame).collect();
+    // A hole that no segment has room for; behind it pictures come that one cannot begin with, for 20 s, and then one can.
+    let begins = frames.last().unwrap().timestamp + 30_000;
+    frames.push(inter(begins, 50));
+    frames.extend((0..800).map(|number| audio(begins + number * 25)));
+    frames.push(keyframe(begins + 20_100, 50));
+    frames.push(inter(begins + 20_140, 50));
+    let last = cuts_of(&frames).into_iter().rev().find_map(|cut| match cut {
+        Cut::Part(part) => Some(part),
+        _ => None,
+    });
+    let bytes = last.unwrap().media[0].len();
+    // Each frame has 16 bytes in the table of its part.
+    assert!(bytes < 16 * 50, "{bytes} bytes: more than half a second of sound");
 }

@@ -162,6 +162,38 @@ fn serve_as_a_service_says(output: &Output) {
     assert!(asked.iter().any(|request| request.body.contains("name=5ecret-known")), "it was asked");
 }
 
+/// A server to which keys are sent for names of streams that are watched by HLS.
+#[cfg(feature = "http")]
+fn serve_hls(output: &Output) {
+    let (sender, _asked) = mpsc::channel();
+    let (server, events) = start(Engine::builder().authorize(Keys(sender)));
+    let http = server.listen_http("127.0.0.1:0".parse().unwrap()).unwrap().address;
+    let publisher = server.publish(&key("live/known")).unwrap();
+    streamengine::testing::demo_frames().into_iter().for_each(|frame| publisher.push(frame).unwrap());
+    for index in [
+        "/live/5ecret-known/index.m3u8?key=5ecret",
+        "/hls/5ecret-known.m3u8?key=5ecret",
+        "/hls/5ecret-known/index.m3u8",
+        "/live/5ecret-unknown/index.m3u8?key=5ecret",
+        "/live/5ecret-known/keyframe.mp4?key=5ecret",
+    ] {
+        let reply = peers::get(http, index);
+        output.add("reply", &reply);
+        let Some(token) = reply.trim_end().rsplit_once("?v=").map(|(_, token)| token.to_owned()) else {
+            continue;
+        };
+        for folder in ["/live/known", "/live/5ecret-known"] {
+            let list = peers::get(http, &format!("{folder}/video.m3u8?v={token}&key=5ecret"));
+            assert!(list.contains("#EXTINF:"), "{list}");
+            output.add("playlist", &list);
+        }
+        output.add("status", &collect::statuses(&server));
+    }
+    drop(publisher);
+    server.blocking_drain().unwrap();
+    output.add_events(events);
+}
+
 /// A server that asks for passwords, and engines that push to it: with the right one, and with a wrong one.
 fn serve_passwords(output: &Output) {
     let toml = format!("[publish]\nkey = \"{PUBLISH_KEY}\"\nauthmod_adobe = true");
@@ -304,6 +336,8 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
     serve_keys_for_names(&output);
     #[cfg(feature = "http")]
     serve_as_a_service_says(&output);
+    #[cfg(feature = "http")]
+    serve_hls(&output);
     serve_passwords(&output);
     let (engine, engine_events) = push(&server, &output);
     print_values(&output);
@@ -334,6 +368,8 @@ fn f40_no_secret_leaves_by_log_event_status_or_error() {
         "origin good from rtmp://***@127.0.0.1:",
         #[cfg(feature = "http")]
         "live/renamed",
+        #[cfg(feature = "http")]
+        "#EXTM3U",
         #[cfg(feature = "http")]
         "refused by the service that decides here",
         #[cfg(feature = "http")]

@@ -6,7 +6,7 @@
 use super::pages::takes_gzip;
 use super::reply::{self, Reply};
 use super::request::Answers;
-use super::routes::{HlsUrl, StreamUrl};
+use super::routes::{HlsUrl, StreamUrl, folder_of};
 use super::visit::Visit;
 use crate::auth;
 use crate::config::{AppConfig, HlsWhen};
@@ -26,6 +26,8 @@ use tokio::time::{Instant, timeout};
 /// How long a player keeps a playlist that cannot be waited for.
 const FOR_A_SECOND: &str = "max-age=1";
 const NOT_AT_ALL: &str = "no-store";
+/// Media, whose names are their content's.
+const FOR_EVER: &str = "public, max-age=3600, immutable";
 /// The longest that a first request waits for a stream to show how long its segments are, beside the wait for its publisher.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -70,14 +72,17 @@ impl Answers {
     /// Answers a request for something of HLS.
     pub(super) async fn hls(&self, request: &Parts, url: HlsUrl<'_>) -> Reply {
         match url {
-            HlsUrl::Index { stream, folder } => match self.let_in(request, stream, None).await {
+            HlsUrl::Index { stream, up } => match self.let_in(request, stream, None).await {
                 Ok((viewer, snapshot)) => {
+                    // By its public name, which may be another than it was asked for by.
+                    let folder = up.map(|up| up.to_owned() + &folder_of(viewer.key())).unwrap_or_default();
                     let query = format!("?{TOKEN}={}", viewer.token());
                     reply::playlist(snapshot.multivariant(&folder, &query).into(), false, NOT_AT_ALL)
                 }
                 Err(refusal) => *refusal,
             },
             HlsUrl::Playlist { stream, rendition } => self.playlist(request, stream, rendition).await,
+            HlsUrl::Poster { stream } => self.poster(request, stream).await,
             HlsUrl::Media { epoch, file } => self.media(request, epoch, file).await,
         }
     }
@@ -88,8 +93,8 @@ impl Answers {
             Err(words) => return reply::words(StatusCode::BAD_REQUEST, words),
         };
         let core = &self.asker().core;
+        // By its token alone: the stream may have another name than it was asked for by.
         let known = directives.token.as_ref().and_then(|token| core.hls.viewer(token));
-        let known = known.filter(|viewer| url.is_of(viewer.key()));
         let (viewer, snapshot) = match known {
             Some(viewer) => match self.playing(viewer.key()).await {
                 Ok((stream, snapshot)) => {
@@ -159,7 +164,7 @@ impl Answers {
         let bytes: usize = media.iter().map(bytes::Bytes::len).sum();
         let agent = request.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         core.hls.count_media(&stream, self.asker().peer.ip(), agent.unwrap_or_default(), bytes);
-        reply::piece(content_type, media, range)
+        reply::piece(content_type, media, range, FOR_EVER)
     }
 
     /// Lets a viewer in, under this token if it has one of an earlier life of the server, and waits until there is something to play.

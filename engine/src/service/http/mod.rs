@@ -15,6 +15,7 @@ mod h2;
 mod hls;
 mod pages;
 mod player;
+mod poster;
 mod progress;
 mod reply;
 mod request;

@@ -203,8 +203,13 @@ pub(super) fn playlist(text: Bytes, is_packed: bool, cache: &'static str) -> Rep
     reply
 }
 
-/// A piece of media whose name is its content's for ever, or the `range` of it that is asked for.
-pub(super) fn piece(content_type: &'static str, media: Vec<Bytes>, range: Option<&str>) -> Reply {
+/// A piece of media, or the `range` of it that is asked for; `cache` says who may keep it.
+pub(super) fn piece(
+    content_type: &'static str,
+    media: Vec<Bytes>,
+    range: Option<&str>,
+    cache: &'static str,
+) -> Reply {
     let whole = Pieces::new(media);
     let len = whole.len();
     let wanted = range.and_then(|range| byte_range(range, len));
@@ -218,7 +223,7 @@ pub(super) fn piece(content_type: &'static str, media: Vec<Bytes>, range: Option
     let headers = reply.headers_mut();
     let common = [
         ("content-type", content_type),
-        ("cache-control", "public, max-age=3600, immutable"),
+        ("cache-control", cache),
         ("access-control-allow-origin", "*"),
         ("access-control-expose-headers", "*"),
         ("accept-ranges", "bytes"),

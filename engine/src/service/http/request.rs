@@ -84,8 +84,10 @@ impl Answers {
             Ok(look) => {
                 visit.answered();
                 match look {
-                    Look { is_there: true } => reply::media(content_type),
-                    Look { is_there: false } => reply::words(StatusCode::NOT_FOUND, EndReason::NotPublished),
+                    Look { is_there: true, .. } => reply::media(content_type),
+                    Look { is_there: false, .. } => {
+                        reply::words(StatusCode::NOT_FOUND, EndReason::NotPublished)
+                    }
                 }
             }
             Err(refused) => visit.refuse(&refused),

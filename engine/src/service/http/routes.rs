@@ -61,10 +61,12 @@ impl StreamUrl {
 /// What of HLS a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HlsUrl<'a> {
-    /// The multivariant playlist of a stream; the playlists that it names are in this folder, seen from it.
-    Index { stream: StreamUrl, folder: String },
+    /// The multivariant playlist of a stream. Where that is not in the stream's folder, `up` leads to the one of all apps.
+    Index { stream: StreamUrl, up: Option<&'static str> },
     /// One of these.
     Playlist { stream: StreamUrl, rendition: usize },
+    /// The newest keyframe.
+    Poster { stream: StreamUrl },
     /// Media.
     Media { epoch: &'a str, file: &'a str },
 }
@@ -80,9 +82,8 @@ impl<'a> HlsUrl<'a> {
             name: format!("{stream}?{}", query.unwrap_or_default()),
         };
         if let Some(name) = nginx_name(path).filter(|_| !nginx_app.is_empty()) {
-            let up = if file == INDEX { "../.." } else { ".." };
-            let folder = format!("{up}/{nginx_app}/{}/", name.replace('"', "%22"));
-            return Some(Self::Index { stream: stream(nginx_app, name), folder });
+            let up = Some(if file == INDEX { "../../" } else { "../" });
+            return Some(Self::Index { stream: stream(nginx_app, name), up });
         }
         if let Some((_, epoch)) = folder.rsplit_once('/').filter(|(_, epoch)| is_epoch(epoch))
             && [".m4s", ".mp4", ".ts"].iter().any(|ending| file.ends_with(ending))
@@ -92,7 +93,8 @@ impl<'a> HlsUrl<'a> {
         let (app, name) = folder.rsplit_once('/')?;
         let stream = stream(app, name);
         match file {
-            INDEX | INDEX_OF_MEDIAMTX => Some(Self::Index { stream, folder: String::new() }),
+            POSTER => Some(Self::Poster { stream }),
+            INDEX | INDEX_OF_MEDIAMTX => Some(Self::Index { stream, up: None }),
             _ => Some(Self::Playlist { stream, rendition: rendition_of_playlist(file)? }),
         }
     }
@@ -101,6 +103,8 @@ impl<'a> HlsUrl<'a> {
 /// The multivariant playlist in the folder of a stream.
 const INDEX: &str = "index.m3u8";
 const INDEX_OF_MEDIAMTX: &str = "stream.m3u8";
+/// The picture of a stream, there too. A stream of that name is reached by every other ending.
+const POSTER: &str = "keyframe.mp4";
 
 /// The stream that a path names as those of nginx-rtmp do.
 fn nginx_name(path: &str) -> Option<&str> {
@@ -113,13 +117,6 @@ fn nginx_name(path: &str) -> Option<&str> {
 /// Whether a part of a path is the folder of a stream's media.
 fn is_epoch(part: &str) -> bool {
     part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-impl StreamUrl {
-    /// Whether it names this stream.
-    pub(super) fn is_of(&self, key: &StreamKey) -> bool {
-        StreamName::parse_without_key(&self.app, &self.name).is_ok_and(|name| name.key == *key)
-    }
 }
 
 /// What is for browsers to look at, as a path names it.
@@ -148,6 +145,11 @@ impl<'a> PageUrl<'a> {
             (None, None) => None,
         }
     }
+}
+
+/// The folder of a stream, in the one of all apps.
+pub(super) fn folder_of(key: &StreamKey) -> String {
+    in_path(key) + "/"
 }
 
 /// The path of the page that plays a stream.
@@ -280,6 +282,48 @@ mod tests {
             assert_eq!(key(path, None), None, "{path}");
         }
         assert_eq!(key("/other", Some("app=a&stream=b")), None);
+    }
+
+    #[test]
+    fn hls_is_where_players_look_for_it() {
+        const EPOCH: &str = "0123456789abcdef0123456789abcdef";
+        let found = |path: &str| {
+            let name =
+                |url: &StreamUrl| StreamName::parse_without_key(&url.app, &url.name).unwrap().key.to_string();
+            Some(match HlsUrl::find(path, Some("key=x"), "live")? {
+                HlsUrl::Index { stream, up } => format!("index {} {}", name(&stream), up.unwrap_or_default()),
+                HlsUrl::Playlist { stream, rendition } => format!("playlist {} {rendition}", name(&stream)),
+                HlsUrl::Poster { stream } => format!("poster {}", name(&stream)),
+                HlsUrl::Media { epoch, file } => format!("media {epoch} {file}"),
+            })
+        };
+        for (path, expected) in [
+            ("/live/a/index.m3u8", "index live/a "),
+            ("/live/room/a/stream.m3u8", "index live/room/a "),
+            ("/live/a/video.m3u8", "playlist live/a 0"),
+            ("/live/a/audio2.m3u8", "playlist live/a 2"),
+            ("/live/a/keyframe.mp4", "poster live/a"),
+            ("/hls/a.m3u8", "index live/a ../"),
+            ("/hls/a/index.m3u8", "index live/a ../../"),
+            ("/hls/a/video.m3u8", "playlist hls/a 0"),
+            (&format!("/live/a/{EPOCH}/v5.m4s"), &format!("media {EPOCH} v5.m4s")),
+            (&format!("/x/{EPOCH}/vi1.mp4"), &format!("media {EPOCH} vi1.mp4")),
+            (&format!("/live/{EPOCH}/index.m3u8"), &format!("index live/{EPOCH} ")),
+        ] {
+            assert_eq!(found(path).as_deref(), Some(expected), "{path}");
+        }
+        for path in [
+            "/live/a.m3u8",
+            "/live/keyframe.mp4",
+            "/live/a/audio0.m3u8",
+            "/live/a/x.m3u8",
+            "/index.m3u8",
+            "/",
+            "",
+        ] {
+            assert_eq!(found(path), None, "{path}");
+        }
+        assert_eq!(HlsUrl::find("/hls/a.m3u8", None, ""), None, "where no app has such places");
     }
 
     #[test]

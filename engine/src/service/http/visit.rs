@@ -73,6 +73,8 @@ impl fmt::Display for Refused {
 /// Whether a stream is there.
 pub(super) struct Look {
     pub(super) is_there: bool,
+    /// Its name.
+    pub(super) key: StreamKey,
 }
 
 /// A stream that may be played and has something to show.
@@ -170,7 +172,7 @@ impl Visit {
     pub(super) async fn look(&mut self, url: StreamUrl) -> Result<Look, Refused> {
         let (key, _) = self.authorize(url).await?;
         self.fetch(&key).await?;
-        Ok(Look { is_there: self.is_there(&key) })
+        Ok(Look { is_there: self.is_there(&key), key })
     }
 
     fn is_there(&self, key: &StreamKey) -> bool {

@@ -285,3 +285,38 @@ async fn a_viewer_of_an_earlier_life_of_the_server_goes_on() {
     assert_eq!(get(&core, &format!("/live/a/video.m3u8?v={token}")).await.status, 200);
     assert_eq!(core.sessions.count(), 1, "it is known by the token that it brought");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_whose_stream_is_called_otherwise_in_its_url_is_let_in_once() {
+    let asked = Arc::new(Mutex::new(0));
+    let counter = asked.clone();
+    let decide = move |_: AuthRequest, ticket: Ticket| {
+        *counter.lock() += 1;
+        ticket.accept(Grant::default().stream(key("live/a")));
+    };
+    let core = core_with(Config::default(), decide);
+    let _published = publish_demo(&core, "live/a");
+    let path = playlist(&core, "/live/s3cret/index.m3u8").await;
+    assert!(path.starts_with("/live/s3cret/video.m3u8?v="), "{path}");
+    for _ in 0..3 {
+        let list = get(&core, &path).await;
+        assert!(list.status == 200 && !list.text().contains("s3cret"), "{}", list.text());
+    }
+    assert_eq!((*asked.lock(), core.sessions.count()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_keyframe_is_a_film_of_one_picture() {
+    let core = core(|_| ());
+    let published = publish_demo(&core, "live/a");
+    let got = get(&core, "/live/a/keyframe.mp4").await;
+    assert!(got.status == 200 && got.has("content-type: video/mp4") && got.has("cache-control: no-store"));
+    let keyframe =
+        demo_frames().into_iter().rfind(|frame| frame.flags.keyframe && !frame.is_config()).unwrap();
+    assert_eq!(&got.body[4..8], b"ftyp");
+    assert!(got.body.ends_with(&keyframe.payload[5..]), "what is decoded is the newest keyframe");
+    assert_eq!(get(&core, "/live/b/keyframe.mp4").await.status, 404);
+    published.finish("over");
+    assert_eq!(get(&core, "/live/a/keyframe.mp4").await.status, 404);
+    assert_eq!(core.sessions.count(), 0);
+}
