@@ -16,6 +16,12 @@ const RATE: f64 = 30.0;
 /// What a browser and an encoder on two busy cores may take for what takes 0.5 s on idle ones.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// For how many seconds what takes time is watched, where `STREAMENGINE_WATCH_SECONDS` does not say more.
+fn watched(least: u64) -> u64 {
+    let told = std::env::var("STREAMENGINE_WATCH_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    told.unwrap_or(least).max(least)
+}
+
 /// Which kinds of media are published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kinds {
@@ -148,7 +154,7 @@ fn pages_play_every_picture_near_the_live_edge_over_http_and_web_sockets() {
 }
 
 #[test]
-fn our_own_player_is_at_the_live_edge_at_once_and_shows_every_picture_of_a_minute() {
+fn our_own_player_is_at_the_live_edge_at_once_and_shows_every_picture() {
     needs!("ffmpeg", "browser");
     let engine = Engine::serve().http().start();
     let name = format!("live/{}", unique("own"));
@@ -163,9 +169,9 @@ fn our_own_player_is_at_the_live_edge_at_once_and_shows_every_picture_of_a_minut
     let page = Page::open(&engine.page(&name));
     page.wait_playing();
     page.watch(Duration::from_secs(2));
-    let (share, last) = watch_all_for(Duration::from_secs(60), &page, RATE);
+    let (share, last) = watch_all_for(Duration::from_secs(watched(20)), &page, RATE);
     let delay = median(&last.delays);
-    println!("{share:.3} of a minute's pictures, the first after {start:.0} ms, {delay} ms behind");
+    println!("{share:.3} of the pictures, the first after {start:.0} ms, {delay} ms behind");
     // On idle cores 300 ms each.
     assert!(delay < 800, "{delay} ms behind");
     assert!(start < 2_000.0, "the first picture after {start} ms");
@@ -254,9 +260,10 @@ fn our_own_player_is_at_the_live_edge_when_its_tab_comes_back() {
     let name = format!("live/{}", unique("away"));
     let _publisher = publish(&engine.url(&name), SHOW);
     engine.wait_publish(&name);
-    let page = Page::open_with(&engine.page(&name), &["--away", "60"]);
+    let away = watched(20);
+    let page = Page::open_with(&engine.page(&name), &["--away", &away.to_string()]);
     page.wait("that nobody sees it", |sight| sight.hidden);
-    let (_, unseen) = page.watch(Duration::from_secs(50));
+    let (_, unseen) = page.watch(Duration::from_secs(away - 10));
     assert!(unseen.hidden && unseen.delays.len() < 50, "{unseen:?}");
     let back = page.wait("that somebody sees it", |sight| !sight.hidden);
     let shown = page.wait("the live edge", |sight| !sight.delays.is_empty() && median(&sight.delays) < 1_000);
