@@ -30,6 +30,8 @@ NO_BOUNDS = {
     "engine/src/egress/form/envelope.rs MAX_OPENING": "the length of what we write",
     "engine/src/egress/form/envelope.rs MAX_TAG_OPENING": "the length of what we write",
     "engine/src/engine.rs SWEEP_PERIOD": "how often we look",
+    "engine/src/hls/disk.rs LOOK_PERIOD": "how often we look",
+    "engine/src/hls/muxer.rs LOOK_PERIOD": "how often we look",
     "engine/src/key.rs MAX_RAW_PART": "saves work: what is longer is too long decoded, too",
     "engine/src/keys.rs MAX_WHO": "what the operator may write",
     "engine/src/keys/decider.rs FAILURE_LINES": "lines about the database, which no peer makes more of",

@@ -14,9 +14,10 @@ use crate::media::fmp4::{Mp4Sample, Mp4Track};
 use crate::media::{Frame, FrameKind};
 use bytes::Bytes;
 
-/// Bytes of a part, after which it ends in any case: what is counted as held is so much behind what is.
-const MAX_PART_BYTES: usize = 8 * 1024 * 1024;
 bound! {
+    /// Bytes of a part, after which it ends in any case: what is counted as held is so much behind what is
+    /// (test `a_part_ends_where_it_has_much_in_it`).
+    const MAX_PART_BYTES: usize = 8 * 1024 * 1024, without usize::MAX;
     /// Frames of sound that wait for the picture with which they begin
     /// (test `sound_that_waits_for_a_picture_is_bounded`).
     const MAX_WAITING: usize = 1_024, without usize::MAX;
@@ -230,7 +231,7 @@ impl Segmenter {
                     let is_long = at.saturating_sub(begins) >= most * 85 / 100;
                     is_long && (sample.keyframe || next.saturating_sub(begins) > most)
                 });
-                if ends || is_full || self.held_bytes() > MAX_PART_BYTES {
+                if ends || is_full || self.held_bytes() > MAX_PART_BYTES.get() {
                     self.cut_part(at, cuts);
                 }
                 if ends {

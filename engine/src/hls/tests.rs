@@ -620,9 +620,8 @@ fn h10_h11_what_is_waited_for_is_there_to_come_or_too_far() {
 }
 
 /// What comes of all of a stream's frames at once.
-fn cuts_of(frames: &[Frame]) -> Vec<Cut> {
-    let wishes =
-        Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms: Some(200), format: HlsFormat::Fmp4 };
+fn cuts_of(frames: &[Frame], part_ms: Option<u64>) -> Vec<Cut> {
+    let wishes = Wishes { segment_ms: 1_000, max_segment_ms: 10_000, part_ms, format: HlsFormat::Fmp4 };
     let plan = Plan::of(frames, MainIds::default(), wishes).expect("something to play");
     let (mut segmenter, mut cuts) = (Segmenter::new(&plan), Vec::new());
     frames.iter().for_each(|frame| segmenter.push(frame, &mut cuts));
@@ -653,7 +652,7 @@ fn sound_without_a_record_is_there_from_the_first_segment_on() {
             false => frame,
         })
         .collect();
-    let cuts = cuts_of(&frames);
+    let cuts = cuts_of(&frames, Some(200));
     let codecs: Vec<_> = headers(&cuts).iter().map(|headers| headers[0].codecs.join(",")).collect();
     assert_eq!(codecs, ["avc1.42c01e,mp4a.40.34"]);
 }
@@ -673,7 +672,7 @@ fn a_keyframe_of_vp9_tells_its_size_and_another_size_is_a_break() {
         _ => frame(number * 40, b"\xa1vp09\x86\0"),
     };
     let frames: Vec<_> = std::iter::once(frame(0, RECORD)).chain((0..100).map(of)).collect();
-    let cuts = cuts_of(&frames);
+    let cuts = cuts_of(&frames, Some(200));
     let sizes: Vec<_> = headers(&cuts).iter().map(|headers| headers[0].size).collect();
     assert_eq!(sizes, [Some((320, 240)), Some((640, 360))]);
 }
@@ -688,11 +687,25 @@ fn sound_of_a_picture_that_has_never_come_is_left_out() {
     frames.extend((0..800).map(|number| audio(begins + number * 25)));
     frames.push(keyframe(begins + 20_100, 50));
     frames.push(inter(begins + 20_140, 50));
-    let last = cuts_of(&frames).into_iter().rev().find_map(|cut| match cut {
+    let last = cuts_of(&frames, Some(200)).into_iter().rev().find_map(|cut| match cut {
         Cut::Part(part) => Some(part),
         _ => None,
     });
     let bytes = last.unwrap().media[0].len();
     // Each frame has 16 bytes in the table of its part.
     assert!(bytes < 16 * 50, "{bytes} bytes: more than half a second of sound");
+}
+
+#[test]
+fn a_part_ends_where_it_has_much_in_it() {
+    let header = Frame::new(FrameKind::Video, 0, Bytes::from_static(AVC[0]));
+    let pictures = (1..30).map(|number| inter(number * 40, 1024 * 1024));
+    let frames: Vec<_> = [header, keyframe(0, 100)]
+        .into_iter()
+        .chain(pictures)
+        .chain([keyframe(1_200, 100), inter(1_240, 100)])
+        .collect();
+    let cuts = cuts_of(&frames, None);
+    let parts = cuts.iter().take_while(|cut| **cut != Cut::Segment).filter(|cut| matches!(cut, Cut::Part(_)));
+    assert_eq!(parts.count(), 4, "29 MiB, 9 at a time");
 }

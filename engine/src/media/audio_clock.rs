@@ -4,7 +4,7 @@
 use super::NANOS_PER_MS;
 
 /// How far the count may be from the times that come: those of encoders that lose sound, or whose clock is another.
-const MAX_DRIFT_NS: i64 = 40 * NANOS_PER_MS;
+const DRIFT_NS: i64 = 40 * NANOS_PER_MS;
 
 /// Follows one track.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ impl AudioClock {
     /// count: it is to be left out.
     pub(crate) fn place(&mut self, at_ns: i64, samples: i64) -> Option<i64> {
         let told = units(at_ns, self.timescale);
-        let drift = units(MAX_DRIFT_NS, self.timescale);
+        let drift = units(DRIFT_NS, self.timescale);
         let counted = self.next.unwrap_or(told);
         if told < counted.saturating_sub(drift) {
             return None;

@@ -24,7 +24,7 @@ const SIZE: u32 = 0x200;
 const FLAGS: u32 = 0x400;
 const COMPOSITION: u32 = 0x800;
 /// `tfdt` with 64 bits.
-const LONG_TIME: u32 = 0x0100_0000;
+const TFDT_VERSION: u32 = 0x0100_0000;
 
 /// A sample, times in units of its track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,7 @@ fn put_traf(run: &Run<'_>, piece: &[Sample], data_offset: &mut usize, out: &mut 
     out.put_u32(TFHD_FLAGS);
     out.put_u32(run.track);
     put_box(TFDT, b"tfdt", out);
-    out.put_u32(LONG_TIME);
+    out.put_u32(TFDT_VERSION);
     out.put_u64(piece.first().map_or(0, |sample| sample.time));
     for trun in Trun::of(piece).into_iter().flatten() {
         trun.put(run.is_video, *data_offset, out);
