@@ -1,6 +1,6 @@
 //! The forms in which parts are written: fragmented MP4 and MPEG-TS.
 
-use super::TICKS;
+use super::ticks;
 use crate::config::HlsFormat;
 use crate::media::elementary::{Demuxer, Format};
 use crate::media::fmp4::{Mp4Run, Mp4Sample, Mp4Track, mp4_init, mp4_part};
@@ -96,11 +96,7 @@ impl Writer {
 
 /// Samples with times in 90 kHz.
 fn ts_samples<'a>(track: usize, run: &'a Run<'_>) -> impl Iterator<Item = TsSample> + 'a {
-    let scale = i64::from(run.track.timescale.max(1));
-    let in_ticks = move |units: i64| {
-        let ticks = i128::from(units) * i128::from(TICKS) / i128::from(scale);
-        i64::try_from(ticks).unwrap_or(i64::MAX)
-    };
+    let in_ticks = |units| ticks(units, run.track.timescale);
     let mut at = run.begins;
     run.samples.iter().map(move |sample| {
         let dts = in_ticks(at);

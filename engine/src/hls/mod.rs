@@ -41,6 +41,21 @@ use viewers::Viewers;
 /// A second of the time in which cuts are told.
 const TICKS: i64 = 90_000;
 
+/// A time in units of which `timescale` are a second, in ticks.
+fn ticks(at: i64, timescale: u32) -> i64 {
+    scaled(at, TICKS, timescale.into())
+}
+
+/// The other way round.
+fn units_of(ticks: i64, timescale: u32) -> i64 {
+    scaled(ticks, timescale.into(), TICKS)
+}
+
+fn scaled(value: i64, to: i64, from: i64) -> i64 {
+    let scaled = (i128::from(value) * i128::from(to)).div_euclid(i128::from(from.max(1)));
+    i64::try_from(scaled).unwrap_or(i64::MAX)
+}
+
 /// The streams that are there as HLS. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Hls {

@@ -4,9 +4,8 @@
 use super::{TICKS, form};
 use crate::config::HlsFormat;
 use crate::hub::MainIds;
-use crate::media::codec::audio_config;
-use crate::media::codec::audio_frame;
-use crate::media::elementary::{Demuxer, Sample};
+use crate::media::codec::audio_track;
+use crate::media::elementary::{Demuxer, Sample, needs_record};
 use crate::media::flv::Codec;
 use crate::media::fmp4::Mp4Track;
 use crate::media::{Frame, FrameKind};
@@ -83,7 +82,7 @@ impl Track {
     pub(super) fn coded(&self, codec: Codec, config: Bytes, frame: Option<&Bytes>) -> Option<Mp4Track> {
         let timescale = match self.kind {
             FrameKind::Video => 90_000,
-            _ => audio_config(codec, &config).or_else(|| audio_frame(codec, &config))?.sample_rate,
+            _ => audio_track(codec, &config)?.sample_rate,
         };
         let track = Mp4Track::new(self.number, codec, config, timescale);
         let track = match frame {
@@ -170,7 +169,7 @@ impl Seen {
         for sample in frames.iter().filter_map(|frame| demuxer.push(frame).ok()).flatten() {
             let Some(kind) = sample.codec.kind() else { continue };
             let name = (kind, sample.track);
-            if sample.config || !has_record(sample.codec) {
+            if sample.config || !needs_record(sample.codec) {
                 records.insert(name, sample.data.clone());
             }
             let is_known = tracks.iter().any(|track: &Track| track.is_of(&sample));
@@ -208,11 +207,6 @@ impl Seen {
         let target_s = seconds_up(target - ROUNDED / 2);
         Rules { target_s, longest: i64::from(target_s) * TICKS + ROUNDED, segment, part, frame }
     }
-}
-
-/// Whether decoders get a record of such a codec, and not only its frames.
-pub(super) fn has_record(codec: Codec) -> bool {
-    !matches!(codec, Codec::Mp3 | Codec::Ac3 | Codec::Eac3)
 }
 
 fn ticks(ms: u64) -> i64 {

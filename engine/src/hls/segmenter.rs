@@ -3,12 +3,12 @@
 //! One track leads: the picture, or the sound where there is no picture. Where it can be cut everything is cut, so that the parts
 //! of all renditions have the same numbers and lie at the same times.
 
-use super::TICKS;
 use super::form::{self, Run, Writer};
-use super::plan::{Plan, Rules, Track as Planned, has_record};
+use super::plan::{Plan, Rules, Track as Planned};
+use super::{TICKS, ticks, units_of};
 use crate::media::audio_clock::{AudioClock, units};
-use crate::media::codec::{audio_config, audio_frame, codec_string, video_config};
-use crate::media::elementary::{Demuxer, Sample};
+use crate::media::codec::{audio_config, audio_frame, audio_track, codec_string, video_config};
+use crate::media::elementary::{Demuxer, Sample, needs_record};
 use crate::media::flv::Codec;
 use crate::media::fmp4::{Mp4Sample, Mp4Track};
 use crate::media::{Frame, FrameKind};
@@ -187,7 +187,7 @@ impl Segmenter {
     fn note_coding(&mut self, index: usize, sample: &Sample) {
         let Some(track) = self.tracks.get_mut(index) else { return };
         // Of codecs without a record, any frame tells what the record of others does.
-        let tells = sample.config || !has_record(sample.codec);
+        let tells = sample.config || !needs_record(sample.codec);
         if tells && track.is_news(sample) {
             let (codec, config) = (sample.codec, sample.data.clone());
             let coded = track.planned.coded(codec, config.clone(), None).map(Coded::new);
@@ -411,10 +411,7 @@ impl Header {
             let told = config.width.zip(config.height);
             told.or_else(|| track.size.map(|(width, height)| (width.into(), height.into())))
         };
-        let channels = |track: &Mp4Track| {
-            let told = audio_config(track.codec, &track.config);
-            told.or_else(|| audio_frame(track.codec, &track.config)).map(|told| told.channels)
-        };
+        let channels = |track: &Mp4Track| audio_track(track.codec, &track.config).map(|told| told.channels);
         Self {
             init,
             codecs: tracks.iter().filter_map(|track| codec_string(track.codec, &track.config)).collect(),
@@ -549,19 +546,6 @@ impl Track {
         });
         (begins, samples.collect())
     }
-}
-
-fn ticks(at: i64, timescale: u32) -> i64 {
-    scaled(at, TICKS, timescale.into())
-}
-
-fn units_of(ticks: i64, timescale: u32) -> i64 {
-    scaled(ticks, timescale.into(), TICKS)
-}
-
-fn scaled(value: i64, to: i64, from: i64) -> i64 {
-    let scaled = (i128::from(value) * i128::from(to)).div_euclid(i128::from(from.max(1)));
-    i64::try_from(scaled).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -104,6 +104,12 @@ pub fn audio_config(codec: Codec, record: &[u8]) -> Option<AudioConfig> {
     }
 }
 
+/// What is told of an audio track by its configuration record or, in place of one, by a coded frame.
+#[cfg(feature = "mp4")]
+pub(crate) fn audio_track(codec: Codec, config: &[u8]) -> Option<AudioConfig> {
+    audio_config(codec, config).or_else(|| audio_frame(codec, config))
+}
+
 /// Reads the header of a coded audio frame, for codecs whose frames tell their own duration.
 pub fn audio_frame(codec: Codec, frame: &[u8]) -> Option<AudioConfig> {
     match codec {

@@ -12,7 +12,7 @@ pub(crate) use fragment::{Run, Sample, head_len, put_head};
 
 use super::FrameKind;
 use super::codec::{
-    Dolby, audio_config, audio_frame, bare_vpx_record, flac_stream_info, video_config, video_frame,
+    Dolby, audio_frame, audio_track, bare_vpx_record, flac_stream_info, video_config, video_frame,
 };
 use super::flv::Codec;
 use crate::{Error, ErrorKind, Result};
@@ -321,7 +321,7 @@ fn vpcc(track: &Mp4Track) -> Result<VpcC> {
 }
 
 fn audio_entry(track: &Mp4Track) -> Result<mp4_atom::Codec> {
-    let told = audio_config(track.codec, &track.config).or_else(|| audio_frame(track.codec, &track.config));
+    let told = audio_track(track.codec, &track.config);
     let told = told.ok_or_else(|| wrong(track))?;
     let audio = Audio {
         data_reference_index: 1,

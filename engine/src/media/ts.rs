@@ -8,7 +8,7 @@ mod clock;
 mod packets;
 
 use super::FrameKind;
-use super::codec::{AudioConfig, Period, audio_config, audio_frame};
+use super::codec::{AudioConfig, Period, audio_track};
 use super::elementary::{has_adts, missing_delimiter};
 use super::flv::Codec;
 use crate::{Error, ErrorKind, Result};
@@ -56,7 +56,7 @@ impl TsTrack {
     /// [`ErrorKind::Unsupported`] for a codec that has no form in the MPEG-TS of HLS, and for AAC that ADTS cannot tell of;
     /// [`ErrorKind::Format`] for a configuration that makes no sense.
     pub fn new(codec: Codec, config: &[u8]) -> Result<Self> {
-        let audio = audio_config(codec, config).or_else(|| audio_frame(codec, config));
+        let audio = audio_track(codec, config);
         let stream_type = match (codec, audio) {
             (Codec::H264, _) => 0x1b,
             (Codec::Hevc, _) => 0x24,

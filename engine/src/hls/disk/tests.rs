@@ -1,3 +1,5 @@
+//! Files of HLS: what is written, listed and removed, and when.
+
 use super::*;
 use crate::hls::TICKS;
 use crate::hls::plan::Rules;

@@ -35,6 +35,8 @@ mod vpx;
 pub use demuxer::Demuxer;
 pub use flv_stream::FlvStream;
 pub use muxer::Muxer;
+#[cfg(feature = "http")]
+pub(crate) use records::is_needed as needs_record;
 
 use super::flv::Codec;
 use super::{Frame, FrameKind, NANOS_PER_MS};

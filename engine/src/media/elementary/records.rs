@@ -25,7 +25,7 @@ pub(super) fn record(codec: Codec, extradata: &[u8]) -> Result<Bytes, &'static s
 }
 
 /// Whether frames of the codec mean nothing without a record.
-pub(super) fn is_needed(codec: Codec) -> bool {
+pub(crate) fn is_needed(codec: Codec) -> bool {
     !matches!(codec, Codec::Mp3 | Codec::Ac3 | Codec::Eac3 | Codec::G711a | Codec::G711u)
 }
 

@@ -2,7 +2,7 @@
 
 use super::coded::{carries, coded, per_ms, timescale};
 use super::{Mp4Track, frame_size, mp4_init};
-use crate::media::codec::{AudioConfig, Period, audio_config, audio_frame, codec_string};
+use crate::media::codec::{AudioConfig, Period, audio_frame, audio_track, codec_string};
 use crate::media::flv::{Codec, PacketType, PayloadInfo, browser};
 use crate::media::{Frame, FrameKind};
 use bytes::Bytes;
@@ -136,8 +136,7 @@ impl Description {
         const AAC: u64 = 1_024;
         const FLAC: u64 = 4_096;
         const OPUS: u64 = 960;
-        let config =
-            audio_config(self.codec, &self.config).or_else(|| audio_frame(self.codec, &self.config))?;
+        let config = audio_track(self.codec, &self.config)?;
         let usual = match self.codec {
             Codec::Flac => FLAC,
             Codec::Opus => OPUS,
