@@ -1,8 +1,78 @@
-//! Who is asked whether somebody may publish or play, and what an HTTP service is asked and told.
+//! Who may publish and play: keys and signed URLs, who is asked, and what an HTTP service is asked and told.
 
 use crate::key::Secret;
 use crate::url::HookUrl;
 use serde::{Deserialize, Serialize};
+
+/// Who may publish, where the embedding program does not decide. Default: from this machine only.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PublishConfig {
+    /// Publishing needs this key: `STREAM?key=KEY` or `STREAM:KEY`.
+    pub key: Option<Secret>,
+    /// Anybody may publish.
+    pub open: bool,
+    /// Encoders have to show user and password when they connect (`rtmp://USER:PASSWORD@HOST/live/NAME`, RTMP's `authmod=adobe`),
+    /// and then publish as with the key that the password is: [`Self::key`], whoever the user is, or one of [`KeysConfig`], whose
+    /// user is the part before its dash. Encoders that have none are refused, those too that send a key in the name.
+    pub authmod_adobe: bool,
+}
+
+setters!(PublishConfig: bool { open, authmod_adobe }; Secret { key });
+
+/// Signed URLs ([`UrlSigner`](crate::UrlSigner)).
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SignedUrlsConfig {
+    /// What signs them. Without it no URL is looked at.
+    pub secret: Option<Secret>,
+    /// Publishing needs a signed URL; else one is as good as what is asked for otherwise.
+    pub publish: bool,
+    /// Playing needs one.
+    pub play: bool,
+    /// How they are signed: `hmac-sha256` or `node-media-server`.
+    pub style: SignatureStyle,
+}
+
+setters!(SignedUrlsConfig: bool { publish, play } SignatureStyle { style }; Secret { secret });
+
+/// How URLs are signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureStyle {
+    /// `?expires=SECONDS&sign=...`, perhaps with `&address=IP`, by HMAC-SHA256.
+    #[default]
+    HmacSha256,
+    /// `?sign=SECONDS-...` as Node-Media-Server does, by MD5: for those whose pages make such URLs.
+    NodeMediaServer,
+}
+
+named!(SignatureStyle { HmacSha256 => "hmac-sha256", NodeMediaServer => "node-media-server" });
+
+/// Keys of publishers and players, in a database. Needs the cargo feature `keys`.
+///
+/// With it publishing needs a key, from this machine too, unless [`PublishConfig`] or the program says otherwise. A key comes as
+/// the name (`rtmp://host/live/KEY`), behind a colon (`NAME:KEY`) or as `NAME?key=KEY`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct KeysConfig {
+    /// The file of an SQLite database, made where it is not there, or the URL of a PostgreSQL database:
+    /// `postgres://USER:PASSWORD@HOST/NAME`.
+    pub url: Option<Secret>,
+    /// Playing needs a key too.
+    pub play: bool,
+    /// In place of the engine's own tables, a query of PostgreSQL: it finds the key `$1`, of whoever wants to `publish` or `play`,
+    /// which is `$2`. Its columns: `stream` (`app/stream`, or a name in the app that is asked for), and where they are wanted
+    /// `id`, `who`, `max_kbps`, `max_viewers`, and `expires` and `until` in seconds since 1970.
+    pub query: Option<String>,
+    /// The same of what a key has opened: a query with a row as long as the key whose `id` is `$1` is good. Asked every 1.5 s.
+    pub check_query: Option<String>,
+}
+
+setters!(KeysConfig: bool { play }; Secret { url } String { query, check_query });
 
 /// Who decides.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -174,6 +244,34 @@ impl AuthConfig {
             Some(left_out) => Err(format!("auth.order leaves {left_out} out, which the configuration has")),
             None => Ok(()),
         }
+    }
+}
+
+impl KeysConfig {
+    /// Checks what the types cannot; the error is in words.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let url = self.url.as_ref().map(Secret::expose);
+        match url {
+            Some(_) if cfg!(not(feature = "keys")) => {
+                Err("keys.url: this build knows no keys (cargo feature `keys`)")
+            }
+            Some("") => Err("keys.url is empty; leave it out or name a database"),
+            Some(url) if url.contains("://") && !Self::is_server(url) => {
+                Err("keys.url is neither a file nor a URL that begins with postgres://")
+            }
+            Some(url) if self.query.is_some() && !Self::is_server(url) => {
+                Err("keys.query is for PostgreSQL: keys.url has to be a URL of that")
+            }
+            _ if self.query.is_none() && self.check_query.is_some() => {
+                Err("keys.check_query needs keys.query")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is the URL of a PostgreSQL database; else it is a file.
+    pub(crate) fn is_server(url: &str) -> bool {
+        url.starts_with("postgres://") || url.starts_with("postgresql://")
     }
 }
 
