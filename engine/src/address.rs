@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -67,7 +68,7 @@ impl<T: Account> ByAddress<T> {
 /// Counts what addresses hold, up to so much each.
 #[derive(Debug, Clone)]
 pub(crate) struct Holdings {
-    most: usize,
+    most: Arc<AtomicUsize>,
     held: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
@@ -80,7 +81,12 @@ pub(crate) struct Held {
 
 impl Holdings {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, held: Arc::default() }
+        Self { most: Arc::new(AtomicUsize::new(most)), held: Arc::default() }
+    }
+
+    /// Lets each address hold so much from now on; what is held stays.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// One more for the address of a peer; `None` where it has as many as it may have.
@@ -88,7 +94,7 @@ impl Holdings {
         let address = counted_as(peer);
         let mut held = self.held.lock();
         let count = held.get(&address).copied().unwrap_or_default();
-        if count >= self.most {
+        if count >= self.most.load(Ordering::Relaxed) {
             return None;
         }
         held.insert(address, count + 1);

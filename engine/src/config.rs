@@ -2,6 +2,7 @@
 
 mod auth;
 mod bounds;
+mod difference;
 mod hls;
 mod keys;
 mod source;
@@ -10,8 +11,11 @@ pub use auth::{
     AuthConfig, Decider, HookMethod, HookStyle, HooksConfig, KeysConfig, PublishConfig, SignatureStyle,
     SignedUrlsConfig, WhenAway,
 };
+pub use difference::{ChangeKind, ConfigChange, Reloaded, TakesEffect};
 pub use hls::{HlsConfig, HlsFormat, HlsWhen};
 pub use source::{ConfigSource, OptionSource};
+
+pub(crate) use difference::{Before, Difference, Matched};
 
 use crate::access::{self, AccessRule, network};
 use crate::key::{Secret, StreamKey, is_app_of_origin};
@@ -29,7 +33,7 @@ use std::path::PathBuf;
 /// Everything an engine can be told.
 ///
 /// As TOML, sections are tables: `[rtmp] listen = ["0.0.0.0:1935"]`. Times are in milliseconds, sizes in bytes.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
@@ -81,7 +85,7 @@ setters! {
 }
 
 /// Plain RTMP.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RtmpConfig {
@@ -98,7 +102,7 @@ pub struct RtmpConfig {
 setters!(RtmpConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from });
 
 /// RTMP over TLS.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RtmpsConfig {
@@ -119,7 +123,7 @@ pub struct RtmpsConfig {
 setters!(RtmpsConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from }; PathBuf { cert, key });
 
 /// Players over HTTP: FLV and MP4, also by WebSocket. Needs the cargo feature `http`, which is on unless it is switched off.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HttpConfig {
@@ -146,7 +150,7 @@ impl Default for HttpConfig {
 }
 
 /// Players over HTTP with TLS. Needs the cargo feature `http` too.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HttpsConfig {
@@ -165,7 +169,7 @@ pub struct HttpsConfig {
 setters!(HttpsConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from }; PathBuf { cert, key });
 
 /// The policy of an app.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AppConfig {
@@ -330,7 +334,7 @@ impl Default for AppConfig {
 }
 
 /// A stream pushed to another server. As TOML or JSON, all of it is one table.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "keys::PushKeys")]
 #[non_exhaustive]
 pub struct PushConfig {
@@ -450,7 +454,7 @@ impl PushTuning {
 }
 
 /// A stream fetched from another server.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PullConfig {
@@ -678,7 +682,7 @@ pub enum PullWhen {
 named!(PullWhen { Always => "always", Watched => "watched" });
 
 /// FLV files played as a live stream.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileConfig {
@@ -716,7 +720,7 @@ pub struct TlsConfig {
 setters!(TlsConfig: bool { danger_accept_invalid_certs }; PathBuf { ca });
 
 /// Threads and draining.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EngineConfig {

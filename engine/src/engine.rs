@@ -2,6 +2,7 @@
 //! subscribers come and go at run time.
 
 mod handle;
+mod reload;
 
 pub use handle::WeakEngine;
 
@@ -9,8 +10,8 @@ pub use handle::WeakEngine;
 use crate::assets::Assets;
 use crate::auth::{AddressRules, Authorize, Exchange, Gate as AuthGate, LastRule, UrlSigner};
 use crate::config::{
-    self, AppConfig, Config, Decider, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig,
-    PushTuning, SubscriberConfig,
+    self, Config, Decider, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig, PushTuning,
+    SubscriberConfig,
 };
 use crate::events::{Event, EventReceiver, Events};
 #[cfg(feature = "http")]
@@ -23,26 +24,29 @@ use crate::keys::{self, Keys};
 use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
 use crate::media::looping::{Clip, Repeat};
-use crate::net::{Accepted, Admission, Listener, Proxies, ServerTls, TlsIdentity};
+use crate::net::{Accepted, Admission, Listener, ListeningSocket, Proxies, ServerTls, TlsIdentity};
 use crate::preflight;
-use crate::service::Core;
-use crate::service::file_loop::FileJobs;
+use crate::service::file_loop::{FileJobs, OpenedFiles};
 #[cfg(feature = "http")]
 use crate::service::http;
 use crate::service::relay::Relays;
 use crate::service::rtmp;
 use crate::service::streams::{self, Published};
+use crate::service::{Core, Current};
 use crate::status::{
-    EngineStats, FileStatus, ListenerInfo, OriginStatus, Protocol, RelayStatus, SessionInfo, SessionRole,
-    StreamInfo, StreamState,
+    EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, Protocol, RelayStatus, SessionInfo,
+    SessionRole, StreamInfo, StreamState,
 };
 use crate::url::parse_tc_url;
 use crate::{Error, ErrorKind, Result};
+use ipnet::IpNet;
 use parking_lot::Mutex;
+use reload::{Configured, identity_of, listen_lists};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -127,19 +131,8 @@ impl EngineBuilder {
     /// # Errors
     /// The first that is found, with the name of the key or file.
     pub fn check(&self) -> Result<()> {
-        self.check_order()?;
+        check_order(&self.config, self.authorizer.is_some())?;
         preflight::check(&self.config)
-    }
-
-    /// A program that decides is asked.
-    fn check_order(&self) -> Result<()> {
-        match self.authorizer.is_none() || self.config.auth.order.contains(&Decider::Program) {
-            true => Ok(()),
-            false => {
-                let text = "auth.order leaves the program out, which decides here";
-                Err(Error::new(ErrorKind::InvalidArgument, text))
-            }
-        }
     }
 
     /// Starts the engine on threads of its own: opens the listeners, starts relays and file jobs of the
@@ -149,7 +142,7 @@ impl EngineBuilder {
     /// A configuration that does not fit together, an address in use, an unreadable certificate or file. Nothing
     /// is left running then.
     pub fn start(self) -> Result<Engine> {
-        self.check_order()?;
+        check_order(&self.config, self.authorizer.is_some())?;
         preflight::check_start(&self.config)?;
         let runtime = runtime(self.config.engine.threads())?;
         #[cfg_attr(
@@ -177,10 +170,9 @@ impl EngineBuilder {
         #[cfg(not(feature = "keys"))]
         let users = None;
         let (auth, exchange) = (gate(&self.config, &deciders), Exchange::new(&self.config, users)?);
-        let mut core = Core::new(self.config, auth, events);
+        let mut core = Core::with(Current::new(self.config, auth, exchange), events);
         #[cfg(feature = "http")]
         core.hls.run_on(runtime.handle());
-        core.exchange = exchange;
         #[cfg(feature = "http")]
         {
             (core.assets, core.hooks) = (self.assets, hooks);
@@ -190,14 +182,25 @@ impl EngineBuilder {
             core.keys = keys;
         }
         let core = Arc::new(core);
-        let engine = Engine { inner: Arc::new(Inner::new(core, runtime)) };
+        let engine = Engine { inner: Arc::new(Inner::new(core, deciders, runtime)) };
         engine.start_configured()?;
         Ok(engine)
     }
 }
 
+/// A program that decides is asked.
+fn check_order(config: &Config, has_program: bool) -> Result<()> {
+    match !has_program || config.auth.order.contains(&Decider::Program) {
+        true => Ok(()),
+        false => {
+            let text = "auth.order leaves the program out, which decides here";
+            Err(Error::new(ErrorKind::InvalidArgument, text))
+        }
+    }
+}
+
 /// Who decides, beside what the configuration says itself.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Deciders {
     keys: Option<Arc<dyn Authorize>>,
     hooks: Option<Arc<dyn Authorize>>,
@@ -273,15 +276,36 @@ struct Inner {
     files: FileJobs,
     admission: Arc<Admission>,
     listeners: Mutex<BTreeMap<ListenerId, Listening>>,
+    deciders: Deciders,
+    /// Locked for as long as the configuration is changed.
+    configured: Mutex<Configured>,
     since: Instant,
 }
 
 struct Listening {
     info: ListenerInfo,
     tls: Option<Arc<ServerTls>>,
+    proxies: Proxies,
+    socket: ListeningSocket,
     stop: CancellationToken,
     /// Cancelled when the socket is closed.
     closed: CancellationToken,
+}
+
+/// A listener that is bound and accepts nothing yet.
+struct Opened {
+    listening: Listening,
+    accepting: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Who may tell other addresses than their own to listeners of a protocol.
+fn proxies_of(config: &Config, protocol: Protocol) -> &[IpNet] {
+    match protocol {
+        Protocol::Rtmp => &config.rtmp.proxy_protocol_from,
+        Protocol::Rtmps => &config.rtmps.proxy_protocol_from,
+        Protocol::Http => &config.http.proxy_protocol_from,
+        Protocol::Https => &config.https.proxy_protocol_from,
+    }
 }
 
 impl Engine {
@@ -392,7 +416,7 @@ impl Engine {
     pub fn publish_with(&self, key: &StreamKey, config: &PublisherConfig) -> Result<Publisher> {
         config.check()?;
         config::check_not_of_origin(key)?;
-        self.app(key)?;
+        self.check_app(key)?;
         let inner = Published::by_engine(&self.inner.core, key, "program", &[], config)?;
         Ok(Publisher::new(inner))
     }
@@ -410,7 +434,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::subscribe`].
     pub fn subscribe_with(&self, key: &StreamKey, config: &SubscriberConfig) -> Result<Subscriber> {
-        self.app(key)?;
+        self.check_app(key)?;
         let inner = streams::subscribe_by_program(&self.inner.core, key, config)?;
         Ok(Subscriber::new(inner, self.inner.handle.clone()))
     }
@@ -423,7 +447,7 @@ impl Engine {
     /// draining.
     pub fn add_push(&self, push: PushConfig) -> Result<RelayId> {
         push.check()?;
-        self.app(&push.stream)?;
+        self.check_app(&push.stream)?;
         Ok(self.inner.relays.push(push))
     }
 
@@ -433,7 +457,7 @@ impl Engine {
     /// As [`Self::add_push`].
     pub fn add_pull(&self, pull: PullConfig) -> Result<RelayId> {
         pull.check()?;
-        self.app(&pull.stream)?;
+        self.check_app(&pull.stream)?;
         Ok(self.inner.relays.pull(pull))
     }
 
@@ -514,7 +538,7 @@ impl Engine {
     /// draining.
     pub fn loop_file(&self, file: FileConfig) -> Result<FileId> {
         config::check_not_of_origin(&file.stream)?;
-        self.app(&file.stream)?;
+        self.check_app(&file.stream)?;
         self.inner.files.play(file)
     }
 
@@ -524,7 +548,7 @@ impl Engine {
     /// As [`Self::loop_file`].
     pub fn loop_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
         config::check_not_of_origin(stream)?;
-        self.app(stream)?;
+        self.check_app(stream)?;
         self.inner.files.play_clips(stream, clips, repeat)
     }
 
@@ -536,6 +560,31 @@ impl Engine {
     /// State and progress of one file job; `None` where there is none of that id.
     pub fn file(&self, id: FileId) -> Option<FileStatus> {
         self.inner.files.status(id)
+    }
+
+    /// Plays other files in place of those of a job, or the same ones from their beginning: that job ends, and players of its
+    /// stream stay. They are read through once before this returns, as by [`Self::loop_file`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::InvalidArgument`] where it plays another stream, and
+    /// those of files; then the job goes on.
+    pub fn replace_file(&self, id: FileId, file: FileConfig) -> Result<FileId> {
+        let job = self.file(id).ok_or_else(|| not_found("file job", id))?;
+        if job.stream != file.stream {
+            let text = format!("file job {id} plays {}, not {}", job.stream, file.stream);
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        self.check_app(&file.stream)?;
+        let files = OpenedFiles::new(file)?;
+        match job.state {
+            FileState::Playing => self.inner.files.play_instead(id, files),
+            // Its name is free, or another's.
+            _ => {
+                let publisher = self.inner.files.take_name(&files)?;
+                let _ = self.inner.files.stop(id);
+                Ok(self.inner.files.begin(files, publisher))
+            }
+        }
     }
 
     /// Ends a file job and its stream, and takes it off the list.
@@ -693,7 +742,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Timeout`] where some connection did not end in that time and was cut.
     pub async fn drain(&self) -> Result<()> {
-        self.drain_within(ms(self.inner.core.config.engine.drain_timeout_ms)).await
+        self.drain_within(ms(self.inner.core.config().engine.drain_timeout_ms)).await
     }
 
     /// [`Self::drain`] within another time than the configured one.
@@ -719,12 +768,12 @@ impl Engine {
         block_on(&self.inner.handle, self.drain())?
     }
 
-    fn app(&self, key: &StreamKey) -> Result<&AppConfig> {
+    fn check_app(&self, key: &StreamKey) -> Result<()> {
         let core = &self.inner.core;
         if core.draining.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, format!("stream {key}: the engine is draining")));
         }
-        core.app(key).ok_or_else(|| {
+        core.app(key).map(drop).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
                 format!("stream {key}: the configuration has no app {}", key.app()),
@@ -733,29 +782,21 @@ impl Engine {
     }
 
     fn start_configured(&self) -> Result<()> {
-        let core = &self.inner.core;
-        for &address in &core.config.rtmp.listen {
-            self.listen_rtmp(address)?;
-        }
-        let rtmps = &core.config.rtmps;
-        if let (Some(cert), Some(key)) = (&rtmps.cert, &rtmps.key) {
-            for &address in &rtmps.listen {
-                self.listen_rtmps(address, cert, key)?;
+        let (mut configured, config) = (self.inner.configured.lock(), self.config());
+        for ((protocol, addresses), ids) in listen_lists(&config).into_iter().zip(&mut configured.listeners) {
+            for &address in addresses {
+                let opened = self.open_configured(protocol, address, &config, None)?;
+                ids.push(self.inner.begin(opened).id);
             }
         }
-        #[cfg(feature = "http")]
-        self.listen_configured_http()?;
         self.keep_house();
         self.inner.relays.serve_origins();
-        for pull in &core.config.pull {
-            self.add_pull(pull.clone())?;
-        }
-        for push in &core.config.push {
-            self.add_push(push.clone())?;
-        }
-        for file in &core.config.file {
-            self.loop_file(file.clone())?;
-        }
+        configured.pull =
+            config.pull.iter().cloned().map(|pull| self.add_pull(pull)).collect::<Result<_>>()?;
+        configured.push =
+            config.push.iter().cloned().map(|push| self.add_push(push)).collect::<Result<_>>()?;
+        configured.file =
+            config.file.iter().cloned().map(|file| self.loop_file(file)).collect::<Result<_>>()?;
         Ok(())
     }
 
@@ -776,7 +817,7 @@ impl Engine {
         self.until_drained(async move { sessions.end_in_time().await });
         #[cfg(feature = "keys")]
         if let Some(keys) = core.keys.clone() {
-            let settling = ms(core.config.limits.auth_timeout_ms);
+            let settling = ms(core.limits().auth_timeout_ms);
             self.until_drained(keys::watch(keys, core.sessions.clone(), settling));
         }
     }
@@ -786,18 +827,31 @@ impl Engine {
         self.inner.handle.spawn(self.inner.core.draining.clone().run_until_cancelled_owned(task));
     }
 
-    #[cfg(feature = "http")]
-    fn listen_configured_http(&self) -> Result<()> {
-        let Config { http, https, .. } = &self.inner.core.config;
-        for &address in &http.listen {
-            self.listen_http(address)?;
-        }
-        if let (Some(cert), Some(key)) = (&https.cert, &https.key) {
-            for &address in &https.listen {
-                self.listen_https(address, TlsIdentity::files(cert, key))?;
+    /// Opens a listener as the configuration has it, on a socket that is bound already where there is one.
+    fn open_configured(
+        &self,
+        protocol: Protocol,
+        address: SocketAddr,
+        config: &Config,
+        bound: Option<Listener>,
+    ) -> Result<Opened> {
+        let bind = || Listener::bind(protocol.as_str(), address);
+        let _entered = self.inner.handle.enter();
+        let tls = |alpn| {
+            let identity = identity_of(config, protocol);
+            identity.map(|identity| ServerTls::load_for(identity, alpn)).transpose()
+        };
+        match protocol {
+            #[cfg(feature = "http")]
+            Protocol::Http | Protocol::Https => {
+                let tls = tls(http::ALPN)?;
+                Ok(self.open(protocol, bound.map_or_else(bind, Ok)?, tls, config, http::accept))
+            }
+            _ => {
+                let tls = tls(&[])?;
+                Ok(self.open(protocol, bound.map_or_else(bind, Ok)?, tls, config, rtmp::accept))
             }
         }
-        Ok(())
     }
 
     /// Opens a listener and has each connection served by `serve`.
@@ -812,23 +866,33 @@ impl Engine {
         F: Fn(Arc<Core>, Accepted, Option<Arc<ServerTls>>) -> S + Send + Sync + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
-        let tls = tls.map(Arc::new);
-        let inner = &self.inner;
-        if inner.core.draining.is_cancelled() {
+        if self.inner.core.draining.is_cancelled() {
             return Err(Error::new(
                 ErrorKind::Closed,
                 format!("listen on {address}: the engine is draining"),
             ));
         }
-        let _entered = inner.handle.enter();
-        let config = &inner.core.config;
-        let proxies = match protocol {
-            Protocol::Rtmp => &config.rtmp.proxy_protocol_from,
-            Protocol::Rtmps => &config.rtmps.proxy_protocol_from,
-            Protocol::Http => &config.http.proxy_protocol_from,
-            Protocol::Https => &config.https.proxy_protocol_from,
-        };
-        let listener = Listener::bind(protocol.as_str(), address)?.with_proxies(Proxies::new(proxies));
+        let _entered = self.inner.handle.enter();
+        let listener = Listener::bind(protocol.as_str(), address)?;
+        let opened = self.open(protocol, listener, tls, &self.inner.core.config(), serve);
+        Ok(self.inner.begin(opened))
+    }
+
+    fn open<F, S>(
+        &self,
+        protocol: Protocol,
+        listener: Listener,
+        tls: Option<ServerTls>,
+        config: &Config,
+        serve: F,
+    ) -> Opened
+    where
+        F: Fn(Arc<Core>, Accepted, Option<Arc<ServerTls>>) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        let (inner, tls) = (&self.inner, tls.map(Arc::new));
+        let proxies = Proxies::new(proxies_of(config, protocol));
+        let listener = listener.with_proxies(proxies.clone());
         let info = ListenerInfo { id: ListenerId::new(), protocol, address: listener.local_addr() };
         let stop = inner.core.draining.child_token();
         let core = inner.core.clone();
@@ -838,12 +902,10 @@ impl Engine {
         let on_panic = move || {
             core.sessions.count_panic();
         };
-        let closed = listener.closed();
+        let (closed, socket) = (listener.closed(), listener.socket());
         let accepting = listener.run(inner.admission.clone(), stop.clone(), serve, on_panic);
-        inner.handle.spawn(inner.core.tasks.track_future(accepting));
-        inner.listeners.lock().insert(info.id, Listening { info: info.clone(), tls, stop, closed });
-        inner.core.events.emit(Event::ListenerOpened { id: info.id, protocol, address: info.address });
-        Ok(info)
+        let listening = Listening { info, tls, proxies, socket, stop, closed };
+        Opened { listening, accepting: Box::pin(accepting) }
     }
 }
 
@@ -882,14 +944,16 @@ async fn drain(core: Arc<Core>, admission: Arc<Admission>, timeout: Duration) ->
 }
 
 impl Inner {
-    fn new(core: Arc<Core>, runtime: Runtime) -> Self {
+    fn new(core: Arc<Core>, deciders: Deciders, runtime: Runtime) -> Self {
         Self {
             handle: runtime.handle().clone(),
             relays: Arc::new(Relays::new(core.clone(), runtime.handle().clone())),
             files: FileJobs::new(core.clone(), runtime.handle().clone()),
             runtime: Some(runtime),
-            admission: Admission::new(&core.config.limits),
+            admission: Admission::new(&core.limits()),
             listeners: Mutex::default(),
+            deciders,
+            configured: Mutex::default(),
             since: Instant::now(),
             core,
         }
@@ -897,6 +961,37 @@ impl Inner {
 }
 
 impl Inner {
+    /// What is made of another configuration. Who has been refused before is still known.
+    fn current(&self, before: &Config, config: Config) -> Result<Current> {
+        #[cfg_attr(not(feature = "keys"), expect(unused_mut, reason = "nobody else decides"))]
+        let mut deciders = self.deciders.clone();
+        #[cfg(feature = "keys")]
+        {
+            deciders.keys = self.core.keys.as_ref().map(|keys| keys.decider(config.keys.play));
+        }
+        let auth = gate(&config, &deciders).in_place_of(&self.core.auth());
+        #[cfg(feature = "keys")]
+        let users = self.core.keys.as_ref().and_then(Keys::passwords);
+        #[cfg(not(feature = "keys"))]
+        let users = None;
+        // What encoders have been asked they may answer.
+        let exchange = match before.publish == config.publish {
+            true => self.core.exchange(),
+            false => Exchange::new(&config, users)?,
+        };
+        Ok(Current::new(config, auth, exchange))
+    }
+
+    /// Lets a listener accept connections.
+    fn begin(&self, Opened { listening, accepting }: Opened) -> ListenerInfo {
+        let info = listening.info.clone();
+        self.handle.spawn(self.core.tasks.track_future(accepting));
+        self.listeners.lock().insert(info.id, listening);
+        let ListenerInfo { id, protocol, address } = info;
+        self.core.events.emit(Event::ListenerOpened { id, protocol, address });
+        info
+    }
+
     fn close(&self, listening: &Listening) {
         listening.stop.cancel();
         let ListenerInfo { id, protocol, address } = listening.info;

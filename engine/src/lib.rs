@@ -98,11 +98,11 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticke
 #[doc(hidden)]
 pub use bound::Bound;
 pub use config::{
-    AppConfig, AuthConfig, Config, ConfigSource, Decider, EngineConfig, FileConfig, FlushKind, HlsConfig,
-    HlsFormat, HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpsConfig, KeysConfig, OnRefusal,
-    OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning,
-    RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TlsConfig,
-    WhenAway,
+    AppConfig, AuthConfig, ChangeKind, Config, ConfigChange, ConfigSource, Decider, EngineConfig, FileConfig,
+    FlushKind, HlsConfig, HlsFormat, HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpsConfig,
+    KeysConfig, OnRefusal, OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen,
+    PushConfig, PushTuning, Reloaded, RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig,
+    SubscriberConfig, TakesEffect, TlsConfig, WhenAway,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};

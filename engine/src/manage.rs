@@ -1,7 +1,7 @@
 //! What may be done to a running engine by those who manage it, such as an API or a dashboard.
 
 use crate::Result;
-use crate::config::{FileConfig, OriginConfig, PullConfig, PushConfig};
+use crate::config::{Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, Reloaded};
 use crate::id::{FileId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::status::{
@@ -47,6 +47,15 @@ pub trait Manage: Send + Sync {
     /// All origins, by alias.
     fn origins(&self) -> Vec<OriginStatus>;
 
+    /// The configuration in force.
+    fn config(&self) -> Config;
+
+    /// Takes another configuration, and does what is different.
+    ///
+    /// # Errors
+    /// As [`Engine::reload`](crate::Engine::reload).
+    fn reload(&self, config: Config) -> Result<Reloaded>;
+
     /// Pushes a local stream to another server.
     ///
     /// # Errors
@@ -58,6 +67,12 @@ pub trait Manage: Send + Sync {
     /// # Errors
     /// As [`Engine::add_pull`](crate::Engine::add_pull).
     fn add_pull(&self, pull: PullConfig) -> Result<RelayId>;
+
+    /// Changes how a relay push connects, waits and leaves.
+    ///
+    /// # Errors
+    /// As [`Engine::tune_push`](crate::Engine::tune_push).
+    fn tune_push(&self, id: RelayId, tuning: PushTuning) -> Result<()>;
 
     /// Ends a relay.
     ///
@@ -88,6 +103,12 @@ pub trait Manage: Send + Sync {
     /// # Errors
     /// As [`Engine::loop_file`](crate::Engine::loop_file).
     fn loop_file(&self, file: FileConfig) -> Result<FileId>;
+
+    /// Plays other files in place of those of a job.
+    ///
+    /// # Errors
+    /// As [`Engine::replace_file`](crate::Engine::replace_file).
+    fn replace_file(&self, id: FileId, file: FileConfig) -> Result<FileId>;
 
     /// Ends a file job and its stream.
     ///

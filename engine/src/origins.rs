@@ -58,7 +58,7 @@ pub(crate) struct Origins {
 
 struct Shared {
     /// [`Limits::origin_pulls`].
-    at_once: usize,
+    at_once: AtomicUsize,
     state: Mutex<State>,
     wanted: mpsc::UnboundedSender<Arc<Pull>>,
     /// Taken by what fetches.
@@ -206,12 +206,17 @@ impl Origins {
         };
         let state = State { aliases: configured.iter().map(alias).collect(), ..State::default() };
         let shared = Shared {
-            at_once: limits.in_force().origin_pulls,
+            at_once: AtomicUsize::new(limits.in_force().origin_pulls),
             state: Mutex::new(state),
             wanted,
             to_fetch: Mutex::new(Some(to_fetch)),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Holds to these limits from the next request on.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        self.shared.at_once.store(limits.in_force().origin_pulls, Ordering::Relaxed);
     }
 
     /// Makes an alias, or changes it: players of its streams stay and get them from the new servers.
@@ -259,7 +264,7 @@ impl Origins {
             return Err(Refused::Missing(missing));
         }
         let asked = state.pulls.values().filter(|pull| pull.is_asked()).count();
-        if asked + state.phantoms >= self.shared.at_once {
+        if asked + state.phantoms >= self.shared.at_once.load(Ordering::Relaxed) {
             return Err(Refused::TooManyAtOnce);
         }
         let Some((alias, app, config)) = state.origin_of(key) else {

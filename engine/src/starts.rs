@@ -17,8 +17,13 @@ use tokio::time::Instant;
 /// refusal would be one more event. It costs others nothing, as a peer that waits is not read from.
 #[derive(Debug)]
 pub(crate) struct Starts {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
     rate: Rate,
-    of: Mutex<ByAddress<Budget>>,
+    of: ByAddress<Budget>,
 }
 
 impl Account for Budget {
@@ -29,16 +34,20 @@ impl Account for Budget {
 
 impl Starts {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let starts = limits.in_force().starts_per_minute_per_address;
-        let rate = Rate::new(starts.into(), Duration::from_secs(60));
-        Self { rate, of: Mutex::default() }
+        Self { state: Mutex::new(State { rate: rate(limits), of: ByAddress::default() }) }
+    }
+
+    /// Holds to these limits from the next start on.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        self.state.lock().rate = rate(limits);
     }
 
     /// Counts a start of a peer; when its turn comes, where that is not at once. A place in the row is used even where the
     /// peer does not wait for it.
     pub(crate) fn next(&self, peer: IpAddr) -> Option<Instant> {
         let now = Instant::now();
-        let turn = self.of.lock().of(peer, now).borrow(self.rate, 1, now);
+        let State { rate, of } = &mut *self.state.lock();
+        let turn = of.of(peer, now).borrow(*rate, 1, now);
         (turn > now).then_some(turn)
     }
 
@@ -48,6 +57,10 @@ impl Starts {
             tokio::time::sleep_until(turn).await;
         }
     }
+}
+
+fn rate(limits: &Limits) -> Rate {
+    Rate::new(limits.in_force().starts_per_minute_per_address.into(), Duration::from_secs(60))
 }
 
 #[cfg(test)]

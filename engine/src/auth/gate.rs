@@ -44,7 +44,7 @@ const TOO_MANY_FAILURES: &str =
 /// 3 s, whatever the number of connections.
 struct Failures {
     rate: Rate,
-    of: Mutex<ByAddress<OfAddress>>,
+    of: Arc<Mutex<ByAddress<OfAddress>>>,
 }
 
 /// What is known of an address that has been refused.
@@ -105,8 +105,15 @@ impl Gate {
     pub(crate) fn new(deciders: &[Arc<dyn Authorize>], limits: &Limits) -> Self {
         let limits = limits.in_force();
         let rate = Rate::new(limits.auth_failures_per_minute.into(), Duration::from_secs(60));
-        let failures = Arc::new(Failures { rate, of: Mutex::default() });
+        let failures = Arc::new(Failures { rate, of: Arc::default() });
         Self { deciders: deciders.into(), timeout: ms(limits.auth_timeout_ms), failures }
+    }
+
+    /// This gate in place of another: it knows who has been refused there.
+    pub(crate) fn in_place_of(mut self, other: &Self) -> Self {
+        let (rate, of) = (self.failures.rate, other.failures.of.clone());
+        self.failures = Arc::new(Failures { rate, of });
+        self
     }
 
     /// Takes the name of a request apart, as the deciders have it.

@@ -5,7 +5,7 @@ use crate::url::HookUrl;
 use serde::{Deserialize, Serialize};
 
 /// Who may publish, where the embedding program does not decide. Default: from this machine only.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PublishConfig {
@@ -22,7 +22,7 @@ pub struct PublishConfig {
 setters!(PublishConfig: bool { open, authmod_adobe }; Secret { key });
 
 /// Signed URLs ([`UrlSigner`](crate::UrlSigner)).
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SignedUrlsConfig {
@@ -55,7 +55,7 @@ named!(SignatureStyle { HmacSha256 => "hmac-sha256", NodeMediaServer => "node-me
 ///
 /// With it publishing needs a key, from this machine too, unless [`PublishConfig`] or the program says otherwise. A key comes as
 /// the name (`rtmp://host/live/KEY`), behind a colon (`NAME:KEY`) or as `NAME?key=KEY`.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KeysConfig {
@@ -75,7 +75,7 @@ pub struct KeysConfig {
 setters!(KeysConfig: bool { play }; Secret { url } String { query, check_query });
 
 /// Who decides.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AuthConfig {
@@ -115,7 +115,7 @@ named!(Decider {
 
 /// An HTTP service that is asked who may do what, and told what happens, as servers before us do. Needs the cargo feature
 /// `http`. What is asked and told when has its URL; without one, nobody is asked or told.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HooksConfig {

@@ -146,7 +146,7 @@ struct Shared {
     /// Shards of one stream and flush policy: one per I/O thread.
     threads: usize,
     /// Payload bytes of one batch, about.
-    batch_bytes: usize,
+    batch_bytes: AtomicUsize,
     tasks: TaskTracker,
     /// Ends all shards.
     draining: CancellationToken,
@@ -212,7 +212,13 @@ impl Egress {
         draining: CancellationToken,
     ) -> Self {
         let (shards, next) = (Mutex::default(), AtomicUsize::new(0));
+        let batch_bytes = AtomicUsize::new(batch_bytes);
         Self { shared: Arc::new(Shared { threads, batch_bytes, tasks, draining, shards, next }) }
+    }
+
+    /// Writes batches of about so many bytes from now on.
+    pub(crate) fn set_batch_bytes(&self, bytes: usize) {
+        self.shared.batch_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// The shard for a new player of the stream that `feed` reads. Needs a tokio runtime.
@@ -327,7 +333,8 @@ impl ShardTask {
         // What comes meanwhile waits for its time: or audio would get writes of its own.
         let until = self.feed.edge();
         loop {
-            if !self.feed.take(until, self.egress.shared.batch_bytes, &mut batch.batch) {
+            let most = self.egress.shared.batch_bytes.load(Ordering::Relaxed);
+            if !self.feed.take(until, most, &mut batch.batch) {
                 return false;
             }
             if batch.batch.frames.is_empty() {

@@ -1,7 +1,7 @@
 //! What manages an engine, by the engine itself and by a handle that does not keep it alive.
 
 use super::{Engine, Inner};
-use crate::config::{FileConfig, OriginConfig, PullConfig, PushConfig};
+use crate::config::{Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, Reloaded};
 use crate::id::{FileId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::manage::Manage;
@@ -87,6 +87,14 @@ impl Manage for Engine {
         Self::origins(self)
     }
 
+    fn config(&self) -> Config {
+        Self::config(self)
+    }
+
+    fn reload(&self, config: Config) -> Result<Reloaded> {
+        Self::reload(self, config)
+    }
+
     fn set_origin(&self, alias: &str, origin: OriginConfig) -> Result<()> {
         Self::set_origin(self, alias, origin)
     }
@@ -103,6 +111,10 @@ impl Manage for Engine {
         Self::add_pull(self, pull)
     }
 
+    fn tune_push(&self, id: RelayId, tuning: PushTuning) -> Result<()> {
+        Self::tune_push(self, id, tuning)
+    }
+
     fn remove_relay(&self, id: RelayId) -> Result<()> {
         Self::remove_relay(self, id)
     }
@@ -113,6 +125,10 @@ impl Manage for Engine {
 
     fn loop_file(&self, file: FileConfig) -> Result<FileId> {
         Self::loop_file(self, file)
+    }
+
+    fn replace_file(&self, id: FileId, file: FileConfig) -> Result<FileId> {
+        Self::replace_file(self, id, file)
     }
 
     fn stop_file(&self, id: FileId) -> Result<()> {
@@ -185,6 +201,14 @@ impl Manage for WeakEngine {
         self.list(Engine::origins)
     }
 
+    fn config(&self) -> Config {
+        self.list(Engine::config)
+    }
+
+    fn reload(&self, config: Config) -> Result<Reloaded> {
+        self.engine()?.reload(config)
+    }
+
     fn set_origin(&self, alias: &str, origin: OriginConfig) -> Result<()> {
         self.engine()?.set_origin(alias, origin)
     }
@@ -201,6 +225,10 @@ impl Manage for WeakEngine {
         self.engine()?.add_pull(pull)
     }
 
+    fn tune_push(&self, id: RelayId, tuning: PushTuning) -> Result<()> {
+        self.engine()?.tune_push(id, tuning)
+    }
+
     fn remove_relay(&self, id: RelayId) -> Result<()> {
         self.engine()?.remove_relay(id)
     }
@@ -211,6 +239,10 @@ impl Manage for WeakEngine {
 
     fn loop_file(&self, file: FileConfig) -> Result<FileId> {
         self.engine()?.loop_file(file)
+    }
+
+    fn replace_file(&self, id: FileId, file: FileConfig) -> Result<FileId> {
+        self.engine()?.replace_file(id, file)
     }
 
     fn stop_file(&self, id: FileId) -> Result<()> {

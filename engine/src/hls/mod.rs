@@ -22,6 +22,7 @@ use crate::config::HlsConfig;
 use crate::hub::Hub;
 use crate::key::StreamKey;
 use crate::limits::ms;
+use arc_swap::ArcSwap;
 use disk::Disk;
 use muxer::Muxer;
 use parking_lot::Mutex;
@@ -64,7 +65,7 @@ pub(crate) struct Hls {
 
 struct Shared {
     hub: Hub,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     tasks: TaskTracker,
     draining: CancellationToken,
     /// What its tasks run on, where that is known: programs publish from threads of their own.
@@ -127,7 +128,7 @@ impl Hls {
     pub(crate) fn new(hub: Hub, limits: &Limits, tasks: TaskTracker, draining: CancellationToken) -> Self {
         let shared = Shared {
             hub,
-            limits: limits.in_force().into_owned(),
+            limits: ArcSwap::from_pointee(limits.in_force().into_owned()),
             tasks,
             draining,
             runtime: OnceLock::new(),
@@ -143,6 +144,11 @@ impl Hls {
     /// Has its tasks run on this from now on.
     pub(crate) fn run_on(&self, runtime: &Handle) {
         self.shared.runtime.get_or_init(|| runtime.clone());
+    }
+
+    /// Holds to these limits from now on; streams that are there keep their share.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        self.shared.limits.store(Arc::new(limits.in_force().into_owned()));
     }
 
     /// The stream, as it is or begun now. Needs a tokio runtime, if none was given.
@@ -195,7 +201,7 @@ impl Hls {
         address: IpAddr,
         agent: &str,
     ) -> Option<Arc<Viewer>> {
-        self.shared.viewers.take(stream, token, address, agent, self.shared.limits.hls_viewers)
+        self.shared.viewers.take(stream, token, address, agent, self.shared.limits.load().hls_viewers)
     }
 
     pub(crate) fn forget_viewer(&self, viewer: &Arc<Viewer>) {
@@ -221,7 +227,7 @@ impl Shared {
     fn note_bytes(&self, before: usize, now: usize) -> bool {
         self.bytes.fetch_add(now, Ordering::Relaxed);
         let all = self.bytes.fetch_sub(before, Ordering::Relaxed) - before;
-        all <= self.limits.hls_bytes_total
+        all <= self.limits.load().hls_bytes_total
     }
 }
 

@@ -120,7 +120,7 @@ impl Muxer {
             rules: plan.rules,
             window,
             format: plan.format,
-            max_bytes: self.hls.shared.limits.hls_bytes,
+            max_bytes: self.hls.shared.limits.load().hls_bytes,
             first: first_number(frames),
         };
         tracing::info!(
@@ -195,7 +195,7 @@ impl Muxer {
             let snapshot = playing.window.snapshot(&self.stream.epoch);
             self.stream.state.send_replace(State::Playing(Arc::new(snapshot)));
         }
-        is_within && self.counted <= shared.limits.hls_bytes
+        is_within && self.counted <= shared.limits.load().hls_bytes
     }
 
     fn is_idle(&self) -> bool {

@@ -37,6 +37,7 @@ use crate::address::Held;
 use crate::key::StreamKey;
 use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::status::StreamInfo;
+use arc_swap::ArcSwap;
 use discarded::Discarded;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -176,7 +177,7 @@ pub(crate) struct Hub {
 }
 
 struct Shared {
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     map: Mutex<Map>,
     /// Bytes of all rings, those that are to be freed too.
     ring_bytes: Arc<AtomicUsize>,
@@ -204,7 +205,7 @@ impl Hub {
     /// A hub without streams.
     pub(crate) fn new(limits: &Limits) -> Self {
         let shared = Shared {
-            limits: limits.in_force().into_owned(),
+            limits: ArcSwap::from_pointee(limits.in_force().into_owned()),
             map: Mutex::default(),
             ring_bytes: Arc::default(),
             discarded: Arc::default(),
@@ -212,6 +213,13 @@ impl Hub {
             changes: Changes::default(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Holds to these limits from now on, streams that are live from their next frame on.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        let limits = Arc::new(limits.in_force().into_owned());
+        self.shared.limits.store(limits.clone());
+        self.all().iter().for_each(|stream| stream.set_limits(&limits));
     }
 
     /// Takes the right to publish `key`, or says why not.
@@ -361,7 +369,7 @@ impl Hub {
         let make = || {
             let (total, discarded) = (shared.ring_bytes.clone(), shared.discarded.clone());
             let changes = shared.changes.clone();
-            Arc::new(Stream::new(key, self.next_id(), &shared.limits, total, discarded, changes))
+            Arc::new(Stream::new(key, self.next_id(), &shared.limits.load(), total, discarded, changes))
         };
         shared.map.lock().streams.entry(key.clone()).or_insert_with(make).clone()
     }
@@ -400,7 +408,7 @@ impl Hub {
 
     /// Where all rings together are too large, those of ended streams give way first, then the largest.
     fn shed(&self) {
-        while self.held_bytes() > self.shared.limits.ring_bytes_total {
+        while self.held_bytes() > self.shared.limits.load().ring_bytes_total {
             if self.free_some() {
                 continue;
             }

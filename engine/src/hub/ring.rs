@@ -95,6 +95,13 @@ impl Ring {
         }
     }
 
+    /// Holds no more than these allow from the next frame on.
+    pub(super) fn set_limits(&mut self, limits: &Limits) {
+        self.max_bytes = limits.ring_bytes;
+        self.max_frames = limits.ring_frames.max(1);
+        self.max_age = ms(limits.ring_ms);
+    }
+
     /// Holds no more than `bytes` from the next frame on.
     pub(super) fn set_max_bytes(&mut self, bytes: usize) {
         self.max_bytes = bytes;

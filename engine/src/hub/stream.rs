@@ -64,6 +64,8 @@ pub(super) struct State {
     /// Of its newest publisher, also while that is away.
     pub(super) place: Option<Arc<Held>>,
     pub(super) ring: Ring,
+    /// What the engine's limits allow to the ring.
+    pub(super) ring_bytes: usize,
     pub(super) policy: StreamPolicy,
     pub(super) join_headers: JoinHeaders,
     timeline: Timeline,
@@ -84,8 +86,6 @@ pub(super) struct Stream {
     /// Tells it from others, also from those of the same name.
     serial: u64,
     changes: Changes,
-    /// What the engine's limits allow to the ring.
-    ring_bytes: usize,
     /// Where its frames go when nobody reads them any more.
     discarded: Arc<Discarded>,
     state: Mutex<State>,
@@ -104,6 +104,7 @@ impl Stream {
             phase: Phase::Idle,
             place: None,
             ring: Ring::new(limits, total),
+            ring_bytes: limits.ring_bytes,
             policy: StreamPolicy::default(),
             join_headers: JoinHeaders::default(),
             timeline: Timeline::default(),
@@ -116,8 +117,16 @@ impl Stream {
             main_tracks: MainTracks::default(),
             renewed_at: 0,
         };
-        let (key, ring_bytes) = (key.clone(), limits.ring_bytes);
-        Self { key, serial, changes, ring_bytes, discarded, state: Mutex::new(state) }
+        Self { key: key.clone(), serial, changes, discarded, state: Mutex::new(state) }
+    }
+
+    /// Holds its ring to these limits from the next frame on.
+    pub(super) fn set_limits(&self, limits: &Limits) {
+        let mut state = self.state.lock();
+        state.ring_bytes = limits.ring_bytes;
+        state.ring.set_limits(limits);
+        let policy = state.policy.clone();
+        self.apply(&mut state, policy);
     }
 
     pub(super) fn key(&self) -> &StreamKey {

@@ -83,10 +83,14 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     pub(super) fn new(hub: Hub, stream: Arc<Stream>, options: SubscribeOptions) -> Self {
+        let (ring_ms, max_lags) = {
+            let limits = hub.shared.limits.load();
+            (limits.ring_ms, limits.max_lags)
+        };
         let mut subscriber = Self {
             registered: None,
-            lag_window: ms(hub.shared.limits.ring_ms.saturating_mul(3)).max(MIN_LAG_WINDOW.get()),
-            max_lags: hub.shared.limits.max_lags,
+            lag_window: ms(ring_ms.saturating_mul(3)).max(MIN_LAG_WINDOW.get()),
+            max_lags,
             hub,
             stream,
             options,

@@ -6,6 +6,7 @@ use crate::budget::{Budget, Rate};
 use crate::limits::ms;
 use crate::log_limit::{LogLimit, left_out};
 use crate::{Error, Limits, Result};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::{BTreeMap, HashMap};
@@ -13,8 +14,8 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -44,10 +45,9 @@ bound! {
 #[derive(Debug)]
 pub(crate) struct Admission {
     connections: Arc<Semaphore>,
-    write_timeout: Duration,
-    max_pending: usize,
-    max_pending_per_address: usize,
-    max_per_address: usize,
+    /// How many connections there may be.
+    places: Mutex<usize>,
+    limits: ArcSwap<Limits>,
     counts: Mutex<Counts>,
     rejected: AtomicU64,
     log: LogLimit,
@@ -97,18 +97,36 @@ pub(crate) enum Rejected {
 
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
-        let limits = limits.in_force();
+        let places = places(limits);
         Arc::new(Self {
-            connections: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
-            write_timeout: ms(limits.write_timeout_ms),
-            max_pending: limits.max_pending,
-            max_pending_per_address: limits.max_pending_per_address,
-            max_per_address: limits.max_connections_per_address,
+            connections: Arc::new(Semaphore::new(places)),
+            places: Mutex::new(places),
+            limits: ArcSwap::from_pointee(limits.in_force().into_owned()),
             counts: Mutex::default(),
             rejected: AtomicU64::new(0),
             log: LogLimit::new(REJECTED_LINES.get()),
             pending_log: LogLimit::new(PENDING_LINES.get()),
         })
+    }
+
+    /// Holds to these limits from now on. Connections that are there stay: where fewer may be, none is accepted until so
+    /// many have ended, but for the one that each listener has taken a place for already. Needs a tokio runtime.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        let (mut now, new) = (self.places.lock(), places(limits));
+        self.connections.add_permits(new.saturating_sub(*now));
+        let fewer = now.saturating_sub(new);
+        // What is free goes at once, the rest as it gets free, before anybody gets it who comes later.
+        let left = fewer - self.connections.forget_permits(fewer);
+        if let Ok(left @ 1..) = u32::try_from(left) {
+            let connections = Arc::clone(&self.connections);
+            tokio::spawn(async move {
+                if let Ok(permits) = connections.acquire_many_owned(left).await {
+                    permits.forget();
+                }
+            });
+        }
+        *now = new;
+        self.limits.store(Arc::new(limits.in_force().into_owned()));
     }
 
     /// Places for a connection from `peer`: among all, and among those that are pending; with none, for one whose address a
@@ -123,7 +141,7 @@ impl Admission {
         if let Some(address) = address {
             self.count(&mut counts, address)?;
         }
-        if counts.pending.len() >= self.max_pending {
+        if counts.pending.len() >= self.limits.load().max_pending {
             counts.reclaim();
         }
         let (id, gives_way) = (counts.next, CancellationToken::new());
@@ -136,10 +154,11 @@ impl Admission {
 
     fn count(&self, counts: &mut Counts, address: IpAddr) -> Result<(), Rejected> {
         let of_address = counts.by_address.get(&address).copied().unwrap_or_default();
-        if of_address.pending >= self.max_pending_per_address {
+        let limits = self.limits.load();
+        if of_address.pending >= limits.max_pending_per_address {
             return Err(Rejected::Pending);
         }
-        if of_address.all >= self.max_per_address {
+        if of_address.all >= limits.max_connections_per_address {
             return Err(Rejected::All);
         }
         let more = OfAddress { all: of_address.all + 1, pending: of_address.pending + 1 };
@@ -187,6 +206,10 @@ impl Admission {
     }
 }
 
+fn places(limits: &Limits) -> usize {
+    limits.in_force().max_connections.min(Semaphore::MAX_PERMITS)
+}
+
 /// A place among the connections that have not been granted anything; dropped at the grant.
 #[derive(Debug)]
 pub(crate) struct PendingPlace {
@@ -215,7 +238,7 @@ impl AddressPlace {
         if let Some(address) = self.address {
             let mut counts = self.admission.counts.lock();
             let of_address = counts.by_address.entry(address).or_default();
-            if of_address.all >= self.admission.max_per_address {
+            if of_address.all >= self.admission.limits.load().max_connections_per_address {
                 return None;
             }
             of_address.all += 1;
@@ -284,10 +307,25 @@ pub(crate) struct Accepted {
 /// The places of a connection, whatever it does.
 pub(crate) type Permit = (OwnedSemaphorePermit, AddressPlace);
 
+/// The socket of a listener, which it may have closed.
+#[derive(Debug, Clone)]
+pub(crate) struct ListeningSocket {
+    socket: Weak<TcpListener>,
+    local: SocketAddr,
+}
+
+impl ListeningSocket {
+    /// A listener on the same socket, in place of its present one, so that no connection is refused between the two; none
+    /// where that one has closed it.
+    pub(crate) fn take_over(&self) -> Option<Listener> {
+        self.socket.upgrade().map(|socket| Listener::of(socket, self.local))
+    }
+}
+
 /// A bound listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
     local: SocketAddr,
     proxies: Proxies,
     closed: CancellationToken,
@@ -313,10 +351,19 @@ impl Listener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        let socket = TcpListener::from_std(socket.into())?;
+        let socket = Arc::new(TcpListener::from_std(socket.into())?);
         let local = socket.local_addr()?;
+        Ok(Self::of(socket, local))
+    }
+
+    fn of(socket: Arc<TcpListener>, local: SocketAddr) -> Self {
         let closed = CancellationToken::new();
-        Ok(Self { socket, local, proxies: Proxies::default(), _closing: closed.clone().drop_guard(), closed })
+        Self { socket, local, proxies: Proxies::default(), _closing: closed.clone().drop_guard(), closed }
+    }
+
+    /// What lets another listener take the socket over.
+    pub(crate) fn socket(&self) -> ListeningSocket {
+        ListeningSocket { socket: Arc::downgrade(&self.socket), local: self.local }
     }
 
     /// Lets these tell other addresses than their own.
@@ -398,7 +445,7 @@ impl Acceptor {
                     self.last = (!by_proxy).then_some(peer.ip());
                     match self.admission.admit((!by_proxy).then_some(peer.ip())) {
                         Ok((place, pending)) => {
-                            tune(&stream, self.admission.write_timeout);
+                            tune(&stream, ms(self.admission.limits.load().write_timeout_ms));
                             let since = Instant::now();
                             return Accepted {
                                 stream,
@@ -421,7 +468,7 @@ impl Acceptor {
     /// asked for a stream yet, the ones that have are served before the next one is accepted; where all, there is a short wait.
     async fn let_others_on(&mut self) {
         let Some(address) = self.last else { return };
-        let most = self.admission.max_pending_per_address;
+        let most = self.admission.limits.load().max_pending_per_address;
         if self.admission.pending_of(address) > most / 2 {
             tokio::task::yield_now().await;
         }
@@ -639,6 +686,34 @@ mod tests {
         drop(held);
         let mut later = accepted.recv().await.unwrap();
         assert_eq!(later.stream.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn fewer_or_more_connections_may_be_while_some_are_there() {
+        let most = |most| limits(|l| l.max_connections = most);
+        let (address, admission, mut accepted, _stop) = accept_all(most(3));
+        let mut peers = Vec::new();
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            peers.push(TcpStream::connect(address).await.unwrap());
+            held.push(accepted.recv().await.unwrap());
+        }
+        admission.set_limits(&most(1));
+        // The listener has taken a place for it already.
+        peers.push(TcpStream::connect(address).await.unwrap());
+        held.push(accepted.recv().await.unwrap());
+        peers.push(TcpStream::connect(address).await.unwrap());
+        held.truncate(1);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert!(accepted.try_recv().is_err(), "one is there, and no more may be");
+        held.clear();
+        held.push(accepted.recv().await.unwrap());
+        admission.set_limits(&most(2));
+        peers.push(TcpStream::connect(address).await.unwrap());
+        held.push(accepted.recv().await.unwrap());
+        assert_eq!(held.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,10 +15,10 @@ pub(crate) mod uring;
 mod write_queue;
 
 pub(crate) use dial::{DialOptions, DialStep, Dialer};
-pub(crate) use listen::{Accepted, Admission, Listener, PendingPlace, Permit};
+pub(crate) use listen::{Accepted, Admission, Listener, ListeningSocket, PendingPlace, Permit};
 pub(crate) use proxy_protocol::{Proxies, read_header};
 pub use tls::TlsIdentity;
-pub(crate) use tls::{DialTls, ServerTls, Verify, check_trust};
+pub(crate) use tls::{DialTls, Renewal, ServerTls, Verify, check_trust};
 use tls::{TlsReader, TlsWriter};
 pub(crate) use write_queue::{Segments, WriteQueue};
 

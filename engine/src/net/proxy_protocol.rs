@@ -1,6 +1,7 @@
 //! The PROXY protocol, versions 1 and 2: the peer's true address, told by a TCP load balancer in front of its bytes.
 
 use crate::{Error, ErrorKind, Result};
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use ppp::{HeaderResult, v1, v2};
 use std::net::{IpAddr, SocketAddr};
@@ -18,18 +19,23 @@ bound! {
 /// What version 2 begins with, up to its length field.
 const START_V2: usize = 16;
 
-/// Those who may tell other addresses than their own: load balancers, by address or network.
+/// Those who may tell other addresses than their own: load balancers, by address or network. Clones share the list.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Proxies(Arc<[IpNet]>);
+pub(crate) struct Proxies(Arc<ArcSwap<Vec<IpNet>>>);
 
 impl Proxies {
     pub(crate) fn new(networks: &[IpNet]) -> Self {
-        Self(networks.into())
+        Self(Arc::new(ArcSwap::from_pointee(networks.to_vec())))
+    }
+
+    /// These may from the next connection on, and no others.
+    pub(crate) fn set(&self, networks: &[IpNet]) {
+        self.0.store(Arc::new(networks.to_vec()));
     }
 
     pub(crate) fn contain(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.0.iter().any(|network| network.contains(&peer))
+        self.0.load().iter().any(|network| network.contains(&peer))
     }
 }
 

@@ -47,7 +47,7 @@ bound! {
 }
 
 /// Something in PEM form: a file, or the text itself.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Pem {
     File(PathBuf),
     Text(Secret),
@@ -92,7 +92,7 @@ impl fmt::Debug for Pem {
 }
 
 /// A server's certificate chain and private key, both in PEM form. Shows no key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsIdentity {
     cert: Pem,
     key: Pem,
@@ -141,6 +141,13 @@ struct Seen {
 /// What tells one version of a file from the next.
 type Stamp = (SystemTime, u64);
 
+/// A certificate and key that have been read.
+pub(crate) struct Renewal {
+    identity: TlsIdentity,
+    stamps: [Option<Stamp>; 2],
+    config: Arc<ServerConfig>,
+}
+
 impl ServerTls {
     /// Reads a certificate chain and its key.
     pub(crate) fn load(identity: TlsIdentity) -> Result<Self> {
@@ -159,13 +166,23 @@ impl ServerTls {
     /// used, nothing changes.
     pub(crate) fn replace(&self, identity: Option<TlsIdentity>) -> Result<()> {
         let identity = identity.unwrap_or_else(|| self.0.seen.lock().identity.clone());
+        self.put(self.read(identity)?);
+        Ok(())
+    }
+
+    /// Reads another certificate and key, and leaves what is in use.
+    pub(crate) fn read(&self, identity: TlsIdentity) -> Result<Renewal> {
         let config = server_config(&identity, self.0.protocols)?;
-        let stamps = identity.stamps();
+        Ok(Renewal { stamps: identity.stamps(), identity, config })
+    }
+
+    /// Uses what has been read from the next connection on.
+    pub(crate) fn put(&self, renewal: Renewal) {
+        let Renewal { identity, stamps, config } = renewal;
         let mut seen = self.0.seen.lock();
         self.0.config.store(config);
         (seen.identity, seen.at, seen.stamps) = (identity, Instant::now(), stamps);
         seen.replaced = seen.replaced.wrapping_add(1);
-        Ok(())
     }
 
     /// The server side of a TLS handshake. The caller bounds the time. A peer that does not speak TLS is

@@ -94,7 +94,7 @@ pub(super) async fn shake_hands(core: &Core, accepted: Accepted, tls: &ServerTls
 }
 
 fn handshake_deadline(core: &Core, accepted: &Accepted) -> Instant {
-    accepted.since + ms(core.config.limits.handshake_timeout_ms)
+    accepted.since + ms(core.limits().handshake_timeout_ms)
 }
 
 /// Nothing has come before the TLS handshake or the PROXY header, as with [`ONLY_LOOKED`], where the connection was closed.

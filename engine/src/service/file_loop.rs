@@ -12,6 +12,7 @@ use crate::events::Event;
 use crate::id::FileId;
 use crate::key::StreamKey;
 use crate::media::looping::{Clip, Loop, Repeat, TimedFrame};
+use crate::policy::Takeover;
 use crate::service::Core;
 use crate::service::jobs::{self, Job, Jobs};
 use crate::service::streams::Published;
@@ -19,6 +20,7 @@ use crate::status::{FileState, FileStatus};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
@@ -54,19 +56,45 @@ impl FileJobs {
 
     /// Plays files as the configuration says. Reads them through before it returns, but for what is long of them.
     pub(crate) fn play(&self, config: FileConfig) -> Result<FileId> {
-        let repeat = config.loops.map_or(Repeat::Forever, Repeat::Times);
-        self.play_clips(&config.stream, config.paths.into_iter().map(Clip::from).collect(), repeat)
+        self.play_opened(OpenedFiles::new(config)?)
     }
 
     /// Plays clips, which may lie in memory, as `stream`. Errors: of [`Loop::open`], and where the name is taken.
     pub(crate) fn play_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
-        let has_end = !matches!(repeat, Repeat::Forever);
-        let mut clips = Loop::open(clips, repeat)?;
-        clips.wait_for_whole_clips();
-        let file = clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default();
+        self.play_opened(OpenedFiles::of_clips(stream, clips, repeat)?)
+    }
+
+    fn play_opened(&self, files: OpenedFiles) -> Result<FileId> {
+        let publisher = self.take_name(&files)?;
+        Ok(self.begin(files, publisher))
+    }
+
+    /// Takes the right to publish what these files are to play as.
+    pub(crate) fn take_name(&self, files: &OpenedFiles) -> Result<Published> {
+        self.publish(files, &PublisherConfig::default())
+    }
+
+    fn publish(&self, files: &OpenedFiles, wishes: &PublisherConfig) -> Result<Published> {
+        let source = format!("file {}", files.name());
+        Published::by_engine(self.jobs.core(), &files.stream, &source, &[], wishes)
+    }
+
+    /// Plays files in place of those of a job, which ends: players of the stream stay.
+    pub(crate) fn play_instead(&self, id: FileId, files: OpenedFiles) -> Result<FileId> {
+        if let Ok(job) = self.jobs.get(id) {
+            job.is_replaced.store(true, Ordering::Relaxed);
+        }
+        let publisher = self.publish(&files, &PublisherConfig::default().takeover(Takeover::Replace))?;
+        // It may have been stopped before.
+        let _ = self.jobs.remove(id);
+        Ok(self.begin(files, publisher))
+    }
+
+    /// Begins to play.
+    pub(crate) fn begin(&self, files: OpenedFiles, publisher: Published) -> FileId {
+        let file = files.name();
+        let OpenedFiles { stream, clips, has_end } = files;
         let core = self.jobs.core();
-        let source = format!("file {file}");
-        let publisher = Published::by_engine(core, stream, &source, &[], &PublisherConfig::default())?;
         let status = FileStatus {
             id: FileId::new(),
             stream: stream.clone(),
@@ -80,9 +108,10 @@ impl FileJobs {
         let id = status.id;
         tracing::info!(%stream, file = status.file, "file plays");
         core.events.emit(Event::FileState(status.clone()));
-        let job = Arc::new(FileJob { core: core.clone(), status: Mutex::new(status), has_end });
-        self.jobs.add(id, job.clone(), |stop| job.guard(clips, publisher, stop));
-        Ok(id)
+        let (core, status, is_replaced) = (core.clone(), Mutex::new(status), AtomicBool::new(false));
+        let job = Arc::new(FileJob { core, status, has_end, is_replaced });
+        self.jobs.add(id, job.clone(), |stop| job.guard(*clips, publisher, stop));
+        id
     }
 
     /// Ends a job and its stream, and takes it off the list.
@@ -98,6 +127,33 @@ impl FileJobs {
     /// One job; `None` where there is none of that id.
     pub(crate) fn status(&self, id: FileId) -> Option<FileStatus> {
         self.jobs.status(id)
+    }
+}
+
+/// Files that can be played, and do not play yet.
+pub(crate) struct OpenedFiles {
+    stream: StreamKey,
+    clips: Box<Loop>,
+    has_end: bool,
+}
+
+impl OpenedFiles {
+    /// Reads files through, but for what is long of them.
+    pub(crate) fn new(config: FileConfig) -> Result<Self> {
+        let repeat = config.loops.map_or(Repeat::Forever, Repeat::Times);
+        Self::of_clips(&config.stream, config.paths.into_iter().map(Clip::from).collect(), repeat)
+    }
+
+    fn of_clips(stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<Self> {
+        let has_end = !matches!(repeat, Repeat::Forever);
+        let mut clips = Loop::open(clips, repeat)?;
+        clips.wait_for_whole_clips();
+        Ok(Self { stream: stream.clone(), clips: Box::new(clips), has_end })
+    }
+
+    /// The first of them.
+    fn name(&self) -> String {
+        self.clips.clips().next().map(|clip| clip.name.clone()).unwrap_or_default()
     }
 }
 
@@ -149,6 +205,8 @@ struct FileJob {
     status: Mutex<FileStatus>,
     /// Whether it was asked for a number of loops: somebody waits for the end.
     has_end: bool,
+    /// Whether another job plays on in its place.
+    is_replaced: AtomicBool,
 }
 
 impl Job for FileJob {
@@ -171,14 +229,18 @@ impl FileJob {
     }
 
     async fn run(self: Arc<Self>, clips: Loop, publisher: Published, stop: CancellationToken) {
+        let is_replaced = || self.is_replaced.load(Ordering::Relaxed);
         let (state, error) = match stop.run_until_cancelled(self.play(clips, &publisher)).await {
             None => (FileState::Stopped, None),
             Some(Ok(())) => (FileState::Finished, None),
-            // Who drains takes the stream away first.
-            Some(Err(_)) if self.core.draining.is_cancelled() => (FileState::Stopped, None),
+            // Who drains takes the stream away first, and so does who plays on.
+            Some(Err(_)) if self.core.draining.is_cancelled() || is_replaced() => (FileState::Stopped, None),
             Some(Err(error)) => (FileState::Failed, Some(error.to_string())),
         };
-        publisher.finish("unpublished");
+        match is_replaced() {
+            true => publisher.leave("replaced"),
+            false => publisher.finish("unpublished"),
+        }
         self.end(state, error);
     }
 

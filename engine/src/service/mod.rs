@@ -9,7 +9,10 @@ pub(crate) mod media_gap;
 pub(crate) mod pace;
 pub(crate) mod relay;
 pub(crate) mod rtmp;
+mod settings;
 pub(crate) mod streams;
+
+pub(crate) use settings::{Current, Part};
 
 use crate::address::Holdings;
 #[cfg(feature = "http")]
@@ -27,14 +30,16 @@ use crate::hub::Hub;
 use crate::key::StreamKey;
 #[cfg(feature = "keys")]
 use crate::keys::Keys;
-use crate::limits::ms;
+use crate::limits::{Limits, ms};
 use crate::log_limit::PeerLog;
 use crate::origins::Origins;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
 use crate::url::{RemoteUrl, RtmpUrl};
 use parking_lot::Mutex;
+use settings::Settings;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -83,11 +88,8 @@ impl GrantedRelays {
 pub(crate) struct Core {
     /// Names this engine in `connect` objects, for the loop guard.
     pub(crate) id: String,
-    pub(crate) config: Config,
+    settings: Settings,
     pub(crate) hub: Hub,
-    pub(crate) auth: Gate,
-    /// How encoders are asked for user and password, where they are.
-    pub(crate) exchange: Option<Exchange>,
     /// What the embedding program gives for browsers.
     #[cfg(feature = "http")]
     pub(crate) assets: Assets,
@@ -120,8 +122,15 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(mut config: Config, auth: Gate, events: Events) -> Self {
-        config.limits = config.limits.in_force().into_owned();
+    /// Everybody may connect without user and password.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn new(config: Config, auth: Gate, events: Events) -> Self {
+        Self::with(Current::new(config, auth, None), events)
+    }
+
+    pub(crate) fn with(current: Current, events: Events) -> Self {
+        let settings = Settings::new(current);
+        let config = settings.config();
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let (threads, batch_bytes) = (config.engine.threads(), config.limits.player_batch);
         let hub = Hub::new(&config.limits);
@@ -135,9 +144,6 @@ impl Core {
             relays: GrantedRelays::default(),
             places: Holdings::new(config.limits.max_streams_per_address),
             log: PeerLog::default(),
-            config,
-            auth,
-            exchange: None,
             #[cfg(feature = "http")]
             assets: Assets::default(),
             #[cfg(feature = "keys")]
@@ -149,14 +155,52 @@ impl Core {
             egress: Egress::new(threads, batch_bytes, tasks.clone(), draining.clone()),
             draining,
             tasks,
+            settings,
         }
+    }
+
+    /// Holds to other settings from now on; what held before.
+    pub(crate) fn set(&self, current: Arc<Current>) -> Arc<Current> {
+        self.settings.set(current)
+    }
+
+    /// Holds whoever keeps limits of its own to the present ones.
+    pub(crate) fn apply_limits(&self) {
+        let limits = &*self.limits();
+        self.hub.set_limits(limits);
+        #[cfg(feature = "http")]
+        self.hls.set_limits(limits);
+        self.starts.set_limits(limits);
+        self.origins.set_limits(limits);
+        self.places.set_most(limits.max_streams_per_address);
+        self.egress.set_batch_bytes(limits.player_batch);
+    }
+
+    /// What the engine is told at present.
+    pub(crate) fn config(&self) -> Part<Config> {
+        self.settings.config()
+    }
+
+    /// What is kept to at present.
+    pub(crate) fn limits(&self) -> Part<Limits> {
+        self.settings.part(|current| &current.config().limits)
+    }
+
+    /// Who decides at present.
+    pub(crate) fn auth(&self) -> Gate {
+        self.settings.auth()
+    }
+
+    /// How encoders are asked for user and password, where they are.
+    pub(crate) fn exchange(&self) -> Option<Exchange> {
+        self.settings.exchange()
     }
 
     /// How long a peer that is left may take for what waits for it: while the engine drains, a part of the time for that.
     pub(crate) fn farewell_time(&self) -> Duration {
         match self.draining.is_cancelled() {
-            true => ms(self.config.engine.drain_timeout_ms) * 3 / 4,
-            false => ms(self.config.limits.write_timeout_ms),
+            true => ms(self.config().engine.drain_timeout_ms) * 3 / 4,
+            false => ms(self.limits().write_timeout_ms),
         }
     }
 
@@ -201,8 +245,8 @@ impl Core {
     }
 
     /// The policy of a stream's app; `None` where the configuration lists apps and this one is not among them.
-    pub(crate) fn app(&self, key: &StreamKey) -> Option<&AppConfig> {
-        self.config.app(key.app())
+    pub(crate) fn app(&self, key: &StreamKey) -> Option<Arc<AppConfig>> {
+        self.settings.app(key.app())
     }
 }
 
@@ -212,7 +256,6 @@ mod tests {
     use crate::auth::PublishRule;
     use crate::hub::{EndReason, PublishRequest};
     use crate::testing::keyframe;
-    use std::sync::Arc;
 
     #[tokio::test]
     async fn w8_others_get_their_turn_while_the_frames_of_many_streams_are_freed() {

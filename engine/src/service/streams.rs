@@ -247,11 +247,11 @@ impl Client {
 
     /// The peer's step on the way to be known by user and password, where it has to go that way.
     fn prove(&self, app: &str) -> Option<impl Future<Output = Result<Proven, Refusal>> + Send + 'static> {
-        let exchange = self.core.exchange.as_ref()?;
+        let exchange = self.core.exchange()?;
         let step = exchange.step(app, &self.claims)?;
-        let (core, exchange, peer) = (self.core.clone(), exchange.clone(), self.peer.ip());
+        let (core, peer) = (self.core.clone(), self.peer.ip());
         Some(async move {
-            match core.auth.judge(peer, exchange.take(step, peer)).await {
+            match core.auth().judge(peer, exchange.take(step, peer)).await {
                 Ok(Outcome::Proven(proven)) => Ok(proven),
                 Ok(Outcome::Ask(text)) => Err(Refusal::Asked(text)),
                 Err(NoGrant::Refused(reason)) => Err(Refusal::NotProven(reason)),
@@ -270,7 +270,7 @@ impl Client {
             hooks.note_connect(session, peer, claims, &app, measured);
             hooks.decides_connect().then(|| -> ConnectVerdict {
                 Box::pin(async move {
-                    let judged = core.auth.judge(peer.ip(), hooks.connect(session)).await;
+                    let judged = core.auth().judge(peer.ip(), hooks.connect(session)).await;
                     let other = judged.map_err(|refusal| Refusal::Denied(refusal.into_words()))?;
                     Ok(Connected { app: other.unwrap_or(app), proven: None })
                 })
@@ -290,7 +290,7 @@ impl Client {
 
     /// Takes the name of a request apart.
     pub(crate) fn name(&self, action: Action, app: &str, name: &str) -> Result<StreamName, Refusal> {
-        self.core.auth.parse_name(action, app, name).map_err(Refusal::BadName)
+        self.core.auth().parse_name(action, app, name).map_err(Refusal::BadName)
     }
 
     /// Asks the deciders whether the peer may publish or play a stream, when it is the peer's turn. A name that is none is
@@ -305,7 +305,7 @@ impl Client {
             }
             let request = request?;
             let (action, asked) = (request.action, request.name.key.clone());
-            let mut grant = Box::new(core.auth.decide(request).await.map_err(Refusal::Denied)?);
+            let mut grant = Box::new(core.auth().decide(request).await.map_err(Refusal::Denied)?);
             let key = grant.stream.take().unwrap_or(asked);
             check_not_reserved(action, &key)?;
             if let Some(url) = grant.pull.take().filter(|_| action == Action::Play) {
@@ -356,16 +356,16 @@ impl Client {
                 format!("relay loop: the stream comes from {key} of this server; give it another name");
             return Err(Refusal::Loop(text));
         }
-        let (source, max_kbps) = (self.peer.to_string(), grant.publisher.max_kbps);
-        let mut request =
-            publish_request(self.app(key)?, &grant.publisher, source, grant.principal, &self.hops);
+        let (app, source) = (self.app(key)?, self.peer.to_string());
+        let max_kbps = grant.publisher.max_kbps;
+        let mut request = publish_request(&app, &grant.publisher, source, grant.principal, &self.hops);
         request.place = Some(self.place(key)?);
         let published = Published::take(&self.core, key, request, Some((self.id(), self.peer.ip())))?;
         self.core.relays.push(key, grant.push);
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
-        let (app, limits) = (self.app(key)?, &self.core.config.limits);
-        let (patience, gap) = (app.publisher_timeout(limits), MediaGap::new(app, limits));
+        let limits = self.core.limits();
+        let (patience, gap) = (app.publisher_timeout(&limits), MediaGap::new(&app, &limits));
         let bit_rate = max_kbps.or(app.max_kbps).map(BitRate::new);
         Ok(ConnectionPublisher::new(published, patience, gap, bit_rate))
     }
@@ -375,7 +375,7 @@ impl Client {
         let (core, peer) = (&self.core, self.peer.ip());
         let own = core.hub.place(key).filter(|place| place.is_of(peer));
         let place = own.or_else(|| core.places.take(peer).map(Arc::new));
-        place.ok_or(Refusal::TooManyStreams(core.config.limits.max_streams_per_address))
+        place.ok_or(Refusal::TooManyStreams(core.limits().max_streams_per_address))
     }
 
     /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for, from where it asks for or
@@ -404,7 +404,7 @@ impl Client {
 
     fn admit(&self, key: &StreamKey, start: Option<StartAt>) -> Result<Subscriber, Refusal> {
         let (app, hub) = (self.app(key)?, &self.core.hub);
-        if self.core.sessions.count() > self.core.config.limits.player_places() {
+        if self.core.sessions.count() > self.core.limits().player_places() {
             return Err(Refusal::Full);
         }
         let comes_from_it = || {
@@ -497,14 +497,15 @@ impl Client {
     pub(crate) fn log_no_such_app(&self, app: &str) {
         let app = app.split('?').next().unwrap_or_default();
         let Some(left_out) = self.core.log.allow(self.peer.ip(), Level::WARN) else { return };
-        let known: Vec<_> = self.core.config.apps.keys().map(String::as_str).collect();
+        let config = self.core.config();
+        let known: Vec<_> = config.apps.keys().map(String::as_str).collect();
         tracing::warn!(
             session = %self.id(), peer = %self.peer, app = %Printable(app), left_out,
             "unknown app; the configuration has: {}", known.join(", ")
         );
     }
 
-    fn app(&self, key: &StreamKey) -> Result<&AppConfig, Refusal> {
+    fn app(&self, key: &StreamKey) -> Result<Arc<AppConfig>, Refusal> {
         self.core.app(key).ok_or_else(|| {
             self.log_no_such_app(key.app());
             Refusal::NoSuchApp
@@ -595,7 +596,7 @@ impl Published {
         wishes: &PublisherConfig,
     ) -> Result<Self> {
         let app = core.app(key).ok_or_else(|| no_such_app(key))?;
-        let request = publish_request(app, wishes, source.to_owned(), Some(source.to_owned()), hops);
+        let request = publish_request(&app, wishes, source.to_owned(), Some(source.to_owned()), hops);
         let published = Self::take(core, key, request, None)
             .map_err(|refusal| Error::new(ErrorKind::Exists, format!("local stream {key}: {refusal}")))?;
         published.tell_begin();

@@ -43,7 +43,7 @@ impl Stream {
     }
 
     pub(super) fn apply(&self, state: &mut State, policy: StreamPolicy) {
-        let bytes = policy.ring_bytes.map_or(self.ring_bytes, |bytes| bytes.min(self.ring_bytes));
+        let bytes = policy.ring_bytes.map_or(state.ring_bytes, |bytes| bytes.min(state.ring_bytes));
         state.ring.set_max_bytes(bytes);
         state.policy = policy;
     }

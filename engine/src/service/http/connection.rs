@@ -121,7 +121,7 @@ impl Requests {
                 Ok::<_, Infallible>(reply)
             }
         });
-        let head_bytes = self.asker.core.config.limits.http_header_bytes;
+        let head_bytes = self.asker.core.limits().http_header_bytes;
         let io = TokioIo::new(Watched { io, input, progress: self.progress.clone() });
         let mut http = http1::Builder::new()
             .max_header_size(head_bytes)
@@ -206,7 +206,7 @@ impl Requests {
 
     /// The next deadline, and what passes then.
     fn deadline(&self, may_rest: bool) -> Option<(Instant, Overdue)> {
-        let (limits, (phase, unflushed)) = (&self.asker.core.config.limits, self.progress.waits());
+        let (limits, (phase, unflushed)) = (&self.asker.core.limits(), self.progress.waits());
         let unflushed = unflushed
             .map(|since| (since + ms(limits.write_timeout_ms), Overdue::End("the peer has stopped reading")));
         let of_phase = match phase {

@@ -51,7 +51,7 @@ impl Requests {
     {
         self.progress.has_frames();
         let watched = Watched::new(io, self.progress.clone());
-        let head_bytes = self.asker.core.config.limits.http_header_bytes.saturating_mul(HEAD_FACTOR);
+        let head_bytes = self.asker.core.limits().http_header_bytes.saturating_mul(HEAD_FACTOR);
         let mut handshake = Builder::new()
             .max_concurrent_streams(MAX_STREAMS.get())
             .max_pending_accept_reset_streams(MAX_TAKEN_BACK.get())
@@ -124,7 +124,7 @@ impl Requests {
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
         let answering = Answering::new(self.progress.clone());
-        let patience = ms(self.asker.core.config.limits.write_timeout_ms);
+        let patience = ms(self.asker.core.limits().write_timeout_ms);
         streams.tasks.spawn(serve(self.answers.clone(), request, respond, patience, answering));
     }
 }

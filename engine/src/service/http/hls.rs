@@ -212,7 +212,7 @@ impl Answers {
         let mut watch = stream.watch();
         let begun = watch.wait_for(|state| !matches!(state, State::Starting));
         let begun =
-            timeout(longest_wait(app), begun).await.ok().and_then(Result::ok).map(|state| state.clone());
+            timeout(longest_wait(&app), begun).await.ok().and_then(Result::ok).map(|state| state.clone());
         match begun {
             Some(State::Playing(snapshot)) => Ok((stream, snapshot)),
             Some(State::Stopped(stopped)) => Err(Box::new(stopped_reply(stopped))),

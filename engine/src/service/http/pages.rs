@@ -31,7 +31,7 @@ const NOTHING: &str = "there is nothing here; / lists the live streams, whose pa
 pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
     let nothing = || reply::words(StatusCode::NOT_FOUND, NOTHING);
     match PageUrl::find(request.uri.path()) {
-        Some(PageUrl::Index) if core.config.http.index => reply::page(index(&core.hub.streams())),
+        Some(PageUrl::Index) if core.config().http.index => reply::page(index(&core.hub.streams())),
         Some(PageUrl::Player(Ok(key))) => match core.assets.get(Assets::PLAYER) {
             Some(page) => asset(page, request, "no-cache"),
             None => reply::page(without_player(&key)),

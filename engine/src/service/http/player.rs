@@ -7,6 +7,7 @@ use crate::egress::{ConnectionOutput, Envelope, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::media::FrameKind;
 use crate::net::{DeadlineTimer, Reprieve, Sink, WakeFlag, read};
+use crate::service::Part;
 use crate::sessions::{Order, Session};
 use bytes::{Bytes, BytesMut};
 use std::future::{Future, poll_fn};
@@ -163,7 +164,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
     }
 
     async fn wait(&mut self) -> Wake {
-        if let Some(earliest) = self.output.next_deadline(Patience::new(self.limits()))
+        if let Some(earliest) = self.output.next_deadline(Patience::new(&self.limits()))
             && self.timer.set(self.reprieve.extend(earliest))
         {
             self.wake_flag.raise();
@@ -265,7 +266,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
 
     fn on_timer(&mut self) -> Result<(), End> {
         let now = Instant::now();
-        let patience = Patience::new(self.limits());
+        let patience = Patience::new(&self.limits());
         let Some(due) = self.output.next_deadline(patience) else { return Ok(()) };
         if !self.reprieve.may_judge(due, now) {
             return Ok(());
@@ -286,8 +287,8 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
         }
     }
 
-    fn limits(&self) -> &Limits {
-        &self.visit.core().config.limits
+    fn limits(&self) -> Part<Limits> {
+        self.visit.core().limits()
     }
 
     /// Says why, closes our side, gives the peer a moment to close its own, and reports the end.

@@ -48,7 +48,8 @@ impl Answers {
         if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
             return reply::broken("a request has one Host").into();
         }
-        let hls = HlsUrl::find(request.uri.path(), request.uri.query(), &self.asker.core.config.http.hls_app);
+        let hls =
+            HlsUrl::find(request.uri.path(), request.uri.query(), &self.asker.core.config().http.hls_app);
         if let (&Method::GET | &Method::HEAD, Some(url)) = (&request.method, hls) {
             return self.hls(request, url).await.into();
         }

@@ -284,7 +284,7 @@ impl<'a> Connection<'a> {
             return Poll::Ready(exchanged.map(Ok));
         }
         let index = ready!(self.output.poll_ready(cx));
-        Poll::Ready(Ok(self.output.lock().fill(index, self.relay.core.config.limits.player_batch)))
+        Poll::Ready(Ok(self.output.lock().fill(index, self.relay.core.limits().player_batch)))
     }
 
     fn prepare(&mut self) {
@@ -356,7 +356,7 @@ impl<'a> Connection<'a> {
     /// Whether the peer cannot catch up any more.
     pub(super) fn is_too_slow(&self) -> bool {
         let patience =
-            Patience { write: self.relay.write_timeout(), ..Patience::new(&self.relay.core.config.limits) };
+            Patience { write: self.relay.write_timeout(), ..Patience::new(&self.relay.core.limits()) };
         self.output.check(Instant::now(), patience) == Err(Stuck::TooSlow)
     }
 

@@ -73,7 +73,7 @@ async fn request<'a>(relay: &'a Relay, url: &HttpUrl, terms: &Terms) -> Result<R
         answered.map_err(|error| AttemptError { text: format!("{peer}: {}", error.text), ..error })?;
     let (head, body) = response.into_parts();
     check(head.status, &head.headers)?;
-    let max_message = relay.core.config.limits.max_message;
+    let max_message = relay.core.limits().max_message;
     let flv = FlvStream::new(max_message);
     Ok(Reply {
         relay,

@@ -11,6 +11,7 @@ use crate::service::media_gap::MediaGap;
 use crate::service::pace::{Pace, Verdict};
 use crate::service::streams::Published;
 use crate::status::RelayState;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -120,13 +121,13 @@ impl<'a> Intake<'a> {
 
     /// For how long the upstream may give no sign.
     pub(super) fn patience(&self) -> Duration {
-        self.app().publisher_timeout(&self.relay.core.config.limits)
+        self.app().publisher_timeout(&self.relay.core.limits())
     }
 
     /// The policy of the local stream.
-    fn app(&self) -> &'a AppConfig {
-        let relay = self.relay;
-        relay.core.app(&relay.stream).unwrap_or(&relay.core.config.default_app)
+    fn app(&self) -> Arc<AppConfig> {
+        let Relay { core, stream, .. } = self.relay;
+        core.app(stream).unwrap_or_else(|| Arc::new(core.config().default_app.clone()))
     }
 
     /// Whether the upstream is to be pinged: it has been silent, and not been asked, for half of `limit`.
@@ -146,7 +147,7 @@ impl<'a> Intake<'a> {
             return Ok(());
         }
         if self.gap.is_none() {
-            self.gap = Some(MediaGap::new(self.app(), &self.relay.core.config.limits));
+            self.gap = Some(MediaGap::new(&self.app(), &self.relay.core.limits()));
         }
         if let Some(gap) = &mut self.gap {
             gap.note(&frame, self.newest);
@@ -209,7 +210,7 @@ impl<'a> Intake<'a> {
     /// publisher may.
     pub(super) fn check_pace(&mut self, received: Received) -> Result<(), AttemptError> {
         let Relay { stream, url, .. } = self.relay;
-        match self.pace.look(received, &self.relay.core.config.limits) {
+        match self.pace.look(received, &self.relay.core.limits()) {
             Verdict::Fine => Ok(()),
             Verdict::Fast(speed) => {
                 tracing::warn!(%stream, %url, "the upstream sends fast: {speed}");

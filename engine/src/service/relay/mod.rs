@@ -71,7 +71,7 @@ impl Job for RelayJob {
 impl Relays {
     /// Relays that run on `runtime`; their owner may call from any thread.
     pub(crate) fn new(core: Arc<Core>, runtime: Handle) -> Self {
-        let dialer = Arc::new(Dialer::new(&core.config.limits));
+        let dialer = Arc::new(Dialer::new(&core.limits()));
         Self { jobs: Jobs::new(core, runtime), dialer }
     }
 

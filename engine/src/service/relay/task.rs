@@ -130,13 +130,13 @@ impl Relay {
     /// change while a connection stands.
     pub(super) fn write_timeout(&self) -> Duration {
         let own = self.tuning.lock().write_timeout_ms;
-        ms(own.unwrap_or(self.core.config.limits.write_timeout_ms))
+        ms(own.unwrap_or(self.core.limits().write_timeout_ms))
     }
 
     /// A copy of the engine's limits with what is asked for this relay, for a new connection.
     pub(super) fn limits(&self) -> Limits {
         let tuning = self.tuning.lock();
-        let mut limits = self.core.config.limits.clone();
+        let mut limits = self.core.limits().clone();
         if let Some(timeout) = tuning.connect_timeout_ms {
             limits.handshake_timeout_ms = timeout;
             limits.command_timeout_ms = timeout;
@@ -253,11 +253,11 @@ impl Relay {
     pub(super) async fn dial(&self) -> Result<crate::net::Conn, AttemptError> {
         let url = &self.url;
         let own = self.tuning().tls;
-        let tls = own.as_ref().unwrap_or(&self.core.config.tls);
+        let tls = own.unwrap_or_else(|| self.core.config().tls.clone());
         let options = DialOptions {
             host: url.host().to_owned(),
             port: url.port(),
-            tls: url.tls().then(|| DialTls::new(tls)),
+            tls: url.tls().then(|| DialTls::new(&tls)),
         };
         let on_step = |step| {
             self.enter(match step {

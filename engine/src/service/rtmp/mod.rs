@@ -15,10 +15,10 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-use super::Core;
 use super::arrival::{self, Arrived, GAVE_WAY, ONLY_LOOKED, shake_hands};
 use super::pace::{Pace, Verdict};
 use super::streams::{Client, Connected, ConnectionPublisher, Granted, Refusal};
+use super::{Core, Part};
 use crate::Limits;
 use crate::auth::Door;
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
@@ -200,7 +200,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     fn new(core: Arc<Core>, reader: R, writer: W, arrival: Arrival) -> Self {
         let Arrival { peer, tls, since, pending } = arrival;
         let output = Arc::new(ConnectionOutput::new(writer));
-        let mut rtmp = ServerSession::new(&core.config.limits);
+        let mut rtmp = ServerSession::new(&core.limits());
         rtmp.set_engine_id(&core.id);
         let protocol = if tls { Protocol::Rtmps } else { Protocol::Rtmp };
         let client = Client::open(core, peer, Door::Rtmp, protocol, output.clone());
@@ -362,7 +362,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Warns of a publisher that sends more than anybody expects, and ends whoever sends more than a publisher may.
     fn check_pace(&mut self) -> Result<(), End> {
-        match self.pace.look(self.rtmp.received(), &self.client.core().config.limits) {
+        match self.pace.look(self.rtmp.received(), &self.limits()) {
             Verdict::Fine => Ok(()),
             Verdict::Fast(speed) => {
                 self.publishes.iter().for_each(|published| published.publisher.log_fast(&speed));
@@ -457,8 +457,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.publishes.is_empty() && !self.has_players() && self.waiting.is_none()
     }
 
-    fn limits(&self) -> &Limits {
-        &self.client.core().config.limits
+    fn limits(&self) -> Part<Limits> {
+        self.client.core().limits()
     }
 
     /// The phase's deadline: time for the handshake, for a granted request, or none while there is one.
@@ -470,12 +470,12 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let limits = &self.client.core().config.limits;
+        let limits = self.limits();
         let ping = self.has_players().then_some(self.next_ping);
         let ask = self.publishes.iter().filter_map(|published| published.publisher.ask_at()).min();
         let deadlines = [
             self.phase_deadline(),
-            self.output.next_deadline(Patience::new(limits)),
+            self.output.next_deadline(Patience::new(&limits)),
             self.publishes.iter().map(|published| published.publisher.silent_at()).min(),
             ping,
             ask,
@@ -504,7 +504,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 _ => "nothing published or played in time",
             }));
         }
-        self.output.check(now, Patience::new(self.limits())).map_err(|stuck| {
+        self.output.check(now, Patience::new(&self.limits())).map_err(|stuck| {
             End::cut(match stuck {
                 Stuck::NotReading => "the peer has stopped reading",
                 Stuck::TooSlow => "reading too slowly",
@@ -553,7 +553,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Hands a player its next frames, or ends it.
     fn fill(&mut self, index: usize) -> Result<(), End> {
-        let filled = self.output.lock().fill(index, self.client.core().config.limits.player_batch);
+        let filled = self.output.lock().fill(index, self.limits().player_batch);
         filled.or_else(|reason| self.end_player(index, &reason))
     }
 }

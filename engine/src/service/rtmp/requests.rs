@@ -104,7 +104,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
 
     /// Whether a stream name behind `app` can make a known app of it: `live` + `room/a` is in the app `live/room`.
     fn may_lead_to_app(&self, app: &str) -> bool {
-        let apps = &self.client.core().config.apps;
+        let config = self.client.core().config();
+        let apps = &config.apps;
         let name = canonical_app(app);
         let leads_to = |known: &String| {
             name.is_empty()

@@ -94,7 +94,7 @@ impl Peer<DuplexStream> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Peer<IO> {
     fn over(io: IO, options: ClientOptions, core: &Arc<Core>) -> Self {
-        Self { io, rtmp: ClientSession::new(options, &core.config.limits), stream_id: 0 }
+        Self { io, rtmp: ClientSession::new(options, &core.limits()), stream_id: 0 }
     }
 
     /// The next event; `None` = the server has closed.

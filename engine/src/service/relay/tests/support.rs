@@ -65,7 +65,7 @@ impl Node {
     fn serve_with(&self, tls: Option<Arc<ServerTls>>) -> SocketAddr {
         let listener = Listener::bind("rtmp", "127.0.0.1:0".parse().unwrap()).unwrap();
         let (address, core) = (listener.local_addr(), self.core.clone());
-        let admission = Admission::new(&core.config.limits);
+        let admission = Admission::new(&core.limits());
         let serve = move |accepted: Accepted| rtmp::accept(core.clone(), accepted, tls.clone());
         let run = listener.run(admission, self.core.draining.clone(), serve, || ());
         tokio::spawn(run);

@@ -92,7 +92,7 @@ async fn a_player_asks_for_its_rhythm_within_what_the_app_allows() {
         config.default_app.flush = FlushKind::Merge;
         config.default_app.max_latency_ms = 300;
     });
-    let app = core.config.default_app.clone();
+    let app = core.config().default_app.clone();
     assert_eq!(app.flush_for(Some(0)), crate::config::Flush::Immediate);
     assert_eq!(app.flush_for(Some(5_000)), crate::config::Flush::Merge(Duration::from_millis(300)));
     assert_eq!(app.flush_for(None), crate::config::Flush::Merge(Duration::from_millis(100)));

@@ -6,7 +6,7 @@ use super::*;
 fn listen(core: &Arc<Core>, tls: Option<Arc<ServerTls>>) -> SocketAddr {
     let listener = Listener::bind("rtmp", "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr();
-    let admission = Admission::new(&core.config.limits);
+    let admission = Admission::new(&core.limits());
     let (serving, counting) = (core.clone(), core.clone());
     let run = listener.run(
         admission,
@@ -175,7 +175,7 @@ async fn f44_what_is_published_over_tls_is_played_over_tls() {
     let authority = Authority::new();
     authority.issue("localhost", |_| ());
     let address = listen(&core, Some(authority.server()));
-    let dialer = Dialer::new(&core.config.limits);
+    let dialer = Dialer::new(&core.limits());
     let target =
         DialOptions { host: "localhost".into(), port: address.port(), tls: Some(authority.trusted()) };
     let dial = async |role| {
