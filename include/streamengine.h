@@ -1472,6 +1472,25 @@ SE_WARN_UNUSED
 se_status se_engine_start(struct se_engine *engine);
 
 /**
+ * Gives a running engine another configuration, and does what is different: opens and closes listeners, begins, changes and
+ * ends relays, files and origins, and goes by other rules, policies and limits. What is the same is not touched, nobody is
+ * cut off by it, and what the program has begun itself stays. All of it is done, or nothing where a part is wrong. Reads new
+ * media files through before it returns.
+ *
+ * @param engine A started engine.
+ * @param config All of its settings, copied, not only those that change; NULL for the defaults.
+ * @return What is different, to be freed with `se_string_free`: `{"changes": [{"key": "limits.ring_ms", "entry": null,
+ * "kind": "changed", "effect": "at-once"}]}`. `kind` is `added`, `removed` or `changed`; `effect` `at-once`, `from-now-on`
+ * (for what begins from now on) or `after-restart` (until `se_engine_stop` and `se_engine_start`, the old value holds).
+ * NULL on error; `se_last_status` is one of those of `se_engine_start`, `SE_E_STATE` where it is not started, or `SE_E_CLOSED`
+ * while it stops.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_engine_reload(struct se_engine *engine,
+                       const struct se_config *config);
+
+/**
  * Stops the engine in good order: no new connections, publishers and players are told, relays unpublish; what has been
  * published before the call still reaches players and relay targets, as far as they take it within `drain_ms`. Then
  * everything is gone, also publishers and subscribers of the program: their calls give `SE_E_CLOSED`. The engine can be
@@ -1909,6 +1928,21 @@ se_status se_relay_add_pull(struct se_engine *engine,
                             se_id *out);
 
 /**
+ * Changes how a relay push connects, waits and leaves, from its next step on; a connection that stands is kept. What the
+ * options leave out is as for all relays of the engine.
+ *
+ * @param engine A started engine.
+ * @param relay The relay.
+ * @param options Keys of `[[push]]` but for `on_refusal`, `remote_app` and `remote_stream`, see `se_config`; NULL for none.
+ * @return `SE_E_NOT_FOUND` where there is no such relay, `SE_E_STATE` where it is a pull, `SE_E_INVALID_ARGUMENT` for options
+ * that cannot be.
+ */
+SE_API
+se_status se_relay_tune(struct se_engine *engine,
+                        se_id relay,
+                        const struct se_config *options);
+
+/**
  * Ends a relay: it unpublishes, or stops playing, in good order, within a second after the call.
  *
  * @param engine A started engine.
@@ -2009,6 +2043,27 @@ SE_API
 se_status se_file_publish(struct se_engine *engine,
                           const char *path,
                           const char *stream,
+                          int32_t loops,
+                          const struct se_config *options,
+                          se_id *out);
+
+/**
+ * Plays other files in place of those of a job, or the same ones from their beginning: that job ends, and players of its
+ * stream stay.
+ *
+ * @param engine A started engine.
+ * @param file The job.
+ * @param path The file.
+ * @param loops As in `se_file_publish`.
+ * @param options As in `se_file_publish`.
+ * @param out The job that plays now; may be NULL.
+ * @return `SE_E_NOT_FOUND` where there is no such job, or no such file, and others of files as in `se_file_publish`; then the
+ * job goes on.
+ */
+SE_API
+se_status se_file_replace(struct se_engine *engine,
+                          se_id file,
+                          const char *path,
                           int32_t loops,
                           const struct se_config *options,
                           se_id *out);

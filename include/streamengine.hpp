@@ -441,6 +441,9 @@ public:
     /** Starts threads, and listeners, relays and files of the settings. */
     void start() { detail::check(se_engine_start(handle_.get())); }
 
+    /** Gives a running engine other settings, all of them, and does what is different: a JSON object with `changes`. */
+    std::string reload(const Config &config) { return detail::take(se_engine_reload(handle_.get(), config.native())); }
+
     /** Stops in good order. False where some connection did not end in time and was cut. */
     bool stop(uint32_t drain_ms) {
         se_status status = se_engine_stop(handle_.get(), drain_ms);
@@ -540,6 +543,11 @@ public:
     /** Ends a relay in good order. */
     void remove_relay(se_id relay) { detail::check(se_relay_remove(handle_.get(), relay)); }
 
+    /** Changes how a relay push connects, waits and leaves, from its next step on. */
+    void tune_relay(se_id relay, const Config &options) {
+        detail::check(se_relay_tune(handle_.get(), relay, options.native()));
+    }
+
     /** Makes a relay try again at once. */
     void restart_relay(se_id relay) { detail::check(se_relay_restart(handle_.get(), relay)); }
 
@@ -572,6 +580,13 @@ public:
         detail::check(
             se_file_publish(handle_.get(), path.c_str(), stream.c_str(), loops, options.native(), &file));
         return file;
+    }
+
+    /** Plays another file in place of those of a job; players of its stream stay. The job that plays now. */
+    se_id replace_file(se_id file, const std::string &path, int32_t loops = -1, const Config &options = Config()) {
+        se_id next = 0;
+        detail::check(se_file_replace(handle_.get(), file, path.c_str(), loops, options.native(), &next));
+        return next;
     }
 
     /** Ends a file job and its stream. */

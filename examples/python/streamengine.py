@@ -340,6 +340,7 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_config_dump_json": (c_void_p, [c_void_p]),
     "se_engine_new": (c_int32, [c_void_p, POINTER(c_void_p)]),
     "se_engine_start": (c_int32, [c_void_p]),
+    "se_engine_reload": (c_void_p, [c_void_p, c_void_p]),
     "se_engine_stop": (c_int32, [c_void_p, c_uint32]),
     "se_engine_free": (None, [c_void_p]),
     "se_engine_set_event_callback": (c_int32, [c_void_p, _EventFn, c_void_p, _DestroyFn]),
@@ -370,6 +371,7 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_subscriber_free": (None, [c_void_p]),
     "se_relay_add_push": (c_int32, [c_void_p, c_char_p, c_char_p, c_void_p, POINTER(c_uint64)]),
     "se_relay_add_pull": (c_int32, [c_void_p, c_char_p, c_char_p, c_void_p, POINTER(c_uint64)]),
+    "se_relay_tune": (c_int32, [c_void_p, c_uint64, c_void_p]),
     "se_relay_remove": (c_int32, [c_void_p, c_uint64]),
     "se_relay_restart": (c_int32, [c_void_p, c_uint64]),
     "se_relay_get_status": (c_int32, [c_void_p, c_uint64, POINTER(_RelayStatus)]),
@@ -378,6 +380,7 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_origin_remove": (c_int32, [c_void_p, c_char_p]),
     "se_origins_json": (c_void_p, [c_void_p]),
     "se_file_publish": (c_int32, [c_void_p, c_char_p, c_char_p, c_int32, c_void_p, POINTER(c_uint64)]),
+    "se_file_replace": (c_int32, [c_void_p, c_uint64, c_char_p, c_int32, c_void_p, POINTER(c_uint64)]),
     "se_file_stop": (c_int32, [c_void_p, c_uint64]),
     "se_file_get_status": (c_int32, [c_void_p, c_uint64, POINTER(_FileStatus)]),
     "se_files_json": (c_void_p, [c_void_p]),
@@ -1034,6 +1037,10 @@ class Engine(_Handle):
         """Starts threads, and listeners, relays and files of the configuration."""
         _check(_lib.se_engine_start(self._live))
 
+    def reload(self, config: Options = None) -> Any:
+        """Takes other settings, all of them, while it runs, and does what is different; tells ``changes``."""
+        return _json(_lib.se_engine_reload(self._live, _Options(config)))
+
     def stop(self, drain: float = 2.0) -> bool:
         """Stops in good order, within ``drain`` seconds. False where some connection had to be cut."""
         status = _lib.se_engine_stop(self._live, round(drain * 1000))
@@ -1161,6 +1168,10 @@ class Engine(_Handle):
         """Ends a relay in good order."""
         _check(_lib.se_relay_remove(self._live, relay))
 
+    def tune_relay(self, relay: int, options: Options = None) -> None:
+        """Changes how a relay push connects, waits and leaves, from its next step on."""
+        _check(_lib.se_relay_tune(self._live, relay, _Options(options)))
+
     def restart_relay(self, relay: int) -> None:
         """Makes a relay try again at once."""
         _check(_lib.se_relay_restart(self._live, relay))
@@ -1189,6 +1200,10 @@ class Engine(_Handle):
     def publish_file(self, path: Union[str, os.PathLike], stream: str, loops: int = -1, options: Options = None) -> int:
         """Plays an FLV file as a live stream; -1 loops are endless. Options: ``paths``."""
         return _new_id(_lib.se_file_publish, self._live, os.fsencode(path), _bytes(stream), loops, _Options(options))
+
+    def replace_file(self, file: int, path: Union[str, os.PathLike], loops: int = -1, options: Options = None) -> int:
+        """Plays another file in place of those of a job; players of its stream stay. The job that plays now."""
+        return _new_id(_lib.se_file_replace, self._live, file, os.fsencode(path), loops, _Options(options))
 
     def stop_file(self, file: int) -> None:
         """Ends a file job and its stream."""

@@ -4,6 +4,8 @@ use crate::config::{self, se_config};
 use crate::handle::{self, Handle};
 use crate::host::Host;
 use crate::status::{Failure, Outcome, guard, guard_or, se_status};
+use crate::text;
+use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::Duration;
 use streamengine::Engine;
@@ -55,6 +57,27 @@ pub unsafe extern "C" fn se_engine_new(config: *const se_config, out: *mut *mut 
 #[must_use]
 pub unsafe extern "C" fn se_engine_start(engine: *mut se_engine) -> se_status {
     guard(|| host(engine)?.start())
+}
+
+/// Gives a running engine another configuration, and does what is different: opens and closes listeners, begins, changes and
+/// ends relays, files and origins, and goes by other rules, policies and limits. What is the same is not touched, nobody is
+/// cut off by it, and what the program has begun itself stays. All of it is done, or nothing where a part is wrong. Reads new
+/// media files through before it returns.
+///
+/// @param engine A started engine.
+/// @param config All of its settings, copied, not only those that change; NULL for the defaults.
+/// @return What is different, to be freed with `se_string_free`: `{"changes": [{"key": "limits.ring_ms", "entry": null,
+/// "kind": "changed", "effect": "at-once"}]}`. `kind` is `added`, `removed` or `changed`; `effect` `at-once`, `from-now-on`
+/// (for what begins from now on) or `after-restart` (until `se_engine_stop` and `se_engine_start`, the old value holds).
+/// NULL on error; `se_last_status` is one of those of `se_engine_start`, `SE_E_STATE` where it is not started, or `SE_E_CLOSED`
+/// while it stops.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn se_engine_reload(engine: *mut se_engine, config: *const se_config) -> *mut c_char {
+    guard_or(std::ptr::null_mut(), || {
+        let config = config::engine_config(config)?;
+        text::give_json(&host(engine)?.reload(config)?)
+    })
 }
 
 /// Stops the engine in good order: no new connections, publishers and players are told, relays unpublish; what has been

@@ -78,6 +78,43 @@ pub unsafe extern "C" fn se_file_publish(
     })
 }
 
+/// Plays other files in place of those of a job, or the same ones from their beginning: that job ends, and players of its
+/// stream stay.
+///
+/// @param engine A started engine.
+/// @param file The job.
+/// @param path The file.
+/// @param loops As in `se_file_publish`.
+/// @param options As in `se_file_publish`.
+/// @param out The job that plays now; may be NULL.
+/// @return `SE_E_NOT_FOUND` where there is no such job, or no such file, and others of files as in `se_file_publish`; then the
+/// job goes on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_file_replace(
+    engine: *mut se_engine,
+    file: se_id,
+    path: *const c_char,
+    loops: i32,
+    options: *const se_config,
+    out: *mut se_id,
+) -> se_status {
+    guard(|| {
+        let (engine, options) = (engine::running(engine)?, config::options(options)?);
+        // SAFETY: the header demands NULL or NUL-terminated text.
+        let path = unsafe { text::required(path, "path") }?;
+        let job = engine.file(FileId(file)).ok_or_else(|| none(file))?;
+        let files = options.file(job.stream, path.into(), times(loops)?)?;
+        let id = engine.replace_file(FileId(file), files)?;
+        // SAFETY: the header demands NULL or a place to write to.
+        unsafe { handle::write_if(out, id.0) };
+        Ok(())
+    })
+}
+
+fn none(file: se_id) -> Failure {
+    Failure::new(se_status::SE_E_NOT_FOUND, format!("file job {file}: there is none"))
+}
+
 /// Ends a file job and its stream.
 ///
 /// @param engine A started engine.
@@ -102,8 +139,7 @@ pub unsafe extern "C" fn se_file_get_status(
 ) -> se_status {
     guard(|| {
         let found = engine::running(engine)?.file(FileId(file));
-        let none = || Failure::new(se_status::SE_E_NOT_FOUND, format!("file job {file}: there is none"));
-        let status = se_file_status::of(&found.ok_or_else(none)?);
+        let status = se_file_status::of(&found.ok_or_else(|| none(file))?);
         // SAFETY: the header demands NULL or a structure of the size that it says.
         unsafe { handle::fill(inout, &status) }
     })

@@ -7,7 +7,7 @@ use crate::status::{Failure, Outcome, se_status};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
-use streamengine::{Config, Engine};
+use streamengine::{Config, Engine, Reloaded};
 use tokio_util::sync::CancellationToken;
 
 streamengine::bound! {
@@ -17,7 +17,7 @@ streamengine::bound! {
 
 /// Behind `se_engine`. Children that need it after their making hold it too.
 pub(crate) struct Host {
-    config: Config,
+    config: Mutex<Config>,
     pub(crate) events: Arc<EventQueue>,
     /// Requests to publish and play.
     pub(crate) requests: Arc<AuthQueue>,
@@ -45,7 +45,7 @@ impl Host {
         Ok(Self {
             events: EventQueue::of_engine(),
             requests: Arc::default(),
-            config,
+            config: Mutex::new(config),
             dispatcher: Dispatcher::default(),
             state: RwLock::new(State::Stopped),
             changing: Mutex::default(),
@@ -76,12 +76,20 @@ impl Host {
         }
         let events = self.events.clone();
         let builder = Engine::builder()
-            .config(self.config.clone())
+            .config(self.config.lock().clone())
             .authorize(QueuedAuthorizer(self.requests.clone()))
             .on_event(move |event| events.push(event));
         #[cfg(feature = "http")]
         let builder = builder.assets(streamengine_web::assets());
         self.running(builder.start()?)
+    }
+
+    /// Has the engine take another configuration, with which it is started the next time, too.
+    pub(crate) fn reload(&self, config: Config) -> Outcome<Reloaded> {
+        let _changing = self.changing.lock();
+        let reloaded = self.engine()?.reload(config.clone())?;
+        *self.config.lock() = config;
+        Ok(reloaded)
     }
 
     /// The engine runs, unless the host was closed while it started.

@@ -137,6 +137,39 @@ pub unsafe extern "C" fn se_relay_add_pull(
     })
 }
 
+/// Changes how a relay push connects, waits and leaves, from its next step on; a connection that stands is kept. What the
+/// options leave out is as for all relays of the engine.
+///
+/// @param engine A started engine.
+/// @param relay The relay.
+/// @param options Keys of `[[push]]` but for `on_refusal`, `remote_app` and `remote_stream`, see `se_config`; NULL for none.
+/// @return `SE_E_NOT_FOUND` where there is no such relay, `SE_E_STATE` where it is a pull, `SE_E_INVALID_ARGUMENT` for options
+/// that cannot be.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_relay_tune(
+    engine: *mut se_engine,
+    relay: se_id,
+    options: *const se_config,
+) -> se_status {
+    guard(|| {
+        let (engine, options) = (engine::running(engine)?, config::options(options)?);
+        let fixed = ["on_refusal", "remote_app", "remote_stream"];
+        if let Some(name) = options.names().find(|name| fixed.contains(name)) {
+            return Err(Failure::argument(format!("option {name}: it is of another relay; add that one")));
+        }
+        let status = engine.relay(RelayId(relay)).ok_or_else(|| none(relay))?;
+        let Some(url) = status.url.as_rtmp().filter(|_| status.direction == RelayDirection::Push) else {
+            return Err(Failure::new(se_status::SE_E_STATE, format!("relay {relay}: it is a pull")));
+        };
+        let push = options.push(status.stream, url.clone())?;
+        Ok(engine.tune_push(RelayId(relay), push.tuning)?)
+    })
+}
+
+fn none(relay: se_id) -> Failure {
+    Failure::new(se_status::SE_E_NOT_FOUND, format!("relay {relay}: there is none"))
+}
+
 /// Ends a relay: it unpublishes, or stops playing, in good order, within a second after the call.
 ///
 /// @param engine A started engine.
@@ -171,8 +204,7 @@ pub unsafe extern "C" fn se_relay_get_status(
 ) -> se_status {
     guard(|| {
         let found = engine::running(engine)?.relay(RelayId(relay));
-        let none = || Failure::new(se_status::SE_E_NOT_FOUND, format!("relay {relay}: there is none"));
-        let status = se_relay_status::of(&found.ok_or_else(none)?);
+        let status = se_relay_status::of(&found.ok_or_else(|| none(relay))?);
         // SAFETY: the header demands NULL or a structure of the size that it says.
         unsafe { handle::fill(inout, &status) }
     })

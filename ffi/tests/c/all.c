@@ -297,6 +297,40 @@ static void wait_for_relay(se_engine *engine, se_id relay, const char *state)
 }
 
 /* Serves, publishes, reads, relays, loops a file, and asks for leave; then ends it all, in one of two orders. */
+static void tune(se_engine *engine, se_id push, se_id pull)
+{
+    se_config *options = se_config_new();
+    OK(se_config_set(options, "max_retries", "3"));
+    OK(se_relay_tune(engine, push, options));
+    OK(se_relay_tune(engine, push, NULL));
+    EXPECT(SE_E_STATE, se_relay_tune(engine, pull, options));
+    EXPECT(SE_E_NOT_FOUND, se_relay_tune(engine, pull + 1000, options));
+    OK(se_config_set(options, "on_refusal", "fail"));
+    EXPECT(SE_E_INVALID_ARGUMENT, se_relay_tune(engine, push, options));
+    se_config_free(options);
+}
+
+/* Other settings while it runs: what is different is told, what is wrong changes nothing. */
+static void reload(se_engine *engine)
+{
+    se_config *config = se_config_new();
+    char *told;
+    OK(se_config_set(config, "limits.ring_ms", "20000"));
+    OK(se_config_set(config, "rtmp.listen", "127.0.0.1:0"));
+    CHECK((told = se_engine_reload(engine, config)) != NULL);
+    CHECK(strstr(told, "\"limits.ring_ms\"") != NULL && strstr(told, "\"127.0.0.1:0\"") != NULL);
+    se_string_free(told);
+    CHECK((told = se_engine_reload(engine, config)) != NULL && strstr(told, "[]") != NULL);
+    se_string_free(told);
+    OK(se_config_set(config, "rtmps.cert", "/no/cert.pem"));
+    OK(se_config_set(config, "rtmps.key", "/no/key.pem"));
+    CHECK(se_engine_reload(engine, config) == NULL && se_last_status() == SE_E_NOT_FOUND);
+    CHECK(se_engine_reload(NULL, config) == NULL && se_last_status() == SE_E_INVALID_ARGUMENT);
+    se_config_free(config);
+    CHECK((told = se_engine_reload(engine, NULL)) != NULL && strstr(told, "removed") != NULL);
+    se_string_free(told);
+}
+
 static void everything(const char *path, int engine_first)
 {
     static struct counter events, auth, frames, released;
@@ -322,6 +356,7 @@ static void everything(const char *path, int engine_first)
     OK(se_engine_start(engine));
     OK(se_engine_start(other));
     EXPECT(SE_E_STATE, se_engine_start(other));
+    reload(engine);
     OK(se_listen_rtmp(other, "127.0.0.1:0", &listener, &port));
     EXPECT(SE_E_INVALID_ARGUMENT, se_listen_rtmp(other, "nowhere", NULL, NULL));
     EXPECT(SE_E_NOT_FOUND, se_listen_rtmps(other, "127.0.0.1:0", "/no/cert", "/no/key", NULL, NULL));
@@ -360,9 +395,12 @@ static void everything(const char *path, int engine_first)
     snprintf(url, sizeof url, "rtmp://127.0.0.1:%u/live/later", (unsigned)port);
     OK(se_relay_add_pull(engine, url, "live/back", NULL, &pull));
     OK(se_file_publish(engine, path, "live/file", -1, NULL, &file));
+    tune(engine, denied, pull);
     OK(se_relay_restart(engine, denied));
     OK(se_relay_remove(engine, denied));
     EXPECT(SE_E_NOT_FOUND, se_relay_remove(engine, denied));
+    OK(se_file_replace(engine, file, path, 2, NULL, &file));
+    EXPECT(SE_E_NOT_FOUND, se_file_replace(engine, file + 1000, path, -1, NULL, NULL));
     OK(se_file_stop(engine, file));
     wait_for(&frames.keyframes, 2);
     wait_for(&auth.calls, 2);

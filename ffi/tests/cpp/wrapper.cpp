@@ -285,6 +285,7 @@ void http_listeners_are_plain_or_have_certificate_and_key() {
     CHECK(code_of([&] { engine.listen_http("127.0.0.1:0", "cert.pem"); }) == SE_E_INVALID_ARGUMENT);
     CHECK(code_of([&] { engine.listen_http("127.0.0.1:0", "/no/cert.pem", "/no/key.pem"); }) == SE_E_NOT_FOUND);
     CHECK(code_of([&] { engine.reload_tls(listener.id); }) == SE_E_STATE);
+    CHECK(engine.reload(streamengine::Config()).find("\"changes\"") != std::string::npos);
     engine.close_listener(listener.id);
 }
 

@@ -481,6 +481,8 @@ class OverHttp(unittest.TestCase):
         with self.assertRaises(Error) as caught:
             self.engine.reload_tls(self.listener.id)
         self.assertEqual(caught.exception.code, Status.STATE)
+        changes = self.engine.reload({"limits.ring_ms": 20000})["changes"]
+        self.assertIn("limits.ring_ms", [change["key"] for change in changes])
         self.engine.close_listener(self.listener.id)
 
 
