@@ -86,6 +86,17 @@ Examples:
   streamengine probe http://127.0.0.1:8080/live/demo.flv
   streamengine probe clip.flv --json";
 
+#[cfg(unix)]
+const RELOAD_HELP: &str = "\
+Examples:
+  streamengine serve --config streamengine.toml --control /run/user/1000/streamengine
+  streamengine reload --control /run/user/1000/streamengine
+  systemctl reload streamengine
+
+The server reads its file again, then takes environment and options as at its start. What is different is done: listeners, \
+certificates, apps, relays, files, origins, keys and limits; what is the same is not touched, and nobody is cut off. What is wrong \
+changes nothing, and the status is 2. SIGHUP does the same, and the server's log tells what came of it.";
+
 /// RTMP server, relay and file looper.
 ///
 /// Serves live streams to players, relays them between servers, and plays FLV files as live streams.
@@ -134,6 +145,10 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// Sign a URL, so that whoever has it may play or publish its stream for a while
     Sign(SignArgs),
+    /// Have a server read its configuration again, and tell what has changed
+    #[cfg(unix)]
+    #[command(after_help = with_status(RELOAD_HELP))]
+    Reload(ReloadArgs),
     /// Check a configuration file, with what the environment adds, and tell what it means
     #[command(after_help = EXIT_STATUS)]
     CheckConfig(CheckArgs),
@@ -185,6 +200,11 @@ pub(crate) struct ServeArgs {
     /// Set a value of the configuration by its dotted key; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,
+    /// Let this user and the administrator have the server read its configuration again by the command reload, over a
+    /// socket that is made here [default: control in $RUNTIME_DIRECTORY, where systemd names such a folder]
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH", env = "STREAMENGINE_CONTROL")]
+    pub(crate) control: Option<PathBuf>,
     /// Print events on stdout, one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
@@ -292,6 +312,17 @@ pub(crate) struct ProbeArgs {
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
     /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(unix)]
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArgs {
+    /// The socket that the server has been given by --control [default: control in $RUNTIME_DIRECTORY]
+    #[arg(long, value_name = "PATH", env = "STREAMENGINE_CONTROL")]
+    pub(crate) control: Option<PathBuf>,
+    /// Print the answer as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

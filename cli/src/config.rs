@@ -21,13 +21,25 @@ pub(crate) struct Serving {
     pub(crate) config: Config,
     /// Whether HTTP is served beside plain RTMP where the port is free, as nobody has said anything about it.
     pub(crate) http_beside: bool,
+    /// Whether RTMP is served on its own port of all addresses, as no address is named.
+    pub(crate) by_default: bool,
 }
 
 impl Serving {
     /// `is_told`: something has set `http.listen`, be it to nothing.
     fn new(config: Config, is_told: bool) -> Self {
         let http_beside = !is_told && config.https.listen.is_empty();
-        Self { config, http_beside }
+        let by_default = listens_by_default(&config);
+        Self { config, http_beside, by_default }
+    }
+
+    /// The configuration that the engine gets.
+    pub(crate) fn to_start(&self) -> Config {
+        let mut config = self.config.clone();
+        if self.by_default {
+            config.rtmp.listen.push(default_address());
+        }
+        config
     }
 }
 
@@ -91,7 +103,7 @@ fn check_identities(config: &Config, args: &ServeArgs) -> Result<(), Failure> {
 }
 
 /// What `serve` listens on where nothing is said; IPv6 may be switched off.
-pub(crate) fn default_address() -> SocketAddr {
+fn default_address() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))
 }
 
@@ -130,12 +142,12 @@ pub(crate) fn for_jobs(trust: &TrustArgs) -> streamengine::Result<Config> {
 }
 
 /// Whether the configuration names no address to listen on.
-pub(crate) fn listens_by_default(config: &Config) -> bool {
+fn listens_by_default(config: &Config) -> bool {
     config.rtmp.listen.is_empty() && config.rtmps.listen.is_empty()
 }
 
 /// What options read.
-const OPTIONS: [&str; 2] = ["STREAMENGINE_KEYS", "STREAMENGINE_PUBLISH_KEY"];
+const OPTIONS: [&str; 3] = ["STREAMENGINE_KEYS", "STREAMENGINE_PUBLISH_KEY", "STREAMENGINE_CONTROL"];
 
 /// What may set keys of the configuration. Variables that are not text cannot be ours.
 fn environment() -> impl Iterator<Item = (String, String)> {
@@ -240,19 +252,19 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     let mut config = build(source, Some(path))?;
     // As `serve` has them by its options.
     let secret = |name| std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new);
-    let [keys, publish_key] = OPTIONS.map(secret);
+    let [keys, publish_key, _] = OPTIONS.map(secret);
     apply_secrets(&mut config, publish_key.as_ref(), keys.as_ref());
     check_all(config.clone()).map_err(|error| why_not(error.context(path.display()), config.clone()))?;
     output::print_result(&describe(&Serving::new(config, is_told)))
 }
 
-fn describe(Serving { config, http_beside: is_beside }: &Serving) -> String {
+fn describe(Serving { config, http_beside: is_beside, by_default }: &Serving) -> String {
     let mut text = String::new();
     let mut line = |what: &str, value: &dyn std::fmt::Display| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{what:<12}{value}");
     };
-    let rtmp = match listens_by_default(config) {
+    let rtmp = match by_default {
         true => vec![default_address(), SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))],
         false => config.rtmp.listen.clone(),
     };

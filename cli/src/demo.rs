@@ -2,7 +2,7 @@
 
 use crate::args::{DemoArgs, TrustArgs};
 use crate::foreign::Role;
-use crate::host::{self, Started, Stop};
+use crate::host::{self, Hangup, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
 use crate::{Failure, config, rates};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,7 +27,7 @@ const LOG_PERIOD: Duration = Duration::from_secs(5);
 
 /// Serves the clip and its copy until asked to end, or for `--duration`.
 pub(crate) fn run(args: DemoArgs, console: &Console) -> Result<(), Failure> {
-    let stop = Stop::on_signals()?;
+    let stop = Stop::on_signals(Hangup::Ignored)?;
     let (original, copy) = (key("demo")?, key("demo-copy")?);
     let first = start(args.rtmp, FIRST_PORT)?;
     let second = start(args.rtmp2, SECOND_PORT)?;

@@ -5,7 +5,9 @@ use crate::{Failure, descriptors};
 use std::future::Future;
 #[cfg(unix)]
 use std::io::IsTerminal;
+use std::sync::Arc;
 use streamengine::{Config, Engine, Error, ErrorKind, EventReceiver, ListenerInfo};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,12 +17,21 @@ pub(crate) struct Stop {
     asked: CancellationToken,
 }
 
+/// What SIGHUP means, where no terminal has gone away.
+#[derive(Clone)]
+pub(crate) enum Hangup {
+    /// Nothing, which is told.
+    Ignored,
+    /// Somebody is told of it; of several together once.
+    Told(Arc<Notify>),
+}
+
 impl Stop {
     /// Takes the signals from now on.
-    pub(crate) fn on_signals() -> Result<Self, Error> {
+    pub(crate) fn on_signals(hangup: Hangup) -> Result<Self, Error> {
         let runtime = runtime()?;
         let entered = runtime.enter();
-        let mut signals = Signals::new().map_err(|cause| Error::io("handle signals", cause))?;
+        let mut signals = Signals::new(hangup).map_err(|cause| Error::io("handle signals", cause))?;
         drop(entered);
         let asked = CancellationToken::new();
         let token = asked.clone();
@@ -43,15 +54,10 @@ impl Stop {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Option<T>, Error> {
-        let (done, outcome) = tokio::sync::oneshot::channel();
-        // Nobody wants the outcome any more where it cannot be sent.
-        std::thread::spawn(move || drop(done.send(work())));
         block_on(async {
             tokio::select! {
                 () = self.asked() => Ok(None),
-                outcome = outcome => outcome.map(Some).map_err(|_| {
-                    Error::new(ErrorKind::Internal, "a bug in streamengine has ended the start")
-                }),
+                outcome = apart(work) => outcome.map(Some),
             }
         })?
     }
@@ -62,6 +68,14 @@ impl Stop {
     }
 }
 
+/// The outcome of work on a thread of its own, which nobody waits for at the end of the process.
+pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    // Nobody wants the outcome any more where it cannot be sent.
+    std::thread::spawn(move || drop(done.send(work())));
+    outcome.await.map_err(|_| Error::new(ErrorKind::Internal, "a bug in streamengine has ended this work"))
+}
+
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
@@ -69,17 +83,19 @@ struct Signals {
     hangup: tokio::signal::unix::Signal,
     /// Which of stdin, stdout and stderr were terminals at the start.
     terminals: [bool; 3],
+    meaning: Hangup,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new(meaning: Hangup) -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             terminals: terminals(),
+            meaning,
         })
     }
 
@@ -96,10 +112,12 @@ impl Signals {
             if self.terminals != terminals() {
                 return (1, "the terminal is gone");
             }
-            tracing::warn!(
-                "SIGHUP is ignored: settings are read at the start only; certificates are read again by themselves \
-                 when their files change"
-            );
+            match &self.meaning {
+                Hangup::Told(told) => told.notify_one(),
+                Hangup::Ignored => tracing::warn!(
+                    "SIGHUP is ignored: this command has no settings to read again, `serve` has"
+                ),
+            }
         }
     }
 }
@@ -114,7 +132,7 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    fn new(_meaning: Hangup) -> std::io::Result<Self> {
         Ok(Self)
     }
 

@@ -3,7 +3,10 @@
 
 mod addresses;
 mod args;
+mod beside;
 mod config;
+#[cfg(unix)]
+mod control;
 mod demo;
 mod descriptors;
 mod foreign;
@@ -14,6 +17,8 @@ mod output;
 mod probe;
 mod rates;
 mod relay;
+#[cfg(unix)]
+mod reload;
 mod serve;
 mod sign;
 
@@ -48,6 +53,8 @@ fn run(command: Command, console: &output::Console) -> Result<(), Failure> {
         Command::Probe(args) => probe::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Sign(args) => sign::run(&args),
+        #[cfg(unix)]
+        Command::Reload(args) => reload::run(&args),
         Command::CheckConfig(args) => config::check(&args.file),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::args::{LoopArgs, RelayArgs, TuningArgs};
 use crate::foreign::{self, Role, is_url};
-use crate::host::{self, Started, Stop};
+use crate::host::{self, Hangup, Started, Stop};
 use crate::output::{self, Console, EventLines, Origin, Ready, relay_name, why};
 use crate::{Failure, config, rates};
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub(crate) fn run_loop(args: LoopArgs, console: &Console) -> Result<(), Failure>
     let paths = files.into_iter().map(PathBuf::from).collect();
     let file = FileConfig::new(stream.clone(), paths).loops(args.loops);
 
-    let stop = Stop::on_signals()?;
+    let stop = Stop::on_signals(Hangup::Ignored)?;
     let mut config = config::for_jobs(&args.tuning.trust)?;
     config.rtmp.listen.clone_from(&args.rtmp);
     let rule = config.publish_rule();
@@ -81,7 +81,7 @@ pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failur
         )));
     }
     let stream = private_name("relay")?;
-    let stop = Stop::on_signals()?;
+    let stop = Stop::on_signals(Hangup::Ignored)?;
     let config = config::for_jobs(&args.tuning.trust)?;
     let Started { engine, events, to_print } =
         Started::new(config.clone()).map_err(|error| config::why_not(error, config))?;

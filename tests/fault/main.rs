@@ -14,6 +14,7 @@ mod names;
 mod players;
 mod publishers;
 mod relays;
+mod reload;
 mod strangers;
 
 use std::time::{Duration, Instant};
