@@ -1,7 +1,7 @@
 //! HLS in Chromium, by hls.js and by the browser itself: how far behind, and what they go on through.
 #![allow(clippy::print_stdout, reason = "figures that are to be read where a verdict is missed")]
 
-use super::{RATE, SHOW, Show, least, median, most, publish, watched};
+use super::{RATE, SHOW, Show, for_each, least, median, most, publish, watched};
 use serde_json::Value;
 use std::time::Duration;
 use streamengine_tests::browser::{Page, Sight, package_file};
@@ -81,7 +81,7 @@ fn hls_js_is_a_second_behind_by_parts_and_blocking_reloads() {
     let engine = Engine::serve().http().start();
     let (_, _publisher, page) = playing(&engine, "low", Player::LowLatency);
     page.watch(Duration::from_secs(3));
-    let (first, last) = page.watch(Duration::from_secs(watched(10)));
+    let (first, last) = page.watch(watched(10, 5));
     let (middle, late) = (median(&last.delays), percentile(&last.delays, 95));
     let since = |what: &str| count(&last, what) - count(&first, what);
     let (reloads, parts, segments) = (since("reloads"), since("parts"), since("segments"));
@@ -101,9 +101,9 @@ fn hls_js_is_a_second_behind_by_parts_and_blocking_reloads() {
 fn whole_segments_play_in_hls_js_and_in_chromium_itself() {
     needs!("ffmpeg", "browser", "npm:hls.js");
     let engine = Engine::serve().http().start();
-    for player in [Player::Plain, Player::Native] {
+    for_each(&[Player::Plain, Player::Native], |player| {
         let (_, _publisher, page) = playing(&engine, "plain", player);
-        let (first, last) = page.watch(Duration::from_secs(watched(10)));
+        let (first, last) = page.watch(watched(10, 5));
         let progress = progress(&first, &last);
         println!(
             "{player:?}: the first picture after {:.0} ms, {progress:.3} of the time, {} ms behind; {}",
@@ -113,7 +113,7 @@ fn whole_segments_play_in_hls_js_and_in_chromium_itself() {
         );
         assert!(progress >= least(0.95), "{player:?}: {progress}, {last:?}");
         assert_eq!((fatal(&last).len(), count(&last, "parts")), (0, 0), "{player:?}: {last:?}");
-    }
+    });
 }
 
 /// The publisher is lost, the picture stands, and another comes, again and again: in words what came of each return, and whether
@@ -135,7 +135,7 @@ fn returns(player: Player, shows: &[(&str, Show)]) -> Vec<(String, bool)> {
             is_new && sight.time > returned.time
         });
         let took = moving.at - returned.at;
-        let (first, last) = page.watch(Duration::from_secs(5));
+        let (first, last) = page.watch(watched(5, 3));
         let progress = progress(&first, &last);
         let delay = median(&last.delays);
         let words = format!(
@@ -188,7 +188,7 @@ fn hls_js_goes_on_when_the_server_is_killed_and_begins_anew() {
         sight.time > returned.time && sight.delays.iter().any(|delay| *delay < 10_000)
     });
     let took = moving.at - returned.at;
-    let (first, last) = page.watch(Duration::from_secs(5));
+    let (first, last) = page.watch(watched(5, 3));
     println!(
         "after a restart: a picture {took:.0} ms after the publisher's return, then {:.3} of the time, {} ms behind; {}",
         progress(&first, &last),
@@ -208,7 +208,7 @@ fn av1_and_opus_play_in_hls_js() {
     engine.wait_publish(&name);
     let page = Player::LowLatency.open(&engine, &name);
     page.wait("pictures", |sight| sight.state == "playing" && sight.frames > 30);
-    let (first, last) = page.watch(Duration::from_secs(5));
+    let (first, last) = page.watch(watched(5, 3));
     println!("AV1 and Opus: {:.3} of the time; {}", progress(&first, &last), last.words);
     assert!(progress(&first, &last) >= least(0.95) && last.frames > first.frames + 100, "{first:?} {last:?}");
     assert_eq!(fatal(&last).len(), 0, "{last:?}");
@@ -221,14 +221,14 @@ fn sound_alone_plays_in_hls_js_and_in_chromium_itself() {
     let name = format!("live/{}", unique("sound"));
     let _publisher = publish(&engine.url(&name), Show { kinds: super::Kinds::Audio, ..SHOW });
     engine.wait_publish(&name);
-    for player in [Player::LowLatency, Player::Plain, Player::Native] {
+    for_each(&[Player::LowLatency, Player::Plain, Player::Native], |player| {
         let page = player.open(&engine, &name);
         page.wait("sound", |sight| sight.state == "playing" && sight.time > 0.0);
-        let (first, last) = page.watch(Duration::from_secs(5));
+        let (first, last) = page.watch(watched(5, 3));
         println!("sound alone, {player:?}: {:.3} of the time; {}", progress(&first, &last), last.words);
         assert!(progress(&first, &last) >= least(0.95), "{player:?}: {first:?} {last:?}");
         assert_eq!(fatal(&last).len(), 0, "{player:?}: {last:?}");
-    }
+    });
 }
 
 /// A picture and three sounds, as tracks of Enhanced RTMP.
@@ -259,7 +259,7 @@ fn hls_js_changes_between_several_sounds() {
     // watch.js presses the button once.
     let sounds = |sight: &Sight, which: &str| counted(sight)["sounds"][which].as_u64().unwrap_or_default();
     let changed = page.wait("the second sound", |sight| sounds(sight, "a2") > 10);
-    let (first, last) = page.watch(Duration::from_secs(5));
+    let (first, last) = page.watch(watched(5, 3));
     println!("three sounds: {:.3} of the time; {}", progress(&first, &last), last.words);
     assert_eq!(count(&last, "track"), 1, "{last:?}");
     assert_eq!(sounds(&last, "a1"), sounds(&changed, "a1"), "the first is loaded no more: {last:?}");
