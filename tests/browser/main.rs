@@ -8,7 +8,7 @@ use std::time::Duration;
 use streamengine_tests::browser::{Page, Sight};
 use streamengine_tests::tls::{Authority, Validity};
 use streamengine_tests::{
-    Engine, Fault, Proc, Proxy, needs, peers, say_skipped, shared_clip, streamengine, unique,
+    Engine, Fault, PATIENCE, Proc, Proxy, needs, peers, say_skipped, shared_clip, streamengine, unique,
 };
 
 /// Pictures a second of what is published here.
@@ -380,6 +380,32 @@ fn a_publisher_that_returns_with_another_picture_is_seen_within_seconds() {
         assert!(gap < most(2_000), "{gap} ms: {moving:?}");
         watch_all(&page, RATE);
     });
+}
+
+#[test]
+fn a_page_that_is_to_play_by_hls_goes_on_when_its_publisher_returns() {
+    needs!("ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("hls"));
+    let publisher = publish(&engine.url(&name), SHOW);
+    engine.wait_publish(&name);
+    let Some((page, begun)) = open_playing(&engine, &name, "player=hls") else { return };
+    let (first, last) = page.watch(watched(10, 4));
+    assert!(last.time - first.time > least(0.95) * (last.at - first.at) / 1_000.0, "{first:?} {last:?}");
+    assert_eq!((begun.player.as_str(), begun.size.0), ("hls", 640));
+    drop(publisher);
+    page.wait("that nothing comes", |sight| sight.state == "silent");
+    let mark = engine.lines().mark();
+    let _publisher = publish(&engine.url(&name), Show { width: 960, ..SHOW });
+    engine.wait_after(mark, "stream-started", PATIENCE, |event| event["stream"] == name);
+    let returned = page.wait("anything", |_| true);
+    let moving =
+        page.wait("the other picture", |sight| sight.size.0 == 960 && sight.time > returned.time + 1.0);
+    let took = moving.at - returned.at;
+    let (_, last) = page.watch(watched(5, 3));
+    println!("HLS: a second of another size {took:.0} ms after the publisher's return");
+    assert!(took < most(4_000), "{took:.0} ms: {moving:?}");
+    assert_eq!((last.loads, last.faults.as_slice()), (1, &[][..]), "{last:?}");
 }
 
 #[test]
