@@ -162,6 +162,15 @@ fn hls_js_goes_on_when_a_publisher_returns_with_another_size_and_codec() {
 }
 
 #[test]
+fn hls_js_goes_on_by_whole_segments_when_a_publisher_returns() {
+    needs!("ffmpeg", "browser", "npm:hls.js");
+    for (words, is_met) in returns(Player::Plain, &RETURNS) {
+        println!("{words}");
+        assert!(is_met, "{words}");
+    }
+}
+
+#[test]
 fn chromium_itself_goes_on_when_a_publisher_returns() {
     needs!("ffmpeg", "browser");
     for (words, is_met) in returns(Player::Native, &RETURNS) {
