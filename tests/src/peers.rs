@@ -27,6 +27,20 @@ pub fn command<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>
     command
 }
 
+/// VLC copies the picture and the sound of a URL, to its end, into a file of MPEG-TS, in a folder that anybody may write to: as
+/// root it does not run.
+pub fn vlc_copy(url: &str, file: &Path) -> Proc {
+    let folder = file.parent().expect("a folder");
+    let mut vlc = match crate::is_root() {
+        true => command("setpriv", ["--reuid=nobody", "--regid=nogroup", "--clear-groups", "vlc"]),
+        false => command("vlc", [""; 0]),
+    };
+    let out = format!("#std{{access=file,mux=ts,dst={}}}", file.display());
+    vlc.args(["--intf", "dummy", "--no-dbus", "--no-plugins-cache", "--sout", &out, url, "vlc://quit"]);
+    vlc.current_dir(folder).env("HOME", folder);
+    Proc::spawn("vlc", vlc)
+}
+
 /// Which of the ffmpegs of a machine.
 #[derive(Debug, Clone, Copy)]
 pub enum Ffmpeg {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use streamengine_tests::flv::{Extent, match_run};
 use streamengine_tests::hls::HlsPeer;
-use streamengine_tests::peers::{Ffmpeg, Speed, command};
+use streamengine_tests::peers::{Ffmpeg, Speed, command, vlc_copy};
 use streamengine_tests::{PATIENCE, Proc, demo_clip, needs, shared_clip, unique};
 
 /// A packet as ffmpeg reads it.
@@ -353,4 +353,48 @@ fn gstreamer_plays_low_latency_hls() {
 fn gstreamer_plays_plain_hls() {
     needs!("ffmpeg", "gst:hlsdemux", "gst:souphttpsrc", "gst:qtdemux");
     gstreamer_plays(Latency::Plain);
+}
+
+/// What ffmpeg decodes of the picture in a file: a hash of each.
+fn pictures(file: &Path) -> Vec<String> {
+    let mut command = Ffmpeg::System.command();
+    command.arg("-i").arg(file).args(["-map", "0:v", "-vsync", "passthrough", "-f", "framemd5", "-"]);
+    let decoder = Proc::spawn("ffmpeg decoder", command);
+    decoder.succeed(PATIENCE);
+    let lines = decoder.out.all();
+    let hash = |line: &String| line.rsplit_once(',').map(|(_, hash)| hash.trim().to_owned());
+    lines.iter().filter(|line| !line.starts_with('#')).filter_map(hash).collect()
+}
+
+/// VLC begins a while before the end of what there is when it comes; from there on it gets all pictures, but the last ones: with the
+/// end of a stream it lets go of what its multiplexer holds.
+fn vlc_plays(latency: Latency) {
+    let engine = serve(latency, 40).start();
+    let name = format!("live/{}", unique("vlc"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let anybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), anybody).expect("own folder");
+    let publishing = Ffmpeg::System.publish(&demo_clip(), &engine.url(&name), Speed::Real);
+    engine.wait_publish(&name);
+    let copy = folder.path().join("copy.ts");
+    let player = vlc_copy(&index(&engine, &name), &copy);
+    publishing.succeed(PATIENCE);
+    player.succeed(PATIENCE * 2);
+    let (source, got) = (pictures(&demo_clip()), pictures(&copy));
+    let first = match_run(&source, &got, Extent::Run).unwrap_or_else(|why| panic!("{why}"));
+    assert!(first < source.len() / 2, "it begins with picture {first}");
+    let missing = source.len() - first - got.len();
+    assert!(missing <= 25, "{missing} pictures are missing at the end");
+}
+
+#[test]
+fn vlc_plays_low_latency_hls() {
+    needs!("ffmpeg", "vlc");
+    vlc_plays(Latency::Low);
+}
+
+#[test]
+fn vlc_plays_plain_hls() {
+    needs!("ffmpeg", "vlc");
+    vlc_plays(Latency::Plain);
 }
