@@ -441,7 +441,7 @@ mod tests {
     use serde_json::json;
 
     /// Texts one of which fits wherever a text is wanted.
-    const TEXTS: [&str; 7] = [
+    const TEXTS: [&str; 8] = [
         "other",
         "http://other/",
         "rtmp://other/app/name",
@@ -449,6 +449,7 @@ mod tests {
         "other/name",
         "/other/{app}/{stream}",
         "10.9.9.9:9",
+        "deny play 10.9.9.9",
     ];
 
     fn read(values: &Value) -> Option<Config> {
