@@ -188,6 +188,32 @@ fn players_stay_while_other_files_come_in_place_of_those_that_play() {
 }
 
 #[test]
+fn players_of_a_pull_stay_while_it_gets_another_source() {
+    let upstream = start("");
+    let server = address(&upstream, Protocol::Rtmp).unwrap();
+    let (small, large) =
+        (upstream.publish(&key("live/a")).unwrap(), upstream.publish(&key("live/b")).unwrap());
+    let pull =
+        |name: &str| config(&format!("[[pull]]\nurl = \"rtmp://{server}/live/{name}\"\nstream = \"live/x\""));
+    let engine = Engine::builder().config(pull("a")).start().unwrap();
+    let mut player = engine.subscribe(&key("live/x")).unwrap();
+    let mut at = 0;
+    let mut next = || loop {
+        at += 40;
+        small.push(keyframe(at, 100)).unwrap();
+        large.push(keyframe(at, 1_000)).unwrap();
+        match player.blocking_next(Duration::from_millis(100)) {
+            Ok(frame) => return frame.expect("the stream goes on"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Timeout),
+        }
+    };
+    while next().payload.len() < 100 {}
+    engine.reload(pull("b")).unwrap();
+    while next().payload.len() < 1_000 {}
+    assert_eq!(engine.relays().len(), 1);
+}
+
+#[test]
 fn a_program_plays_other_files_in_place_of_those_of_a_job() {
     let folder = tempfile::tempdir().unwrap();
     let (small, large) = (clip(&folder, "small.flv", 100), clip(&folder, "large.flv", 1_000));

@@ -280,18 +280,14 @@ impl Inner {
     }
 
     fn pull_anew(&self, Step { config, difference, .. }: &Step<'_>, configured: &mut Configured) {
-        let gone = difference.pull.gone(&configured.pull);
-        let other = difference.pull.before(&configured.pull).filter_map(|before| match before {
-            Before::Other(id) => Some(id),
-            Before::Same(_) | Before::Nothing => None,
-        });
-        for id in gone.chain(other) {
+        for id in difference.pull.gone(&configured.pull) {
             let _ = self.relays.remove(id);
         }
         let before = difference.pull.before(&configured.pull);
         let pull = config.pull.iter().zip(before).map(|(pull, before)| match before {
             Before::Same(id) => id,
-            Before::Other(_) | Before::Nothing => self.relays.pull(pull.clone()),
+            Before::Other(id) => self.relays.pull_instead(id, pull.clone()),
+            Before::Nothing => self.relays.pull(pull.clone()),
         });
         configured.pull = pull.collect();
     }

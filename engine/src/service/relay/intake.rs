@@ -278,10 +278,12 @@ impl<'a> Intake<'a> {
         AttemptError::lost(ErrorKind::NotFound, reason).meaning(Meaning::Over)
     }
 
-    /// Ends the local stream in good order.
+    /// Ends the local stream in good order, unless another relay is to go on with it.
     pub(super) fn finish(&mut self) {
-        if let Some(publisher) = self.publisher.take() {
-            publisher.finish("unpublished");
+        match self.publisher.take() {
+            Some(publisher) if self.relay.is_replaced() => publisher.leave("replaced"),
+            Some(publisher) => publisher.finish("unpublished"),
+            None => {}
         }
     }
 }

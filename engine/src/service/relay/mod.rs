@@ -102,6 +102,16 @@ impl Relays {
         self.add(relay, RelayConfig::Pull(config))
     }
 
+    /// Pulls in place of a relay, which ends: players of the local stream wait for what comes.
+    pub(crate) fn pull_instead(&self, id: RelayId, config: PullConfig) -> RelayId {
+        if let Ok(job) = self.jobs.get(id) {
+            job.relay.set_replaced();
+        }
+        // It may have been removed before.
+        let _ = self.jobs.remove(id);
+        self.pull(config)
+    }
+
     fn relay(&self, direction: RelayDirection, stream: &StreamKey, url: RemoteUrl) -> Relay {
         if let Some(warning) = url.warning() {
             tracing::warn!(%url, "{warning}");

@@ -16,7 +16,7 @@ use crate::status::{RelayDirection, RelayState, RelayStatus};
 use crate::url::{RemoteUrl, RtmpUrl};
 use crate::{Error, ErrorKind, Limits};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -37,6 +37,8 @@ pub(super) struct Relay {
     output: Mutex<Option<Weak<dyn Measured>>>,
     /// For lines about requests to reconnect: a server may send them without end.
     pub(super) ignored: LogLimit,
+    /// Whether another relay goes on in its place.
+    is_replaced: AtomicBool,
 }
 
 /// Who is told how a relay fares.
@@ -109,6 +111,7 @@ impl Relay {
             tuning: Mutex::default(),
             output: Mutex::default(),
             ignored: LogLimit::new(IGNORED_LINES.get()),
+            is_replaced: AtomicBool::new(false),
         }
     }
 
@@ -119,6 +122,15 @@ impl Relay {
 
     pub(super) fn set_tuning(&self, tuning: PushTuning) {
         *self.tuning.lock() = tuning;
+    }
+
+    /// Another relay goes on in its place: what it publishes is left to that one.
+    pub(super) fn set_replaced(&self) {
+        self.is_replaced.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_replaced(&self) -> bool {
+        self.is_replaced.load(Ordering::Relaxed)
     }
 
     /// Names the writing half of the connection that has been opened.
