@@ -3,6 +3,7 @@
 mod flv;
 #[cfg(feature = "mp4")]
 mod mp4;
+mod peer;
 
 use super::connection_output::OutputState;
 use super::*;

@@ -23,6 +23,10 @@ const ROUNDED: i64 = TICKS * 2 / 5;
 const LEAST_UNKNOWN: i64 = 2 * TICKS;
 /// Segments of a stream without a picture.
 const SOUND_SEGMENT: i64 = 2 * TICKS;
+/// The distance of frames that nobody has seen.
+pub(super) const UNKNOWN_FRAME: i64 = TICKS / 25;
+/// The usual distances of pictures: those of 60, 50, 30, 25 and 24 a second.
+const USUAL_FRAMES: [i64; 5] = [1_500, 1_800, 3_003, 3_600, 3_754];
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +56,14 @@ pub(super) struct Rules {
     pub(super) frame: i64,
 }
 
+impl Rules {
+    /// How many parts ahead may be waited for: three seconds of them (6.2.5.2).
+    pub(super) fn parts_ahead(&self) -> u64 {
+        const AHEAD: i64 = 3 * TICKS;
+        self.part.map_or(0, |part| ((AHEAD + part - 1) / part.max(1)).max(3) as u64)
+    }
+}
+
 /// A track, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Track {
@@ -62,7 +74,6 @@ pub(super) struct Track {
     pub(super) rendition: usize,
     /// Its number there, from 1 on.
     pub(super) number: u32,
-    pub(super) format: HlsFormat,
     /// How it is coded at first: its first frame may come behind the first picture.
     pub(super) first: Option<Mp4Track>,
 }
@@ -72,6 +83,13 @@ impl Track {
         sample.track == self.id && sample.codec.kind() == Some(self.kind)
     }
 
+    /// The track of a sample where it is of the other kind, as it goes with this one, the only one so far.
+    pub(super) fn joined_by(&self, sample: &Sample) -> Option<Self> {
+        let kind = sample.codec.kind().filter(|kind| *kind != self.kind && *kind != FrameKind::Data)?;
+        // The number of the one that is there stays: players go by it that read the first header alone.
+        Some(Self { kind, id: sample.track, rendition: self.rendition, number: self.number + 1, first: None })
+    }
+
     /// The same with its place.
     fn placed(self, rendition: usize, number: u32) -> Self {
         let first = self.first.map(|first| Mp4Track { id: number, ..first });
@@ -79,7 +97,13 @@ impl Track {
     }
 
     /// As it is written, by its record, and a frame that goes with it where the record does not tell all; `None` where it cannot be.
-    pub(super) fn coded(&self, codec: Codec, config: Bytes, frame: Option<&Bytes>) -> Option<Mp4Track> {
+    pub(super) fn coded(
+        &self,
+        format: HlsFormat,
+        codec: Codec,
+        config: Bytes,
+        frame: Option<&Bytes>,
+    ) -> Option<Mp4Track> {
         let timescale = match self.kind {
             FrameKind::Video => 90_000,
             _ => audio_track(codec, &config)?.sample_rate,
@@ -89,7 +113,7 @@ impl Track {
             Some(frame) => track.with_frame(frame),
             None => track,
         };
-        form::can_write(self.format, &track).then_some(track)
+        form::can_write(format, &track).then_some(track)
     }
 }
 
@@ -174,8 +198,8 @@ impl Seen {
             }
             let is_known = tracks.iter().any(|track: &Track| track.is_of(&sample));
             if let Some(record) = records.get(&name).filter(|_| !sample.config && !is_known) {
-                let track = Track { kind, id: sample.track, rendition: 0, number: 1, format, first: None };
-                let first = track.coded(sample.codec, record.clone(), Some(&sample.data));
+                let track = Track { kind, id: sample.track, rendition: 0, number: 1, first: None };
+                let first = track.coded(format, sample.codec, record.clone(), Some(&sample.data));
                 tracks.extend(first.map(|first| Track { first: Some(first), ..track }));
             }
             if !sample.config {
@@ -190,7 +214,7 @@ impl Seen {
     fn rules(&self, lead: &Track, has_sounds_apart: bool, wishes: Wishes) -> Rules {
         let is_its = |(kind, id, ..): &&(FrameKind, u8, i64, bool)| (*kind, *id) == (lead.kind, lead.id);
         let frames: Vec<_> = self.frames.iter().filter(is_its).map(|(.., at, cuts)| (*at, *cuts)).collect();
-        let frame = usual_distance(&frames).unwrap_or(TICKS / 25);
+        let frame = usual_distance(&frames).unwrap_or(UNKNOWN_FRAME);
         let segment = match lead.kind {
             FrameKind::Video => ticks(wishes.segment_ms),
             _ => ticks(wishes.segment_ms).max(SOUND_SEGMENT),
@@ -198,11 +222,13 @@ impl Seen {
         let longest = longest_segment(&frames, segment).unwrap_or(LEAST_UNKNOWN);
         let target = longest.max(segment).min(ticks(wishes.max_segment_ms).max(segment));
         let part = wishes.part_ms.map(|part_ms| {
-            let frames = (ticks(part_ms) / frame).max(1);
             // The last frame of a sound may end behind the picture's.
             let slack = if has_sounds_apart { SLACK.max(TICKS / 40) } else { SLACK };
-            // Whole milliseconds, so that what playlists say of it is exact.
-            (frames * frame + slack + TICKS_PER_MS - 1) / TICKS_PER_MS * TICKS_PER_MS
+            let usual = part_of(ticks(part_ms), frame, slack);
+            match lead.kind {
+                FrameKind::Video => usual,
+                _ => part_of_any(ticks(part_ms), frame).unwrap_or(usual),
+            }
         });
         let target_s = seconds_up(target - ROUNDED / 2);
         Rules { target_s, longest: i64::from(target_s) * TICKS + ROUNDED, segment, part, frame }
@@ -211,6 +237,21 @@ impl Seen {
 
 fn ticks(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX / TICKS_PER_MS).saturating_mul(TICKS_PER_MS)
+}
+
+/// PART-TARGET where parts are to last about `wanted`, as so many frames as fit into it do.
+fn part_of(wanted: i64, frame: i64, slack: i64) -> i64 {
+    let frames = (wanted / frame).max(1);
+    // Whole milliseconds, so that what playlists say of it is exact.
+    (frames * frame + slack + TICKS_PER_MS - 1) / TICKS_PER_MS * TICKS_PER_MS
+}
+
+/// PART-TARGET of sound to which a picture may come: the least from `wanted` on of which both fill as much as parts have to have
+/// (85 %: 4.4.4.9), whatever the picture's rate is; `None` where there is none that is near.
+fn part_of_any(wanted: i64, frame: i64) -> Option<i64> {
+    let fills = |most: i64, frame: i64| (most - SLACK) / frame * frame >= most * 85 / 100;
+    let near = (0..=wanted / 2 / TICKS_PER_MS).map(|ms| wanted + SLACK + ms * TICKS_PER_MS);
+    near.into_iter().find(|most| USUAL_FRAMES.iter().chain([&frame]).all(|frame| fills(*most, *frame)))
 }
 
 fn seconds_up(ticks: i64) -> u32 {

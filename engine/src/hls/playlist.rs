@@ -23,8 +23,6 @@ use std::time::{Duration, SystemTime};
 const PARTS_FOR: i64 = 3;
 /// A playlist that skips lists at least so many TARGETDURATIONs (4.4.3.8).
 const SKIP_BEHIND: i64 = 6;
-/// Of what a player waits for, the farthest ahead in parts: three seconds of them (6.2.5.2).
-const AHEAD: i64 = 3 * TICKS;
 
 /// What stands in playlists, decided once.
 #[derive(Debug, Clone, Copy)]
@@ -233,9 +231,7 @@ impl Window {
             breaks_before: self.breaks_before,
             open: self.open.clone(),
             is_over: self.is_over,
-            has_parts: self.terms.rules.part.is_some(),
             format: self.terms.format,
-            ahead: self.terms.rules.part.map_or(0, |part| ((AHEAD + part - 1) / part.max(1)).max(3) as u64),
             playlists,
             peak_bits: self.peak_bits(),
             rules: self.terms.rules,
@@ -285,8 +281,7 @@ impl Window {
 
     fn write_to(&self, out: &mut String, epoch: &str, rendition: usize, skipped: usize) -> std::fmt::Result {
         let Rules { target_s, part, .. } = self.terms.rules;
-        // With parts, EXT-X-SKIP may come (9); without, EXT-X-GAP (8).
-        writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{}", if part.is_some() { 9 } else { 8 })?;
+        writeln!(out, "#EXTM3U\n#EXT-X-VERSION:{}", version(&self.terms.rules))?;
         writeln!(out, "#EXT-X-TARGETDURATION:{target_s}")?;
         // Without parts the defaults do: HOLD-BACK is three TARGETDURATIONs, and hls-parser takes the tag for low latency.
         if let Some(part) = part {
@@ -360,6 +355,11 @@ impl Window {
     }
 }
 
+/// EXT-X-VERSION: with parts, EXT-X-SKIP may come (9); without, EXT-X-GAP (8).
+fn version(rules: &Rules) -> u8 {
+    if rules.part.is_some() { 9 } else { 8 }
+}
+
 /// What decoders need first for a segment, where that is not in the segment itself.
 fn map_name(epoch: &str, segment: &Segment, rendition: usize) -> Option<String> {
     let header = segment.init.headers.get(rendition).filter(|header| !header.init.is_empty());
@@ -417,10 +417,7 @@ pub(crate) struct Snapshot {
     breaks_before: u64,
     open: Segment,
     is_over: bool,
-    has_parts: bool,
     format: HlsFormat,
-    /// How many parts ahead may be waited for.
-    ahead: u64,
     playlists: Vec<Playlists>,
     peak_bits: u64,
     rules: Rules,
@@ -504,7 +501,7 @@ impl Snapshot {
 
     /// The playlist that names the others; their URIs begin with `folder`, and end with `query`.
     pub(crate) fn multivariant(&self, folder: &str, query: &str) -> String {
-        let version = if self.has_parts { 9 } else { 8 };
+        let version = version(&self.rules);
         let mut text = String::with_capacity(512);
         // Writing to a string cannot fail.
         let _ = self.write_multivariant(&mut text, version, folder, query);
@@ -537,8 +534,10 @@ impl Snapshot {
         codecs.dedup();
         write!(out, ",CODECS=\"{}\"", codecs.join(","))?;
         if let Some((width, height)) = headers.first().and_then(|header| header.size) {
-            let rate = TICKS as f64 / self.rules.frame.max(1) as f64;
-            write!(out, ",RESOLUTION={width}x{height},FRAME-RATE={rate:.3}")?;
+            write!(out, ",RESOLUTION={width}x{height}")?;
+        }
+        if let Some(period) = headers.first().and_then(|header| header.picture) {
+            write!(out, ",FRAME-RATE={:.3}", TICKS as f64 / period.max(1) as f64)?;
         }
         if headers.len() > 1 {
             out.push_str(",AUDIO=\"audio\"");
@@ -561,7 +560,8 @@ impl Snapshot {
         }
         // Two segments ahead of the last whole one are one ahead of the open one.
         let is_far = number > self.open.number + 1
-            || (number >= self.open.number && part.is_some_and(|part| part > there + self.ahead));
+            || (number >= self.open.number
+                && part.is_some_and(|part| part > there + self.rules.parts_ahead()));
         let is_there = match part {
             None => number < self.open.number,
             // One behind the last of a segment is the first of the next.
@@ -591,7 +591,7 @@ impl Snapshot {
         }
         let rest = rest.strip_suffix(ending(self.format))?;
         match rest.strip_prefix('p') {
-            Some(number) if self.has_parts => self.part(rendition, number.parse().ok()?),
+            Some(number) if self.rules.part.is_some() => self.part(rendition, number.parse().ok()?),
             Some(_) => None,
             None => {
                 let segment = self.segment(rest.parse().ok()?).filter(|segment| !segment.is_gap())?;

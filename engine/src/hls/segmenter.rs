@@ -2,25 +2,26 @@
 //!
 //! One track leads: the picture, or the sound where there is no picture. Where it can be cut everything is cut, so that the parts
 //! of all renditions have the same numbers and lie at the same times.
+//!
+//! Where there was a picture alone or sound alone, the other kind may come later: it is there from a break on.
+
+mod track;
 
 use super::form::{self, Run, Writer};
-use super::plan::{Plan, Rules, Track as Planned};
+use super::plan::{Plan, Rules, UNKNOWN_FRAME};
 use super::{TICKS, ticks, units_of};
-use crate::media::audio_clock::{AudioClock, units};
-use crate::media::codec::{audio_config, audio_frame, audio_track, codec_string, video_config};
-use crate::media::elementary::{Demuxer, Sample, needs_record};
-use crate::media::flv::Codec;
-use crate::media::fmp4::{Mp4Sample, Mp4Track};
+use crate::config::HlsFormat;
+use crate::media::codec::{audio_track, codec_string, video_config};
+use crate::media::elementary::{Demuxer, Sample};
+use crate::media::fmp4::Mp4Track;
 use crate::media::{Frame, FrameKind};
 use bytes::Bytes;
+use track::{Timed, Track};
 
 bound! {
     /// Bytes of a part, after which it ends in any case: what is counted as held is so much behind what is
     /// (test `a_part_ends_where_it_has_much_in_it`).
     const MAX_PART_BYTES: usize = 8 * 1024 * 1024, without usize::MAX;
-    /// Frames of sound that wait for the picture with which they begin
-    /// (test `sound_that_waits_for_a_picture_is_bounded`).
-    const MAX_WAITING: usize = 1_024, without usize::MAX;
 }
 
 /// How far the sound may be ahead of a picture that is still to come; then it leads, in ticks.
@@ -47,6 +48,8 @@ pub(super) struct Header {
     pub(super) codecs: Vec<String>,
     /// Width and height of the picture.
     pub(super) size: Option<(u32, u32)>,
+    /// The usual distance of pictures, in ticks, where there is a picture and that is known.
+    pub(super) picture: Option<i64>,
     /// Channels of the sound; 0 where that is not known.
     pub(super) channels: u8,
 }
@@ -64,50 +67,20 @@ pub(super) struct Part {
     pub(super) media: Vec<Bytes>,
 }
 
-/// A coded frame with its place.
-#[derive(Debug)]
-struct Timed {
-    /// When it is decoded, in units of its track.
-    at: i64,
-    lasts: i64,
-    composition: i64,
-    is_sync: bool,
-    data: Bytes,
-}
-
-/// How a track is coded, and the times of its frames.
-struct Coded {
-    track: Mp4Track,
-    clock: AudioClock,
-}
-
-/// How a track is coded from the next break on.
-struct Next {
-    codec: Codec,
-    config: Bytes,
-    /// `None` where that cannot be written, or its record does not tell all of it (VP9).
-    coded: Option<Coded>,
-}
-
-struct Track {
-    planned: Planned,
-    /// As it is now; `None` while that is not known, or cannot be written.
-    coded: Option<Coded>,
-    next: Option<Next>,
-    run: Vec<Timed>,
-    /// What came since the coding changed.
-    held: Vec<Timed>,
-}
-
 /// See the module.
 pub(super) struct Segmenter {
     rules: Rules,
+    format: HlsFormat,
     /// Gives the configuration as it came.
     records: Demuxer,
     /// Gives coded frames as they are written.
     demuxer: Demuxer,
     /// The first one leads.
     tracks: Vec<Track>,
+    /// What has come beside the only track, and is to be there from the next break on.
+    late: Option<Track>,
+    /// The usual distance of the leading track's frames, where the plan has seen some.
+    frame: Option<i64>,
     /// By rendition.
     writers: Vec<Writer>,
     /// The newest frame of the leading track: how long it lasts shows the next one.
@@ -125,9 +98,12 @@ impl Segmenter {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             rules: plan.rules,
+            format: plan.format,
             records: Demuxer::new(),
             demuxer: form::demuxer(plan.format),
             tracks: plan.tracks.iter().cloned().map(Track::new).collect(),
+            late: None,
+            frame: Some(plan.rules.frame),
             writers: (0..plan.renditions()).map(|_| Writer::new(plan.format)).collect(),
             waiting: None,
             edge: i64::MIN,
@@ -141,14 +117,16 @@ impl Segmenter {
     /// What follows is another publisher's.
     pub(super) fn renew(&mut self) {
         self.breaks = true;
+        self.late = None;
     }
 
     /// Takes the next frame of the stream.
     pub(super) fn push(&mut self, frame: &Frame, cuts: &mut Vec<Cut>) {
         // What makes no sense is left out.
         for sample in self.records.push(frame).unwrap_or_default() {
-            if let Some(index) = self.place_of(&sample) {
-                self.note_coding(index, &sample);
+            match self.place_of(&sample) {
+                Some(index) => self.note_coding(index, &sample),
+                None => self.note_late(&sample),
             }
         }
         for sample in self.demuxer.push(frame).unwrap_or_default() {
@@ -156,7 +134,7 @@ impl Segmenter {
                 _ if sample.config => {}
                 Some(0) => self.push_leading(&sample, cuts),
                 Some(index) => self.push_other(index, &sample, cuts),
-                None => {}
+                None => self.push_late(&sample, cuts),
             }
         }
     }
@@ -168,7 +146,7 @@ impl Segmenter {
     /// Ends the segment with what has come: nothing follows for a while, or ever.
     pub(super) fn flush(&mut self, cuts: &mut Vec<Cut>) {
         let lead_end = match &self.waiting {
-            Some(waiting) => self.lead_ticks(waiting.at).saturating_add(self.rules.frame),
+            Some(waiting) => self.lead_ticks(waiting.at).saturating_add(self.frame()),
             None => self.edge,
         };
         // The sound may last longer than the picture.
@@ -185,19 +163,52 @@ impl Segmenter {
 
     /// Notes how the track of a sample is coded, where it is news.
     fn note_coding(&mut self, index: usize, sample: &Sample) {
-        let Some(track) = self.tracks.get_mut(index) else { return };
-        // Of codecs without a record, any frame tells what the record of others does.
-        let tells = sample.config || !needs_record(sample.codec);
-        if tells && track.is_news(sample) {
-            let (codec, config) = (sample.codec, sample.data.clone());
-            let coded = track.planned.coded(codec, config.clone(), None).map(Coded::new);
-            track.next = Some(Next { codec, config, coded });
-            track.held.clear();
-            self.breaks = true;
+        let track = self.tracks.get_mut(index);
+        self.breaks |= track.is_some_and(|track| track.note_coding(sample, self.format));
+    }
+
+    /// Notes how a track is coded that the plan does not know, where it has a place beside the one that it knows.
+    fn note_late(&mut self, sample: &Sample) {
+        let [only] = &self.tracks[..] else { return };
+        let is_there = self.late.as_ref().is_some_and(|late| late.planned.is_of(sample));
+        if self.late.is_none()
+            && let Some(planned) = only.planned.joined_by(sample)
+        {
+            self.late = Some(Track::new(planned));
+        } else if !is_there {
+            return;
         }
-        track.complete_next(sample);
-        if sample.keyframe && track.shows_otherwise(sample) {
-            self.breaks = true;
+        if let Some(late) = &mut self.late {
+            late.note_coding(sample, self.format);
+        }
+    }
+
+    fn push_late(&mut self, sample: &Sample, cuts: &mut Vec<Cut>) {
+        let Some(late) = self.late.as_mut().filter(|late| late.planned.is_of(sample)) else { return };
+        if late.planned.kind == FrameKind::Audio {
+            let timed = late.place(sample);
+            timed.into_iter().for_each(|timed| late.keep(timed, false));
+        } else if sample.keyframe && late.is_known() {
+            self.lead_with_late(cuts);
+            self.push_leading(sample, cuts);
+        }
+    }
+
+    /// A picture has come to a sound: it leads from now on.
+    fn lead_with_late(&mut self, cuts: &mut Vec<Cut>) {
+        self.flush(cuts);
+        self.tracks.splice(..0, self.late.take());
+        self.frame = None;
+        self.breaks = true;
+    }
+
+    /// Sound that has come to a picture is there from `at` on.
+    fn join_late(&mut self, at: i64) {
+        if let Some(mut late) = self.late.take_if(|late| late.has_begun()) {
+            late.renew();
+            // The picture before the break is without it.
+            late.leave_out(at);
+            self.tracks.push(late);
         }
     }
 
@@ -213,6 +224,7 @@ impl Segmenter {
             Some(waiting) => self.place_waiting(waiting, timed.at, at, cuts),
             None => self.advance(at, cuts),
         }
+        self.breaks |= sample.keyframe && self.late.as_ref().is_some_and(Track::has_begun);
         if self.breaks && !(is_video && self.part_begins.is_none() && !sample.keyframe) {
             self.pass_break(at, cuts);
         }
@@ -222,7 +234,7 @@ impl Segmenter {
         match self.part_begins {
             None => self.begin(at),
             Some(begins) => {
-                let next = at.saturating_add(self.rules.frame);
+                let next = at.saturating_add(self.frame());
                 let can_cut = sample.keyframe || !is_video;
                 let lasts = at.saturating_sub(self.segment_begins);
                 let ends = (can_cut && lasts >= self.rules.segment) || self.is_too_long(next);
@@ -258,7 +270,7 @@ impl Segmenter {
         let is_hole = at.saturating_sub(began) > self.rules.longest;
         if is_hole {
             // No segment has room for it: the stream goes on behind a break.
-            waiting.lasts = units_of(self.rules.frame, self.lead_timescale());
+            waiting.lasts = units_of(self.frame(), self.lead_timescale());
         }
         let lasts = waiting.lasts;
         let ended = self.lead_ticks(waiting.at.saturating_add(lasts));
@@ -285,6 +297,7 @@ impl Segmenter {
             track.renew();
             track.leave_out(at.saturating_sub(PATIENCE));
         }
+        self.join_late(at);
         if self.tracks.first().is_some_and(|track| track.coded.is_some()) {
             let headers = self.headers();
             cuts.push(Cut::Break(headers));
@@ -293,11 +306,14 @@ impl Segmenter {
     }
 
     fn headers(&mut self) -> Vec<Header> {
+        let lead = self.tracks.first().map(|lead| lead.planned.kind);
+        let picture = self.frame.filter(|_| lead == Some(FrameKind::Video));
         let of = |(rendition, writer): (usize, &mut Writer)| {
             let tracks = self.tracks.iter().filter(|track| track.planned.rendition == rendition);
             let coded: Vec<_> =
                 tracks.filter_map(|track| Some(track.coded.as_ref()?.track.clone())).collect();
-            Header::of(&coded, writer.begin(&coded))
+            let picture = picture.filter(|_| rendition == 0);
+            Header { picture, ..Header::of(&coded, writer.begin(&coded)) }
         };
         self.writers.iter_mut().enumerate().map(of).collect()
     }
@@ -342,6 +358,11 @@ impl Segmenter {
     /// Bytes of what is in no part yet.
     fn held_bytes(&self) -> usize {
         self.tracks.iter().flat_map(|track| &track.run).map(|timed| timed.data.len()).sum()
+    }
+
+    /// The usual distance of the leading track's frames.
+    fn frame(&self) -> i64 {
+        self.frame.unwrap_or(UNKNOWN_FRAME)
     }
 
     fn newest_leading(&self) -> i64 {
@@ -416,154 +437,22 @@ impl Header {
             init,
             codecs: tracks.iter().filter_map(|track| codec_string(track.codec, &track.config)).collect(),
             size: tracks.iter().find_map(size),
+            picture: None,
             channels: tracks.iter().find_map(channels).unwrap_or_default(),
         }
     }
 }
 
-impl Coded {
-    fn new(track: Mp4Track) -> Self {
-        let clock = AudioClock::new(track.timescale);
-        Self { track, clock }
-    }
-
-    /// The place of a sample in the track's time; `None` where it has none.
-    fn place(&mut self, sample: &Sample) -> Option<Timed> {
-        let (timescale, decoded) = (self.track.timescale, sample.dts_ns.unwrap_or(sample.pts_ns));
-        let data = sample.data.clone();
-        if sample.codec.kind() == Some(FrameKind::Video) {
-            let at = units(decoded, timescale).max(0);
-            let composition = units(sample.pts_ns, timescale).saturating_sub(at);
-            return Some(Timed { at, lasts: 0, composition, is_sync: sample.keyframe, data });
-        }
-        let told =
-            audio_frame(sample.codec, &data).or_else(|| audio_config(sample.codec, &self.track.config));
-        // Where frames of FLAC differ in length, 4,096 samples are usual.
-        let lasts = told.and_then(|told| told.period).map_or(4_096, |period| period.ticks(timescale).into());
-        let at = self.clock.place(decoded, lasts)?.max(0);
-        Some(Timed { at, lasts, composition: 0, is_sync: true, data })
-    }
-}
-
-impl Track {
-    fn new(planned: Planned) -> Self {
-        let first = planned.first.clone().map(|track| Next {
-            codec: track.codec,
-            config: track.config.clone(),
-            coded: Some(Coded::new(track)),
-        });
-        Self { planned, coded: None, next: first, run: Vec::new(), held: Vec::new() }
-    }
-
-    /// Whether a sample that tells how the track is coded tells something else than is known.
-    fn is_news(&self, sample: &Sample) -> bool {
-        let of_next = self.next.as_ref().map(|next| (next.codec, &next.config));
-        let of_now = || self.coded.as_ref().map(|coded| (coded.track.codec, &coded.track.config));
-        match of_next.or_else(of_now) {
-            Some((codec, config)) => codec != sample.codec || (sample.config && *config != sample.data),
-            None => true,
-        }
-    }
-
-    /// Finds out how the track is written from now on, where that takes a keyframe.
-    fn complete_next(&mut self, sample: &Sample) {
-        if let Some(next) = self.next.as_mut().filter(|next| sample.keyframe && next.coded.is_none()) {
-            let (codec, config) = (next.codec, next.config.clone());
-            next.coded = self.planned.coded(codec, config, Some(&sample.data)).map(Coded::new);
-        }
-    }
-
-    /// Notes where a keyframe tells what the record does not, and something else than before: another size of VP9.
-    fn shows_otherwise(&mut self, keyframe: &Sample) -> bool {
-        let Some(known) = self.coded.as_ref().filter(|_| self.next.is_none()) else { return false };
-        let track = known.track.clone().with_frame(&keyframe.data);
-        if track == known.track {
-            return false;
-        }
-        let (codec, config) = (track.codec, track.config.clone());
-        self.next = Some(Next { codec, config, coded: Some(Coded::new(track)) });
-        true
-    }
-
-    fn timescale(&self) -> u32 {
-        let coded = self.coded.as_ref().or_else(|| self.next.as_ref()?.coded.as_ref());
-        coded.map_or(1, |coded| coded.track.timescale)
-    }
-
-    fn ticks(&self, at: i64) -> i64 {
-        ticks(at, self.timescale())
-    }
-
-    /// Takes the coding over that comes next, and what has waited for it.
-    fn renew(&mut self) {
-        if let Some(next) = self.next.take() {
-            self.coded = next.coded;
-            self.run.clear();
-        }
-        self.run.append(&mut self.held);
-    }
-
-    fn place(&mut self, sample: &Sample) -> Option<Timed> {
-        let coded = match &mut self.next {
-            Some(next) => &mut next.coded,
-            None => &mut self.coded,
-        };
-        coded.as_mut()?.place(sample)
-    }
-
-    /// Leaves out what ends before `at`, in ticks: the picture that goes with it has never come.
-    fn leave_out(&mut self, at: i64) {
-        let timescale = self.timescale();
-        self.run.retain(|timed| ticks(timed.at.saturating_add(timed.lasts), timescale) > at);
-    }
-
-    /// Keeps a frame for the part that is open, or for what begins with the next break.
-    fn keep(&mut self, timed: Timed, has_begun: bool) {
-        let is_next = self.next.is_some();
-        let frames = if is_next { &mut self.held } else { &mut self.run };
-        if (is_next || !has_begun) && frames.len() >= MAX_WAITING.get() {
-            // The picture that they belong to has not come for long.
-            frames.clear();
-        }
-        frames.push(timed);
-    }
-
-    /// Takes what begins before `until`, in ticks: when that is, and the samples.
-    fn take(&mut self, until: i64) -> (i64, Vec<Mp4Sample>) {
-        let count = self.run.partition_point(|timed| self.ticks(timed.at) < until);
-        let later = self.run.split_off(count);
-        let taken = std::mem::replace(&mut self.run, later);
-        let begins = taken.first().map_or(0, |timed| timed.at);
-        let nexts = taken.iter().skip(1).map(|timed| Some(timed.at)).chain([None]);
-        let samples = taken.iter().zip(nexts).map(|(timed, next)| {
-            let lasts = next.map_or(timed.lasts, |next| next.saturating_sub(timed.at));
-            Mp4Sample {
-                duration: u32::try_from(lasts).unwrap_or_default(),
-                composition: i32::try_from(timed.composition).unwrap_or_default(),
-                is_sync: timed.is_sync,
-                data: timed.data.clone(),
-            }
-        });
-        (begins, samples.collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::track::MAX_WAITING;
     use super::*;
-    use crate::config::HlsFormat;
+    use crate::hls::plan::Track as Planned;
     use crate::testing::{audio, audio_header};
 
     #[test]
     fn sound_that_waits_for_a_picture_is_bounded() {
-        let track = |kind, number| Planned {
-            kind,
-            id: 0,
-            rendition: 0,
-            number,
-            format: HlsFormat::Fmp4,
-            first: None,
-        };
+        let track = |kind, number| Planned { kind, id: 0, rendition: 0, number, first: None };
         let rules = Rules { target_s: 2, longest: 2 * TICKS, segment: TICKS, part: None, frame: TICKS / 25 };
         let tracks = vec![track(FrameKind::Video, 1), track(FrameKind::Audio, 2)];
         let mut segmenter = Segmenter::new(&Plan { rules, format: HlsFormat::Fmp4, tracks });

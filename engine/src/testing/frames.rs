@@ -15,6 +15,14 @@ pub const AVC_HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x1f];
 /// A sequence header of AAC LC, 44.1 kHz, stereo.
 pub const AAC_HEADER: &[u8] = &[0xaf, 0, 0x12, 0x10];
 
+/// Configuration records of H.264, whole ones: of 640x360 and of 1278x718.
+pub const AVC_RECORDS: [&[u8]; 2] = [
+    b"\x01\x42\xc0\x1e\xff\xe1\0\x19\x67\x42\xc0\x1e\xd8\x90\x28\x0b\xfe\x5c\x04\x40\0\0\x03\
+      \0\x40\0\0\x0c\x83\xc5\x8b\x89\x80\x01\0\x05\x68\xc8\x88\xcb\x20",
+    b"\x01\x7a\0\x1f\xff\xe1\0\x19\x67\x7a\0\x1f\xbc\xd9\x40\x50\x05\xbe\xaf\x01\x10\0\0\
+      \x3e\x90\0\x0e\xa6\0\xf1\x83\x19\x60\x01\0\x06\x68\xeb\xe3\xcb\x22\xc0\xfe\xf8\xf8\0",
+];
+
 /// The payload of an H.264 frame of so many bytes, five at least: 0x17 first makes it a keyframe, 0x27 none.
 pub fn picture(first: u8, len: usize) -> Bytes {
     let mut payload = vec![0x55; len.max(5)];
@@ -43,6 +51,11 @@ pub fn audio(at: i64) -> Frame {
 
 pub fn video_header(at: i64) -> Frame {
     Frame::new(FrameKind::Video, at, Bytes::from_static(AVC_HEADER))
+}
+
+/// A sequence header with one of [`AVC_RECORDS`].
+pub fn avc_header(at: i64, record: &[u8]) -> Frame {
+    Frame::new(FrameKind::Video, at, [b"\x17\0\0\0\0", record].concat().into())
 }
 
 pub fn audio_header(at: i64) -> Frame {

@@ -1,14 +1,12 @@
 //! The FLV forms: whoever writes them, a player gets the same.
 
+use super::peer::Peer;
 use super::*;
-use crate::hub::Place;
 use crate::media::flv::FileHeader;
 use crate::media::flv_file::FlvReader;
-use crate::net::WriteQueue;
 use crate::testing::{audio, audio_header, inter, keyframe, metadata, times, video_header};
 use proptest::prelude::*;
 use std::io::Cursor;
-use std::task::{Context, Poll, Waker};
 
 const BOTH: FileHeader = FileHeader { audio: true, video: true };
 const ENVELOPES: [Envelope; 3] = [Envelope::Plain, Envelope::Chunked, Envelope::WebSocket];
@@ -26,40 +24,9 @@ fn made(kind: FrameKind, at: i64, payload: &[u8]) -> Frame {
     Frame::new(kind, at, Bytes::copy_from_slice(payload))
 }
 
-/// A player without a connection.
-struct Peer {
-    delivery: Delivery,
-    envelope: Envelope,
-    out: Vec<u8>,
-    /// Batches that it shared with others.
-    shared: usize,
-}
-
 impl Peer {
-    fn new(stage: &Stage, framing: FlvFraming, envelope: Envelope, clock: Clock) -> Self {
-        let delivery = stage.delivery(Framing::Flv(framing), clock);
-        Self { delivery, envelope, out: framing.head().to_vec(), shared: 0 }
-    }
-
-    /// What its connection's task does.
-    fn take_singly(&mut self) {
-        let mut queue = WriteQueue::default();
-        self.delivery.fill(usize::MAX, &mut queue).unwrap();
-        let written = queue.poll_write(&mut Context::from_waker(Waker::noop()), &mut self.out);
-        assert!(matches!(written, Poll::Ready(Ok(()))));
-    }
-
-    /// What shard and connection do together about a batch.
-    fn take(&mut self, batch: &WireBatch) {
-        let form = self.delivery.shared_form();
-        match form.map(|form| (self.delivery.step_over(batch, form), form)) {
-            Some((Place::At, form)) => {
-                self.out.extend_from_slice(batch.bytes(form));
-                self.shared += 1;
-            }
-            Some((Place::After, _)) => {}
-            Some((Place::Elsewhere, _)) | None => self.take_singly(),
-        }
+    fn of_flv(stage: &Stage, framing: FlvFraming, envelope: Envelope, clock: Clock) -> Self {
+        Self::new(stage.delivery(Framing::Flv(framing), clock), envelope, &framing.head())
     }
 
     /// The response's body.
@@ -93,8 +60,8 @@ fn is_whole_tags(mut bytes: &[u8]) -> bool {
 /// Publishes the frames, so many at a time, to a player that shares what it can and to one that shares nothing; the two.
 fn play(batches: &[Vec<Frame>], framing: FlvFraming, envelope: Envelope) -> (Peer, Peer) {
     let mut stage = Stage::new();
-    let mut sharing = Peer::new(&stage, framing, envelope, Clock::Stream);
-    let mut single = Peer::new(&stage, framing, envelope, Clock::Stream);
+    let mut sharing = Peer::of_flv(&stage, framing, envelope, Clock::Stream);
+    let mut single = Peer::of_flv(&stage, framing, envelope, Clock::Stream);
     let mut batch = WireBatch::default();
     for frames in batches {
         frames.iter().for_each(|frame| stage.publisher.push(frame.clone()).unwrap());
@@ -218,9 +185,9 @@ fn what_was_missed_makes_a_repeated_configuration_one_that_may_have_changed() {
 fn times_from_zero_and_one_kind_only_are_for_one_player_alone() {
     let stage = Stage::new();
     let plain = framing(Envelope::Plain, Flavour::Browser);
-    let mut from_zero = Peer::new(&stage, plain, Envelope::Plain, Clock::FromZero);
+    let mut from_zero = Peer::of_flv(&stage, plain, Envelope::Plain, Clock::FromZero);
     let only = plain.only(FrameKind::Video);
-    let mut video = Peer::new(&stage, only, Envelope::Plain, Clock::Stream);
+    let mut video = Peer::of_flv(&stage, only, Envelope::Plain, Clock::Stream);
     for frame in [
         metadata(0, 2),
         video_header(5_000),
@@ -246,7 +213,7 @@ fn a_kind_that_comes_late_is_left_out_and_told() {
     let mut stage = Stage::new();
     let announced = FileHeader { audio: false, video: true };
     let plain = FlvFraming::new(Envelope::Plain, Flavour::Browser, announced);
-    let mut peer = Peer::new(&stage, plain, Envelope::Plain, Clock::Stream);
+    let mut peer = Peer::of_flv(&stage, plain, Envelope::Plain, Clock::Stream);
     let mut batch = WireBatch::default();
     for (frames, late) in [
         (vec![video_header(0), keyframe(0, 50)], None),

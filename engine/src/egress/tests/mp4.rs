@@ -1,37 +1,32 @@
 //! The form of MP4: whoever writes it, a player gets the same.
 
+use super::peer::Peer;
 use super::*;
-use crate::hub::{Place, StreamTracks};
+use crate::hub::StreamTracks;
 use crate::media::FrameKind::{Audio, Video};
 use crate::media::elementary::Demuxer;
 use crate::media::flv::Codec;
 use crate::media::fmp4::reading::{Read, ReadSample, boxes, read};
 use crate::media::fmp4::{Mp4Track, mp4_init};
-use crate::net::WriteQueue;
-use crate::testing::{audio, audio_header, inter, keyframe, metadata, video_header};
+use crate::testing::{AVC_RECORDS, audio, audio_header, avc_header, inter, keyframe, metadata, video_header};
 use proptest::prelude::*;
 use std::task::{Context, Poll, Waker};
 
 const ENVELOPES: [Envelope; 3] = [Envelope::Plain, Envelope::Chunked, Envelope::WebSocket];
 
-/// Records of H.264 of 640x360 and of 1278x718.
-const AVC: &[u8] =
-    b"\x01\x42\xc0\x1e\xff\xe1\x00\x19\x67\x42\xc0\x1e\xd8\x90\x28\x0b\xfe\x5c\x04\x40\x00\x00\x03\x00\
-    \x40\x00\x00\x0c\x83\xc5\x8b\x89\x80\x01\x00\x05\x68\xc8\x88\xcb\x20";
-const AVC_LARGE: &[u8] =
-    b"\x01\x7a\x00\x1f\xff\xe1\x00\x19\x67\x7a\x00\x1f\xbc\xd9\x40\x50\x05\xbe\xaf\x01\x10\x00\
-    \x00\x3e\x90\x00\x0e\xa6\x00\xf1\x83\x19\x60\x01\x00\x06\x68\xeb\xe3\xcb\x22\xc0\xfe\xf8\xf8\x00";
+const AVC: &[u8] = AVC_RECORDS[0];
+const AVC_LARGE: &[u8] = AVC_RECORDS[1];
 
 fn made(kind: FrameKind, at: i64, parts: &[&[u8]]) -> Frame {
     Frame::new(kind, at, parts.concat().into())
 }
 
 fn header(at: i64) -> Frame {
-    made(Video, at, &[b"\x17\0\0\0\0", AVC])
+    avc_header(at, AVC)
 }
 
 fn large_header(at: i64) -> Frame {
-    made(Video, at, &[b"\x17\0\0\0\0", AVC_LARGE])
+    avc_header(at, AVC_LARGE)
 }
 
 /// AAC at 48 kHz.
@@ -44,48 +39,18 @@ fn start() -> Vec<Frame> {
     vec![header(0), audio_header(0), keyframe(0, 50), audio(0), inter(30, 20)]
 }
 
-/// A player without a connection.
-struct Peer {
-    delivery: Delivery,
-    envelope: Envelope,
-    out: Vec<u8>,
-    /// Batches that it shared with others.
-    shared: usize,
-}
-
 impl Peer {
-    fn new(stage: &Stage, envelope: Envelope) -> Self {
-        Self::with(stage, envelope, Clock::Stream, None)
+    fn of_mp4(stage: &Stage, envelope: Envelope) -> Self {
+        Self::of_mp4_with(stage, envelope, Clock::Stream, None)
     }
 
-    fn with(stage: &Stage, envelope: Envelope, clock: Clock, only: Option<FrameKind>) -> Self {
+    fn of_mp4_with(stage: &Stage, envelope: Envelope, clock: Clock, only: Option<FrameKind>) -> Self {
         let subscriber = stage.hub.subscribe(&stage.key, SubscribeOptions::default());
         let tracks = Mp4Tracks::find(&subscriber, &subscriber.tracks(), only).expect("something for MP4");
         let (framing, out) = Mp4Framing::new(envelope, tracks);
         let framing = Framing::Mp4(Box::new(framing));
         let delivery = Delivery::new(1, framing, clock, subscriber, ShardHandle(stage.shard.clone()));
-        Self { delivery, envelope, out: out.to_vec(), shared: 0 }
-    }
-
-    /// What its connection's task does.
-    fn take_singly(&mut self) {
-        let mut queue = WriteQueue::default();
-        self.delivery.fill(usize::MAX, &mut queue).unwrap();
-        let written = queue.poll_write(&mut Context::from_waker(Waker::noop()), &mut self.out);
-        assert!(matches!(written, Poll::Ready(Ok(()))));
-    }
-
-    /// What shard and connection do together about a batch.
-    fn take(&mut self, batch: &WireBatch) {
-        let form = self.delivery.shared_form();
-        match form.map(|form| (self.delivery.step_over(batch, form), form)) {
-            Some((Place::At, form)) => {
-                self.out.extend_from_slice(batch.bytes(form));
-                self.shared += 1;
-            }
-            Some((Place::After, _)) => {}
-            Some((Place::Elsewhere, _)) | None => self.take_singly(),
-        }
+        Self::new(delivery, envelope, &out)
     }
 
     /// What it has got; of a WebSocket also the texts, which must be there before each init segment, and only there.
@@ -169,7 +134,7 @@ fn play(batches: &[Vec<Frame>], envelope: Envelope) -> (Peer, Peer) {
     let mut stage = Stage::new();
     let mut batch = WireBatch::default();
     publish(&mut stage, &start(), &mut batch);
-    let (mut sharing, mut single) = (Peer::new(&stage, envelope), Peer::new(&stage, envelope));
+    let (mut sharing, mut single) = (Peer::of_mp4(&stage, envelope), Peer::of_mp4(&stage, envelope));
     sharing.take_singly();
     single.take_singly();
     for frames in batches {
@@ -385,7 +350,7 @@ fn times_from_zero_and_one_kind_only_are_for_one_player_alone() {
         (Clock::Stream, Some(Video), vec![5_000, 5_040]),
         (Clock::Stream, Some(Audio), vec![5_010]),
     ] {
-        let mut peer = Peer::with(&stage, Envelope::Plain, clock, only);
+        let mut peer = Peer::of_mp4_with(&stage, Envelope::Plain, clock, only);
         peer.take_singly();
         assert_eq!((peer.delivery.shared_form(), peer.delivery.late_kind()), (None, None));
         assert_eq!(times(&peer), expected);
@@ -399,7 +364,7 @@ fn a_kind_that_comes_late_is_left_out_and_told() {
     let mut stage = Stage::new();
     let mut batch = WireBatch::default();
     publish(&mut stage, &[header(0), keyframe(0, 50)], &mut batch);
-    let mut peer = Peer::new(&stage, Envelope::Plain);
+    let mut peer = Peer::of_mp4(&stage, Envelope::Plain);
     peer.take_singly();
     for (frames, late) in [
         (vec![made(Audio, 0, &[b"\xb2speex"]), inter(40, 20)], None),
@@ -468,7 +433,7 @@ async fn outputs_of_mp4_share_a_batch_with_those_of_other_forms() {
         let output = Arc::new(ConnectionOutput::new(split(ours).1));
         let delivery = match envelope {
             None => stage.delivery(Framing::Rtmp(RtmpFraming::player(1)), Clock::Stream),
-            Some(envelope) => Peer::new(&stage, envelope).delivery,
+            Some(envelope) => Peer::of_mp4(&stage, envelope).delivery,
         };
         output.lock().deliveries.push(delivery);
         output.lock().fill(0, usize::MAX).unwrap();
