@@ -22,6 +22,7 @@ use crate::config::HlsConfig;
 use crate::hub::Hub;
 use crate::key::StreamKey;
 use crate::limits::ms;
+use crate::status::StreamState;
 use arc_swap::ArcSwap;
 use disk::Disk;
 use muxer::Muxer;
@@ -177,6 +178,14 @@ impl Hls {
         stream
     }
 
+    /// The stream where it has ended, its window is still held, and nobody has published it again.
+    pub(crate) fn ended(&self, key: &StreamKey) -> Option<Arc<HlsStream>> {
+        let stream = self.shared.streams.lock().get(key).cloned()?;
+        let is_on = |state| matches!(state, StreamState::Live | StreamState::Away);
+        let is_published = || self.shared.hub.stream(key).is_some_and(|info| is_on(info.state));
+        (stream.is_over() && !is_published()).then_some(stream)
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.tasks.spawn(self.shared.draining.clone().run_until_cancelled_owned(task));
     }
@@ -242,13 +251,15 @@ impl HlsStream {
         *self.asked.lock() = Instant::now();
     }
 
-    /// Whether it has stopped, or ended while its name is published again.
+    /// Whether nothing follows what there is to play.
+    fn is_over(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Playing(snapshot) if snapshot.is_over())
+    }
+
+    /// Whether it has stopped, or ended while its name is published again, or waited for.
     fn is_of_the_past(&self, hub: &Hub) -> bool {
-        match &*self.state.borrow() {
-            State::Starting => false,
-            State::Playing(snapshot) => snapshot.is_over() && hub.stream(&self.key).is_some(),
-            State::Stopped(_) => true,
-        }
+        let has_stopped = matches!(&*self.state.borrow(), State::Stopped(_));
+        has_stopped || (self.is_over() && hub.stream(&self.key).is_some())
     }
 }
 

@@ -278,6 +278,12 @@ impl Hub {
         map.demand.entry(key.clone()).or_insert_with(|| watch::Sender::new(viewers)).subscribe()
     }
 
+    /// Whether somebody watches the demand for `key`, and publishes it as soon as it has a viewer.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_fetched_on_demand(&self, key: &StreamKey) -> bool {
+        self.shared.map.lock().demand.get(key).is_some_and(|demand| demand.receiver_count() > 0)
+    }
+
     /// Nobody watches the demand for `key` any more, as far as the caller knows: forgets it unless others do.
     pub(crate) fn forget_demand(&self, key: &StreamKey) {
         let mut map = self.shared.map.lock();

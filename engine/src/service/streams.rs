@@ -402,8 +402,30 @@ impl Client {
         Ok(subscriber)
     }
 
+    /// The same of a stream that has ended, of which it gets what is held.
+    #[cfg(feature = "http")]
+    pub(crate) fn watch_the_rest(&self, key: &StreamKey) -> Result<(), Refusal> {
+        self.check_place(key)?;
+        self.tell_play_begun(key);
+        Ok(())
+    }
+
     fn admit(&self, key: &StreamKey, start: Option<StartAt>) -> Result<Subscriber, Refusal> {
-        let (app, hub) = (self.app(key)?, &self.core.hub);
+        let (app, hub) = (self.check_place(key)?, &self.core.hub);
+        let wait = ms(app.wait_for_publisher_ms);
+        let start = start.or_else(|| hub.start(key)).unwrap_or(app.start);
+        let options = SubscribeOptions { start, wait: Some(wait), interest: Interest::Viewer };
+        let subscriber = hub.subscribe_as_player(key, options, app.max_viewers);
+        let subscriber = subscriber.map_err(|hub::Full| Refusal::TooManyViewers)?;
+        if wait.is_zero() && subscriber.end() == Some(EndReason::NotPublished) {
+            return Err(Refusal::NotPublished);
+        }
+        Ok(subscriber)
+    }
+
+    /// The app of a stream where there is room for another player, and it is none that the stream comes from.
+    fn check_place(&self, key: &StreamKey) -> Result<Arc<AppConfig>, Refusal> {
+        let app = self.app(key)?;
         if self.core.sessions.count() > self.core.limits().player_places() {
             return Err(Refusal::Full);
         }
@@ -415,15 +437,7 @@ impl Client {
             let text = "relay loop: the stream comes from the one that it is asked for";
             return Err(Refusal::Loop(text.to_owned()));
         }
-        let wait = ms(app.wait_for_publisher_ms);
-        let start = start.or_else(|| hub.start(key)).unwrap_or(app.start);
-        let options = SubscribeOptions { start, wait: Some(wait), interest: Interest::Viewer };
-        let subscriber = hub.subscribe_as_player(key, options, app.max_viewers);
-        let subscriber = subscriber.map_err(|hub::Full| Refusal::TooManyViewers)?;
-        if wait.is_zero() && subscriber.end() == Some(EndReason::NotPublished) {
-            return Err(Refusal::NotPublished);
-        }
-        Ok(subscriber)
+        Ok(app)
     }
 
     fn tell_play_begun(&self, key: &StreamKey) {

@@ -3,6 +3,7 @@
 //! A viewer is let in once, when it asks for the multivariant playlist, as a player on any door; the playlists that this one
 //! names have the viewer's token in their URLs. Media have names that nobody guesses and need none, so that caches can keep them.
 
+use super::header;
 use super::pages::takes_gzip;
 use super::reply::{self, Reply};
 use super::request::Answers;
@@ -65,6 +66,15 @@ impl Directives {
     }
 }
 
+/// What is to become of a stream that has ended and is still held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It is played to its end.
+    IsPlayed,
+    /// Somebody fetches it again.
+    IsWaitedFor,
+}
+
 /// The field of a query that names a viewer.
 const TOKEN: &str = "v";
 
@@ -96,7 +106,7 @@ impl Answers {
         // By its token alone: the stream may have another name than it was asked for by.
         let known = directives.token.as_ref().and_then(|token| core.hls.viewer(token));
         let (viewer, snapshot) = match known {
-            Some(viewer) => match self.playing(viewer.key()).await {
+            Some(viewer) => match self.playing(viewer.key(), Ended::IsPlayed).await {
                 Ok((stream, snapshot)) => {
                     viewer.follow(stream);
                     (viewer, snapshot)
@@ -155,15 +165,14 @@ impl Answers {
                 None => return not_there(),
             }
         };
-        let range = request.headers.get(RANGE).and_then(|range| range.to_str().ok());
+        let range = header::text(&request.headers, &RANGE);
         let content_type = match file.rsplit_once('.') {
             Some((_, "ts")) => "video/mp2t",
             Some((_, "mp4")) => "video/mp4",
             _ => "video/iso.segment",
         };
         let bytes: usize = media.iter().map(bytes::Bytes::len).sum();
-        let agent = request.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-        core.hls.count_media(&stream, self.asker().peer.ip(), agent.unwrap_or_default(), bytes);
+        core.hls.count_media(&stream, self.asker().peer.ip(), agent_of(request), bytes);
         reply::piece(content_type, media, range, FOR_EVER)
     }
 
@@ -179,16 +188,16 @@ impl Answers {
             Ok(admitted) => admitted,
             Err(refused) => return Err(Box::new(visit.refuse(&refused))),
         };
-        let (stream, snapshot) = match self.playing(&key).await {
+        let ended = if subscriber.is_some() { Ended::IsWaitedFor } else { Ended::IsPlayed };
+        let (stream, snapshot) = match self.playing(&key, ended).await {
             Ok(playing) => playing,
             Err(refusal) => {
                 visit.answered();
                 return Err(refusal);
             }
         };
-        let agent = request.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-        let core = self.asker().core.clone();
-        let Some(viewer) = core.hls.let_in(stream, token, self.asker().peer.ip(), agent) else {
+        let (core, address) = (self.asker().core.clone(), self.asker().peer.ip());
+        let Some(viewer) = core.hls.let_in(stream, token, address, agent_of(request)) else {
             visit.answered();
             let words = "there are as many viewers by HLS as there may be (limits.hls_viewers)";
             return Err(Box::new(later(words)));
@@ -200,7 +209,11 @@ impl Answers {
     }
 
     /// The stream, and what there is of it as soon as there is something.
-    async fn playing(&self, key: &StreamKey) -> Result<(Arc<HlsStream>, Arc<Snapshot>), Box<Reply>> {
+    async fn playing(
+        &self,
+        key: &StreamKey,
+        ended: Ended,
+    ) -> Result<(Arc<HlsStream>, Arc<Snapshot>), Box<Reply>> {
         let core = &self.asker().core;
         let app = core.app(key).filter(|app| app.hls.when != HlsWhen::Off);
         let Some(app) = app else {
@@ -208,7 +221,8 @@ impl Answers {
             return Err(Box::new(reply::words(StatusCode::NOT_FOUND, words)));
         };
         let wait = ms(app.wait_for_publisher_ms);
-        let stream = core.hls.open(key, &app.hls, wait);
+        let rest = core.hls.ended(key).filter(|_| ended == Ended::IsPlayed);
+        let stream = rest.unwrap_or_else(|| core.hls.open(key, &app.hls, wait));
         let mut watch = stream.watch();
         let begun = watch.wait_for(|state| !matches!(state, State::Starting));
         let begun =
@@ -256,6 +270,11 @@ async fn until(
             Err(_) => return Err(Box::new(too_late())),
         };
     }
+}
+
+/// What a player calls itself.
+fn agent_of(request: &Parts) -> &str {
+    header::text(&request.headers, &USER_AGENT).unwrap_or_default()
 }
 
 /// Whether a browser's own player asks, and no script: Chromium's (156) asks for ranges of playlists too.
@@ -310,7 +329,7 @@ fn too_late() -> Reply {
 async fn attend(
     core: Arc<Core>,
     visit: Visit,
-    subscriber: Subscriber,
+    subscriber: Option<Subscriber>,
     viewer: Arc<Viewer>,
     patience: Duration,
 ) {

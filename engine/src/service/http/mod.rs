@@ -12,6 +12,7 @@
 
 mod connection;
 mod h2;
+mod header;
 mod hls;
 mod pages;
 mod player;

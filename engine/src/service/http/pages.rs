@@ -2,6 +2,7 @@
 //!
 //! A page is made of the program's [`Assets`](crate::Assets), or of what is written here; names of streams get into it escaped.
 
+use super::header;
 use super::reply::{self, Reply};
 use super::routes::{PageUrl, flv_of, page_of};
 use crate::assets::{Asset, Assets, hash};
@@ -10,7 +11,7 @@ use crate::service::Core;
 use crate::status::{StreamInfo, StreamState};
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{ACCEPT_ENCODING, HeaderName, IF_NONE_MATCH};
+use hyper::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
 use hyper::http::request::Parts;
 use std::sync::LazyLock;
 
@@ -48,7 +49,7 @@ pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
 
 /// A file, packed where the browser takes it so; or the word that it has it already.
 fn asset(asset: &Asset, request: &Parts, cache: &'static str) -> Reply {
-    if values(request, IF_NONE_MATCH).any(|tag| tag == "*" || tag == asset.etag) {
+    if header::elements(&request.headers, &IF_NONE_MATCH).any(|tag| tag == "*" || tag == asset.etag) {
         return reply::asset(StatusCode::NOT_MODIFIED, asset, None, cache);
     }
     let packed = asset.gzip.as_ref().filter(|_| takes_gzip(request));
@@ -58,12 +59,7 @@ fn asset(asset: &Asset, request: &Parts, cache: &'static str) -> Reply {
 /// Whether the peer takes what is packed by gzip.
 pub(super) fn takes_gzip(request: &Parts) -> bool {
     // `gzip;q=0` asks for the contrary.
-    values(request, ACCEPT_ENCODING).any(|coding| coding == "gzip")
-}
-
-fn values(request: &Parts, name: HeaderName) -> impl Iterator<Item = &str> {
-    let texts = request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    texts.flat_map(|text| text.split(',').map(str::trim))
+    header::elements(&request.headers, &ACCEPT_ENCODING).any(|coding| coding == "gzip")
 }
 
 /// A page in HTML; `title` is text, `body` is HTML.

@@ -1,5 +1,6 @@
 //! The newest keyframe of a stream as a film of one picture: what lists of streams show, without a decoder here.
 
+use super::header;
 use super::reply::{self, Reply};
 use super::request::Answers;
 use super::routes::StreamUrl;
@@ -38,7 +39,7 @@ impl Answers {
         visit.answered();
         match still {
             Ok(Some(still)) => {
-                let range = request.headers.get(RANGE).and_then(|range| range.to_str().ok());
+                let range = header::text(&request.headers, &RANGE);
                 reply::piece("video/mp4", vec![still], range, "no-store")
             }
             Ok(None) => reply::words(StatusCode::NOT_FOUND, EndReason::NotPublished),

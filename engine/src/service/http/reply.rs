@@ -5,7 +5,7 @@ use crate::service::streams::Refusal;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, VARY,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, VARY,
 };
 use hyper::{Response, StatusCode};
 use std::collections::VecDeque;
@@ -72,7 +72,7 @@ impl Body for Pieces {
 /// Methods that are served.
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
-/// What all replies have: pages of any site may read them, and nobody keeps them, as they are true at one moment only.
+/// What all replies but pages have: pages of any site may read them, and nobody keeps them, as they are true at one moment only.
 const COMMON: [(&str, &str); 3] = [
     ("cache-control", "no-store"),
     ("access-control-allow-origin", "*"),
@@ -102,13 +102,22 @@ const PAGE: [(&str, &str); 3] = [
 /// For how long a file may be kept whose name belongs to its content.
 pub(super) const FOR_A_YEAR: &str = "public, max-age=31536000, immutable";
 
-fn reply(status: StatusCode, headers: &[(&'static str, &'static str)], body: String) -> Reply {
-    let mut reply = Response::new(Pieces::new([body.into()]));
+/// A reply with these headers; of two of one name the last holds.
+fn with(
+    status: StatusCode,
+    body: Pieces,
+    headers: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Reply {
+    let mut reply = Response::new(body);
     *reply.status_mut() = status;
-    for (name, value) in COMMON.iter().chain(headers) {
-        reply.headers_mut().insert(*name, HeaderValue::from_static(value));
+    for (name, value) in headers {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     reply
+}
+
+fn reply(status: StatusCode, headers: &[(&'static str, &'static str)], body: String) -> Reply {
+    with(status, Pieces::new([body.into()]), COMMON.iter().chain(headers).copied())
 }
 
 /// A reply in words.
@@ -148,15 +157,8 @@ pub(super) fn asset(status: StatusCode, asset: &Asset, packed: Option<&Bytes>, c
 }
 
 fn page_reply(status: StatusCode, body: Bytes, content_type: &'static str, cache: &'static str) -> Reply {
-    let mut reply = Response::new(Pieces::new([body]));
-    *reply.status_mut() = status;
-    let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
-    for (name, value) in PAGE {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    reply
+    let own = [("content-type", content_type), ("cache-control", cache)];
+    with(status, Pieces::new([body]), PAGE.into_iter().chain(own))
 }
 
 /// What `OPTIONS` is answered: whatever headers a page wants to send, it may.
@@ -185,22 +187,13 @@ pub(super) fn media(content_type: HeaderValue) -> Reply {
 
 /// A playlist, `packed` in its place; `cache` says who may keep it.
 pub(super) fn playlist(text: Bytes, is_packed: bool, cache: &'static str) -> Reply {
-    let mut reply = Response::new(Pieces::new([text]));
-    let headers = reply.headers_mut();
-    let common = [
+    let own = [
         ("content-type", "application/vnd.apple.mpegurl"),
         ("cache-control", cache),
-        ("access-control-allow-origin", "*"),
-        ("access-control-expose-headers", "*"),
         ("vary", "accept-encoding"),
     ];
-    common.into_iter().for_each(|(name, value)| {
-        headers.insert(name, HeaderValue::from_static(value));
-    });
-    if is_packed {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    reply
+    let packed = is_packed.then_some(("content-encoding", "gzip"));
+    with(StatusCode::OK, Pieces::new([text]), COMMON.into_iter().chain(own).chain(packed))
 }
 
 /// A piece of media, or the `range` of it that is asked for; `cache` says who may keep it.
@@ -218,25 +211,14 @@ pub(super) fn piece(
         Some(Err(())) => (StatusCode::RANGE_NOT_SATISFIABLE, Pieces::default()),
         None => (StatusCode::OK, whole),
     };
-    let mut reply = Response::new(body);
-    *reply.status_mut() = status;
-    let headers = reply.headers_mut();
-    let common = [
-        ("content-type", content_type),
-        ("cache-control", cache),
-        ("access-control-allow-origin", "*"),
-        ("access-control-expose-headers", "*"),
-        ("accept-ranges", "bytes"),
-    ];
-    common.into_iter().for_each(|(name, value)| {
-        headers.insert(name, HeaderValue::from_static(value));
-    });
+    let own = [("content-type", content_type), ("cache-control", cache), ("accept-ranges", "bytes")];
+    let mut reply = with(status, body, COMMON.into_iter().chain(own));
     let told = wanted.map(|wanted| match wanted {
         Ok(Range { start, end }) => format!("bytes {start}-{}/{len}", end - 1),
         Err(()) => format!("bytes */{len}"),
     });
     if let Some(told) = told.and_then(|told| HeaderValue::from_str(&told).ok()) {
-        headers.insert(CONTENT_RANGE, told);
+        reply.headers_mut().insert(CONTENT_RANGE, told);
     }
     reply
 }

@@ -1,6 +1,7 @@
 //! A request to play on its way through the engine, as those of all doors go: authorised, admitted, and waiting until the stream
 //! has something to show. Then its [`Turn`] says what is to become of the connection.
 
+use super::header;
 use super::reply::{self, Reply};
 use super::routes::{Container, StreamUrl, Wishes, flv_of};
 use super::websocket::{Upgrade, code};
@@ -54,6 +55,13 @@ impl Refused {
             Why::End(_) => StatusCode::NOT_FOUND,
             Why::NotMp4 => StatusCode::NOT_ACCEPTABLE,
         }
+    }
+}
+
+impl Refused {
+    /// Whether it is because nobody publishes the stream, here or elsewhere.
+    fn is_for_want_of_a_publisher(&self) -> bool {
+        matches!(self.why, Why::Refusal(Refusal::NotPublished | Refusal::Unreachable))
     }
 }
 
@@ -131,7 +139,7 @@ impl Visit {
         let Asker { core, peer, protocol, places } = asker.clone();
         let meter = Arc::new(Meter::default());
         let mut client = Client::open(core.clone(), peer, door, protocol, meter.clone());
-        let text = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name| header::text(&request.headers, &HeaderName::from_static(name));
         let hops = text(hops::HEADER).map(hops::parse);
         let (tells_hops, waits_not) = (hops.is_some(), text(hops::PREFER) == Some(hops::WAIT_NOT));
         // Told where it asks for a stream.
@@ -213,11 +221,22 @@ impl Visit {
         }
     }
 
-    /// Asks to watch a stream by requests of which each is answered at once; what is held keeps the stream wanted.
-    pub(super) async fn ask_to_watch(&mut self, url: StreamUrl) -> Result<(StreamKey, Subscriber), Refused> {
+    /// Asks to watch a stream by requests of which each is answered at once; what is held keeps the stream wanted. There is nothing to
+    /// hold of a stream that has ended, and is still there as HLS.
+    pub(super) async fn ask_to_watch(
+        &mut self,
+        url: StreamUrl,
+    ) -> Result<(StreamKey, Option<Subscriber>), Refused> {
         let (key, _) = self.authorize(url).await?;
-        self.fetch(&key).await?;
-        let subscriber = self.client().watch(&key).map_err(|refusal| refused(Some(&key), refusal))?;
+        let fetched = self.fetch(&key).await;
+        let core = &self.core;
+        let has_ended = core.hls.ended(&key).is_some() && !core.hub.is_fetched_on_demand(&key);
+        let watched = match fetched {
+            Ok(()) if !has_ended => self.client().watch(&key).map(Some),
+            Err(refused) if !has_ended || !refused.is_for_want_of_a_publisher() => return Err(refused),
+            _ => self.client().watch_the_rest(&key).map(|()| None),
+        };
+        let subscriber = watched.map_err(|refusal| refused(Some(&key), refusal))?;
         self.watching = Some((key.clone(), Instant::now()));
         Ok((key, subscriber))
     }
@@ -314,7 +333,7 @@ fn ended(key: &StreamKey, reason: EndReason) -> Refused {
 
 /// What peers say of themselves.
 fn claims(request: &Parts) -> Claims {
-    let text = |header: &HeaderName| request.headers.get(header).and_then(|value| value.to_str().ok());
+    let text = |name| header::text(&request.headers, name);
     let known = [(Claims::AGENT, USER_AGENT), (Claims::PAGE, REFERER), (Claims::ORIGIN, ORIGIN)];
     Claims::new(known.iter().filter_map(|(name, header)| Some((*name, text(header)?))))
 }

@@ -1,6 +1,7 @@
 //! WebSocket (RFC 6455), as far as a server needs it that sends media: the handshake, and the frames of clients, which have
 //! little to say.
 
+use super::header;
 use super::reply::{self, Reply};
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
@@ -61,7 +62,7 @@ impl Upgrade {
         let Some(key) = headers.get(SEC_WEBSOCKET_KEY) else {
             return Err(Box::new(reply::broken("a WebSocket needs a Sec-WebSocket-Key")));
         };
-        let subprotocol = tokens(headers, &SEC_WEBSOCKET_PROTOCOL).next().map(str::to_owned);
+        let subprotocol = header::elements(headers, &SEC_WEBSOCKET_PROTOCOL).next().map(str::to_owned);
         Ok(Some(Self { accept: derive_accept_key(key.as_bytes()), subprotocol }))
     }
 
@@ -77,14 +78,8 @@ impl Upgrade {
     }
 }
 
-/// The elements of a header that is a list.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
-}
-
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|other| other.eq_ignore_ascii_case(token))
+    header::elements(headers, name).any(|other| other.eq_ignore_ascii_case(token))
 }
 
 /// What a client says.

@@ -184,6 +184,32 @@ async fn what_is_waited_for_comes_as_soon_as_it_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_browser_that_asks_by_itself_waits_for_news_and_gets_what_there_is_where_none_comes() {
+    let core = core(|_| ());
+    let published = publish_demo(&core, "live/a");
+    let path = playlist(&core, "/live/a/index.m3u8").await;
+    let by_itself = async || ask(&core, "GET", &path, "Range: bytes=0-\r\n").await;
+    let began = Instant::now();
+    let first = reply(by_itself().await).await;
+    assert!(first.status == 200 && began.elapsed() < Duration::from_millis(100), "nothing was shown before");
+    let script = get(&core, &path).await;
+    assert!(script.text() == first.text() && began.elapsed() < Duration::from_millis(100), "a script's own");
+    let waiting = by_itself().await;
+    sleep(Duration::from_secs(1)).await;
+    for frame in demo_frames() {
+        let later = crate::media::Frame { timestamp: frame.timestamp + 10_000, ..frame };
+        published.push(later).unwrap();
+    }
+    let (news, old) = (reply(waiting).await, media(&first));
+    let is_news = |name: &String| !old.contains(name);
+    assert!(news.status == 200 && media(&news).iter().any(is_news), "{}", news.text());
+    let began = Instant::now();
+    let stuck = reply(by_itself().await).await;
+    assert_eq!((stuck.status, media(&stuck)), (200, media(&get(&core, &path).await)));
+    assert!(began.elapsed() >= Duration::from_secs(6), "three times TARGETDURATION: {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn playlists_are_packed_where_that_is_asked_for() {
     let core = core(|_| ());
     let _published = publish_demo(&core, "live/a");
@@ -241,6 +267,46 @@ async fn a_stream_that_ends_says_so_and_one_that_nobody_publishes_is_not_found()
     let since = Instant::now();
     assert_eq!(get(&core, "/live/b/index.m3u8").await.status, 404);
     assert!(since.elapsed() >= Duration::from_secs(1), "it has waited");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_the_end_gets_the_rest_for_as_long_as_it_is_held() {
+    let core = core(|config| config.default_app.wait_for_publisher_ms = 0);
+    let published = publish_demo(&core, "live/a");
+    let path = playlist(&core, "/live/a/index.m3u8").await;
+    published.finish("over");
+    sleep(Duration::from_secs(1)).await;
+    // Players by other doors wait for the next publisher: that is none yet.
+    let options = crate::hub::SubscribeOptions { wait: None, ..Default::default() };
+    let _waiting = core.hub.subscribe(&key("live/a"), options);
+    let rest = get(&core, &path).await;
+    assert!(rest.text().ends_with("#EXT-X-ENDLIST\n"), "{}", rest.text());
+    let newcomer = playlist(&core, "/live/a/index.m3u8").await;
+    let list = get(&core, &newcomer).await;
+    assert_eq!(list.text(), rest.text());
+    assert!(get(&core, &media(&list)[0]).await.body.len() > 1_000);
+    assert_eq!(core.sessions.count(), 2, "each of them is a viewer");
+    // Twice the window.
+    sleep(Duration::from_secs(24)).await;
+    assert_eq!(get(&core, "/live/a/index.m3u8").await.status, 404);
+    assert_eq!(core.sessions.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_the_end_of_a_stream_that_is_fetched_on_demand_waits_for_it() {
+    let core = core(|config| config.default_app.wait_for_publisher_ms = 3_000);
+    let published = publish_demo(&core, "live/a");
+    playlist(&core, "/live/a/index.m3u8").await;
+    published.finish("over");
+    sleep(Duration::from_secs(1)).await;
+    let demand = core.hub.demand(&key("live/a"));
+    let newcomer = ask(&core, "GET", "/live/a/index.m3u8", "").await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(*demand.borrow(), 1, "it is wanted");
+    let _again = publish_demo(&core, "live/a");
+    assert_eq!(reply(newcomer).await.status, 200);
+    let list = get(&core, &playlist(&core, "/live/a/index.m3u8").await).await;
+    assert!(!list.text().contains("#EXT-X-ENDLIST"), "{}", list.text());
 }
 
 #[tokio::test(start_paused = true)]
