@@ -172,9 +172,10 @@ impl EngineBuilder {
         let (auth, exchange) = (gate(&self.config, &deciders), Exchange::new(&self.config, users)?);
         let mut core = Core::with(Current::new(self.config, auth, exchange), events);
         #[cfg(feature = "http")]
-        core.hls.run_on(runtime.handle());
-        #[cfg(feature = "http")]
         {
+            let config = core.config();
+            core.hls.run_on(runtime.handle());
+            core.hls.sweep(config.apps.values().chain([&config.default_app]).map(|app| &app.hls));
             (core.assets, core.hooks) = (self.assets, hooks);
         }
         #[cfg(feature = "keys")]

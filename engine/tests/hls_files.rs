@@ -2,9 +2,11 @@
 #![cfg(feature = "http")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 use streamengine::media::Frame;
 use streamengine::testing::{demo_frames, key, wait};
 use streamengine::{Config, Engine, ErrorKind, HlsConfig, Publisher};
@@ -240,6 +242,57 @@ fn who_publishes_again_at_once_is_written_again() {
         });
         live.publisher.finish();
     }
+}
+
+#[test]
+fn the_files_of_a_stream_that_has_ended_leave_when_its_window_is_held_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = serving(dir.path());
+    let publish = || {
+        let mut live = Live::publish(&engine, dir.path(), "live/a");
+        (0..4).for_each(|_| live.push_second());
+        live.publisher.finish();
+        let mut ends = 0;
+        wait::until("the end is told", || {
+            let list = check(&live.folder).filter(|list| list.is_over);
+            ends = list.as_ref().map_or(0, |list| list.first + list.names.len() as u64);
+            list.is_some()
+        });
+        (live.folder, ends)
+    };
+    let (folder, ends) = publish();
+    let ended = Instant::now();
+    wait::until("nothing is left", || {
+        let is_there = dir.path().join("live").exists();
+        // Twice the window, less what it took to see the end.
+        assert!(is_there || ended.elapsed() > Duration::from_secs(4), "{:?}", ended.elapsed());
+        !is_there
+    });
+    assert!(dir.path().exists() && !folder.exists());
+    let (folder, later) = publish();
+    let list = check(&folder).expect("it is kept");
+    assert!(list.first >= ends && later > ends, "{} after {ends}", list.first);
+}
+
+#[test]
+fn what_earlier_runs_have_left_is_removed_and_what_others_have_there_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, other) = (dir.path().join("live/room/old"), dir.path().join("www/site"));
+    let ours = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:1.0,\nv7.m4s\n";
+    for (folder, list) in [(&old, ours), (&other, "#EXTM3U\n#EXTINF:1.0,\nseg7.ts\n")] {
+        fs::create_dir_all(folder).unwrap();
+        for (name, text) in [("index.m3u8", "#EXTM3U\nvideo.m3u8\n"), ("video.m3u8", list), ("v7.m4s", "")] {
+            let file = fs::File::create(folder.join(name)).unwrap();
+            (&file).write_all(text.as_bytes()).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(3_600)).unwrap();
+        }
+    }
+    let engine = serving(dir.path());
+    let mut live = Live::publish(&engine, dir.path(), "live/a");
+    live.push_segments(1);
+    wait::until("the old one is gone", || !dir.path().join("live/room").exists());
+    assert!(check(&live.folder).is_some() && dir.path().join("live/a").exists());
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 3);
 }
 
 #[cfg(unix)]

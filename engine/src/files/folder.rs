@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// What the name of a file ends with while it is written.
 const UNFINISHED: &str = ".tmp";
@@ -32,11 +33,17 @@ impl Folder {
     /// Those of the operating system; [`ErrorKind::InvalidArgument`] where something below the root is no folder, as a symbolic
     /// link, which could lead elsewhere.
     pub(crate) fn make(&self) -> Result<()> {
+        match self.make_missing() {
+            // Another may have removed what was empty between two steps.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.make_missing(),
+            made => made,
+        }
+    }
+
+    fn make_missing(&self) -> Result<()> {
         let at = |path: &Path| format!("folder {}", path.display());
         fs::create_dir_all(&self.root).map_err(|cause| Error::io(at(&self.root), cause))?;
-        let mut path = self.root.clone();
-        for part in self.key.as_str().split('/') {
-            path.push(part);
+        for path in self.paths() {
             match fs::create_dir(&path) {
                 Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(Error::io(at(&path), cause));
@@ -50,6 +57,33 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// The folders below the root, the outermost first.
+    fn paths(&self) -> impl DoubleEndedIterator<Item = PathBuf> {
+        let mut path = self.root.clone();
+        let parts = self.key.as_str().split('/').map(|part| {
+            path.push(part);
+            path.clone()
+        });
+        parts.collect::<Vec<_>>().into_iter()
+    }
+
+    /// Whether all of it is there, and no symbolic link.
+    pub(crate) fn is_real(&self) -> bool {
+        self.paths().all(|path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()))
+    }
+
+    /// Removes it, and the folders around it below the root, as far as nothing is in them.
+    pub(crate) fn remove_empty(&self) {
+        // Of what is not empty the operating system leaves all.
+        let _ = self.paths().rev().try_for_each(fs::remove_dir);
+    }
+
+    /// When what is the newest of these files was written; none where there is none.
+    pub(crate) fn newest(&self, names: &[String]) -> Option<SystemTime> {
+        let written = |name: &String| fs::symlink_metadata(self.path.join(name)).ok()?.modified().ok();
+        names.iter().filter_map(written).max()
     }
 
     /// Writes a file as a whole: it is there with all of its bytes or, as it was, not at all. Does not wait until the disk has them.

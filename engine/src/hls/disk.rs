@@ -3,6 +3,10 @@
 //! Whatever happens at whatever moment, the playlists that are there are whole and name whole files: media are written first, each file
 //! under another name until it is whole, and nothing is removed that a playlist names.
 
+mod leavings;
+
+pub(super) use leavings::sweep;
+
 use super::playlist::{Edition, FileNames, NewSegment, rendition_of_playlist};
 use super::{Hls, HlsStream, State};
 use crate::Result;
@@ -10,6 +14,7 @@ use crate::budget::Rate;
 use crate::files::Folder;
 use crate::key::StreamKey;
 use crate::log_limit::{LogLimit, left_out};
+use leavings::Found;
 use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
 use std::error::Error as _;
@@ -66,15 +71,21 @@ impl Drop for Claim {
     }
 }
 
-/// Writes a stream's files below `root` until it ends.
+/// Writes a stream's files below `root` until it ends, and removes them when its window is held no more.
 pub(super) async fn write(hls: Hls, stream: Arc<HlsStream>, root: PathBuf, window: Duration) {
     if stream.key.as_str().split('/').any(is_ours) {
         tracing::warn!(stream = %stream.key, "HLS files: not of a stream that has the name of such a file");
         return;
     }
+    let (key, epoch) = (stream.key.clone(), stream.epoch.clone());
+    write_until_end(&hls, stream, &root, window).await;
+    leavings::remove_later(hls, key, epoch, root, HlsStream::is_held_for(window)).await;
+}
+
+async fn write_until_end(hls: &Hls, stream: Arc<HlsStream>, root: &Path, window: Duration) {
     let mut watch = stream.watch();
     let claim = loop {
-        if let Some(claim) = Claim::new(&hls, &stream.key) {
+        if let Some(claim) = Claim::new(hls, &stream.key) {
             break claim;
         }
         let stopped = watch.wait_for(|state| matches!(state, State::Stopped(_)));
@@ -82,7 +93,7 @@ pub(super) async fn write(hls: Hls, stream: Arc<HlsStream>, root: PathBuf, windo
             return;
         }
     };
-    let mut writer = Writer::new(&root, window, claim);
+    let mut writer = Writer::new(root, window, claim);
     loop {
         let edition = match &*watch.borrow_and_update() {
             State::Starting => None,
@@ -201,13 +212,9 @@ impl Writer {
 
     /// Goes on after what is there of earlier runs, and removes what nobody can know.
     fn find_earlier(&mut self, edition: &Edition) {
-        let files: Vec<_> = self.folder.names().into_iter().filter(|name| is_ours(name)).collect();
-        let playlists = files.iter().filter(|name| rendition_of_playlist(name).is_some());
-        let lists: Vec<_> =
-            playlists.filter_map(|name| Some(Earlier::read(&self.folder.read(name)?))).collect();
-        let numbers = files.iter().filter_map(|name| FileNames::number(name)?.checked_add(1));
-        let ends = numbers.chain(lists.iter().map(|list| list.ends)).filter(|end| *end < MOST).max();
-        let (own, ends) = (edition.begins, ends.unwrap_or_default());
+        let found = Found::look(&self.folder);
+        let (own, ends) = (edition.begins, found.ends());
+        let Found { files, lists, .. } = found;
         let breaks = lists.iter().map(|list| list.breaks).filter(|breaks| *breaks < MOST).max();
         self.names = FileNames {
             first: own,
@@ -317,44 +324,6 @@ impl Writer {
 fn is_ours(name: &str) -> bool {
     let name = Folder::unfinished(name).unwrap_or(name);
     name == INDEX || rendition_of_playlist(name).is_some() || FileNames::is_of_media(name)
-}
-
-/// What a playlist of an earlier run says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Earlier {
-    /// The number after its last segment.
-    ends: u64,
-    /// Breaks up to its end, and the one that follows.
-    breaks: u64,
-    /// The files that it names.
-    files: HashSet<String>,
-}
-
-impl Earlier {
-    fn read(text: &str) -> Self {
-        let mut list = Self::default();
-        for line in text.lines() {
-            let number = |value: &str| value.parse::<u64>().unwrap_or_default();
-            match line.split_once(':').unwrap_or((line, "")) {
-                ("#EXT-X-MEDIA-SEQUENCE", value) => list.ends = list.ends.saturating_add(number(value)),
-                ("#EXT-X-DISCONTINUITY-SEQUENCE", value) => {
-                    list.breaks = list.breaks.saturating_add(number(value));
-                }
-                ("#EXT-X-DISCONTINUITY", _) => list.breaks = list.breaks.saturating_add(1),
-                ("#EXT-X-MAP", value) => {
-                    let uri = value.strip_prefix("URI=\"").and_then(|value| value.strip_suffix('"'));
-                    list.files.extend(uri.map(str::to_owned));
-                }
-                _ if line.is_empty() || line.starts_with('#') => {}
-                _ => {
-                    list.ends = list.ends.saturating_add(1);
-                    list.files.insert(line.to_owned());
-                }
-            }
-        }
-        list.breaks = list.breaks.saturating_add(1);
-        list
-    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -186,6 +187,21 @@ impl Hls {
         (stream.is_over() && !is_published()).then_some(stream)
     }
 
+    /// Removes files of streams that earlier runs have left in the folders of these settings, once they are of no use to anybody.
+    pub(crate) fn sweep<'a>(&self, settings: impl Iterator<Item = &'a HlsConfig>) {
+        let _entered = self.shared.runtime.get().map(Handle::enter);
+        let mut dirs = HashMap::<&PathBuf, Duration>::new();
+        for HlsConfig { dir, window_ms, .. } in settings {
+            let kept = HlsStream::is_held_for(ms(*window_ms));
+            dir.iter().for_each(|dir| {
+                dirs.entry(dir).and_modify(|other| *other = kept.max(*other)).or_insert(kept);
+            });
+        }
+        for (dir, kept) in dirs {
+            self.spawn(disk::sweep(self.clone(), dir.clone(), kept));
+        }
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.tasks.spawn(self.shared.draining.clone().run_until_cancelled_owned(task));
     }
@@ -249,6 +265,11 @@ impl HlsStream {
     /// Somebody wants it.
     pub(crate) fn touch(&self) {
         *self.asked.lock() = Instant::now();
+    }
+
+    /// How long a stream is held after its end that lists so much: as long as a playlist lists what there was then, and as long again.
+    fn is_held_for(window: Duration) -> Duration {
+        window.saturating_mul(2)
     }
 
     /// Whether nothing follows what there is to play.

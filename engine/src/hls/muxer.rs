@@ -183,19 +183,22 @@ impl Muxer {
 
     /// Tells what there is now; false where it is too much.
     fn publish(&mut self, playing: &mut Playing) -> bool {
-        let shared = &self.hls.shared;
-        let mut is_within = shared.note_bytes(self.counted, playing.window.bytes());
-        self.counted = playing.window.bytes();
+        let mut is_within = self.count(&playing.window);
         if !is_within {
             playing.window.shrink();
-            is_within = shared.note_bytes(self.counted, playing.window.bytes());
-            self.counted = playing.window.bytes();
+            is_within = self.count(&playing.window);
         }
         if playing.window.has_segments() {
             let snapshot = playing.window.snapshot(&self.stream.epoch);
             self.stream.state.send_replace(State::Playing(Arc::new(snapshot)));
         }
-        is_within && self.counted <= shared.limits.load().hls_bytes
+        is_within && self.counted <= self.hls.shared.limits.load().hls_bytes
+    }
+
+    /// Counts what the window holds; whether all windows together are within their bound.
+    fn count(&mut self, window: &Window) -> bool {
+        let before = std::mem::replace(&mut self.counted, window.bytes());
+        self.hls.shared.note_bytes(before, self.counted)
     }
 
     fn is_idle(&self) -> bool {
@@ -210,8 +213,7 @@ impl Muxer {
             return Some(Stopped::TooLarge);
         }
         self.hand_over();
-        let rest = ms(self.config.window_ms).saturating_mul(2);
-        tokio::time::sleep(rest).await;
+        tokio::time::sleep(HlsStream::is_held_for(ms(self.config.window_ms))).await;
         Some(Stopped::Over)
     }
 }

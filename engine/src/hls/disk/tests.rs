@@ -1,5 +1,6 @@
 //! Files of HLS: what is written, listed and removed, and when.
 
+use super::leavings::{List, remove_left_over};
 use super::*;
 use crate::hls::TICKS;
 use crate::hls::plan::Rules;
@@ -153,15 +154,101 @@ fn numbers_go_on_behind_those_of_an_earlier_run() {
     assert!(lines.iter().any(|line| line.contains("vi4002.mp4")), "{lines:?}");
 }
 
+/// A folder with a stream's files, of numbers from 100 on, which nobody writes any more.
+fn left_over() -> (tempfile::TempDir, Hls) {
+    let folder = tempfile::tempdir().unwrap();
+    let (hls, mut writer) = writer(folder.path());
+    writer.write(&snapshot(3).edition(0).unwrap()).unwrap();
+    (folder, hls)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn what_is_left_of_a_stream_is_removed_with_its_folder() {
+    let (root, hls) = left_over();
+    assert_eq!(
+        names(&root.path().join("live/a")),
+        ["index.m3u8", "v100.m4s", "v101.m4s", "v102.m4s", "vi100.mp4", "video.m3u8"]
+    );
+    remove_left_over(&hls, root.path(), &"live/a".parse().unwrap(), Duration::ZERO);
+    assert!(root.path().exists() && names(root.path()).is_empty());
+}
+
+#[test]
+fn what_is_in_use_or_may_be_of_use_stays() {
+    let (root, hls) = left_over();
+    let (key, own) = ("live/a".parse().unwrap(), root.path().join("live/a"));
+    let there = names(&own);
+    let stays = |why: &str, kept: Duration| {
+        remove_left_over(&hls, root.path(), &key, kept);
+        assert!(there.iter().all(|name| own.join(name).exists()), "{why}");
+    };
+    stays("young", Duration::from_secs(3_600));
+    let claim = Claim::new(&hls, &key);
+    stays("written", Duration::ZERO);
+    drop(claim);
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    std::fs::write(own.join(format!("v{}.m4s", now + 100)), "").unwrap();
+    stays("its numbers are ahead of the clock", Duration::ZERO);
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_removed_but_files_with_names_like_ours_in_folders_of_ours() {
+    use std::os::unix::fs::symlink;
+    let (root, hls) = left_over();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let remove = |name: &str| remove_left_over(&hls, root.path(), &name.parse().unwrap(), Duration::ZERO);
+    let text = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:1\n#EXTINF:1.0,\nv1.m4s\n";
+    for name in ["video.m3u8", "index.m3u8", "v1.m4s"] {
+        std::fs::write(elsewhere.path().join(name), text).unwrap();
+    }
+    // Other things in a folder of ours; of a link with a name like ours, the link is ours.
+    let own = root.path().join("live/a");
+    std::fs::write(own.join("poster.jpg"), "").unwrap();
+    std::fs::create_dir(own.join("v5.m4s")).unwrap();
+    symlink(elsewhere.path().join("v1.m4s"), own.join("v7.m4s")).unwrap();
+    remove("live/a");
+    assert_eq!(names(&own), ["poster.jpg", "v5.m4s"]);
+    // Links to folders, at each place of the path.
+    symlink(elsewhere.path(), root.path().join("live/b")).unwrap();
+    remove("live/b");
+    std::fs::create_dir(elsewhere.path().join("c")).unwrap();
+    std::fs::rename(elsewhere.path().join("v1.m4s"), elsewhere.path().join("c/v1.m4s")).unwrap();
+    symlink(elsewhere.path(), root.path().join("linked")).unwrap();
+    remove("linked/c");
+    assert_eq!(names(elsewhere.path()), ["c", "index.m3u8", "video.m3u8"]);
+    assert_eq!(names(&elsewhere.path().join("c")), ["v1.m4s"]);
+    // HLS of other programs, whose playlists are called so, too.
+    let other = root.path().join("live/other");
+    std::fs::create_dir(&other).unwrap();
+    for (name, text) in
+        [("video.m3u8", "#EXTM3U\n#EXTINF:1.0,\nseg-1.ts\n"), ("v1.ts", ""), ("index.m3u8", "")]
+    {
+        std::fs::write(other.join(name), text).unwrap();
+    }
+    remove("live/other");
+    assert_eq!(names(&other), ["index.m3u8", "v1.ts", "video.m3u8"]);
+    std::fs::remove_file(other.join("video.m3u8")).unwrap();
+    remove("live/other");
+    assert_eq!(names(&other), ["index.m3u8", "v1.ts"]);
+}
+
 #[test]
 fn an_earlier_playlist_tells_where_numbers_go_on() {
     let text = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:2\n#EXT-X-MAP:URI=\"vi7.mp4\"\n\
                 #EXTINF:1.0,\nv7.m4s\n#EXT-X-DISCONTINUITY\n#EXT-X-GAP\n#EXTINF:1.0,\nv8.m4s\n#EXT-X-ENDLIST\n";
-    let earlier = Earlier::read(text);
+    let earlier = List::read(text);
     assert_eq!((earlier.ends, earlier.breaks), (9, 4));
     assert_eq!(earlier.files, ["vi7.mp4", "v7.m4s", "v8.m4s"].map(str::to_owned).into());
     assert_eq!(
-        Earlier::read("\0#EXT-X-MEDIA-SEQUENCE:-1\n#EXT-X-MAP:x"),
-        Earlier { breaks: 1, ends: 1, files: ["\0#EXT-X-MEDIA-SEQUENCE:-1".to_owned()].into() }
+        List::read("\0#EXT-X-MEDIA-SEQUENCE:-1\n#EXT-X-MAP:x"),
+        List { breaks: 1, ends: 1, files: ["\0#EXT-X-MEDIA-SEQUENCE:-1".to_owned()].into() }
     );
 }
