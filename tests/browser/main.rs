@@ -6,9 +6,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use streamengine_tests::browser::{Page, Sight};
+use streamengine_tests::http::HttpPeer;
 use streamengine_tests::tls::{Authority, Validity};
 use streamengine_tests::{
-    Engine, Fault, PATIENCE, Proc, Proxy, needs, peers, say_skipped, shared_clip, streamengine, unique,
+    Engine, Fault, PATIENCE, Proc, Proxy, needs, peers, poll, say_skipped, shared_clip, streamengine, unique,
 };
 
 /// Pictures a second of what is published here.
@@ -504,6 +505,28 @@ fn pages_have_no_faults_of_accessibility_in_any_width_and_scheme() {
     let playing = Page::open_with(&engine.page(&name), &["--axe", "--until", "playing"]);
     assert_eq!(playing.violations(), [""; 0]);
     drop(playing);
-    let index = Page::open_with(&engine.http_url("/"), &["--axe", "--until", "page"]);
+    let index = Page::open_with(&engine.http_url("/"), &["--axe", "--until", "picture"]);
     assert_eq!(index.violations(), [""; 0]);
+}
+
+#[test]
+fn the_list_of_streams_shows_the_newest_keyframes_that_it_gets() {
+    needs!("ffmpeg", "browser");
+    let engine =
+        Engine::serve().http().config("[apps.live]\n[apps.closed]\naccess = [\"deny play all\"]\n").start();
+    let shows =
+        [("live", Kinds::Both), ("live", Kinds::Audio), ("closed", Kinds::Both), ("closed", Kinds::Both)];
+    let _publishers = shows.map(|(app, kinds)| {
+        publish(&engine.url(&format!("{app}/{}", unique("list"))), Show { kinds, ..SHOW })
+    });
+    let has_keyframes = || {
+        let list = HttpPeer::dial(engine.http()).ok()?.fetch("/", "").ok()?.text();
+        (list.matches("/play/").count() == 4 && list.matches("data-poster").count() == 3).then_some(())
+    };
+    assert!(poll(PATIENCE, has_keyframes).is_some(), "three streams have keyframes");
+    let page = Page::open(&engine.http_url("/"));
+    let shown = page.wait("a picture", |sight| sight.size.0 == 640);
+    let newer = page.wait("a newer picture", |sight| sight.size.0 == 640 && sight.source != shown.source);
+    // Of an app that refuses one picture no other is asked for; the browser tells of that one.
+    assert!(newer.faults.len() == 1 && newer.faults[0].contains("403"), "{newer:?}");
 }

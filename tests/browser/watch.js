@@ -1,7 +1,7 @@
 // Opens a page in Chromium and tells, as one JSON object a line, what is to be seen of its video: four times a second
 //
 //   {"at":1234,"state":"playing","words":"Live (H.264, AAC)","frames":31,"dropped":0,"time":1.02,"width":640,"height":360,
-//    "first":215,"started":231,"delays":[254,251,...],"loads":1,"player":"mse","hidden":false,"faults":[]}
+//    "first":215,"started":231,"delays":[254,251,...],"loads":1,"source":"blob:...","player":"mse","hidden":false,"faults":[]}
 //
 // `at`, `first` (the first picture; null before) and `started` (when its time went on, to 50 ms; null before) are ms since the
 // page was asked for, `frames` those that were decoded since then, `delays` ms between the making of a picture and its showing,
@@ -14,7 +14,8 @@
 // button is pressed once, when the page is in that state. With --away another tab is in front of it for so long, once it has been
 // playing for some seconds.
 // With --axe it tells once, when the page is in that state, what axe finds in three widths, light and dark, as
-// {"violations":[...]}; with --shots it takes pictures of them.
+// {"violations":[...]}; with --shots it takes pictures of them. Pages that tell no state are in that of a `picture`, once there is
+// one, and of a `page` before.
 
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -105,6 +106,7 @@ function look() {
         started,
         delays: delays.splice(0),
         loads,
+        source: video?.currentSrc,
         player: document.querySelector('main')?.dataset.player,
         hidden: document.hidden,
         time: video?.currentTime,
@@ -189,7 +191,7 @@ try {
     for (;;) {
         const seen = await page.evaluate(look);
         console.log(JSON.stringify({ ...seen, faults }));
-        if (!isExamined && (seen.state ?? 'page') === given.until) {
+        if (!isExamined && (seen.state ?? (seen.width > 0 ? 'picture' : 'page')) === given.until) {
             isExamined = true;
             await examine();
         }

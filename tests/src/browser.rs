@@ -52,6 +52,8 @@ pub struct Sight {
     pub delays: Vec<u64>,
     /// How often the video has got something to play: once, where nothing began anew.
     pub loads: u64,
+    /// The URL of what the video plays.
+    pub source: String,
     /// The player that the page has chosen.
     pub player: String,
     /// Nobody can see the page.
@@ -83,6 +85,7 @@ impl Sight {
             started: seen["started"].as_f64(),
             delays: list("delays").iter().filter_map(Value::as_u64).collect(),
             loads: number("loads"),
+            source: text("source"),
             player: text("player"),
             hidden: seen["hidden"] == true,
             faults: list("faults").iter().filter_map(|fault| Some(fault.as_str()?.to_owned())).collect(),

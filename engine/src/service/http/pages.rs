@@ -4,7 +4,7 @@
 
 use super::header;
 use super::reply::{self, Reply};
-use super::routes::{PageUrl, flv_of, page_of};
+use super::routes::{PageUrl, flv_of, page_of, poster_of};
 use crate::assets::{Asset, Assets, hash};
 use crate::key::StreamKey;
 use crate::service::Core;
@@ -20,11 +20,19 @@ bound! {
     const MAX_LISTED: usize = 500, without usize::MAX;
 }
 
-/// The style of the pages that are written here, and where it is.
-static STYLE: LazyLock<(String, Asset)> = LazyLock::new(|| {
-    let css = Bytes::from_static(include_bytes!("pages.css"));
-    (format!("pages-{}.css", hash(&css)), Asset::new("pages.css", css, None))
-});
+/// The style of the pages that are written here.
+static STYLE: LazyLock<(String, Asset)> = LazyLock::new(|| own("pages", "css", include_bytes!("pages.css")));
+/// What shows pictures in the list of streams.
+static POSTERS: LazyLock<(String, Asset)> =
+    LazyLock::new(|| own("posters", "js", include_bytes!("posters.js")));
+
+/// A file of ours, and its name.
+fn own(stem: &str, ending: &str, body: &'static [u8]) -> (String, Asset) {
+    let body = Bytes::from_static(body);
+    let name = format!("{stem}-{}.{ending}", hash(&body));
+    let asset = Asset::new(&name, body, None);
+    (name, asset)
+}
 
 const NOTHING: &str = "there is nothing here; / lists the live streams, whose pages are at /play/APP/STREAM, and they at /APP/STREAM.flv";
 
@@ -40,8 +48,10 @@ pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
         Some(PageUrl::Player(Err(error))) => reply::words(StatusCode::BAD_REQUEST, error),
         Some(PageUrl::Asset(name)) => match core.assets.get(name) {
             Some(found) => asset(found, request, reply::FOR_A_YEAR),
-            None if name == STYLE.0 => asset(&STYLE.1, request, reply::FOR_A_YEAR),
-            None => nothing(),
+            None => match [&*STYLE, &*POSTERS].into_iter().find(|(own, _)| name == own) {
+                Some((_, found)) => asset(found, request, reply::FOR_A_YEAR),
+                None => nothing(),
+            },
         },
         Some(PageUrl::Index) | None => nothing(),
     }
@@ -92,15 +102,21 @@ fn index(streams: &[StreamInfo]) -> String {
         0 => format!("<ul>\n{lines}</ul>"),
         more => format!("<ul>\n{lines}</ul>\n<p>and {more} more.</p>"),
     };
-    html("Live streams", &format!("<h1>Live streams</h1>\n{body}"))
+    let script = format!("<script type=\"module\" src=\"/assets/{}\"></script>", POSTERS.0);
+    html("Live streams", &format!("<h1>Live streams</h1>\n{body}\n{script}"))
 }
 
 fn line(stream: &StreamInfo) -> String {
     let seconds = stream.uptime.as_secs();
     let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
     let state = if stream.state == StreamState::Away { "its publisher is away" } else { "live" };
+    // Where there was no keyframe, asking for one would take its time.
+    let poster = match stream.keyframes {
+        0 => String::new(),
+        _ => format!(" data-poster=\"{}\"", escaped(&poster_of(&stream.key))),
+    };
     format!(
-        "<li><a href=\"{}\">{}</a> <small>{state}, {hours}:{minutes:02}:{seconds:02}</small></li>\n",
+        "<li{poster}><a href=\"{}\"><span></span>{}</a> <small>{state}, {hours}:{minutes:02}:{seconds:02}</small></li>\n",
         escaped(&page_of(&stream.key)),
         escaped(stream.key.as_str()),
     )
@@ -143,7 +159,7 @@ mod tests {
     use crate::config::{Config, PublisherConfig};
     use crate::service::http::tests::{core, publish};
     use crate::service::streams::Published;
-    use crate::testing::key;
+    use crate::testing::{audio, key};
     use http_body_util::BodyExt;
     use hyper::Request;
 
@@ -178,12 +194,27 @@ mod tests {
         let _published = streams.each_ref().map(|name| publish(&core, name));
         let (_, _, text) = get(&core, "/", &[]).await;
         for part in [
-            "<a href=\"/play/live/a\">live/a</a>",
-            "<a href=\"/play/live/b%26c%3Dd\">live/b&amp;c=d</a>",
-            "<a href=\"/play/live/%E7%9B%B4%E6%92%AD%2Eflv\">live/直播.flv</a>",
+            "<a href=\"/play/live/a\"><span></span>live/a</a>",
+            "<a href=\"/play/live/b%26c%3Dd\"><span></span>live/b&amp;c=d</a>",
+            "<a href=\"/play/live/%E7%9B%B4%E6%92%AD%2Eflv\"><span></span>live/直播.flv</a>",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_index_has_a_place_for_the_picture_of_each_stream_that_has_sent_one() {
+        let core = core(|_| ());
+        let _seen = publish(&core, "live/a&b");
+        let heard = Published::by_engine(&core, &key("live/sound"), "test", &[], &PublisherConfig::default());
+        heard.as_ref().unwrap().push(audio(5)).unwrap();
+        let (_, _, text) = get(&core, "/", &[]).await;
+        let line = "<li data-poster=\"/live/a%26b/keyframe.mp4\"><a href=\"/play/live/a%26b\">";
+        assert!(text.contains(line) && text.contains("<li><a href=\"/play/live/sound\">"), "{text}");
+        let script = text.split_once("<script type=\"module\" src=\"").unwrap().1.split('"').next().unwrap();
+        let (status, headers, body) = get(&core, script, &[]).await;
+        assert!(status == StatusCode::OK && headers["content-type"] == "text/javascript; charset=utf-8");
+        assert!(body.contains("dataset.poster") && !text.contains("<video"), "{body}");
     }
 
     #[test]

@@ -162,6 +162,11 @@ pub(super) fn flv_of(key: &StreamKey) -> String {
     format!("/{}.flv", in_path(key))
 }
 
+/// The path of the newest keyframe of a stream.
+pub(super) fn poster_of(key: &StreamKey) -> String {
+    format!("/{}{POSTER}", folder_of(key))
+}
+
 /// A name in a path, so that nothing of it is taken for one of our endings.
 fn in_path(key: &StreamKey) -> String {
     const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -417,6 +422,12 @@ mod tests {
                 prop_assert_eq!(key(&path, None), Some(Ok(named.to_string())));
                 prop_assert_eq!(StreamUrl::find(&path, None).map(|url| url.container), Some(container));
             }
+            let poster = poster_of(&named);
+            let Some(HlsUrl::Poster { stream }) = HlsUrl::find(&poster, None, "live") else {
+                panic!("{poster}")
+            };
+            let found = StreamName::parse_without_key(&stream.app, &stream.name).unwrap();
+            prop_assert_eq!(&found.key, &named);
             let page = page_of(&named);
             prop_assert!(StreamUrl::find(&page, None).is_none(), "{page}");
             prop_assert_eq!(PageUrl::find(&page), Some(PageUrl::Player(Ok(named))));
