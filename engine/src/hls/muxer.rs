@@ -17,10 +17,11 @@ use tokio::time::{Instant, timeout};
 /// How often it looks whether somebody still wants the stream, and whether its publisher is there.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 
-/// So many TARGETDURATIONs after a publisher has been lost its first gap is listed, as long as players wait for a part; then one each
-/// TARGETDURATION. One that is back earlier leaves none: hls.js 1.7 seeks over gaps, and by whole segments showed a returned publisher
-/// after up to 4.1 s with them, and after 1 s without.
-const FIRST_GAP_AFTER: u32 = 3;
+/// So many halves of TARGETDURATION after a publisher has been lost its first gap is listed: before requests that wait for the next
+/// segment are refused, which is after three times TARGETDURATION; then one each TARGETDURATION. One that is back earlier leaves none:
+/// where a gap is the last of a playlist, hls.js 1.7 loads nothing for a second, for two at the next, then four and eight, also where
+/// the publisher is back meanwhile.
+const FIRST_GAP_AFTER: u32 = 5;
 
 /// See the module.
 pub(super) struct Muxer {
@@ -169,7 +170,7 @@ impl Muxer {
                 false
             }
             (true, None) => {
-                playing.next_gap = Some(Instant::now() + duration(playing.gap) * FIRST_GAP_AFTER);
+                playing.next_gap = Some(Instant::now() + duration(playing.gap) / 2 * FIRST_GAP_AFTER);
                 playing.flush()
             }
             (true, Some(due)) if due <= Instant::now() => {
