@@ -62,11 +62,11 @@ function loaderFor({ BaseLoader, LoaderErrors, LoaderStatus }, told) {
     };
 }
 
-export class FlvPlayer {
+export class Player {
     arrivals = new Tags();
     #player;
 
-    /** As `Mp4Player`, with the library beside. */
+    /** As that of `play_mp4.js`, with the library beside. */
     constructor(video, url, told, { mpegts }) {
         const loader = loaderFor(mpegts, {
             opened: told.opened,

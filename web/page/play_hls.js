@@ -3,9 +3,7 @@
 import { Arrivals } from './arrivals.js';
 import { ask } from './source.js';
 
-const TYPE = 'application/vnd.apple.mpegurl';
-
-export class HlsPlayer {
+export class Player {
     /** Nothing is counted here: whoever plays keeps to the live edge by itself. */
     arrivals = new Arrivals();
     #video;
@@ -13,12 +11,7 @@ export class HlsPlayer {
     #hls = null;
     #leaving = new AbortController();
 
-    /** Whether the browser plays it without help. */
-    static isNative(video) {
-        return video.canPlayType(TYPE) !== '';
-    }
-
-    /** As `Mp4Player`, with the library beside, where there is one. */
+    /** As that of `play_mp4.js`, with the library beside, where there is one. */
     constructor(video, url, told, { hls }) {
         this.#video = video;
         this.#told = told;

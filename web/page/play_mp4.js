@@ -11,7 +11,7 @@ const GATHERED = 20;
 /** What the browser has not taken is given up beyond this: bytes. */
 const WAITING = 32 << 20;
 
-export class Mp4Player {
+export class Player {
     /** What has come; names of codecs are known before frames. */
     arrivals = new Arrivals();
     #video;
@@ -33,10 +33,6 @@ export class Mp4Player {
     /** The stream's time where ours is 0; where keyframes are in ours, as far as they are kept: seconds. */
     #origin = null;
     #keys = [];
-
-    static isSupported() {
-        return 'MediaSource' in window && MediaSource.isTypeSupported('video/mp4; codecs="avc1.42e01e"');
-    }
 
     /**
      * Plays `url` in `video`. It tells `opened()`, `arrived()`, and once how it is `over(how)`: as `connect` does, and besides by the

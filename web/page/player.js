@@ -1,8 +1,8 @@
 // The page of one stream: plays it at the live edge, begins anew after each loss, and says in words what is wrong.
 
-import { choiceFor, choiceWithoutHls, firstChoice, isAsked, load } from './choice.js';
+import { choiceFor, choiceWithoutHls, firstChoice, isAsked, load, urlFor } from './choice.js';
 import { Edge } from './edge.js';
-import { nameOf, streamUrl, transportOf } from './source.js';
+import { nameOf, streamUrl } from './source.js';
 
 /** Without an answer for so long we say that we wait, without a frame that there is silence: ms. */
 const WAITING = 1000;
@@ -64,8 +64,9 @@ async function start() {
     const own = { choice, since: now, heard: now, isOpen: false, isShown: false, isBlocked: false, isSilenced: false };
     attempt = own;
     page.dataset.player = choice;
-    const { Player, ending, transports, libraries, missing } = await load(choice, video);
+    const { Player, libraries, missing, isLost } = await load(choice, video);
     if (attempt !== own) return;
+    if (isLost) return lost(own);
     if (missing) return show('unsupported', missing);
     // Of an attempt that is over nothing is heard.
     const during = (does) => (...given) => attempt === own && does(...given);
@@ -80,9 +81,7 @@ async function start() {
         // Later, as the player that tells of it is destroyed.
         over: during((how) => setTimeout(during(() => over(own, how)))),
     };
-    const transport = transportOf(location, transports, exchanged);
-    const url = streamUrl(location, ending, transport, only ? { only } : {});
-    own.player = new Player(video, url, told, libraries);
+    own.player = new Player(video, urlFor(choice, exchanged, only ? { only } : {}), told, libraries);
     // Others keep to the live edge of HLS.
     if (choice !== 'hls') own.edge = new Edge(video, own.player.arrivals, during(() => again('The picture stood still. Beginning anew.')));
     own.timer = setInterval(during(() => watch(own)), 250);

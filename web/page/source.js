@@ -3,6 +3,8 @@
 const PLAY = '/play/';
 /** What the query asks of the page, not of the stream. */
 const OF_THE_PAGE = ['player', 'transport'];
+/** What has been asked for ahead is waited for by a player for so long at most: ms. */
+const UNCLAIMED = 10_000;
 /** In a WebSocket that we let be opened to say why there is nothing in it: an HTTP status on top of this. */
 const REFUSED = 4000;
 
@@ -39,12 +41,49 @@ export function transportOf(location, transports, exchanged) {
     return transports[(first + exchanged) % transports.length];
 }
 
+/** What has been asked for ahead. */
+let ahead = null;
+
+/**
+ * Asks for a stream before there is a player: the first that connects to this URL gets what has come until then, and all that
+ * follows.
+ */
+export function connectAhead(url) {
+    let told = null;
+    const waiting = [];
+    const later = (name) => (...given) => (told ? told[name](...given) : waiting.push([name, given]));
+    const close = begin(url, { opened: later('opened'), came: later('came'), over: later('over') });
+    const claim = (by) => {
+        // Not before it has what this gives.
+        queueMicrotask(() => {
+            told = by;
+            for (const [name, given] of waiting) told[name](...given);
+        });
+        return close;
+    };
+    const own = { url, claim, close };
+    ahead = own;
+    setTimeout(() => {
+        if (ahead !== own) return;
+        ahead = null;
+        close();
+    }, UNCLAIMED);
+}
+
 /**
  * Asks for a stream; the end of it is to be had by the function that this gives. It tells `opened(type)`, the type of HTTP's reply,
  * `came(data)`, bytes in an `Uint8Array` or a text, and once `over({ kind, status, words })`, `kind` being `ended` (the stream),
  * `refused` (with its HTTP status) or `lost`.
  */
 export function connect(url, told) {
+    const own = ahead;
+    ahead = null;
+    if (own?.url === url) return own.claim(told);
+    own?.close();
+    return begin(url, told);
+}
+
+function begin(url, told) {
     let isOver = false;
     const during = (does) => (...given) => isOver || does(...given);
     const over = during((how) => {
