@@ -4,6 +4,7 @@ mod auth;
 mod bounds;
 mod difference;
 mod hls;
+mod http;
 mod keys;
 mod source;
 
@@ -13,6 +14,9 @@ pub use auth::{
 };
 pub use difference::{ChangeKind, ConfigChange, Reloaded, TakesEffect};
 pub use hls::{HlsConfig, HlsFormat, HlsWhen};
+#[cfg(feature = "http")]
+pub(crate) use http::site;
+pub use http::{HttpRole, HttpTokenConfig, TokenHash};
 pub use source::{ConfigSource, OptionSource};
 
 pub(crate) use difference::{Before, Difference, Matched};
@@ -137,15 +141,61 @@ pub struct HttpConfig {
     pub index: bool,
     /// The app whose streams are also where nginx-rtmp has playlists: `/hls/NAME.m3u8` and `/hls/NAME/index.m3u8`. Empty for none.
     pub hls_app: String,
+    /// Who may see statistics, by address or network, at `/stat` and `/metrics`: this machine, unless it is said otherwise. What a
+    /// proxy brings is not from this machine, and a request must name the server by an address, or by one of [`Self::hosts`].
+    #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
+    pub stat_allow: Vec<IpNet>,
+    /// Who may end and move connections at `/control`, likewise. Nobody, unless it is said otherwise.
+    #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
+    pub control_allow: Vec<IpNet>,
+    /// Sites whose pages may do in a browser what its user may do here, `http://HOST[:PORT]`.
+    #[serde(deserialize_with = "sites")]
+    pub control_origins: Vec<String>,
+    /// Proxies that tell in `X-Forwarded-For` for whom they ask.
+    #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Names of this server, for those who are known by their address alone: any other may be one that a page of another site has
+    /// given to our address.
+    #[serde(deserialize_with = "hosts")]
+    pub hosts: Vec<String>,
+    /// Who is known by a token.
+    pub token: Vec<HttpTokenConfig>,
 }
 
 setters! {
-    HttpConfig: Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from } bool { index } String { hls_app }
+    HttpConfig:
+    Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from, stat_allow, control_allow, trusted_proxies } bool { index }
+    String { hls_app } Vec<String> { control_origins, hosts } Vec<HttpTokenConfig> { token }
 }
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: Vec::new(), proxy_protocol_from: Vec::new(), index: true, hls_app: "live".to_owned() }
+        Self {
+            listen: Vec::new(),
+            proxy_protocol_from: Vec::new(),
+            index: true,
+            hls_app: "live".to_owned(),
+            stat_allow: ["127.0.0.0/8", "::1"].into_iter().filter_map(network).collect(),
+            control_allow: Vec::new(),
+            control_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            hosts: Vec::new(),
+            token: Vec::new(),
+        }
+    }
+}
+
+impl HttpConfig {
+    /// Checks what the types cannot.
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        let is_there_twice = |(index, token): (usize, &HttpTokenConfig)| {
+            let mut before = self.token.iter().take(index);
+            before.any(|other| other.name == token.name || other.sha256 == token.sha256)
+        };
+        match self.token.iter().enumerate().any(is_there_twice) {
+            true => Err("http.token: each token has a name of its own, and is there once"),
+            false => Ok(()),
+        }
     }
 }
 
@@ -810,6 +860,7 @@ impl Config {
         if self.signed_urls.secret.as_ref().is_some_and(Secret::is_empty) {
             return fail("signed_urls.secret is empty; leave it out or give a secret");
         }
+        self.http.check().or_else(fail)?;
         self.keys.check().or_else(fail)?;
         self.hooks.check(self.limits.auth_timeout_ms).or_else(fail)?;
         self.auth.check(self).or_else(|text| fail(&text))?;
@@ -860,6 +911,16 @@ fn addresses<'de, D: serde::Deserializer<'de>>(
 /// The same of addresses and networks.
 fn networks<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<IpNet>, D::Error> {
     list(deserializer, "an address or network such as 10.0.0.7 or 10.0.0.0/8", network)
+}
+
+/// The same of sites.
+fn sites<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+    list(deserializer, "a site such as http://HOST or https://HOST:PORT", http::site)
+}
+
+/// The same of names of hosts.
+fn hosts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<String>, D::Error> {
+    list(deserializer, "a host's name such as live.example.org", http::host)
 }
 
 /// The same of rules about addresses.

@@ -3,6 +3,7 @@
 
 mod handle;
 mod reload;
+mod sampler;
 
 pub use handle::WeakEngine;
 
@@ -33,22 +34,23 @@ use crate::service::relay::Relays;
 use crate::service::rtmp;
 use crate::service::streams::{self, Published};
 use crate::service::{Core, Current};
+use crate::statistics::{Sample, Snapshot};
 use crate::status::{
     EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, Protocol, RelayStatus, SessionInfo,
-    SessionRole, StreamInfo, StreamState,
+    SessionRole, StreamInfo,
 };
 use crate::url::parse_tc_url;
 use crate::{Error, ErrorKind, Result};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use reload::{Configured, identity_of, listen_lists};
+use sampler::Sampler;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -274,7 +276,7 @@ struct Inner {
     /// Taken when the engine is dropped.
     runtime: Option<Runtime>,
     relays: Arc<Relays>,
-    files: FileJobs,
+    files: Arc<FileJobs>,
     admission: Arc<Admission>,
     listeners: Mutex<BTreeMap<ListenerId, Listening>>,
     deciders: Deciders,
@@ -661,6 +663,18 @@ impl Engine {
         follows.then_some(()).ok_or_else(|| Error::new(ErrorKind::Unsupported, text()))
     }
 
+    /// Has a connection that plays by RTMP go on with another stream: what it plays is that one from its newest keyframe on, where it
+    /// may be played. Nobody is asked whether this peer may.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id, [`ErrorKind::Unsupported`] where it is no player of RTMP.
+    pub fn redirect(&self, session: SessionId, stream: &StreamKey) -> Result<()> {
+        let redirected = self.inner.core.sessions.redirect(session, stream);
+        let plays = redirected.ok_or_else(|| not_found("session", session))?;
+        let text = || format!("session {session}: it is no player of RTMP");
+        plays.then_some(()).ok_or_else(|| Error::new(ErrorKind::Unsupported, text()))
+    }
+
     /// Ends a stream: its publisher and its players are told `reason`.
     ///
     /// # Errors
@@ -715,23 +729,24 @@ impl Engine {
 
     /// Counters of the whole engine.
     pub fn stats(&self) -> EngineStats {
-        let (streams, sessions) = (self.streams(), self.sessions());
-        let totals = self.inner.core.sessions.totals();
-        let traffic = self.inner.core.sessions.traffic();
-        let having = |role| sessions.iter().filter(|session| session.role == role).count();
-        EngineStats {
-            uptime: self.inner.since.elapsed(),
-            connections_accepted: totals.accepted.load(Ordering::Relaxed),
-            connections_rejected: self.inner.admission.rejected(),
-            connections: sessions.len(),
-            publishers: having(SessionRole::Publisher),
-            players: having(SessionRole::Player),
-            streams_live: streams.iter().filter(|stream| stream.state == StreamState::Live).count(),
-            bytes_in: traffic.received,
-            bytes_out: traffic.sent,
-            ring_bytes: streams.iter().map(|stream| stream.ring_bytes).sum(),
-            panics: totals.panics.load(Ordering::Relaxed),
-        }
+        self.inner.sampler().stats(&self.streams(), &self.sessions())
+    }
+
+    /// The whole engine as it was at the newest second: streams with their rates, connections, relays, files and origins. It is made
+    /// once for all who ask.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.core.statistics.snapshot()
+    }
+
+    /// What the engine did in each of the last 600 seconds, the oldest first.
+    pub fn history(&self) -> Vec<Sample> {
+        self.inner.core.statistics.history()
+    }
+
+    /// The same of a stream, until ten minutes after its end; `None` where nothing is known of one of that name. Of
+    /// [`Limits::history_streams`](crate::Limits::history_streams) streams it is kept.
+    pub fn stream_history(&self, key: &StreamKey) -> Option<Vec<Sample>> {
+        self.inner.core.statistics.history_of(key)
     }
 
     /// Ends everything in good order: no new connections, publishers and players are told, relays unpublish.
@@ -816,6 +831,7 @@ impl Engine {
         self.until_drained(self.inner.relays.clone().serve_granted());
         let sessions = core.sessions.clone();
         self.until_drained(async move { sessions.end_in_time().await });
+        self.until_drained(self.inner.sampler().run());
         #[cfg(feature = "keys")]
         if let Some(keys) = core.keys.clone() {
             let settling = ms(core.limits().auth_timeout_ms);
@@ -949,7 +965,7 @@ impl Inner {
         Self {
             handle: runtime.handle().clone(),
             relays: Arc::new(Relays::new(core.clone(), runtime.handle().clone())),
-            files: FileJobs::new(core.clone(), runtime.handle().clone()),
+            files: Arc::new(FileJobs::new(core.clone(), runtime.handle().clone())),
             runtime: Some(runtime),
             admission: Admission::new(&core.limits()),
             listeners: Mutex::default(),
@@ -991,6 +1007,16 @@ impl Inner {
         let ListenerInfo { id, protocol, address } = info;
         self.core.events.emit(Event::ListenerOpened { id, protocol, address });
         info
+    }
+
+    fn sampler(&self) -> Sampler {
+        Sampler {
+            core: self.core.clone(),
+            relays: self.relays.clone(),
+            files: self.files.clone(),
+            admission: self.admission.clone(),
+            since: self.since,
+        }
     }
 
     fn close(&self, listening: &Listening) {

@@ -85,6 +85,7 @@ pub mod proto;
 mod service;
 mod sessions;
 mod starts;
+mod statistics;
 mod status;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
@@ -99,10 +100,11 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticke
 pub use bound::Bound;
 pub use config::{
     AppConfig, AuthConfig, ChangeKind, Config, ConfigChange, ConfigSource, Decider, EngineConfig, FileConfig,
-    FlushKind, HlsConfig, HlsFormat, HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpsConfig,
-    KeysConfig, OnRefusal, OptionSource, OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen,
-    PushConfig, PushTuning, Reloaded, RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig,
-    SubscriberConfig, TakesEffect, TlsConfig, WhenAway,
+    FlushKind, HlsConfig, HlsFormat, HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpRole,
+    HttpTokenConfig, HttpsConfig, KeysConfig, OnRefusal, OptionSource, OriginConfig, PublishConfig,
+    PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, Reloaded, RetryTimes, RtmpConfig,
+    RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TakesEffect, TlsConfig, TokenHash,
+    WhenAway,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};
@@ -119,6 +121,7 @@ pub use manage::Manage;
 pub use net::TlsIdentity;
 pub use policy::{StartAt, StreamPolicy, Takeover};
 pub use proto::client::StopCommands;
+pub use statistics::{AudioTrack, Rates, Sample, Snapshot, StreamStats, VideoTrack};
 pub use status::{
     Door, EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, OriginStreamStatus, Protocol,
     RelayDirection, RelayState, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,

@@ -127,6 +127,9 @@ pub struct Limits {
     /// HLS: viewers at once, each with a place for as long as it asks; more are refused
     /// (test `there_are_so_many_viewers_at_most`).
     pub hls_viewers: usize,
+    /// Streams whose past is kept, for ten minutes each, 17 kB of it; of more, those that have ended give way, and the past of what
+    /// begins then is not kept (test `the_past_of_so_many_streams_is_kept_and_the_first_to_end_gives_way`).
+    pub history_streams: usize,
     /// Bytes handed to one player at a time (test `f19_a_player_that_does_not_read_is_handed_one_batch_only`).
     pub player_batch: usize,
     /// Times a player may fall off the ring within a minute, or within three times `ring_ms` where that is longer;
@@ -143,7 +146,7 @@ setters! {
     usize {
         max_connections, max_connections_per_address, publisher_places, max_streams_per_address, origin_pulls, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
         max_chunk_streams, http_header_bytes, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
-        hls_bytes, hls_bytes_total, hls_viewers,
+        hls_bytes, hls_bytes_total, hls_viewers, history_streams,
     }
     u32 { max_lags, starts_per_minute_per_address, auth_failures_per_minute }
 }
@@ -185,6 +188,7 @@ impl Default for Limits {
             hls_bytes: 64 * 1024 * 1024,
             hls_bytes_total: 512 * 1024 * 1024,
             hls_viewers: 10_000,
+            history_streams: 1_000,
             player_batch: 128 * 1024,
             max_lags: 3,
         }

@@ -4,9 +4,11 @@ use crate::Result;
 use crate::config::{Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, Reloaded};
 use crate::id::{FileId, RelayId, SessionId};
 use crate::key::StreamKey;
+use crate::statistics::{Sample, Snapshot};
 use crate::status::{
     EngineStats, FileStatus, ListenerInfo, OriginStatus, RelayStatus, SessionInfo, StreamInfo,
 };
+use std::sync::Arc;
 
 /// What may be done to a running engine: [`Engine`](crate::Engine) and [`WeakEngine`](crate::WeakEngine) do it, as their
 /// methods of the same names say.
@@ -14,6 +16,15 @@ use crate::status::{
 /// What manages engines is written against `&dyn Manage` or `Arc<dyn Manage>`. What the engine itself runs holds a
 /// `WeakEngine`: with an engine in its hands it would keep that alive for ever.
 pub trait Manage: Send + Sync {
+    /// The whole engine as it was at the newest second.
+    fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// What the engine did in each of the last 600 seconds, the oldest first.
+    fn history(&self) -> Vec<Sample>;
+
+    /// The same of a stream; `None` where nothing is known of one of that name.
+    fn stream_history(&self, key: &StreamKey) -> Option<Vec<Sample>>;
+
     /// Counters of the whole engine.
     fn stats(&self) -> EngineStats;
 
@@ -127,6 +138,12 @@ pub trait Manage: Send + Sync {
     /// # Errors
     /// As [`Engine::request_reconnect`](crate::Engine::request_reconnect).
     fn request_reconnect(&self, session: SessionId, url: Option<&str>) -> Result<()>;
+
+    /// Has a connection that plays by RTMP go on with another stream.
+    ///
+    /// # Errors
+    /// As [`Engine::redirect`](crate::Engine::redirect).
+    fn redirect(&self, session: SessionId, stream: &StreamKey) -> Result<()>;
 
     /// Ends a stream.
     ///

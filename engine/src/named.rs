@@ -57,5 +57,6 @@ mod tests {
         check::<OnRefusal>();
         check::<FlushKind>();
         check::<PullWhen>();
+        check::<HttpRole>();
     }
 }

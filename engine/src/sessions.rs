@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::task::yield_now;
+
+/// Connections that are looked at before other tasks have their turn.
+const LISTED_PER_TURN: usize = 256;
 
 /// What those are told whose grant was for a time.
 const TIME_IS_OVER: &str = "the time that was granted is over";
@@ -22,6 +26,9 @@ pub(crate) struct Queue {
     pub(crate) bytes: u64,
     pub(crate) is_empty: bool,
     pub(crate) skipped: u64,
+    /// Stream time of the newest audio and video that was put on its way to its first player.
+    pub(crate) audio: Option<i64>,
+    pub(crate) video: Option<i64>,
 }
 
 struct Entry {
@@ -39,6 +46,11 @@ struct Facts {
     role: SessionRole,
     stream: Option<StreamKey>,
     agent: Option<Box<str>>,
+    /// Boxed, as players have none.
+    #[expect(clippy::box_collection, reason = "half as large as a slice, and there are many")]
+    page: Option<Box<String>>,
+    #[expect(clippy::box_collection, reason = "likewise")]
+    swf: Option<Box<String>>,
     /// Whether the peer follows requests to connect anew.
     follows_reconnects: bool,
     /// What somebody wants of the connection, and its task has not taken yet.
@@ -58,6 +70,8 @@ pub(crate) enum Order {
     Kick(String),
     /// To ask the peer to connect anew, to this URL or its own.
     Reconnect(Option<String>),
+    /// To play this stream in place of what it plays.
+    Redirect(StreamKey),
 }
 
 /// Bytes that a connection has carried.
@@ -119,6 +133,8 @@ impl Sessions {
                 role: SessionRole::Pending,
                 stream: None,
                 agent: None,
+                page: None,
+                swf: None,
                 follows_reconnects: false,
                 order: None,
                 waiter: None,
@@ -138,12 +154,26 @@ impl Sessions {
     }
 
     pub(crate) fn list(&self) -> Vec<SessionInfo> {
-        // Copied, because looking at a connection's output may take its lock.
-        let entries: Vec<_> =
-            self.shared.entries.lock().iter().map(|(&id, entry)| (id, entry.clone())).collect();
-        let mut list: Vec<_> = entries.iter().map(|(id, entry)| entry.info(*id)).collect();
-        list.sort_by_key(|session| session.id);
+        self.entries().iter().map(|(id, entry)| entry.info(*id)).collect()
+    }
+
+    /// The same, letting other tasks on in between: ten thousand connections take several milliseconds.
+    pub(crate) async fn list_in_turns(&self) -> Vec<SessionInfo> {
+        let entries = self.entries();
+        let mut list = Vec::with_capacity(entries.len());
+        for turn in entries.chunks(LISTED_PER_TURN) {
+            list.extend(turn.iter().map(|(id, entry)| entry.info(*id)));
+            yield_now().await;
+        }
         list
+    }
+
+    /// Copied, because looking at a connection's output may take its lock.
+    fn entries(&self) -> Vec<(SessionId, Arc<Entry>)> {
+        let mut entries: Vec<_> =
+            self.shared.entries.lock().iter().map(|(&id, entry)| (id, entry.clone())).collect();
+        entries.sort_unstable_by_key(|(id, _)| *id);
+        entries
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<SessionInfo> {
@@ -204,6 +234,16 @@ impl Sessions {
         Some(follows)
     }
 
+    /// Has a player go on with another stream; `None` where there is none of that id, false where it is no player of RTMP.
+    pub(crate) fn redirect(&self, id: SessionId, stream: &StreamKey) -> Option<bool> {
+        let entry = self.entry(id)?;
+        let plays = entry.door == Door::Rtmp && entry.facts.lock().role == SessionRole::Player;
+        if plays {
+            entry.order(Order::Redirect(stream.clone()));
+        }
+        Some(plays)
+    }
+
     fn entry(&self, id: SessionId) -> Option<Arc<Entry>> {
         self.shared.entries.lock().get(&id).cloned()
     }
@@ -259,6 +299,8 @@ impl Entry {
             role: facts.role,
             stream: facts.stream.clone(),
             agent: facts.agent.as_deref().map(str::to_owned),
+            page: facts.page.as_deref().cloned(),
+            swf: facts.swf.as_deref().cloned(),
             uptime: self.since.elapsed(),
             bytes_in: received,
             bytes_out: sent,
@@ -266,9 +308,25 @@ impl Entry {
             queue_bytes: queue.bytes,
             is_caught_up: queue.is_empty,
             frames_dropped: queue.skipped,
+            timestamp: queue.audio.max(queue.video),
+            skew_ms: queue.audio.zip(queue.video).map(|(audio, video)| audio.saturating_sub(video)),
             rtt: (rtt > 0).then(|| Duration::from_micros(rtt)),
         }
     }
+}
+
+/// A URL that a peer tells, without its query, which may hold a secret, and without user and password.
+fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let url = match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    };
+    crate::Printable(&url).to_string()
 }
 
 /// One connection's place in the list.
@@ -324,6 +382,13 @@ impl Session {
         self.entry.facts.lock().agent = Some(crate::Printable(agent).to_string().into());
     }
 
+    /// Notes the page that the peer says it is on, and the player that it says it is.
+    pub(crate) fn set_origin(&self, page: Option<&str>, swf: Option<&str>) {
+        let shown = |url: Option<&str>| url.filter(|url| !url.is_empty()).map(|url| Box::new(shown(url)));
+        let mut facts = self.entry.facts.lock();
+        (facts.page, facts.swf) = (shown(page), shown(swf));
+    }
+
     pub(crate) fn set_follows_reconnects(&self, follows: bool) {
         self.entry.facts.lock().follows_reconnects = follows;
     }
@@ -370,6 +435,19 @@ pub(crate) mod tests {
         fn queue(&self) -> Queue {
             Queue::default()
         }
+    }
+
+    #[test]
+    fn what_a_peer_tells_of_itself_is_kept_short_and_without_secrets() {
+        for (told, expected) in [
+            ("http://a.example/page?key=hunter2#x", "http://a.example/page"),
+            ("http://me:hunter2@a.example/page", "http://a.example/page"),
+            ("http://hunter2@a.example", "http://a.example"),
+            ("\u{1b}[31mx", "\\u{1b}[31mx"),
+        ] {
+            assert_eq!(shown(told), expected);
+        }
+        assert!(shown(&format!("http://a/{}", "ä".repeat(10_000))).len() < 300);
     }
 
     #[test]

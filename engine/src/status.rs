@@ -5,6 +5,7 @@ use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::{as_ms, as_ms_or_none};
 use crate::media::Frame;
+use crate::media::flv::Codec;
 use crate::url::{OriginUrl, RemoteUrl};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -134,6 +135,20 @@ pub struct StreamInfo {
     pub subscribers: usize,
     /// Payload bytes received, all frames.
     pub bytes_in: u64,
+    /// Bytes put on their way to players and push targets, in their wire form; of HLS what was loaded.
+    pub bytes_out: u64,
+    /// Of the bytes received, those of audio.
+    pub audio_bytes: u64,
+    /// Of the bytes received, those of video.
+    pub video_bytes: u64,
+    /// The codec of the main audio track.
+    #[serde(serialize_with = "codec_as_text")]
+    pub audio_codec: Option<Codec>,
+    /// The codec of the main video track.
+    #[serde(serialize_with = "codec_as_text")]
+    pub video_codec: Option<Codec>,
+    /// Newest audio minus newest video of the main tracks, in milliseconds of stream time.
+    pub skew_ms: Option<i64>,
     /// Audio frames received, configuration not counted.
     pub audio_frames: u64,
     /// Video frames received, configuration not counted.
@@ -160,6 +175,10 @@ pub struct StreamInfo {
     /// Decoder configuration frames and metadata in force.
     #[serde(skip)]
     pub config: Vec<Frame>,
+}
+
+fn codec_as_text<S: serde::Serializer>(codec: &Option<Codec>, serializer: S) -> Result<S::Ok, S::Error> {
+    codec.map(|codec| codec.to_string()).serialize(serializer)
 }
 
 /// What a connection does with a stream.
@@ -194,6 +213,10 @@ pub struct SessionInfo {
     pub stream: Option<StreamKey>,
     /// The software that the peer claims to be (`flashVer` of `connect`, `User-Agent` of HTTP).
     pub agent: Option<String>,
+    /// The page that the peer says it is on (`pageUrl` of `connect`, `Referer` of HTTP), without a query.
+    pub page: Option<String>,
+    /// The player that it says it is (`swfUrl` of `connect`), likewise.
+    pub swf: Option<String>,
     /// Time since it was accepted.
     #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
     pub uptime: Duration,
@@ -210,6 +233,10 @@ pub struct SessionInfo {
     pub is_caught_up: bool,
     /// For a player: frames that it missed because it was too slow.
     pub frames_dropped: u64,
+    /// For a player: stream time of the newest frame that was put on its way to it.
+    pub timestamp: Option<i64>,
+    /// For a player: newest audio minus newest video that was put on its way to it, in milliseconds.
+    pub skew_ms: Option<i64>,
     /// Time that the newest ping took there and back; `None` before the first answer.
     #[serde(rename = "rtt_ms", serialize_with = "as_ms_or_none")]
     pub rtt: Option<Duration>,

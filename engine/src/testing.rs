@@ -13,7 +13,9 @@ pub use frames::*;
 use crate::events::Event;
 use crate::id::{FileId, ListenerId, RelayId, SessionId};
 use crate::key::StreamKey;
-use crate::status::{Door, FileState, FileStatus, Protocol, RelayDirection, RelayState, RelayStatus};
+use crate::status::{
+    Door, FileState, FileStatus, Protocol, RelayDirection, RelayState, RelayStatus, SessionInfo, SessionRole,
+};
 use crate::url::{RemoteUrl, RtmpUrl};
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +109,31 @@ fn event_after(event: Option<&Event>) -> Option<Event> {
         Event::RelayState(_) => Event::FileState(file_status()),
         Event::FileState(_) => return None,
     })
+}
+
+/// A connection of this role, behind by so much.
+pub fn session(role: SessionRole, stream: &StreamKey, queue: Duration) -> SessionInfo {
+    SessionInfo {
+        id: SessionId(9),
+        peer: ([192, 0, 2, 7], 4000).into(),
+        door: Door::Rtmp,
+        tls: false,
+        role,
+        stream: Some(stream.clone()),
+        agent: Some("agent".to_owned()),
+        page: None,
+        swf: None,
+        uptime: Duration::from_millis(10),
+        bytes_in: 11,
+        bytes_out: 12,
+        queue,
+        queue_bytes: 13,
+        is_caught_up: queue.is_zero(),
+        frames_dropped: 14,
+        timestamp: Some(15),
+        skew_ms: Some(16),
+        rtt: None,
+    }
 }
 
 pub fn relay_status() -> RelayStatus {

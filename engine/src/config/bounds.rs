@@ -39,6 +39,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.hls_bytes", 1..=MOST),
     ("limits.hls_bytes_total", 1..=MOST),
     ("limits.hls_viewers", 1..=10_000_000),
+    ("limits.history_streams", 1..=1_000_000),
     ("hls.segment_ms", 1_000..=10_000),
     ("hls.max_segment_ms", 1_000..=60_000),
     ("hls.part_ms", 50..=5_000),

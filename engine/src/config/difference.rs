@@ -105,6 +105,12 @@ const EFFECTS: &[(&str, TakesEffect)] = {
         ("https.key", FromNowOn),
         ("http.index", AtOnce),
         ("http.hls_app", AtOnce),
+        ("http.stat_allow", AtOnce),
+        ("http.control_allow", AtOnce),
+        ("http.control_origins", AtOnce),
+        ("http.trusted_proxies", AtOnce),
+        ("http.hosts", AtOnce),
+        ("http.token", AtOnce),
         ("publish.", FromNowOn),
         ("signed_urls.", FromNowOn),
         ("keys.url", AfterRestart),
@@ -157,6 +163,7 @@ const EFFECTS: &[(&str, TakesEffect)] = {
         ("limits.hls_bytes", FromNowOn),
         ("limits.hls_bytes_total", AtOnce),
         ("limits.hls_viewers", AtOnce),
+        ("limits.history_streams", FromNowOn),
         ("limits.max_lags", FromNowOn),
     ]
 };

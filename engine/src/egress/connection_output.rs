@@ -6,6 +6,7 @@ use super::delivery::{Delivery, Driver};
 use super::form::{Form, Message};
 use super::{Shard, ShardWriter, WireBatch};
 use crate::hub::{EndReason, Place};
+use crate::media::FrameKind;
 use crate::net::{Sink, WriteQueue};
 use crate::sessions::{Measured, Queue, Traffic};
 use bytes::Bytes;
@@ -220,6 +221,8 @@ impl<W: Sink> Measured for ConnectionOutput<W> {
             bytes: waiting.bytes + output.queue.unwritten(),
             is_empty: waiting.bytes == 0 && output.queue.is_empty(),
             skipped: output.deliveries.iter().map(Delivery::skipped).sum(),
+            audio: output.deliveries.first().and_then(|delivery| delivery.newest(FrameKind::Audio)),
+            video: output.deliveries.first().and_then(|delivery| delivery.newest(FrameKind::Video)),
         }
     }
 }

@@ -133,6 +133,7 @@ impl Delivery {
             let Encoded { bytes, content } = batch.encoded(form);
             self.frames_sent += content.frames;
             self.bytes_sent += bytes.len() as u64;
+            self.subscriber.count_sent(bytes.len() as u64);
             for (newest, sent) in self.newest.iter_mut().zip(content.newest) {
                 *newest = sent.or(*newest);
             }
@@ -165,6 +166,11 @@ impl Delivery {
     /// Time since it was let in.
     pub(crate) fn played(&self) -> Duration {
         self.since.elapsed()
+    }
+
+    /// Time of the newest frame sent, of each kind.
+    pub(super) fn newest(&self, kind: FrameKind) -> Option<i64> {
+        self.newest.get(kind as usize).copied().flatten()
     }
 
     /// Frames that it missed because it was too slow.
@@ -258,6 +264,7 @@ impl Delivery {
         let Some(message) = message else { return };
         self.frames_sent += 1;
         self.bytes_sent += message.len() as u64;
+        self.subscriber.count_sent(message.len() as u64);
         queue.push(message);
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{Config, FileConfig, OriginConfig, PullConfig, PushConfig, Pu
 use crate::id::{FileId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::manage::Manage;
+use crate::statistics::{Sample, Snapshot};
 use crate::status::{
     EngineStats, FileStatus, ListenerInfo, OriginStatus, RelayStatus, SessionInfo, StreamInfo,
 };
@@ -43,6 +44,18 @@ impl WeakEngine {
 }
 
 impl Manage for Engine {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Self::snapshot(self)
+    }
+
+    fn history(&self) -> Vec<Sample> {
+        Self::history(self)
+    }
+
+    fn stream_history(&self, key: &StreamKey) -> Option<Vec<Sample>> {
+        Self::stream_history(self, key)
+    }
+
     fn stats(&self) -> EngineStats {
         Self::stats(self)
     }
@@ -143,6 +156,10 @@ impl Manage for Engine {
         Self::request_reconnect(self, session, url)
     }
 
+    fn redirect(&self, session: SessionId, stream: &StreamKey) -> Result<()> {
+        Self::redirect(self, session, stream)
+    }
+
     fn kick_stream(&self, key: &StreamKey, reason: &str) -> Result<()> {
         Self::kick_stream(self, key, reason)
     }
@@ -157,6 +174,18 @@ impl Manage for Engine {
 }
 
 impl Manage for WeakEngine {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.list(Engine::snapshot)
+    }
+
+    fn history(&self) -> Vec<Sample> {
+        self.list(Engine::history)
+    }
+
+    fn stream_history(&self, key: &StreamKey) -> Option<Vec<Sample>> {
+        self.list(|engine| engine.stream_history(key))
+    }
+
     fn stats(&self) -> EngineStats {
         self.list(Engine::stats)
     }
@@ -255,6 +284,10 @@ impl Manage for WeakEngine {
 
     fn request_reconnect(&self, session: SessionId, url: Option<&str>) -> Result<()> {
         self.engine()?.request_reconnect(session, url)
+    }
+
+    fn redirect(&self, session: SessionId, stream: &StreamKey) -> Result<()> {
+        self.engine()?.redirect(session, stream)
     }
 
     fn kick_stream(&self, key: &StreamKey, reason: &str) -> Result<()> {

@@ -235,6 +235,7 @@ impl Hls {
 
     /// Somebody loads media of a stream.
     pub(crate) fn count_media(&self, stream: &HlsStream, address: IpAddr, agent: &str, bytes: usize) {
+        self.shared.hub.count_sent(&stream.key, bytes);
         self.shared.viewers.count_media(stream, address, agent, bytes);
     }
 

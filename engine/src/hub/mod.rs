@@ -297,6 +297,13 @@ impl Hub {
         self.find(key).map(|stream| stream.info())
     }
 
+    /// Counts bytes of a stream that somebody has got of it otherwise than by a subscriber.
+    pub(crate) fn count_sent(&self, key: &StreamKey, bytes: usize) {
+        if let Some(stream) = self.find(key) {
+            stream.count_sent(bytes as u64);
+        }
+    }
+
     /// Facts of all streams, by name.
     pub(crate) fn streams(&self) -> Vec<StreamInfo> {
         let mut infos: Vec<_> = self.all().iter().map(|stream| stream.info()).collect();

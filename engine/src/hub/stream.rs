@@ -22,7 +22,7 @@ use crate::policy::StreamPolicy;
 use parking_lot::Mutex;
 use rights::{Ended, Phase};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use tokio::time::Instant;
 use tracks::MainTracks;
@@ -39,7 +39,8 @@ bound! {
 /// What has happened since the stream began.
 #[derive(Default)]
 struct Counters {
-    bytes_in: u64,
+    /// Of payloads, by kind of frame.
+    bytes: [u64; 3],
     frames: [u64; 3],
     keyframes: u64,
     resumes: u64,
@@ -51,7 +52,7 @@ struct Counters {
 impl Counters {
     #[inline]
     fn count(&mut self, frame: &Frame) {
-        self.bytes_in += frame.payload.len() as u64;
+        self.bytes[frame.kind as usize] += frame.payload.len() as u64;
         if !frame.is_config() {
             self.frames[frame.kind as usize] += 1;
             self.keyframes += u64::from(frame.kind == FrameKind::Video && frame.flags.keyframe);
@@ -88,6 +89,8 @@ pub(super) struct Stream {
     changes: Changes,
     /// Where its frames go when nobody reads them any more.
     discarded: Arc<Discarded>,
+    /// Bytes put on their way to its readers.
+    sent: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -117,7 +120,8 @@ impl Stream {
             main_tracks: MainTracks::default(),
             renewed_at: 0,
         };
-        Self { key: key.clone(), serial, changes, discarded, state: Mutex::new(state) }
+        let key = key.clone();
+        Self { key, serial, changes, discarded, sent: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// Holds its ring to these limits from the next frame on.
@@ -135,6 +139,12 @@ impl Stream {
 
     pub(super) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// Counts bytes that are on their way to a reader.
+    #[inline]
+    pub(super) fn count_sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Appends a frame of publisher `id`; the reason where it has lost its right.

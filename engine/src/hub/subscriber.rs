@@ -184,6 +184,12 @@ impl Subscriber {
         Place::At
     }
 
+    /// Counts bytes of it that are on their way to whoever reads by it.
+    #[inline]
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        self.stream.count_sent(bytes);
+    }
+
     /// A reader of the same stream from its live edge on, for all subscribers that have caught up.
     pub(crate) fn feed(&self) -> Feed {
         Feed::new(self.stream.clone())

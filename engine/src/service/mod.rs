@@ -35,6 +35,7 @@ use crate::log_limit::PeerLog;
 use crate::origins::Origins;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
+use crate::statistics::Statistics;
 use crate::url::{RemoteUrl, RtmpUrl};
 use parking_lot::Mutex;
 use settings::Settings;
@@ -101,6 +102,8 @@ pub(crate) struct Core {
     pub(crate) hooks: Option<Hooks>,
     pub(crate) events: Events,
     pub(crate) sessions: Sessions,
+    /// What is told of the engine.
+    pub(crate) statistics: Statistics,
     pub(crate) egress: Egress,
     /// Streams as HLS.
     #[cfg(feature = "http")]
@@ -133,7 +136,7 @@ impl Core {
         let config = settings.config();
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let (threads, batch_bytes) = (config.engine.threads(), config.limits.player_batch);
-        let hub = Hub::new(&config.limits);
+        let (hub, statistics) = (Hub::new(&config.limits), Statistics::new(&config.limits));
         Self {
             id: hops::new_id(),
             #[cfg(feature = "http")]
@@ -152,6 +155,7 @@ impl Core {
             hooks: None,
             events,
             sessions: Sessions::default(),
+            statistics,
             egress: Egress::new(threads, batch_bytes, tasks.clone(), draining.clone()),
             draining,
             tasks,
@@ -172,6 +176,7 @@ impl Core {
         self.hls.set_limits(limits);
         self.starts.set_limits(limits);
         self.origins.set_limits(limits);
+        self.statistics.set_limits(limits);
         self.places.set_most(limits.max_streams_per_address);
         self.egress.set_batch_bytes(limits.player_batch);
     }

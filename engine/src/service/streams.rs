@@ -218,6 +218,7 @@ impl Client {
         if let Some(agent) = claims.get(Claims::AGENT) {
             self.session.set_agent(agent);
         }
+        self.session.set_origin(claims.get(Claims::PAGE), claims.get("swfUrl"));
         if hops.len() > hops::MAX.get() {
             let text = format!("relay loop: the stream has passed more than {} servers", hops::MAX.get());
             return Err(Refusal::Loop(text));

@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["sessions"],
     &["events"],
     &["auth", "manage"],
-    &["config"],
+    &["config", "statistics"],
     &["status"],
     &["files"],
     &["proto"],

@@ -73,6 +73,7 @@ pub(crate) fn statuses(engine: &Engine) -> String {
         both(&engine.origins()),
         both(&engine.files()),
         both(&engine.stats()),
+        both(&engine.snapshot()),
     ]
     .join("\n")
 }

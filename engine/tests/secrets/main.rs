@@ -189,6 +189,16 @@ fn serve_hls(output: &Output) {
         }
         output.add("status", &collect::statuses(&server));
     }
+    wait::until("its viewers are in the snapshot", || server.snapshot().engine.players > 0);
+    for target in ["/stat?key=5ecret", "/stat?format=json", "/metrics"] {
+        let told = peers::get(http, target);
+        assert!(told.starts_with("HTTP/1.1 200") && told.contains("known"), "{told}");
+        output.add("statistics", &told);
+    }
+    let refused = peers::get(http, "/control/drop/publisher?name=5ecret");
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    output.add("reply", &refused);
+    output.add("status", &collect::statuses(&server));
     drop(publisher);
     server.blocking_drain().unwrap();
     output.add_events(events);

@@ -121,7 +121,7 @@ pub(crate) fn get(server: SocketAddr, target: &str) -> String {
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     write!(
         socket,
-        "GET {target} HTTP/1.1\r\nHost: h\r\nReferer: http://h/?5ecret\r\nConnection: close\r\n\r\n"
+        "GET {target} HTTP/1.1\r\nHost: {server}\r\nReferer: http://h/?5ecret\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
     let mut reply = Vec::new();

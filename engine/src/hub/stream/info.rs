@@ -5,6 +5,7 @@ use super::{State, Stream};
 use crate::hub::watcher::Standing;
 use crate::media::FrameKind;
 use crate::status::{StreamInfo, StreamState};
+use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 impl Phase {
@@ -44,13 +45,20 @@ impl Stream {
     pub(crate) fn info(&self) -> StreamInfo {
         let state = self.state.lock();
         let counters = &state.counters;
+        let bytes_of = |kind: FrameKind| counters.bytes[kind as usize];
         StreamInfo {
             key: self.key.clone(),
             state: state.phase.public(),
             uptime: state.since.map(|since| since.elapsed()).unwrap_or_default(),
             publisher: state.phase.request().map(|request| request.source.clone()),
             subscribers: state.viewers + state.followers,
-            bytes_in: counters.bytes_in,
+            bytes_in: counters.bytes.iter().sum(),
+            bytes_out: self.sent.load(Ordering::Relaxed),
+            audio_bytes: bytes_of(FrameKind::Audio),
+            video_bytes: bytes_of(FrameKind::Video),
+            audio_codec: state.main_codec(FrameKind::Audio),
+            video_codec: state.main_codec(FrameKind::Video),
+            skew_ms: state.skew(),
             audio_frames: counters.frames[FrameKind::Audio as usize],
             video_frames: counters.frames[FrameKind::Video as usize],
             keyframes: counters.keyframes,

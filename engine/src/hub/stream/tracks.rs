@@ -53,6 +53,8 @@ struct MainTrack {
     codec: TrackCodec,
     /// Stream time of its first frame; `None` while only its configuration has come.
     first: Option<i64>,
+    /// The same of its newest.
+    last: Option<i64>,
     /// It was an earlier publisher's.
     is_old: bool,
 }
@@ -87,6 +89,7 @@ impl MainTracks {
             && track.id == frame.flags.track
         {
             track.first.get_or_insert(frame.timestamp);
+            track.last = Some(frame.timestamp);
         }
     }
 
@@ -116,6 +119,7 @@ fn note_codec(known: &mut Option<MainTrack>, frame: &Frame) {
         mark: codec_mark(frame),
         codec: TrackCodec { codec: info.codec, is_enhanced },
         first: same.and_then(|track| track.first),
+        last: same.and_then(|track| track.last),
         is_old: false,
     });
 }
@@ -147,6 +151,17 @@ impl State {
 }
 
 impl State {
+    /// How the main track of a kind is coded, where there is one.
+    pub(super) fn main_codec(&self, kind: FrameKind) -> Option<Codec> {
+        self.main_tracks.of(kind).map(|track| track.codec.codec)
+    }
+
+    /// Newest audio minus newest video, in milliseconds, where there are both.
+    pub(super) fn skew(&self) -> Option<i64> {
+        let last = |kind| self.main_tracks.of(kind).and_then(|track| track.last);
+        Some(last(FrameKind::Audio)?.saturating_sub(last(FrameKind::Video)?))
+    }
+
     /// Whether metadata says that there is video, of which nothing has come.
     fn expects_video(&self) -> bool {
         let has_frames = |track: &MainTrack| !track.is_old && track.first.is_some();

@@ -136,6 +136,7 @@ impl Answers {
         let is_packed = takes_gzip(request);
         let body = if is_packed { text.packed() } else { text.plain() };
         viewer.count(body.len());
+        core.hub.count_sent(viewer.key(), body.len());
         viewer.touch();
         if let Some(newest) = snapshot.newest() {
             viewer.show(rendition, newest);

@@ -10,10 +10,15 @@
 //! With HTTP/2, which browsers want behind TLS, a connection has many requests at a time. There a player's output is its
 //! stream of the connection, and all else is the same.
 
+mod access;
 mod connection;
+mod control;
 mod h2;
 mod header;
 mod hls;
+mod manage;
+mod metrics;
+mod nginx_stat;
 mod pages;
 mod player;
 mod poster;

@@ -34,6 +34,10 @@ fn own(stem: &str, ending: &str, body: &'static [u8]) -> (String, Asset) {
     (name, asset)
 }
 
+/// The same of nginx-rtmp's statistics. Not in XSLT, as nginx-rtmp has it: browsers drop that.
+pub(super) static STAT_STYLE: LazyLock<(String, Asset)> =
+    LazyLock::new(|| own("stat", "css", include_bytes!("stat.css")));
+
 const NOTHING: &str = "there is nothing here; / lists the live streams, whose pages are at /play/APP/STREAM, and they at /APP/STREAM.flv";
 
 /// The reply to a request for something to look at.
@@ -48,7 +52,7 @@ pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
         Some(PageUrl::Player(Err(error))) => reply::words(StatusCode::BAD_REQUEST, error),
         Some(PageUrl::Asset(name)) => match core.assets.get(name) {
             Some(found) => asset(found, request, reply::FOR_A_YEAR),
-            None => match [&*STYLE, &*POSTERS].into_iter().find(|(own, _)| name == own) {
+            None => match [&*STYLE, &*POSTERS, &*STAT_STYLE].into_iter().find(|(own, _)| name == own) {
                 Some((_, found)) => asset(found, request, reply::FOR_A_YEAR),
                 None => nothing(),
             },

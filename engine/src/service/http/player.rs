@@ -217,7 +217,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
                 read::release(&mut self.input);
                 digested
             }
-            Wake::Written | Wake::Order(Order::Reconnect(_)) => Ok(()),
+            Wake::Written | Wake::Order(Order::Reconnect(_) | Order::Redirect(_)) => Ok(()),
             Wake::Ready => self.fill(),
             Wake::Order(Order::Kick(reason)) => Err(End::of(&EndReason::Kicked(reason))),
             Wake::Draining => Err(self.on_draining()),

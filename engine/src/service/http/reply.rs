@@ -122,7 +122,7 @@ fn reply(status: StatusCode, headers: &[(&'static str, &'static str)], body: Str
 
 /// A reply in words.
 pub(super) fn words(status: StatusCode, text: impl Display) -> Reply {
-    reply(status, &[("content-type", "text/plain; charset=utf-8")], format!("{text}\n"))
+    reply(status, &[("content-type", TEXT)], format!("{text}\n"))
 }
 
 /// The same to a request that is not understood to its end: what follows it may be part of it.
@@ -159,6 +159,26 @@ pub(super) fn asset(status: StatusCode, asset: &Asset, packed: Option<&Bytes>, c
 fn page_reply(status: StatusCode, body: Bytes, content_type: &'static str, cache: &'static str) -> Reply {
     let own = [("content-type", content_type), ("cache-control", cache)];
     with(status, Pieces::new([body]), PAGE.into_iter().chain(own))
+}
+
+/// The type of words.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What is told to those who manage the engine, and to no page but theirs: nothing in it is ever a page itself.
+pub(super) fn told(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+    let mut reply = Response::new(Pieces::new([body]));
+    *reply.status_mut() = status;
+    let headers = [
+        ("content-type", content_type),
+        ("cache-control", "no-store"),
+        ("content-security-policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+    ];
+    for (name, value) in headers {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    reply
 }
 
 /// What `OPTIONS` is answered: whatever headers a page wants to send, it may.

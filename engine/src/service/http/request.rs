@@ -1,9 +1,10 @@
 //! One request and its answer.
 
 use super::Asker;
+use super::manage;
 use super::pages;
 use super::reply::{self, Reply};
-use super::routes::{Container, HlsUrl, StreamUrl};
+use super::routes::{Container, HlsUrl, ManageUrl, StreamUrl};
 use super::visit::{Look, Turn, Visit};
 use super::websocket::Upgrade;
 use crate::auth;
@@ -47,6 +48,9 @@ impl Answers {
         let hosts = request.headers.get_all(HOST).iter().count();
         if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
             return reply::broken("a request has one Host").into();
+        }
+        if let Some(url) = ManageUrl::find(request.uri.path()) {
+            return manage::answer(&self.asker, request, url).into();
         }
         let hls =
             HlsUrl::find(request.uri.path(), request.uri.query(), &self.asker.core.config().http.hls_app);

@@ -147,6 +147,53 @@ impl<'a> PageUrl<'a> {
     }
 }
 
+/// What is for those who manage the engine, as a path names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ManageUrl<'a> {
+    /// nginx-rtmp's statistics.
+    Stat,
+    /// Prometheus' metrics.
+    Metrics,
+    /// nginx-rtmp's control.
+    Control(ControlUrl<'a>),
+}
+
+impl<'a> ManageUrl<'a> {
+    /// What a path names.
+    pub(super) fn find(path: &'a str) -> Option<Self> {
+        match path {
+            "/stat" | "/stat.xml" => Some(Self::Stat),
+            "/metrics" => Some(Self::Metrics),
+            _ => ControlUrl::find(path).map(Self::Control),
+        }
+    }
+}
+
+/// What a control URL is about, as its path names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ControlUrl<'a> {
+    /// To end connections of this kind.
+    Drop(&'a str),
+    /// To move them.
+    Redirect(&'a str),
+    /// To record, or to stop that.
+    Record(&'a str),
+}
+
+impl<'a> ControlUrl<'a> {
+    /// What a path names.
+    pub(super) fn find(path: &'a str) -> Option<Self> {
+        let (section, action) = path.strip_prefix("/control/")?.split_once('/')?;
+        match section {
+            _ if action.contains(['.', '/']) => None,
+            "drop" => Some(Self::Drop(action)),
+            "redirect" => Some(Self::Redirect(action)),
+            "record" => Some(Self::Record(action)),
+            _ => None,
+        }
+    }
+}
+
 /// The folder of a stream, in the one of all apps.
 pub(super) fn folder_of(key: &StreamKey) -> String {
     in_path(key) + "/"
@@ -248,6 +295,27 @@ mod tests {
 
     fn key(path: &str, query: Option<&str>) -> Option<Result<String, KeyError>> {
         parse(path, query).map(|name| name.map(|name| name.key.to_string()))
+    }
+
+    #[test]
+    fn what_is_for_those_who_manage_the_engine_takes_no_stream_its_name() {
+        for (path, expected) in [
+            ("/stat", Some(ManageUrl::Stat)),
+            ("/stat.xml", Some(ManageUrl::Stat)),
+            ("/metrics", Some(ManageUrl::Metrics)),
+            ("/control/drop/client", Some(ManageUrl::Control(ControlUrl::Drop("client")))),
+            ("/control/redirect/subscriber", Some(ManageUrl::Control(ControlUrl::Redirect("subscriber")))),
+            ("/control/record/start", Some(ManageUrl::Control(ControlUrl::Record("start")))),
+            ("/stat/", None),
+            ("/control/drop", None),
+            ("/control/other/client", None),
+            ("/stat/metrics.flv", None),
+            ("/control/drop.flv", None),
+        ] {
+            assert_eq!(ManageUrl::find(path), expected, "{path}");
+        }
+        // Streams in an app `control/drop` are there.
+        assert_eq!(ManageUrl::find("/control/drop/a.flv"), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod h2;
 mod hls;
+mod manage;
 mod mp4;
 
 use super::*;

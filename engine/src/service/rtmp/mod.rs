@@ -336,6 +336,10 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 self.rtmp.request_reconnect(url.as_deref(), "the operator asks for it");
                 Ok(())
             }
+            Wake::Order(Order::Redirect(key)) => {
+                self.redirect(&key);
+                Ok(())
+            }
             Wake::Draining => Err(self.on_draining()),
             Wake::Evicted => Err(End::cut(GAVE_WAY)),
             Wake::Deadline => self.on_timer(),

@@ -189,6 +189,23 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         Ok(())
     }
 
+    /// What is played on the connection is another stream from now on, where that may be played.
+    pub(super) fn redirect(&mut self, key: &StreamKey) {
+        let ids: Vec<_> = self.output.lock().deliveries.iter().map(|player| player.id).collect();
+        for id in ids {
+            let Ok(Admitted { subscriber, shard }) = self.client.play(key, None, None) else { continue };
+            let framing = Framing::Rtmp(RtmpFraming::player(id));
+            let next = Delivery::new(id, framing, Clock::Stream, subscriber, shard);
+            let mut output = self.output.lock();
+            let player = output.deliveries.iter_mut().find(|player| player.id == id);
+            let before = player.map(|player| std::mem::replace(player, next));
+            drop(output);
+            if let Some(before) = before {
+                self.client.tell_stop(&before, &format!("moved to {key} by the operator"));
+            }
+        }
+    }
+
     fn on_granted(&mut self) {
         self.rtmp.accept();
         self.pending = None;
