@@ -13,5 +13,6 @@ mod publish;
 mod relay;
 mod rtmps;
 mod seam;
+mod statistics;
 mod tracks;
 mod wire;
