@@ -6,6 +6,7 @@ mod difference;
 mod hls;
 mod http;
 mod keys;
+mod record;
 mod source;
 
 pub use auth::{
@@ -17,6 +18,7 @@ pub use hls::{HlsConfig, HlsFormat, HlsWhen};
 #[cfg(feature = "http")]
 pub(crate) use http::site;
 pub use http::{HttpRole, HttpTokenConfig, TokenHash};
+pub use record::{RecordConfig, RecordFormat, RecordWhen};
 pub use source::{ConfigSource, OptionSource};
 
 pub(crate) use difference::{Before, Difference, Matched};
@@ -277,11 +279,13 @@ pub struct AppConfig {
     pub max_viewers: Option<u64>,
     /// HLS and low-latency HLS.
     pub hls: HlsConfig,
+    /// Recordings.
+    pub record: RecordConfig,
 }
 
 setters! {
     AppConfig:
-    Vec<AccessRule> { access } Takeover { takeover } StartAt { start } FlushKind { flush } HlsConfig { hls }
+    Vec<AccessRule> { access } Takeover { takeover } StartAt { start } FlushKind { flush } HlsConfig { hls } RecordConfig { record }
     bool { resume_after_end }
     u64 { resume_window_ms, wait_for_publisher_ms, keyframe_wait_ms, merge_ms, min_latency_ms, max_latency_ms };
     u64 { publisher_timeout_ms, max_media_gap_ms, max_start_bytes, max_queue_ms, max_queue_bytes, max_kbps, max_viewers }
@@ -379,6 +383,7 @@ impl Default for AppConfig {
             max_kbps: None,
             max_viewers: None,
             hls: HlsConfig::default(),
+            record: RecordConfig::default(),
         }
     }
 }
@@ -871,9 +876,16 @@ impl Config {
         self.file.iter().try_for_each(|file| check_not_of_origin(&file.stream))?;
         bounds::check("", self)?;
         let check = |(section, app): (String, &AppConfig)| {
-            app.hls.check().or_else(|text| fail(&format!("{section}.hls.{text}")))
+            app.hls.check().or_else(|text| fail(&format!("{section}.hls.{text}")))?;
+            app.record.check().or_else(|text| fail(&format!("{section}.record.{text}")))
         };
         self.all_apps().try_for_each(check)
+    }
+
+    /// Whether there are recordings over HTTP.
+    #[cfg(feature = "http")]
+    pub(crate) fn serves_recordings(&self) -> bool {
+        self.all_apps().any(|(_, app)| app.record.serve)
     }
 
     /// All policies, by their sections.

@@ -11,14 +11,14 @@ pub use handle::WeakEngine;
 use crate::assets::Assets;
 use crate::auth::{AddressRules, Authorize, Exchange, Gate as AuthGate, LastRule, UrlSigner};
 use crate::config::{
-    self, Config, Decider, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig, PushTuning,
-    SubscriberConfig,
+    self, AppConfig, Config, Decider, FileConfig, OriginConfig, PublisherConfig, PullConfig, PushConfig,
+    PushTuning, RecordConfig, RecordWhen, SubscriberConfig,
 };
 use crate::events::{Event, EventReceiver, Events};
 #[cfg(feature = "http")]
 use crate::hooks::Hooks;
 use crate::hub::{EndReason, StreamWatcher};
-use crate::id::{FileId, ListenerId, RelayId, SessionId};
+use crate::id::{FileId, ListenerId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 #[cfg(feature = "keys")]
 use crate::keys::{self, Keys};
@@ -27,17 +27,19 @@ use crate::local::{Publisher, Subscriber, block_on};
 use crate::media::looping::{Clip, Repeat};
 use crate::net::{Accepted, Admission, Listener, ListeningSocket, Proxies, ServerTls, TlsIdentity};
 use crate::preflight;
+use crate::record;
 use crate::service::file_loop::{FileJobs, OpenedFiles};
 #[cfg(feature = "http")]
 use crate::service::http;
+use crate::service::record::{Recorders, Until};
 use crate::service::relay::Relays;
 use crate::service::rtmp;
 use crate::service::streams::{self, Published};
 use crate::service::{Core, Current};
 use crate::statistics::{Sample, Snapshot};
 use crate::status::{
-    EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, Protocol, RelayStatus, SessionInfo,
-    SessionRole, StreamInfo,
+    EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, Protocol, RecordedFile, RecordingStatus,
+    RelayStatus, SessionInfo, SessionRole, StreamInfo,
 };
 use crate::url::parse_tc_url;
 use crate::{Error, ErrorKind, Result};
@@ -277,6 +279,7 @@ struct Inner {
     runtime: Option<Runtime>,
     relays: Arc<Relays>,
     files: Arc<FileJobs>,
+    recorders: Arc<Recorders>,
     admission: Arc<Admission>,
     listeners: Mutex<BTreeMap<ListenerId, Listening>>,
     deciders: Deciders,
@@ -419,7 +422,7 @@ impl Engine {
     pub fn publish_with(&self, key: &StreamKey, config: &PublisherConfig) -> Result<Publisher> {
         config.check()?;
         config::check_not_of_origin(key)?;
-        self.check_app(key)?;
+        self.app(key)?;
         let inner = Published::by_engine(&self.inner.core, key, "program", &[], config)?;
         Ok(Publisher::new(inner))
     }
@@ -437,7 +440,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::subscribe`].
     pub fn subscribe_with(&self, key: &StreamKey, config: &SubscriberConfig) -> Result<Subscriber> {
-        self.check_app(key)?;
+        self.app(key)?;
         let inner = streams::subscribe_by_program(&self.inner.core, key, config)?;
         Ok(Subscriber::new(inner, self.inner.handle.clone()))
     }
@@ -450,7 +453,7 @@ impl Engine {
     /// draining.
     pub fn add_push(&self, push: PushConfig) -> Result<RelayId> {
         push.check()?;
-        self.check_app(&push.stream)?;
+        self.app(&push.stream)?;
         Ok(self.inner.relays.push(push))
     }
 
@@ -460,7 +463,7 @@ impl Engine {
     /// As [`Self::add_push`].
     pub fn add_pull(&self, pull: PullConfig) -> Result<RelayId> {
         pull.check()?;
-        self.check_app(&pull.stream)?;
+        self.app(&pull.stream)?;
         Ok(self.inner.relays.pull(pull))
     }
 
@@ -541,7 +544,7 @@ impl Engine {
     /// draining.
     pub fn loop_file(&self, file: FileConfig) -> Result<FileId> {
         config::check_not_of_origin(&file.stream)?;
-        self.check_app(&file.stream)?;
+        self.app(&file.stream)?;
         self.inner.files.play(file)
     }
 
@@ -551,7 +554,7 @@ impl Engine {
     /// As [`Self::loop_file`].
     pub fn loop_clips(&self, stream: &StreamKey, clips: Vec<Clip>, repeat: Repeat) -> Result<FileId> {
         config::check_not_of_origin(stream)?;
-        self.check_app(stream)?;
+        self.app(stream)?;
         self.inner.files.play_clips(stream, clips, repeat)
     }
 
@@ -577,7 +580,7 @@ impl Engine {
             let text = format!("file job {id} plays {}, not {}", job.stream, file.stream);
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        self.check_app(&file.stream)?;
+        self.app(&file.stream)?;
         let files = OpenedFiles::new(file)?;
         match job.state {
             FileState::Playing => self.inner.files.play_instead(id, files),
@@ -596,6 +599,61 @@ impl Engine {
     /// [`ErrorKind::NotFound`] where there is none of that id.
     pub fn stop_file(&self, id: FileId) -> Result<()> {
         self.inner.files.stop(id)
+    }
+
+    /// Records a stream as its app's configuration says, from its newest keyframe on, until [`Self::stop_recording`]: while nobody
+    /// publishes it, it is waited for. Returns at once; see [`Self::recordings`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::State`] where the app records nothing (`record.when` is `off`), [`ErrorKind::Exists`] where the stream is being
+    /// recorded, [`ErrorKind::NotFound`] for an app that the configuration does not list, [`ErrorKind::Closed`] while draining.
+    pub fn record(&self, stream: &StreamKey) -> Result<RecordingId> {
+        let config = self.app(stream)?.record.clone();
+        if config.when == RecordWhen::Off {
+            let text = format!("recording of {stream}: its app records nothing (record.when is \"off\")");
+            return Err(Error::new(ErrorKind::State, text));
+        }
+        self.inner.recorders.record(stream, config, Until::Stopped)
+    }
+
+    /// [`Self::record`] with a configuration of its own, whatever the app's says.
+    ///
+    /// # Errors
+    /// As [`Self::record`], but never [`ErrorKind::State`]; [`ErrorKind::InvalidArgument`] for what cannot be.
+    pub fn record_with(&self, stream: &StreamKey, config: &RecordConfig) -> Result<RecordingId> {
+        config.check_alone()?;
+        self.app(stream)?;
+        self.inner.recorders.record(stream, config.clone(), Until::Stopped)
+    }
+
+    /// Ends a recording and takes it off the list; its file becomes whole.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id.
+    pub fn stop_recording(&self, id: RecordingId) -> Result<()> {
+        self.inner.recorders.stop(id)
+    }
+
+    /// State and progress of all recordings that go on.
+    pub fn recordings(&self) -> Vec<RecordingStatus> {
+        self.inner.recorders.list()
+    }
+
+    /// State and progress of one recording; `None` where there is none of that id.
+    pub fn recording(&self, id: RecordingId) -> Option<RecordingStatus> {
+        self.inner.recorders.status(id)
+    }
+
+    /// The recorded files of a stream in its app's folder, the oldest first; of very many the newest 10,000. Reads the disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for an app that the configuration does not list, [`ErrorKind::State`] where it has no folder.
+    pub fn recorded_files(&self, stream: &StreamKey) -> Result<Vec<RecordedFile>> {
+        let app = self.inner.core.app(stream);
+        let app = app.ok_or_else(|| not_found("app", stream.app()))?;
+        let text = || format!("recordings of {stream}: its app has no folder for them (record.dir)");
+        let dir = app.record.dir.as_ref().ok_or_else(|| Error::new(ErrorKind::State, text()))?;
+        Ok(record::stream_files(dir, stream))
     }
 
     /// All streams, by name.
@@ -784,12 +842,12 @@ impl Engine {
         block_on(&self.inner.handle, self.drain())?
     }
 
-    fn check_app(&self, key: &StreamKey) -> Result<()> {
+    fn app(&self, key: &StreamKey) -> Result<Arc<AppConfig>> {
         let core = &self.inner.core;
         if core.draining.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, format!("stream {key}: the engine is draining")));
         }
-        core.app(key).map(drop).ok_or_else(|| {
+        core.app(key).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
                 format!("stream {key}: the configuration has no app {}", key.app()),
@@ -829,6 +887,8 @@ impl Engine {
         let freeing = core.clone();
         self.until_drained(async move { freeing.free_frames().await });
         self.until_drained(self.inner.relays.clone().serve_granted());
+        self.until_drained(self.inner.recorders.clone().serve_all());
+        self.until_drained(self.inner.recorders.clone().keep_house());
         let sessions = core.sessions.clone();
         self.until_drained(async move { sessions.end_in_time().await });
         self.until_drained(self.inner.sampler().run());
@@ -966,6 +1026,7 @@ impl Inner {
             handle: runtime.handle().clone(),
             relays: Arc::new(Relays::new(core.clone(), runtime.handle().clone())),
             files: Arc::new(FileJobs::new(core.clone(), runtime.handle().clone())),
+            recorders: Arc::new(Recorders::new(core.clone(), runtime.handle().clone())),
             runtime: Some(runtime),
             admission: Admission::new(&core.limits()),
             listeners: Mutex::default(),

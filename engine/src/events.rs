@@ -3,7 +3,7 @@
 use crate::id::{ListenerId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::as_ms;
-use crate::status::{Door, FileStatus, Protocol, RelayStatus};
+use crate::status::{Door, FileStatus, Protocol, RecordedFile, RecordingStatus, RelayStatus};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -118,6 +118,10 @@ pub enum Event {
     RelayState(RelayStatus),
     /// A file job has changed its state.
     FileState(FileStatus),
+    /// A recording has begun, goes on in another file, or has changed its state.
+    RecordingState(RecordingStatus),
+    /// A file of a recording is whole.
+    RecordingFile(RecordedFile),
 }
 
 impl Event {
@@ -135,6 +139,8 @@ impl Event {
             Self::Refused { .. } => "refused",
             Self::RelayState(_) => "relay-state",
             Self::FileState(_) => "file-state",
+            Self::RecordingState(_) => "recording-state",
+            Self::RecordingFile(_) => "recording-file",
         }
     }
 
@@ -152,6 +158,8 @@ impl Event {
             Self::Refused { stream, .. } => stream.as_ref(),
             Self::RelayState(relay) => Some(&relay.stream),
             Self::FileState(file) => Some(&file.stream),
+            Self::RecordingState(recording) => Some(&recording.stream),
+            Self::RecordingFile(file) => Some(&file.stream),
         }
     }
 
@@ -161,7 +169,9 @@ impl Event {
             Self::ListenerOpened { .. }
             | Self::ListenerClosed { .. }
             | Self::RelayState(_)
-            | Self::FileState(_) => None,
+            | Self::FileState(_)
+            | Self::RecordingState(_)
+            | Self::RecordingFile(_) => None,
             Self::StreamStarted { session, .. } | Self::StreamEnded { session, .. } => *session,
             Self::SessionOpened { session, .. }
             | Self::SessionClosed { session, .. }
@@ -184,7 +194,9 @@ impl Event {
             | Self::StreamStarted { .. }
             | Self::StreamEnded { .. }
             | Self::RelayState(_)
-            | Self::FileState(_) => false,
+            | Self::FileState(_)
+            | Self::RecordingState(_)
+            | Self::RecordingFile(_) => false,
         }
     }
 }

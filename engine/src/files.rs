@@ -1,10 +1,13 @@
 //! Files on disk, of media and small ones: the only place that opens them.
 
-#[cfg(feature = "http")]
 mod folder;
+mod recording_name;
 
-#[cfg(feature = "http")]
 pub(crate) use folder::{Folder, check_writable};
+pub use recording_name::RecordingName;
+#[cfg(feature = "http")]
+pub(crate) use recording_name::rfc3339;
+pub(crate) use recording_name::{since_1970, start_of_recording};
 
 use crate::limits::MAX_SMALL_FILE;
 use crate::media::flv_file::FlvReader;

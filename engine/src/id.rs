@@ -41,4 +41,6 @@ ids! {
     RelayId;
     /// Identifies a file job.
     FileId;
+    /// Identifies a recording.
+    RecordingId;
 }

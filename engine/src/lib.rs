@@ -82,6 +82,7 @@ mod origins;
 mod policy;
 mod preflight;
 pub mod proto;
+mod record;
 mod service;
 mod sessions;
 mod starts;
@@ -102,15 +103,16 @@ pub use config::{
     AppConfig, AuthConfig, ChangeKind, Config, ConfigChange, ConfigSource, Decider, EngineConfig, FileConfig,
     FlushKind, HlsConfig, HlsFormat, HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpRole,
     HttpTokenConfig, HttpsConfig, KeysConfig, OnRefusal, OptionSource, OriginConfig, PublishConfig,
-    PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, Reloaded, RetryTimes, RtmpConfig,
-    RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig, TakesEffect, TlsConfig, TokenHash,
-    WhenAway,
+    PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RecordConfig, RecordFormat, RecordWhen,
+    Reloaded, RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig,
+    TakesEffect, TlsConfig, TokenHash, WhenAway,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Received};
+pub use files::RecordingName;
 pub use hub::{EndReason, StreamChange, StreamWatcher};
-pub use id::{FileId, ListenerId, RelayId, SessionId};
+pub use id::{FileId, ListenerId, RecordingId, RelayId, SessionId};
 pub use ipnet::IpNet;
 pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 #[cfg(feature = "keys")]
@@ -124,7 +126,8 @@ pub use proto::client::StopCommands;
 pub use statistics::{AudioTrack, Rates, Sample, Snapshot, StreamStats, VideoTrack};
 pub use status::{
     Door, EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, OriginStreamStatus, Protocol,
-    RelayDirection, RelayState, RelayStatus, SessionInfo, SessionRole, StreamInfo, StreamState,
+    RecordedFile, RecordingState, RecordingStatus, RelayDirection, RelayState, RelayStatus, SessionInfo,
+    SessionRole, StreamInfo, StreamState,
 };
 pub use url::{
     Credentials, HookUrl, HttpUrl, OriginUrl, PathTemplate, RemoteUrl, RtmpUrl, UrlError, UrlWarning,

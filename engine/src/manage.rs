@@ -2,11 +2,12 @@
 
 use crate::Result;
 use crate::config::{Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, Reloaded};
-use crate::id::{FileId, RelayId, SessionId};
+use crate::id::{FileId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::statistics::{Sample, Snapshot};
 use crate::status::{
-    EngineStats, FileStatus, ListenerInfo, OriginStatus, RelayStatus, SessionInfo, StreamInfo,
+    EngineStats, FileStatus, ListenerInfo, OriginStatus, RecordedFile, RecordingStatus, RelayStatus,
+    SessionInfo, StreamInfo,
 };
 use std::sync::Arc;
 
@@ -54,6 +55,18 @@ pub trait Manage: Send + Sync {
 
     /// State and progress of one file job; `None` where there is none of that id.
     fn file(&self, id: FileId) -> Option<FileStatus>;
+
+    /// State and progress of all recordings.
+    fn recordings(&self) -> Vec<RecordingStatus>;
+
+    /// State and progress of one recording; `None` where there is none of that id.
+    fn recording(&self, id: RecordingId) -> Option<RecordingStatus>;
+
+    /// The recorded files of a stream.
+    ///
+    /// # Errors
+    /// As [`Engine::recorded_files`](crate::Engine::recorded_files).
+    fn recorded_files(&self, stream: &StreamKey) -> Result<Vec<RecordedFile>>;
 
     /// All origins, by alias.
     fn origins(&self) -> Vec<OriginStatus>;
@@ -126,6 +139,18 @@ pub trait Manage: Send + Sync {
     /// # Errors
     /// As [`Engine::stop_file`](crate::Engine::stop_file).
     fn stop_file(&self, id: FileId) -> Result<()>;
+
+    /// Records a stream as its app's configuration says.
+    ///
+    /// # Errors
+    /// As [`Engine::record`](crate::Engine::record).
+    fn record(&self, stream: &StreamKey) -> Result<RecordingId>;
+
+    /// Ends a recording; its file becomes whole.
+    ///
+    /// # Errors
+    /// As [`Engine::stop_recording`](crate::Engine::stop_recording).
+    fn stop_recording(&self, id: RecordingId) -> Result<()>;
 
     /// Ends a connection.
     ///

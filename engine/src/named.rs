@@ -54,6 +54,9 @@ mod tests {
         check::<RelayDirection>();
         check::<RelayState>();
         check::<FileState>();
+        check::<RecordingState>();
+        check::<RecordWhen>();
+        check::<RecordFormat>();
         check::<OnRefusal>();
         check::<FlushKind>();
         check::<PullWhen>();

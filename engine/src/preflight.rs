@@ -1,7 +1,6 @@
 //! What a configuration names outside itself: files, certificates, servers that are this one.
 
-use crate::config::{Config, FileConfig};
-#[cfg(feature = "http")]
+use crate::config::{Config, FileConfig, RecordWhen};
 use crate::files::check_writable;
 use crate::key::{StreamKey, StreamName};
 use crate::media::looping::{Clip, Loop, Repeat};
@@ -34,6 +33,12 @@ pub(crate) fn check_start(config: &Config) -> Result<()> {
     let relays = relays.chain(config.origins.values().map(|origin| &origin.tls));
     for tls in std::iter::once(&config.tls).chain(relays.flatten()).filter(|tls| tls.ca.is_some()) {
         check_trust(&DialTls { ca_file: tls.ca.clone(), verify: Verify::Full })?;
+    }
+    let records = config.apps.values().chain([&config.default_app]).map(|app| &app.record);
+    for dir in
+        records.filter(|record| record.when != RecordWhen::Off).filter_map(|record| record.dir.as_ref())
+    {
+        check_writable(dir, "record.dir")?;
     }
     #[cfg(feature = "http")]
     for dir in config.apps.values().chain([&config.default_app]).filter_map(|app| app.hls.dir.as_ref()) {

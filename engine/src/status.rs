@@ -1,7 +1,7 @@
 //! What is told of an engine: states, facts and counters at one moment.
 
 use crate::ErrorKind;
-use crate::id::{FileId, ListenerId, RelayId, SessionId};
+use crate::id::{FileId, ListenerId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::limits::{as_ms, as_ms_or_none};
 use crate::media::Frame;
@@ -9,6 +9,7 @@ use crate::media::flv::Codec;
 use crate::url::{OriginUrl, RemoteUrl};
 use serde::Serialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,10 +56,13 @@ pub enum Door {
     WebSocket,
     /// A player that asks for playlists and segments of HLS.
     Hls,
+    /// Somebody who asks for recordings of a stream.
+    Recording,
 }
 
 named!(Door {
     Rtmp => "rtmp", HttpFlv => "http-flv", HttpMp4 => "http-mp4", WebSocket => "websocket", Hls => "hls",
+    Recording => "recording",
 });
 
 /// An open listener.
@@ -433,4 +437,75 @@ pub struct FileStatus {
     /// Why it failed, where it has, of a malformed file with the byte position; while it plays, why it waits for the file,
     /// which is gone or being written.
     pub error: Option<String>,
+}
+
+/// Where a recording stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RecordingState {
+    /// Nobody publishes the stream.
+    Idle,
+    /// It is written.
+    Recording,
+    /// The disk has less left than it has to have; it is looked at again every 10 s.
+    DiskFull,
+    /// It cannot be written, as [`RecordingStatus::error`] says; it is tried again every 10 s.
+    Failed,
+    /// It is over.
+    Stopped,
+}
+
+named!(RecordingState {
+    Idle => "idle",
+    Recording => "recording",
+    DiskFull => "disk-full",
+    Failed => "failed",
+    Stopped => "stopped",
+});
+
+/// State and progress of one recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RecordingStatus {
+    /// The recording.
+    pub id: RecordingId,
+    /// The stream.
+    pub stream: StreamKey,
+    /// Where it stands.
+    pub state: RecordingState,
+    /// The file that is being written; it has `.part` behind its name until it is whole.
+    pub file: Option<PathBuf>,
+    /// Files that are whole.
+    pub files: u64,
+    /// Bytes written, over all files.
+    pub bytes: u64,
+    /// How long what was recorded lasts, over all files.
+    #[serde(rename = "length_ms", serialize_with = "as_ms")]
+    pub length: Duration,
+    /// Frames that were left out, because the disk was too slow, or full, or there was none.
+    pub frames_dropped: u64,
+    /// Why it is not written, where it is not.
+    pub error: Option<String>,
+}
+
+/// A file of a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RecordedFile {
+    /// The recording that has written it; `None` in lists of files.
+    pub recording: Option<RecordingId>,
+    /// The stream.
+    pub stream: StreamKey,
+    /// Where it is.
+    pub path: PathBuf,
+    /// When it began, in seconds since 1970.
+    pub start: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// How long it lasts; `None` where that is not known yet.
+    #[serde(rename = "length_ms", serialize_with = "as_ms_or_none")]
+    pub length: Option<Duration>,
+    /// Whether it is being written.
+    pub is_growing: bool,
 }

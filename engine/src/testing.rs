@@ -11,10 +11,11 @@ pub mod wait;
 pub use frames::*;
 
 use crate::events::Event;
-use crate::id::{FileId, ListenerId, RelayId, SessionId};
+use crate::id::{FileId, ListenerId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::status::{
-    Door, FileState, FileStatus, Protocol, RelayDirection, RelayState, RelayStatus, SessionInfo, SessionRole,
+    Door, FileState, FileStatus, Protocol, RecordedFile, RecordingState, RecordingStatus, RelayDirection,
+    RelayState, RelayStatus, SessionInfo, SessionRole,
 };
 use crate::url::{RemoteUrl, RtmpUrl};
 use std::sync::Arc;
@@ -107,7 +108,9 @@ fn event_after(event: Option<&Event>) -> Option<Event> {
         }
         Event::Refused { .. } => Event::RelayState(relay_status()),
         Event::RelayState(_) => Event::FileState(file_status()),
-        Event::FileState(_) => return None,
+        Event::FileState(_) => Event::RecordingState(recording_status()),
+        Event::RecordingState(_) => Event::RecordingFile(recorded_file()),
+        Event::RecordingFile(_) => return None,
     })
 }
 
@@ -170,5 +173,31 @@ pub fn file_status() -> FileStatus {
         position: Duration::from_millis(2),
         frames: 3,
         error: Some("at byte 13: broken".to_owned()),
+    }
+}
+
+pub fn recording_status() -> RecordingStatus {
+    RecordingStatus {
+        id: RecordingId(10),
+        stream: key("live/a"),
+        state: RecordingState::DiskFull,
+        file: Some("/recordings/live/a/20180214T002807Z-0.flv".into()),
+        files: 1,
+        bytes: 2,
+        length: Duration::from_millis(3),
+        frames_dropped: 4,
+        error: Some("the disk is full".to_owned()),
+    }
+}
+
+pub fn recorded_file() -> RecordedFile {
+    RecordedFile {
+        recording: Some(RecordingId(10)),
+        stream: key("live/a"),
+        path: "/recordings/live/a/20180214T002807Z-0.flv".into(),
+        start: 1_518_568_087,
+        bytes: 2,
+        length: Some(Duration::from_millis(3)),
+        is_growing: false,
     }
 }

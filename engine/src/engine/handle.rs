@@ -2,12 +2,13 @@
 
 use super::{Engine, Inner};
 use crate::config::{Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, Reloaded};
-use crate::id::{FileId, RelayId, SessionId};
+use crate::id::{FileId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::manage::Manage;
 use crate::statistics::{Sample, Snapshot};
 use crate::status::{
-    EngineStats, FileStatus, ListenerInfo, OriginStatus, RelayStatus, SessionInfo, StreamInfo,
+    EngineStats, FileStatus, ListenerInfo, OriginStatus, RecordedFile, RecordingStatus, RelayStatus,
+    SessionInfo, StreamInfo,
 };
 use crate::{Error, ErrorKind, Result};
 use std::sync::{Arc, Weak};
@@ -96,6 +97,18 @@ impl Manage for Engine {
         Self::file(self, id)
     }
 
+    fn recordings(&self) -> Vec<RecordingStatus> {
+        Self::recordings(self)
+    }
+
+    fn recording(&self, id: RecordingId) -> Option<RecordingStatus> {
+        Self::recording(self, id)
+    }
+
+    fn recorded_files(&self, stream: &StreamKey) -> Result<Vec<RecordedFile>> {
+        Self::recorded_files(self, stream)
+    }
+
     fn origins(&self) -> Vec<OriginStatus> {
         Self::origins(self)
     }
@@ -146,6 +159,14 @@ impl Manage for Engine {
 
     fn stop_file(&self, id: FileId) -> Result<()> {
         Self::stop_file(self, id)
+    }
+
+    fn record(&self, stream: &StreamKey) -> Result<RecordingId> {
+        Self::record(self, stream)
+    }
+
+    fn stop_recording(&self, id: RecordingId) -> Result<()> {
+        Self::stop_recording(self, id)
     }
 
     fn kick(&self, session: SessionId, reason: &str) -> Result<()> {
@@ -226,6 +247,18 @@ impl Manage for WeakEngine {
         self.list(|engine| engine.file(id))
     }
 
+    fn recordings(&self) -> Vec<RecordingStatus> {
+        self.list(Engine::recordings)
+    }
+
+    fn recording(&self, id: RecordingId) -> Option<RecordingStatus> {
+        self.list(|engine| engine.recording(id))
+    }
+
+    fn recorded_files(&self, stream: &StreamKey) -> Result<Vec<RecordedFile>> {
+        self.engine()?.recorded_files(stream)
+    }
+
     fn origins(&self) -> Vec<OriginStatus> {
         self.list(Engine::origins)
     }
@@ -276,6 +309,14 @@ impl Manage for WeakEngine {
 
     fn stop_file(&self, id: FileId) -> Result<()> {
         self.engine()?.stop_file(id)
+    }
+
+    fn record(&self, stream: &StreamKey) -> Result<RecordingId> {
+        self.engine()?.record(stream)
+    }
+
+    fn stop_recording(&self, id: RecordingId) -> Result<()> {
+        self.engine()?.stop_recording(id)
     }
 
     fn kick(&self, session: SessionId, reason: &str) -> Result<()> {

@@ -1,16 +1,18 @@
-//! A folder of files that others read while they are replaced.
+//! The folder of a stream: files that others read while they are replaced, and such that grow until they are whole.
 
 use super::read_small;
 use crate::key::StreamKey;
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// What the name of a file ends with while it is written.
 const UNFINISHED: &str = ".tmp";
+/// What the name of a file ends with while it grows.
+const PART: &str = ".part";
 
 /// The folder of a stream below that of all: `ROOT/APP/STREAM`.
 #[derive(Debug)]
@@ -121,6 +123,101 @@ impl Folder {
     /// Removes a file. What cannot be removed stays.
     pub(crate) fn remove(&self, name: &str) {
         let _ = fs::remove_file(self.path.join(name));
+    }
+
+    /// Where a file of this name is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn part(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}{PART}"))
+    }
+
+    /// Begins a file that grows. While it is open nobody takes it for left over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] where there is one of this name, and those of the operating system, with the name.
+    pub(crate) fn create_part(&self, name: &str) -> Result<File> {
+        let path = self.part(name);
+        let made = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let file = made.map_err(|cause| match cause.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Error::new(ErrorKind::Exists, format!("{} exists", path.display()))
+            }
+            _ => Error::io(format_args!("write {}", path.display()), cause),
+        })?;
+        // Some file systems have no locks; then nobody else may work in the folder.
+        let _ = file.try_lock();
+        Ok(file)
+    }
+
+    /// Opens a file that was left growing; `None` where somebody writes it.
+    ///
+    /// # Errors
+    /// Those of the operating system, with the name; [`ErrorKind::InvalidArgument`] for what is no regular file.
+    pub(crate) fn open_part(&self, name: &str) -> Result<Option<File>> {
+        let path = self.part(name);
+        let at = |cause| Error::io(format_args!("open {}", path.display()), cause);
+        if !fs::symlink_metadata(&path).map_err(at)?.is_file() {
+            let text = format!("open {}: not a regular file", path.display());
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(at)?;
+        Ok(match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => None,
+            _ => Some(file),
+        })
+    }
+
+    /// Whether a growing file is still there.
+    pub(crate) fn has_part(&self, name: &str) -> bool {
+        self.part(name).exists()
+    }
+
+    /// Gives a growing file its name: it is whole.
+    ///
+    /// # Errors
+    /// Those of the operating system, with the name.
+    pub(crate) fn finish_part(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        fs::rename(self.part(name), &path)
+            .map_err(|cause| Error::io(format_args!("finish {}", path.display()), cause))
+    }
+
+    /// Removes a growing file. What cannot be removed stays.
+    pub(crate) fn remove_part(&self, name: &str) {
+        let _ = fs::remove_file(self.part(name));
+    }
+
+    /// The name that a growing file is to get.
+    pub(crate) fn growing(name: &str) -> Option<&str> {
+        name.strip_suffix(PART)
+    }
+
+    /// Opens a file to read; what is no regular file is none.
+    ///
+    /// # Errors
+    /// As of [`Self::open_part`].
+    pub(crate) fn open(&self, name: &str, is_growing: bool) -> Result<File> {
+        let path = if is_growing { self.part(name) } else { self.path(name) };
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+            let text = format!("open {}: a symbolic link", path.display());
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        super::open_regular(&path, format_args!("open {}", path.display()))
+    }
+
+    /// Bytes that are free where it is, or is to be; `None` where that cannot be told.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        #[cfg(unix)]
+        {
+            let there = [&self.path, &self.root].into_iter().find(|path| path.exists())?;
+            let found = nix::sys::statvfs::statvfs(there).ok()?;
+            Some(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
+        }
+        #[cfg(not(unix))]
+        None
     }
 
     /// The name that a file is to get whose writing was cut off.

@@ -22,7 +22,6 @@ struct Look {
 }
 
 /// How a subscriber learns that another publisher has begun.
-#[cfg(feature = "http")]
 #[derive(Default)]
 struct Renewal {
     /// Sequence number of the first frame of the publisher that it was told of last.
@@ -30,7 +29,6 @@ struct Renewal {
     is_news: bool,
 }
 
-#[cfg(feature = "http")]
 impl Renewal {
     /// Where frames are taken from `cursor` on, and the newest publisher began at `renewed_at`: up to where they may be.
     fn pass(&mut self, cursor: u64, renewed_at: u64) -> u64 {
@@ -74,7 +72,6 @@ pub(crate) struct Subscriber {
     skipped: u64,
     joined: Instant,
     /// Where it wants to know of another publisher: see [`Self::take_renewal`].
-    #[cfg(feature = "http")]
     renewal: Option<Renewal>,
     lags: Vec<Instant>,
     lag_window: Duration,
@@ -103,7 +100,6 @@ impl Subscriber {
             has_caught_up: false,
             skipped: 0,
             joined: Instant::now(),
-            #[cfg(feature = "http")]
             renewal: None,
             lags: Vec::new(),
         };
@@ -261,7 +257,6 @@ impl Subscriber {
 
     /// Goes back to the oldest frame from which one can start that came within `time`. From now on it can be told of another
     /// publisher, too.
-    #[cfg(feature = "http")]
     pub(crate) fn rewind(&mut self, time: Duration) {
         let stream = self.stream.clone();
         stream.with_state(|state| {
@@ -275,7 +270,6 @@ impl Subscriber {
 
     /// Whether the frames that were taken last are the first ones of another publisher than those before: no frames of two are
     /// taken together.
-    #[cfg(feature = "http")]
     pub(crate) fn take_renewal(&mut self) -> bool {
         self.renewal.as_mut().is_some_and(|renewal| std::mem::take(&mut renewal.is_news))
     }
@@ -318,11 +312,8 @@ impl Subscriber {
             // Taken with its memory: most subscribers have nothing pending ever again.
             out.append(&mut std::mem::take(&mut self.pending));
         }
-        #[cfg(feature = "http")]
         let until =
             self.renewal.as_mut().map_or(u64::MAX, |renewal| renewal.pass(self.cursor, state.renewed_at));
-        #[cfg(not(feature = "http"))]
-        let until = u64::MAX;
         while let Some(frame) =
             state.ring.get(self.cursor).filter(|_| bytes < max_bytes && self.cursor < until)
         {

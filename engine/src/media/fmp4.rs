@@ -3,12 +3,16 @@
 mod coded;
 mod description;
 mod fragment;
+mod index;
 #[cfg(test)]
 pub(crate) mod reading;
 
-pub(crate) use coded::{CodedFrame, carries};
+pub(crate) use coded::{CodedFrame, carries, timescale};
 pub(crate) use description::{Description, Told, mime_type};
 pub(crate) use fragment::{Run, Sample, head_len, put_head};
+#[cfg(any(test, feature = "http"))]
+pub(crate) use index::Fragment;
+pub(crate) use index::{FileIndex, length_at};
 
 use super::FrameKind;
 use super::codec::{
@@ -21,9 +25,9 @@ use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor};
 use mp4_atom::{
     Ac3, Ac3SpecificBox, Atom, Audio, Av01, Av1c, Avc1, Avcc, Dfla, Dinf, Dops, Dref, DrefEntry, Eac3,
     Ec3IndependentSubstream, Ec3SpecificBox, Encode, Esds, FixedPoint, Flac, FlacMetadataBlock, FourCC, Ftyp,
-    Hdlr, Hvc1, Hvcc, Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Opus, OpusChannelMapping, Smhd,
-    Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url, Visual, Vmhd,
-    Vp09, VpcC,
+    Hdlr, Hvc1, Hvcc, Mdhd, Mdia, Mehd, Mfhd, Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Opus, OpusChannelMapping,
+    Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, TrunSamples, Url, Visual,
+    Vmhd, Vp09, VpcC,
 };
 use std::ops::RangeInclusive;
 
@@ -39,6 +43,8 @@ const MP3_OF_MPEG_2: u8 = 0x69;
 const AUDIO_STREAM: u8 = 5;
 /// Bytes of a box's head.
 const BOX_HEAD: usize = 8;
+/// Units of a second of a file as a whole.
+const MOVIE_TIMESCALE: u32 = 1_000;
 
 bound! {
     /// Longest configuration record that is taken: each of its parameter sets, which may be empty, costs an allocation
@@ -114,12 +120,30 @@ pub struct Mp4Run<'a> {
 /// [`ErrorKind::Unsupported`] for a codec that MP4 has no form for here, [`ErrorKind::Format`] for a record that makes no sense,
 /// [`ErrorKind::Limit`] for one of more than 64 KiB.
 pub fn mp4_init(tracks: &[Mp4Track]) -> Result<Bytes> {
+    init(tracks, None)
+}
+
+/// The same for a file, which says how long it lasts, in milliseconds; [`length_at`] tells where.
+///
+/// # Errors
+/// As [`mp4_init`].
+pub(crate) fn mp4_file_init(tracks: &[Mp4Track], lasts_ms: u64) -> Result<Bytes> {
+    init(tracks, Some(Mehd { fragment_duration: lasts_ms }))
+}
+
+fn init(tracks: &[Mp4Track], mehd: Option<Mehd>) -> Result<Bytes> {
     let brands = [*b"iso6", *b"cmfc", *b"mp41"].map(|brand| FourCC::new(&brand));
     let ftyp = Ftyp { major_brand: FourCC::new(b"iso6"), minor_version: 0, compatible_brands: brands.into() };
     let next_track_id = tracks.iter().map(|track| track.id).max().unwrap_or_default().saturating_add(1);
     let moov = Moov {
-        mvhd: Mvhd { timescale: 1_000, rate: 1.into(), volume: 1.into(), next_track_id, ..Mvhd::default() },
-        mvex: Some(Mvex { mehd: None, trex: tracks.iter().map(trex).collect() }),
+        mvhd: Mvhd {
+            timescale: MOVIE_TIMESCALE,
+            rate: 1.into(),
+            volume: 1.into(),
+            next_track_id,
+            ..Mvhd::default()
+        },
+        mvex: Some(Mvex { mehd, trex: tracks.iter().map(trex).collect() }),
         trak: tracks.iter().map(trak).collect::<Result<_>>()?,
         ..Moov::default()
     };

@@ -91,6 +91,36 @@ pub(crate) fn without(payload: &Bytes, fields: &[&[u8]]) -> Bytes {
     }
 }
 
+/// An `onMetaData` payload for the beginning of a file: without what describes other files, and with `duration` and `filesize`, which
+/// are 0 until [`number_at`] tells where they are to be written.
+pub(crate) fn with_file_fields(payload: Option<&Bytes>) -> Bytes {
+    let zero = Value::Number(0.0);
+    let own = on_metadata(0, &[("duration", zero), ("filesize", zero)]).payload;
+    let described = payload.map(without_file_fields).and_then(|payload| with_fields_of(&own, &payload));
+    described.unwrap_or(own)
+}
+
+/// One payload with the fields of another behind its own.
+fn with_fields_of(own: &[u8], payload: &[u8]) -> Option<Bytes> {
+    let (mine, theirs) = (Properties::of(own)?, Properties::of(payload)?);
+    let (begins, ends) = (theirs.list.first()?.start, theirs.list.last()?.end);
+    let count = u32::try_from(mine.list.len().checked_add(theirs.list.len())?).ok()?;
+    let count_at = mine.count_at?;
+    let mut out = BytesMut::with_capacity(own.len().checked_add(payload.len())?);
+    out.put_slice(own.get(..count_at)?);
+    out.put_u32(count);
+    out.put_slice(own.get(count_at.checked_add(4)?..mine.list.last()?.end)?);
+    out.put_slice(payload.get(begins..ends)?);
+    out.put_slice(&[0, 0, OBJECT_END]);
+    Some(out.freeze())
+}
+
+/// Where the eight bytes of a number are in `onMetaData`, from its beginning.
+pub(crate) fn number_at(payload: &[u8], field: &str) -> Option<usize> {
+    let mut value = value_of(payload, field)?;
+    (value.u8()? == 0).then_some(value.position)
+}
+
 /// A number of `onMetaData`, such as `framerate`. `None` where it is missing or no finite number.
 pub fn number(payload: &[u8], field: &str) -> Option<f64> {
     let mut value = value_of(payload, field)?;
@@ -314,6 +344,25 @@ mod tests {
         assert_eq!(frame.payload, payload(&[NAME, b"\x08\0\0\0\x03", WIDTH, stereo, TEXT, END]));
         assert!(frame.is_config() && frame.timestamp == 40);
         assert_eq!(number(&frame.payload, "width"), Some(640.0));
+    }
+
+    #[test]
+    fn the_metadata_of_a_file_has_places_for_what_its_end_tells() {
+        let live = payload(&[NAME, b"\x08\0\0\0\x03", DURATION, WIDTH, TEXT, END]);
+        for (before, width) in [(Some(&live), Some(640.0)), (Some(&payload(&[NAME])), None), (None, None)] {
+            let file = with_file_fields(before).to_vec();
+            assert_eq!(number(&file, "width"), width);
+            for field in ["duration", "filesize"] {
+                assert_eq!(number(&file, field), Some(0.0));
+                let (mut patched, at) = (file.clone(), number_at(&file, field).unwrap());
+                patched[at..][..8].copy_from_slice(&7.5_f64.to_be_bytes());
+                assert_eq!((number(&patched, field), number(&patched, "width")), (Some(7.5), width));
+            }
+        }
+        let file = with_file_fields(Some(&live));
+        assert_eq!(text(&file, "encoder"), Some("abc"));
+        assert_eq!(Properties::of(&file).unwrap().list.len(), 4);
+        assert_eq!(file[NAME.len()..][..5], *b"\x08\0\0\0\x04");
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl<J: Job> Jobs<J> {
         self.entries.lock().get(&id).map(|entry| entry.job.clone()).ok_or_else(|| missing::<J>(id))
     }
 
+    /// All jobs.
+    pub(crate) fn all(&self) -> Vec<Arc<J>> {
+        self.entries.lock().values().map(|entry| entry.job.clone()).collect()
+    }
+
     /// Where all jobs stand.
     pub(crate) fn list(&self) -> Vec<J::Status> {
         self.entries.lock().values().map(|entry| entry.job.status()).collect()

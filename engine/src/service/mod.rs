@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod jobs;
 pub(crate) mod media_gap;
 pub(crate) mod pace;
+pub(crate) mod record;
 pub(crate) mod relay;
 pub(crate) mod rtmp;
 mod settings;
@@ -43,8 +44,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+#[cfg(feature = "http")]
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+#[cfg(feature = "http")]
+bound! {
+    /// Recordings that are read at once for players over HTTP: each holds a piece of its file, and may hold a thread
+    /// (test `no_more_than_256_recordings_are_read_at_once`).
+    const MAX_READERS: usize = 256, without 1 << 20;
+}
 
 /// Relays that come with a right, until somebody sees to them: at most one entry for a stream.
 #[derive(Default)]
@@ -116,6 +126,9 @@ pub(crate) struct Core {
     pub(crate) relays: GrantedRelays,
     /// How many streams an address publishes.
     pub(crate) places: Holdings,
+    /// Recordings that are read at once for players over HTTP.
+    #[cfg(feature = "http")]
+    pub(crate) recording_readers: Arc<Semaphore>,
     /// Which lines about peers may be logged.
     pub(crate) log: PeerLog,
     /// Cancelled when the engine drains: no new connections, streams end, peers are told.
@@ -146,6 +159,8 @@ impl Core {
             origins: Origins::new(&config.limits, &config.origins),
             relays: GrantedRelays::default(),
             places: Holdings::new(config.limits.max_streams_per_address),
+            #[cfg(feature = "http")]
+            recording_readers: Arc::new(Semaphore::new(MAX_READERS.get())),
             log: PeerLog::default(),
             #[cfg(feature = "http")]
             assets: Assets::default(),

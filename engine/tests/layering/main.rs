@@ -14,11 +14,11 @@ const FLOORS: &[&[&str]] = &[
     &["fuzzing"],
     &["engine"],
     &["preflight"],
-    &["local", "service/rtmp", "service/http", "service/relay", "service/file_loop"],
+    &["local", "service/rtmp", "service/http", "service/relay", "service/file_loop", "service/record"],
     &["service/streams", "service/jobs", "service/arrival"],
     &["service/media_gap", "service/pace"],
     &["service"],
-    &["egress", "origins", "hooks", "hls"],
+    &["egress", "origins", "hooks", "hls", "record"],
     &["hub", "net", "keys"],
     &["sessions"],
     &["events"],
@@ -67,6 +67,7 @@ const FILE_TIMES: &[&str] = &["net/tls.rs", "files.rs", "files/folder.rs"];
 /// Who goes by the wall clock, as what it checks says until what date it is good.
 const BY_DATE: &[&str] = &[
     "auth/signed.rs",
+    "files/recording_name.rs",
     "hls/disk/leavings.rs",
     "hls/muxer.rs",
     "hls/playlist.rs",

@@ -248,7 +248,8 @@ async fn send(
         return Ok(());
     }
     let (_, mut writer) = stream::halves(send);
-    while let Some(mut piece) = body.next() {
+    while let Some(piece) = body.next().await {
+        let mut piece = piece?;
         while piece.has_remaining() {
             let taken = timeout(patience, writer.write(&piece)).await??;
             piece.advance(taken);

@@ -23,6 +23,7 @@ mod pages;
 mod player;
 mod poster;
 mod progress;
+mod recordings;
 mod reply;
 mod request;
 mod routes;

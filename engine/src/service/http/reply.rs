@@ -9,35 +9,115 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::fmt::Display;
+use std::fs::File;
+use std::future::{Future, poll_fn};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Bytes of a file that are read at a time; each reply with one holds so many.
+const FILE_PIECE: usize = 64 * 1024;
 
 /// A reply that is sent as a whole.
 pub(super) type Reply = Response<Pieces>;
 
-/// The body of a reply: pieces that others have too, behind each other.
+/// The body of a reply: pieces that others have too, behind each other, or a part of a file.
 #[derive(Debug, Default)]
-pub(super) struct Pieces(VecDeque<Bytes>);
+pub(super) struct Pieces {
+    held: VecDeque<Bytes>,
+    file: Option<FilePart>,
+}
+
+/// A part of a file, which is read piece by piece as the peer takes it.
+#[derive(Debug)]
+struct FilePart {
+    left: u64,
+    reading: Reading,
+    /// Of those that are read at once.
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Reading {
+    Idle(Option<File>),
+    /// The file and what was read.
+    Under(JoinHandle<io::Result<(File, Bytes)>>),
+}
+
+impl FilePart {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        loop {
+            self.reading = match &mut self.reading {
+                _ if self.left == 0 => return Poll::Ready(None),
+                Reading::Idle(file) => {
+                    let Some(mut file) = file.take() else { return Poll::Ready(None) };
+                    let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(FILE_PIECE);
+                    Reading::Under(spawn_blocking(move || {
+                        let mut piece = BytesMut::zeroed(len);
+                        // One that has become shorter ends the reply early, so that the peer sees that something is missing.
+                        file.read_exact(&mut piece)?;
+                        Ok((file, piece.freeze()))
+                    }))
+                }
+                Reading::Under(read) => {
+                    match ready!(Pin::new(read).poll(cx)).map_err(io::Error::other).flatten() {
+                        Ok((file, piece)) => {
+                            self.left = self.left.saturating_sub(piece.len() as u64);
+                            self.reading = Reading::Idle(Some(file));
+                            return Poll::Ready(Some(Ok(piece)));
+                        }
+                        Err(error) => {
+                            self.reading = Reading::Idle(None);
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                }
+            };
+        }
+    }
+}
 
 impl Pieces {
     /// The same without empty ones.
     pub(super) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        Self(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
+        Self { held: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), file: None }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.iter().map(Bytes::len).sum()
+    /// The bytes `range` of a file, which stands where they begin.
+    fn of_file(file: File, range: &Range<u64>, place: OwnedSemaphorePermit) -> Self {
+        let left = range.end.saturating_sub(range.start);
+        Self {
+            held: VecDeque::new(),
+            file: Some(FilePart { left, reading: Reading::Idle(Some(file)), _place: place }),
+        }
     }
 
-    pub(super) fn next(&mut self) -> Option<Bytes> {
-        self.0.pop_front()
+    pub(super) fn len(&self) -> u64 {
+        let held: usize = self.held.iter().map(Bytes::len).sum();
+        self.file.as_ref().map_or(0, |file| file.left).saturating_add(held as u64)
+    }
+
+    /// The next piece; `None` behind the last.
+    pub(super) async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        match (self.held.pop_front(), &mut self.file) {
+            (Some(piece), _) => Poll::Ready(Some(Ok(piece))),
+            (None, Some(file)) => file.poll_next(cx),
+            (None, None) => Poll::Ready(None),
+        }
     }
 
     /// Only the bytes `range`.
-    fn cut(self, range: &Range<usize>) -> Self {
+    fn cut(self, range: &Range<u64>) -> Self {
+        let bounds = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let range = bounds(range.start)..bounds(range.end);
         let mut at = 0;
         let within = |piece: Bytes| {
             let begins = at;
@@ -45,27 +125,24 @@ impl Pieces {
             let (start, end) = (range.start.max(begins), range.end.min(at));
             if start < end { piece.slice(start - begins..end - begins) } else { Bytes::new() }
         };
-        Self::new(self.0.into_iter().map(within).collect::<Vec<_>>())
+        Self::new(self.held.into_iter().map(within).collect::<Vec<_>>())
     }
 }
 
 impl Body for Pieces {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.next().map(|piece| Ok(Frame::data(piece))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.poll_next(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len() as u64)
+        SizeHint::with_exact(self.len())
     }
 }
 
@@ -226,10 +303,46 @@ pub(super) fn piece(
     let whole = Pieces::new(media);
     let len = whole.len();
     let wanted = range.and_then(|range| byte_range(range, len));
-    let (status, body) = match &wanted {
-        Some(Ok(range)) => (StatusCode::PARTIAL_CONTENT, whole.cut(range)),
-        Some(Err(())) => (StatusCode::RANGE_NOT_SATISFIABLE, Pieces::default()),
-        None => (StatusCode::OK, whole),
+    let body = match &wanted {
+        Some(Ok(range)) => whole.cut(range),
+        Some(Err(())) => Pieces::default(),
+        None => whole,
+    };
+    ranged(content_type, body, wanted, len, cache)
+}
+
+/// A file of so many bytes, or the `range` of it that is asked for.
+pub(super) fn file(
+    content_type: &'static str,
+    mut file: File,
+    len: u64,
+    range: Option<&str>,
+    cache: &'static str,
+    place: OwnedSemaphorePermit,
+) -> io::Result<Reply> {
+    let wanted = range.and_then(|range| byte_range(range, len));
+    let part = match &wanted {
+        Some(Ok(range)) => range.clone(),
+        Some(Err(())) => 0..0,
+        None => 0..len,
+    };
+    file.seek(SeekFrom::Start(part.start))?;
+    let body = Pieces::of_file(file, &part, place);
+    Ok(ranged(content_type, body, wanted, len, cache))
+}
+
+/// What answers a request for a range of `len` bytes, where one was `wanted`.
+fn ranged(
+    content_type: &'static str,
+    body: Pieces,
+    wanted: Option<Result<Range<u64>, ()>>,
+    len: u64,
+    cache: &'static str,
+) -> Reply {
+    let status = match &wanted {
+        Some(Ok(_)) => StatusCode::PARTIAL_CONTENT,
+        Some(Err(())) => StatusCode::RANGE_NOT_SATISFIABLE,
+        None => StatusCode::OK,
     };
     let own = [("content-type", content_type), ("cache-control", cache), ("accept-ranges", "bytes")];
     let mut reply = with(status, body, COMMON.into_iter().chain(own));
@@ -245,9 +358,9 @@ pub(super) fn piece(
 
 /// The one range that a `Range` header asks for (RFC 9110 14.1.2), of `len` bytes. `None` where the whole is to be sent: there is
 /// none, or several, or it makes no sense; the error where nothing of it is there.
-fn byte_range(header: &str, len: usize) -> Option<Result<Range<usize>, ()>> {
+fn byte_range(header: &str, len: u64) -> Option<Result<Range<u64>, ()>> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
-    let number = |text: &str| text.trim().parse::<usize>().ok();
+    let number = |text: &str| text.trim().parse::<u64>().ok();
     let range = match (first.trim(), last.trim()) {
         ("", last) => len.saturating_sub(number(last)?)..len,
         (first, "") => number(first)?..len,

@@ -4,7 +4,7 @@ use super::Asker;
 use super::manage;
 use super::pages;
 use super::reply::{self, Reply};
-use super::routes::{Container, HlsUrl, ManageUrl, StreamUrl};
+use super::routes::{Container, HlsUrl, ManageUrl, RecordingUrl, StreamUrl};
 use super::visit::{Look, Turn, Visit};
 use super::websocket::Upgrade;
 use crate::auth;
@@ -51,6 +51,12 @@ impl Answers {
         }
         if let Some(url) = ManageUrl::find(request.uri.path()) {
             return manage::answer(&self.asker, request, url).into();
+        }
+        let recording = RecordingUrl::find(request.uri.path(), request.uri.query());
+        if let (&Method::GET | &Method::HEAD, Some(url)) = (&request.method, recording)
+            && self.asker.core.config().serves_recordings()
+        {
+            return self.recording(request, url).await.into();
         }
         let hls =
             HlsUrl::find(request.uri.path(), request.uri.query(), &self.asker.core.config().http.hls_app);

@@ -4,10 +4,12 @@
 //! the same verdict here as on every other door.
 
 use crate::config::is_alias;
+use crate::files::start_of_recording;
 use crate::hls::rendition_of_playlist;
 use crate::key::{KeyError, StreamKey, StreamName};
 use crate::media::FrameKind;
 use crate::policy::StartAt;
+use crate::record::is_recording;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Ends of paths that name a stream, and how it is wanted; the longer ones first.
@@ -21,6 +23,8 @@ const BY_QUERY: &str = "/live";
 const NO_ALIAS: &str = "_";
 /// What the paths of players' pages begin with.
 const PLAYER: &str = "/play/";
+/// The same of those of recordings.
+const RECORDINGS: &str = "/recordings/";
 /// The same of the files that pages need.
 const ASSET: &str = "/assets/";
 
@@ -97,6 +101,47 @@ impl<'a> HlsUrl<'a> {
             INDEX | INDEX_OF_MEDIAMTX => Some(Self::Index { stream, up: None }),
             _ => Some(Self::Playlist { stream, rendition: rendition_of_playlist(file)? }),
         }
+    }
+}
+
+/// What of a stream's recordings a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RecordingUrl<'a> {
+    pub(super) stream: StreamUrl,
+    pub(super) wanted: Wanted<'a>,
+}
+
+/// What is wanted of recordings.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wanted<'a> {
+    /// Which there are.
+    List,
+    /// All that are MP4, as HLS.
+    Playlist,
+    /// One of these, by its name without its end.
+    PlaylistOf(&'a str),
+    File(&'a str),
+}
+
+impl<'a> RecordingUrl<'a> {
+    /// What a path and a query name; none where that is something else.
+    pub(super) fn find(path: &'a str, query: Option<&str>) -> Option<Self> {
+        let rest = path.strip_prefix(RECORDINGS)?.trim_end_matches('/');
+        let (folder, file) = rest.rsplit_once('/')?;
+        let wanted = match (file, file.strip_suffix(".m3u8")) {
+            (INDEX, _) => Wanted::Playlist,
+            (_, Some(name)) if start_of_recording(name).is_some() => Wanted::PlaylistOf(name),
+            _ if is_recording(file) => Wanted::File(file),
+            _ => Wanted::List,
+        };
+        let name = if wanted == Wanted::List { rest } else { folder };
+        let (app, stream) = name.rsplit_once('/')?;
+        let stream = StreamUrl {
+            container: Container::Mp4,
+            app: format!("/{app}"),
+            name: format!("{stream}?{}", query.unwrap_or_default()),
+        };
+        Some(Self { stream, wanted })
     }
 }
 
@@ -397,6 +442,33 @@ mod tests {
             assert_eq!(found(path), None, "{path}");
         }
         assert_eq!(HlsUrl::find("/hls/a.m3u8", None, ""), None, "where no app has such places");
+    }
+
+    #[test]
+    fn recordings_are_in_the_folder_of_their_stream() {
+        let found = |path: &str| {
+            let RecordingUrl { stream, wanted } = RecordingUrl::find(path, Some("key=x"))?;
+            let name = StreamName::parse_without_key(&stream.app, &stream.name).ok()?;
+            Some(format!("{} {wanted:?}", name.key))
+        };
+        for (path, expected) in [
+            ("/recordings/live/a", "live/a List"),
+            ("/recordings/live/room/a/", "live/room/a List"),
+            ("/recordings/live/a/index.m3u8", "live/a Playlist"),
+            ("/recordings/live/a/20180214T002807Z-0.m3u8", "live/a PlaylistOf(\"20180214T002807Z-0\")"),
+            ("/recordings/live/a/20180214T002807Z-0.flv", "live/a File(\"20180214T002807Z-0.flv\")"),
+            ("/recordings/live/a/20180214T002807Z-0.txt", "live/a/20180214T002807Z-0.txt List"),
+        ] {
+            assert_eq!(found(path).as_deref(), Some(expected), "{path}");
+        }
+        for path in [
+            "/recordings/",
+            "/recordings/a",
+            "/recording/live/a",
+            "/recordings/live/../20180214T002807Z-0.flv",
+        ] {
+            assert_eq!(found(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod h2;
 mod hls;
 mod manage;
 mod mp4;
+mod recordings;
 
 use super::*;
 use crate::auth::{AuthRequest, Authorize, Gate, Grant, PublishRule, Ticket};

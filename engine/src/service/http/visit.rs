@@ -195,6 +195,11 @@ impl Visit {
         fetched.map_err(|refusal| refused(Some(key), refusal))
     }
 
+    /// Asks whether a stream may be played: then so may its recordings.
+    pub(super) async fn ask_for_recordings(&mut self, url: StreamUrl) -> Result<StreamKey, Refused> {
+        self.authorize(url).await.map(|(key, _)| key)
+    }
+
     /// Asks to play a stream, and waits until it has something to show.
     pub(super) async fn ask_to_play(&mut self, url: StreamUrl) -> Result<Shown, Refused> {
         let container = url.container;

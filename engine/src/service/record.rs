@@ -1,0 +1,434 @@
+//! Recordings as jobs: each follows a stream and has it written, as long as the disk takes it. Players never wait for a disk.
+
+use crate::budget::Rate;
+use crate::config::{RecordConfig, RecordWhen};
+use crate::events::Event;
+use crate::hub::{EndReason, Interest, StreamChange, SubscribeOptions, Subscriber};
+use crate::id::RecordingId;
+use crate::key::StreamKey;
+use crate::limits::ms;
+use crate::log_limit::{LogLimit, left_out};
+use crate::media::Frame;
+use crate::policy::StartAt;
+use crate::record::{Act, Cutter, Fault, Library, Rules, Whole, Writer};
+use crate::service::Core;
+use crate::service::jobs::{self, Job, Jobs};
+use crate::status::{RecordedFile, RecordingState, RecordingStatus};
+use crate::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of frames that are taken out of the ring and written in one go.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// How long a recording that cannot be written waits before it is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// How often it is looked for files that are too old.
+const CLEAR_PERIOD: Duration = Duration::from_secs(60);
+/// Log lines of a recording about its disk.
+const FAULT_LINES: Rate = Rate::new(1, Duration::from_secs(60));
+
+bound! {
+    /// Recordings that write at once: each takes a thread, which a disk that hangs keeps
+    /// (test `no_more_than_sixteen_recordings_write_at_once`).
+    const MAX_WRITING: usize = 16, without 1 << 20;
+    /// Bytes of frames that are held until it is known what tracks a stream has
+    /// (test `what_is_held_of_a_stream_until_its_tracks_are_known_is_bounded`).
+    const MAX_HELD: usize = 8 * 1024 * 1024, without usize::MAX;
+}
+
+/// Until when a recording goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// The stream ends.
+    EndOfStream,
+    /// It is stopped: it waits for whoever publishes the stream next.
+    Stopped,
+}
+
+/// All recordings of one engine.
+pub(crate) struct Recorders {
+    jobs: Jobs<Recording>,
+    places: Arc<Semaphore>,
+}
+
+impl Recorders {
+    /// Recordings that run on `runtime`; their owner may call from any thread.
+    pub(crate) fn new(core: Arc<Core>, runtime: Handle) -> Self {
+        Self { jobs: Jobs::new(core, runtime), places: Arc::new(Semaphore::new(MAX_WRITING.get())) }
+    }
+
+    /// Records a stream, from its newest keyframe on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] without a folder, [`ErrorKind::Exists`] where the stream is being written there in this form.
+    pub(crate) fn record(
+        self: &Arc<Self>,
+        stream: &StreamKey,
+        config: RecordConfig,
+        until: Until,
+    ) -> Result<RecordingId> {
+        let Some(root) = config.dir.clone() else {
+            let text = format!("recording of {stream}: there is no folder for it (record.dir)");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        };
+        let job = Arc::new(Recording::new(self, stream, config, root, until));
+        let is_same = |other: &Arc<Recording>| other.writes_the_same(&job);
+        if self.jobs.all().iter().any(is_same) {
+            return Err(Error::new(ErrorKind::Exists, format!("{stream} is being recorded")));
+        }
+        let id = job.status().id;
+        let (own, entry) = (self.clone(), job.clone());
+        self.jobs.add(id, entry, |stop| async move {
+            job.guard(stop).await;
+            if until == Until::EndOfStream {
+                // There is one for each stream, so that they would come together for ever.
+                let _ = own.jobs.remove(id);
+            }
+        });
+        Ok(id)
+    }
+
+    /// Ends a recording, and takes it off the list.
+    pub(crate) fn stop(&self, id: RecordingId) -> Result<()> {
+        self.jobs.remove(id)
+    }
+
+    /// All recordings, in the order in which they were started.
+    pub(crate) fn list(&self) -> Vec<RecordingStatus> {
+        self.jobs.list()
+    }
+
+    /// One recording; `None` where there is none of that id.
+    pub(crate) fn status(&self, id: RecordingId) -> Option<RecordingStatus> {
+        self.jobs.status(id)
+    }
+
+    /// Records the streams of apps that want all of theirs recorded.
+    pub(crate) async fn serve_all(self: Arc<Self>) {
+        let mut watcher = self.jobs.core().hub.watch();
+        while let Some(change) = watcher.next().await {
+            let StreamChange::Began(stream) = change else { continue };
+            let config = self.jobs.core().app(&stream).map(|app| app.record.clone());
+            let Some(config) = config.filter(|config| config.when == RecordWhen::All) else { continue };
+            if let Err(error) = self.record(&stream, config, Until::EndOfStream)
+                && error.kind() != ErrorKind::Exists
+            {
+                tracing::warn!(%stream, "it is not recorded: {error}");
+            }
+        }
+    }
+
+    /// Makes whole what was left over, and then removes what is too old, all the time.
+    pub(crate) async fn keep_house(self: Arc<Self>) {
+        let library = || Library::of(&self.jobs.core().config());
+        let left_over = library();
+        if let Ok(adopted @ 1..) = spawn_blocking(move || left_over.adopt()).await {
+            tracing::info!(adopted, "recordings that were left over are whole now");
+        }
+        let mut ticks = interval(CLEAR_PERIOD);
+        loop {
+            ticks.tick().await;
+            let library = library();
+            if !library.is_empty() {
+                let _ = spawn_blocking(move || library.clear()).await;
+            }
+        }
+    }
+}
+
+/// One stream on its way to files.
+struct Recording {
+    core: Arc<Core>,
+    config: RecordConfig,
+    root: PathBuf,
+    until: Until,
+    places: Arc<Semaphore>,
+    status: Mutex<RecordingStatus>,
+    lines: LogLimit,
+}
+
+impl Job for Recording {
+    type Id = RecordingId;
+    type Status = RecordingStatus;
+    const KIND: &'static str = "recording";
+
+    fn status(&self) -> RecordingStatus {
+        self.status.lock().clone()
+    }
+}
+
+/// What a recording works with.
+struct Work {
+    cutter: Cutter,
+    /// Away while it writes.
+    writer: Option<Writer>,
+    /// Frames until it is known what tracks there are.
+    held: Option<Vec<Frame>>,
+    /// Nothing is written before.
+    retry_at: Option<Instant>,
+    /// How long the files that are whole last.
+    length: Duration,
+    files: u64,
+}
+
+/// Why a stream is followed no further.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Asked,
+    Stream(EndReason),
+}
+
+impl Recording {
+    fn new(
+        recorders: &Recorders,
+        stream: &StreamKey,
+        config: RecordConfig,
+        root: PathBuf,
+        until: Until,
+    ) -> Self {
+        let status = RecordingStatus {
+            id: RecordingId::new(),
+            stream: stream.clone(),
+            state: RecordingState::Idle,
+            file: None,
+            files: 0,
+            bytes: 0,
+            length: Duration::ZERO,
+            frames_dropped: 0,
+            error: None,
+        };
+        Self {
+            core: recorders.jobs.core().clone(),
+            config,
+            root,
+            until,
+            places: recorders.places.clone(),
+            status: Mutex::new(status),
+            lines: LogLimit::new(FAULT_LINES),
+        }
+    }
+
+    fn writes_the_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.status(), other.status());
+        let is_over = ours.state == RecordingState::Stopped;
+        let is_alike = self.root == other.root && self.config.format == other.config.format;
+        !is_over && ours.stream == theirs.stream && is_alike
+    }
+
+    /// Runs the job. A panic in it is a bug of ours; it costs the recording.
+    async fn guard(self: Arc<Self>, stop: CancellationToken) {
+        let work = self.clone().run(stop);
+        if !jobs::survives(&self.core, work).await {
+            let bug = "a bug in the engine has ended this recording".to_owned();
+            self.change(|status| (status.state, status.error) = (RecordingState::Stopped, Some(bug)));
+        }
+    }
+
+    async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let stream = self.status().stream;
+        let mut work = Work {
+            cutter: Cutter::new(Rules::of(&self.config)),
+            writer: Some(Writer::new(&self.root, &stream, self.config.clone())),
+            held: None,
+            retry_at: None,
+            length: Duration::ZERO,
+            files: 0,
+        };
+        loop {
+            let ended = self.follow(&stream, &mut work, &stop).await;
+            if ended == Ended::Stream(EndReason::Lagging) {
+                // The disk was too slow; the file goes on with what comes now.
+                continue;
+            }
+            let mut acts = Vec::new();
+            work.cutter.end(&mut acts);
+            self.write(&mut work, acts).await;
+            if ended == Ended::Asked || self.until == Until::EndOfStream {
+                break;
+            }
+            self.change(|status| status.state = RecordingState::Idle);
+        }
+        self.change(|status| (status.state, status.file) = (RecordingState::Stopped, None));
+        let RecordingStatus { files, bytes, .. } = self.status();
+        tracing::info!(%stream, files, bytes, "recording over");
+    }
+
+    /// Writes a stream until it ends, or that is asked for.
+    async fn follow(&self, stream: &StreamKey, work: &mut Work, stop: &CancellationToken) -> Ended {
+        let mut subscriber = self.subscribe(stream);
+        let (mut frames, mut skipped) = (Vec::new(), 0);
+        work.held = Some(Vec::new());
+        loop {
+            let is_asked = tokio::select! {
+                () = stop.cancelled() => true,
+                () = subscriber.ready() => false,
+            };
+            frames.clear();
+            let most = if is_asked { usize::MAX } else { BATCH_BYTES };
+            let taken = subscriber.take(most, &mut frames);
+            let is_renewed = subscriber.take_renewal();
+            let missed = subscriber.skipped().saturating_sub(skipped);
+            skipped = subscriber.skipped();
+            self.note_dropped(missed);
+            let is_last = is_asked || taken.is_err();
+            let mut acts = Vec::new();
+            work.take(&frames, is_renewed, is_last || subscriber.tracks().are_settled, &mut acts);
+            if work.retry_at.is_some_and(|at| at > Instant::now()) {
+                work.cutter.lose();
+                self.note_dropped(frames.len() as u64);
+            } else {
+                self.write(work, acts).await;
+            }
+            match taken {
+                _ if is_asked => return Ended::Asked,
+                Err(reason) => return Ended::Stream(reason),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn subscribe(&self, stream: &StreamKey) -> Subscriber {
+        let is_all = self.until == Until::EndOfStream;
+        // One that has ended meanwhile is not waited for.
+        let wait = is_all.then_some(Duration::ZERO);
+        let options = SubscribeOptions { start: StartAt::Keyframe, wait, interest: Interest::Follower };
+        let mut subscriber = self.core.hub.subscribe(stream, options);
+        let is_first = self.status.lock().bytes == 0;
+        // All of it is what the ring has of its beginning too.
+        let back = if is_all && is_first { ms(self.core.limits().ring_ms) } else { Duration::ZERO };
+        subscriber.rewind(back);
+        subscriber
+    }
+
+    async fn write(&self, work: &mut Work, acts: Vec<Act>) {
+        if acts.is_empty() {
+            return;
+        }
+        let Ok(place) = self.places.clone().acquire_owned().await else { return };
+        let Some(mut writer) = work.writer.take() else { return };
+        let clear = Library::of_stream(&self.root, &self.status().stream, &self.config);
+        let written = spawn_blocking(move || {
+            let mut whole = Vec::new();
+            let done = writer.apply(acts, &mut whole);
+            if !whole.is_empty() {
+                clear.clear();
+            }
+            drop(place);
+            (writer, whole, done)
+        });
+        match written.await {
+            Ok((writer, whole, done)) => {
+                self.note_written(work, &writer, whole, done);
+                work.writer = Some(writer);
+            }
+            Err(error) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+
+    fn note_written(&self, work: &mut Work, writer: &Writer, whole: Vec<Whole>, done: Result<(), Fault>) {
+        let id = self.status.lock().id;
+        for Whole(file) in whole {
+            work.files = work.files.saturating_add(1);
+            work.length = work.length.saturating_add(file.length.unwrap_or_default());
+            tell_file(&file);
+            self.core.events.emit(Event::RecordingFile(RecordedFile { recording: Some(id), ..file }));
+        }
+        let fault = done.err();
+        let state = match &fault {
+            None | Some(Fault::Gone(_)) => RecordingState::Recording,
+            Some(Fault::Full(_)) => RecordingState::DiskFull,
+            Some(Fault::Broken(_)) => RecordingState::Failed,
+        };
+        if let Some(fault) = &fault {
+            self.tell_fault(fault);
+            work.cutter.lose();
+            let waits = !matches!(fault, Fault::Gone(_));
+            work.retry_at = waits.then(|| Instant::now() + RETRY_AFTER);
+        } else if work.retry_at.take().is_some() {
+            tracing::info!(stream = %self.status.lock().stream, "recording goes on");
+        }
+        let length = work.length.saturating_add(work.cutter.open_length());
+        self.change(|status| {
+            (status.state, status.file) = (state, writer.path());
+            (status.files, status.bytes, status.length) = (work.files, writer.bytes(), length);
+            status.error = fault.as_ref().map(|fault| fault.error().to_string());
+        });
+    }
+
+    fn tell_fault(&self, fault: &Fault) {
+        let stream = self.status.lock().stream.clone();
+        if let Some(held_back) = self.lines.allow() {
+            let left_out = left_out(held_back);
+            tracing::warn!(%stream, left_out, "recording stands still, the stream goes on: {}", fault.error());
+        }
+    }
+
+    fn note_dropped(&self, frames: u64) {
+        if frames > 0 {
+            let mut status = self.status.lock();
+            status.frames_dropped = status.frames_dropped.saturating_add(frames);
+        }
+    }
+
+    /// Changes what is told of it; watchers are told of another state and another file.
+    fn change(&self, change: impl FnOnce(&mut RecordingStatus)) {
+        let changed = {
+            let mut status = self.status.lock();
+            let before = (status.state, status.file.clone());
+            change(&mut status);
+            ((status.state, &status.file) != (before.0, &before.1)).then(|| status.clone())
+        };
+        if let Some(status) = changed {
+            if let Some(file) = &status.file {
+                tracing::info!(stream = %status.stream, file = %file.display(), "recording");
+            }
+            self.core.events.emit(Event::RecordingState(status));
+        }
+    }
+}
+
+fn tell_file(file: &RecordedFile) {
+    let RecordedFile { stream, path, bytes, length, .. } = file;
+    tracing::info!(%stream, file = %path.display(), bytes, ?length, "recorded");
+}
+
+impl Work {
+    /// Takes frames, the first of another publisher where that `is_renewed`. What there is of tracks `is_known`, or is waited for.
+    fn take(&mut self, frames: &[Frame], is_renewed: bool, is_known: bool, acts: &mut Vec<Act>) {
+        if is_renewed && let Some(held) = self.held.replace(Vec::new()) {
+            // What was held is of the one before.
+            self.begin(&held, acts);
+        }
+        let Some(held) = &mut self.held else {
+            self.cutter.push(frames, acts);
+            return;
+        };
+        held.extend_from_slice(frames);
+        let bytes: usize = held.iter().map(|frame| frame.payload.len()).sum();
+        if is_known || bytes > MAX_HELD.get() {
+            let held = self.held.take().unwrap_or_default();
+            self.begin(&held, acts);
+        }
+    }
+
+    fn begin(&mut self, held: &[Frame], acts: &mut Vec<Act>) {
+        if !held.is_empty() {
+            self.cutter.show(held);
+            self.cutter.push(held, acts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Recordings as embedding programs have them.
+
+use std::fs;
+use std::path::Path;
+use streamengine::testing::{demo_frames, key, wait};
+use streamengine::{Config, Engine, ErrorKind, Event, Manage, RecordConfig, RecordWhen, RecordingState};
+
+fn engine(config: RecordConfig) -> Engine {
+    let mut whole = Config::default();
+    whole.default_app.record = config.min_free_bytes(0);
+    Engine::builder().config(whole).start().unwrap()
+}
+
+fn publish_demo(engine: &Engine) {
+    let publisher = engine.publish(&key("live/a")).unwrap();
+    demo_frames().into_iter().for_each(|frame| publisher.push(frame).unwrap());
+    publisher.finish();
+}
+
+/// Waits until there are so many whole files, and gives them with their lengths in seconds.
+fn whole_files(engine: &Engine, count: usize) -> Vec<f64> {
+    let lengths = || -> Vec<f64> {
+        let files = engine.recorded_files(&key("live/a")).unwrap();
+        let whole = files.into_iter().filter(|file| !file.is_growing);
+        whole.map(|file| file.length.unwrap().as_secs_f64()).collect()
+    };
+    wait::until("the files are whole", || lengths().len() == count);
+    lengths()
+}
+
+#[test]
+fn all_streams_of_an_app_are_recorded_and_a_program_sees_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(RecordConfig::new(dir.path()).when(RecordWhen::All));
+    publish_demo(&engine);
+    let lengths = whole_files(&engine, 1);
+    assert!((9.5..10.5).contains(&lengths[0]), "{lengths:?}");
+    publish_demo(&engine);
+    assert_eq!(whole_files(&engine, 2).len(), 2);
+    wait::until("none is listed any more", || engine.recordings().is_empty());
+    engine.blocking_drain().unwrap();
+}
+
+#[test]
+fn one_that_is_asked_for_goes_on_until_it_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine(RecordConfig::new(dir.path()));
+    let mut events = engine.events();
+    let id = engine.record(&key("live/a")).unwrap();
+    assert_eq!(engine.record(&key("live/a")).unwrap_err().kind(), ErrorKind::Exists);
+    assert_eq!(engine.recording(id).unwrap().state, RecordingState::Idle);
+    publish_demo(&engine);
+    let file = wait::event(&mut events, |event| match event {
+        Event::RecordingFile(file) => Some(file),
+        _ => None,
+    });
+    assert_eq!((file.recording, fs::metadata(&file.path).unwrap().len()), (Some(id), file.bytes));
+    let manage: &dyn Manage = &engine;
+    manage.stop_recording(id).unwrap();
+    assert_eq!(engine.stop_recording(id).unwrap_err().kind(), ErrorKind::NotFound);
+    wait::event(&mut events, |event| match event {
+        Event::RecordingState(status) if status.state == RecordingState::Stopped => Some(()),
+        _ => None,
+    });
+    assert!(manage.record(&key("live/a")).is_ok(), "it may be asked for again");
+}
+
+#[test]
+fn what_cannot_be_recorded_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let off = Engine::builder().start().unwrap();
+    assert_eq!(off.record(&key("live/a")).unwrap_err().kind(), ErrorKind::State);
+    assert_eq!(off.recorded_files(&key("live/a")).unwrap_err().kind(), ErrorKind::State);
+    let nowhere = off.record_with(&key("live/a"), &RecordConfig::default()).unwrap_err();
+    assert!(nowhere.kind() == ErrorKind::InvalidArgument && nowhere.to_string().contains("record.dir"));
+    let short = RecordConfig::new(dir.path()).segment_ms(1);
+    assert!(
+        off.record_with(&key("live/a"), &short).unwrap_err().to_string().contains("record.segment_ms is 1")
+    );
+    off.record_with(&key("live/a"), &RecordConfig::new(dir.path())).unwrap();
+    for (text, words) in [
+        ("[default_app.record]\nwhen = \"all\"", "default_app.record.dir is missing"),
+        ("[default_app.record]\nname = \"x\"", "it needs {start} and {n}"),
+        ("[default_app.record]\nname = \"../{start}-{n}\"", "letters, digits"),
+    ] {
+        let error = Config::from_toml(text).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let gone = Config::from_toml("[default_app.record]\nwhen = \"manual\"\ndir = \"/no/such\"").unwrap();
+    assert!(Engine::builder().config(gone).start().map(drop).unwrap_err().to_string().contains("record.dir /no/such"));
+}
+
+#[test]
+fn what_a_killed_server_has_left_is_whole_soon_after_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let engine = engine(RecordConfig::new(dir.path()).when(RecordWhen::All));
+        publish_demo(&engine);
+        whole_files(&engine, 1);
+    }
+    let folder = dir.path().join("live/a");
+    let entry = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&entry).unwrap();
+    fs::remove_file(&entry).unwrap();
+    let left = folder.join("20180214T002807Z-0.flv.part");
+    fs::write(&left, &whole[..whole.len() / 2]).unwrap();
+    let engine = engine(RecordConfig::new(dir.path()));
+    let lengths = whole_files(&engine, 1);
+    assert!((3.0..7.0).contains(&lengths[0]), "{lengths:?}");
+    assert!(!Path::new(&left).exists());
+}
