@@ -484,9 +484,10 @@ mod tests {
     fn other(sample: &Value, key: &str) -> Config {
         let mut changed = sample.clone();
         let now = at(&mut changed, key).clone();
-        let named =
-            ["reject", "replace", "live-edge", "merge", "immediate", "always", "fail", "ts", "watched"];
-        let named = named.into_iter().chain(["srs", "get", "allow", "node-media-server"]);
+        // Two of each enumeration: one of them is not the present value.
+        let named = ["reject", "replace", "keyframe", "live-edge", "merge", "immediate", "retry", "fail"];
+        let named = named.into_iter().chain(["always", "off", "watched", "fmp4", "ts", "nginx-rtmp", "srs"]);
+        let named = named.chain(["post", "get", "refuse", "allow", "hmac-sha256", "node-media-server"]);
         let texts = || TEXTS.into_iter().chain(named.clone()).map(Value::from).filter(|text| *text != now);
         let candidates: Vec<Value> = match &now {
             Value::Bool(value) => vec![(!value).into()],
