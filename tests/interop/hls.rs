@@ -1,5 +1,6 @@
 //! HLS, judged by what plays it: ffmpeg, GStreamer, the parsers of players, and a client that asks for what they might.
 
+mod late;
 mod life;
 mod players;
 mod playlists;

@@ -10,21 +10,21 @@ use streamengine_tests::{PATIENCE, Proc, demo_clip, needs, shared_clip, unique};
 
 /// A packet as ffmpeg reads it.
 #[derive(Debug, Clone)]
-struct Packet {
+pub(super) struct Packet {
     /// Seconds.
     dts: f64,
     pts: f64,
     /// In units of the time base.
     ticks: i64,
     size: usize,
-    hash: String,
+    pub(super) hash: String,
 }
 
 /// Packets of both kinds, in their order.
 #[derive(Debug, Default)]
-struct Packets {
-    video: Vec<Packet>,
-    audio: Vec<Packet>,
+pub(super) struct Packets {
+    pub(super) video: Vec<Packet>,
+    pub(super) audio: Vec<Packet>,
 }
 
 /// An ffmpeg that reads a file or URL to its end and tells of its packets, without decoding.
@@ -68,7 +68,7 @@ impl Packets {
     }
 
     /// Of a file.
-    fn of_file(ffmpeg: Ffmpeg, file: &Path) -> Self {
+    pub(super) fn of_file(ffmpeg: Ffmpeg, file: &Path) -> Self {
         Self::of(&reads(ffmpeg, &file.to_string_lossy()))
     }
 }
