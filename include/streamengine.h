@@ -467,6 +467,15 @@ enum se_event_type
    * Lines of the log were dropped, because its callback does not keep up. `message`: how many since the last such event.
    */
   SE_EVENT_LOG_LAGGED = 13,
+  /**
+   * A recording has begun, goes on in another file, or has changed its state. `id`: the recording; `status`: `SE_OK`, or `SE_E_IO`
+   * where it stands still; `peer`: the file; `message`: the state and the failure in words.
+   */
+  SE_EVENT_RECORDING_STATE = 14,
+  /**
+   * A file of a recording is whole. `id`: the recording; `peer`: the file.
+   */
+  SE_EVENT_RECORDING_FILE = 15,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -749,6 +758,10 @@ enum se_door
    * A player that asks for playlists and segments of HLS.
    */
   SE_DOOR_HLS = 5,
+  /**
+   * Somebody who asks for recordings of a stream.
+   */
+  SE_DOOR_RECORDING = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -856,7 +869,7 @@ typedef void (*se_log_fn)(const struct se_log_record *record, void *user_data);
 typedef void (*se_destroy_fn)(void *user_data);
 
 /**
- * What the engine owns and may vanish on its own: a listener, relay, file job or session. Unique in the process and
+ * What the engine owns and may vanish on its own: a listener, relay, file job, recording or session. Unique in the process and
  * never used again, so one that is out of date is `SE_E_NOT_FOUND`. 0 is none.
  */
 typedef uint64_t se_id;
@@ -879,7 +892,7 @@ typedef struct se_event {
    */
   int32_t status;
   /**
-   * The listener, session, relay or file job; 0 where there is none.
+   * The listener, session, relay, file job or recording; 0 where there is none.
    */
   se_id id;
   /**
@@ -903,10 +916,11 @@ typedef struct se_event {
    * `listener-opened` and `listener-closed`: `id`, `protocol`, `address`; `session-opened`: `session`, `peer`;
    * `session-closed`: `session`, `peer`, `reason`; `stream-started`: `stream`, `session` (or null), `source`;
    * `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`,
-   * `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`, `hls`); `play-ended`:
+   * `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`, `hls`, `recording`); `play-ended`:
    * `stream`, `session`, `reason`, `bytes_sent`, `frames_dropped`, `played_ms`; `refused`: `session`, `peer`, `request`
    * (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay-state`: as in `se_relays_json`; `file-state`: as
-   * in `se_files_json`; `lagged` and `log-lagged`: `lost`.
+   * in `se_files_json`; `recording-state`: as in `se_recordings_json`; `recording-file`: `recording`, `stream`, `path`, `start`, `bytes`,
+   * `length_ms`, `is_growing`; `lagged` and `log-lagged`: `lost`.
    */
   const char *json;
 } se_event;
@@ -2102,6 +2116,60 @@ SE_WARN_UNUSED
 char *se_files_json(struct se_engine *engine);
 
 /**
+ * Records a stream, from its newest keyframe on, until `se_record_stop`: while nobody publishes it, it is waited for. Returns
+ * at once; `se_recordings_json` and `SE_EVENT_RECORDING_STATE` tell how it goes.
+ *
+ * @param engine A started engine.
+ * @param stream The stream, `"app/stream"`.
+ * @param json NULL for what the configuration of its app says; else an object with the keys of `[default_app.record]`, of which
+ * `dir` has to be there: `{"dir": "/recordings", "format": "fmp4", "segment_ms": 60000}`.
+ * @param out The recording; may be NULL.
+ * @return `SE_E_STATE` where the app records nothing, `SE_E_EXISTS` where the stream is being recorded, `SE_E_INVALID_ARGUMENT` for
+ * text that is no such object, for a key that does not exist or a value that does not fit (the text names it), `SE_E_CLOSED` while
+ * the engine stops, `SE_E_STATE` on an engine that is not started.
+ */
+SE_API
+se_status se_record_start(struct se_engine *engine,
+                          const char *stream,
+                          const char *json,
+                          se_id *out);
+
+/**
+ * Ends a recording; its file becomes whole.
+ *
+ * @param engine A started engine.
+ * @param recording The recording.
+ * @return `SE_E_NOT_FOUND` where there is no such recording.
+ */
+SE_API se_status se_record_stop(struct se_engine *engine, se_id recording);
+
+/**
+ * State and progress of all recordings that go on: a JSON array of objects with `id`, `stream`, `state` (`idle`, `recording`,
+ * `disk-full`, `failed`, `stopped`), `file` (that which is written, or null), `files` (that are whole), `bytes`, `length_ms`,
+ * `frames_dropped`, `error` (or null).
+ *
+ * @param engine A started engine.
+ * @return To be freed with `se_string_free`; NULL on error.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_recordings_json(struct se_engine *engine);
+
+/**
+ * The recorded files of a stream in the folder of its app, the oldest first: a JSON array of objects with `recording`
+ * (null), `stream`, `path`, `start` (seconds since 1970), `bytes`, `length_ms` (or null while that is not known), `is_growing`
+ * (whether it is being written: `.part` is behind its name then). Reads the disk.
+ *
+ * @param engine A started engine.
+ * @param stream The stream, `"app/stream"`.
+ * @return To be freed with `se_string_free`; NULL on error: `SE_E_STATE` where the app has no folder for recordings.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_recorded_files_json(struct se_engine *engine,
+                             const char *stream);
+
+/**
  * Lets the program decide who may publish and play, in place of the configuration's `publish` section. May be called
  * before the start and at any time, for requests from then on.
  *
@@ -2304,7 +2372,7 @@ char *se_streams_json(struct se_engine *engine);
 
 /**
  * All sessions (connections), or those of one stream: a JSON array of objects with `id`, `peer`, `door` (`rtmp`,
- * `http-flv`, `http-mp4`, `websocket`, `hls`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
+ * `http-flv`, `http-mp4`, `websocket`, `hls`, `recording`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
  * `bytes_in`, `bytes_out`.
  *
  * @param engine A started engine.

@@ -602,6 +602,25 @@ public:
     /** State and progress of all file jobs: a JSON array. */
     std::string files_json() const { return detail::take(se_files_json(handle_.get())); }
 
+    /** Records a stream until `stop_recording`, as its app's configuration says, or with the keys of `[default_app.record]` in a JSON
+     * object. */
+    se_id record(const std::string &stream, const char *json = nullptr) {
+        se_id recording = 0;
+        detail::check(se_record_start(handle_.get(), stream.c_str(), json, &recording));
+        return recording;
+    }
+
+    /** Ends a recording; its file becomes whole. */
+    void stop_recording(se_id recording) { detail::check(se_record_stop(handle_.get(), recording)); }
+
+    /** State and progress of all recordings: a JSON array. */
+    std::string recordings_json() const { return detail::take(se_recordings_json(handle_.get())); }
+
+    /** The recorded files of a stream, the oldest first: a JSON array. */
+    std::string recorded_files_json(const std::string &stream) const {
+        return detail::take(se_recorded_files_json(handle_.get(), stream.c_str()));
+    }
+
     /**
      * Lets the program decide who may publish and play; an empty function lets the settings decide again.
      *

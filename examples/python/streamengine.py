@@ -158,6 +158,8 @@ class EventType(_Open):
     FILE_STATE = 11
     LAGGED = 12
     LOG_LAGGED = 13
+    RECORDING_STATE = 14
+    RECORDING_FILE = 15
 
 
 class RelayDirection(_Open):
@@ -214,6 +216,7 @@ class Door(_Open):
     WEBSOCKET = 3
     HTTP_MP4 = 4
     HLS = 5
+    RECORDING = 6
 
 
 class LogLevel(_Open):
@@ -384,6 +387,10 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_file_stop": (c_int32, [c_void_p, c_uint64]),
     "se_file_get_status": (c_int32, [c_void_p, c_uint64, POINTER(_FileStatus)]),
     "se_files_json": (c_void_p, [c_void_p]),
+    "se_record_start": (c_int32, [c_void_p, c_char_p, c_char_p, POINTER(c_uint64)]),
+    "se_record_stop": (c_int32, [c_void_p, c_uint64]),
+    "se_recordings_json": (c_void_p, [c_void_p]),
+    "se_recorded_files_json": (c_void_p, [c_void_p, c_char_p]),
     "se_engine_set_auth_callback": (c_int32, [c_void_p, _AuthFn, c_void_p, _DestroyFn]),
     "se_auth_request_get": (c_int32, [c_void_p, POINTER(_AuthInfo)]),
     "se_auth_request_reply": (None, [c_void_p, c_int32, c_char_p]),
@@ -1216,6 +1223,24 @@ class Engine(_Handle):
     def files(self) -> List[Dict[str, Any]]:
         """State and progress of all file jobs."""
         return _json(_lib.se_files_json(self._live))
+
+    def record(self, stream: str, options: Optional[Dict[str, Any]] = None) -> int:
+        """Records a stream until :meth:`stop_recording`, as its app's configuration says. Options: the keys of
+        ``[default_app.record]`` in its place, ``dir`` among them."""
+        json = None if options is None else _bytes(json_.dumps(options))
+        return _new_id(_lib.se_record_start, self._live, _bytes(stream), json)
+
+    def stop_recording(self, recording: int) -> None:
+        """Ends a recording; its file becomes whole."""
+        _check(_lib.se_record_stop(self._live, recording))
+
+    def recordings(self) -> List[Dict[str, Any]]:
+        """State and progress of all recordings."""
+        return _json(_lib.se_recordings_json(self._live))
+
+    def recorded_files(self, stream: str) -> List[Dict[str, Any]]:
+        """The recorded files of a stream, the oldest first."""
+        return _json(_lib.se_recorded_files_json(self._live, _bytes(stream)))
 
     # who may come, who is here
 

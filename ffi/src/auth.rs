@@ -37,6 +37,8 @@ pub enum se_door {
     SE_DOOR_HTTP_MP4 = 4,
     /// A player that asks for playlists and segments of HLS.
     SE_DOOR_HLS = 5,
+    /// Somebody who asks for recordings of a stream.
+    SE_DOOR_RECORDING = 6,
 }
 
 /// What an authorisation callback returns; any other number refuses.
@@ -295,6 +297,7 @@ impl Waiting {
             Door::WebSocket => Some(se_door::SE_DOOR_WEBSOCKET),
             Door::HttpMp4 => Some(se_door::SE_DOOR_HTTP_MP4),
             Door::Hls => Some(se_door::SE_DOOR_HLS),
+            Door::Recording => Some(se_door::SE_DOOR_RECORDING),
             // One that is newer than this file.
             _ => None,
         };

@@ -43,6 +43,11 @@ pub enum se_event_type {
     SE_EVENT_LAGGED = 12,
     /// Lines of the log were dropped, because its callback does not keep up. `message`: how many since the last such event.
     SE_EVENT_LOG_LAGGED = 13,
+    /// A recording has begun, goes on in another file, or has changed its state. `id`: the recording; `status`: `SE_OK`, or `SE_E_IO`
+    /// where it stands still; `peer`: the file; `message`: the state and the failure in words.
+    SE_EVENT_RECORDING_STATE = 14,
+    /// A file of a recording is whole. `id`: the recording; `peer`: the file.
+    SE_EVENT_RECORDING_FILE = 15,
 }
 
 /// Something that happened. Texts are never NULL, but empty where there is nothing to say; they are borrowed: valid as
@@ -56,7 +61,7 @@ pub struct se_event {
     pub r#type: i32,
     /// An `se_status`: what the event says about success.
     pub status: i32,
-    /// The listener, session, relay or file job; 0 where there is none.
+    /// The listener, session, relay, file job or recording; 0 where there is none.
     pub id: se_id,
     /// When it happened, in microseconds since 1970 (UTC).
     pub time_us: u64,
@@ -70,10 +75,11 @@ pub struct se_event {
     /// `listener-opened` and `listener-closed`: `id`, `protocol`, `address`; `session-opened`: `session`, `peer`;
     /// `session-closed`: `session`, `peer`, `reason`; `stream-started`: `stream`, `session` (or null), `source`;
     /// `stream-ended`: `stream`, `session` (or null), `reason`; `play-started`: `stream`, `session`, `peer`,
-    /// `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`, `hls`); `play-ended`:
+    /// `door` (`rtmp`, `http-flv`, `http-mp4`, `websocket`, `hls`, `recording`); `play-ended`:
     /// `stream`, `session`, `reason`, `bytes_sent`, `frames_dropped`, `played_ms`; `refused`: `session`, `peer`, `request`
     /// (`connect`, `publish`, `play`), `stream` (or null), `reason`; `relay-state`: as in `se_relays_json`; `file-state`: as
-    /// in `se_files_json`; `lagged` and `log-lagged`: `lost`.
+    /// in `se_files_json`; `recording-state`: as in `se_recordings_json`; `recording-file`: `recording`, `stream`, `path`, `start`, `bytes`,
+    /// `length_ms`, `is_growing`; `lagged` and `log-lagged`: `lost`.
     pub json: *const c_char,
 }
 
@@ -295,6 +301,18 @@ fn told(event: &Event) -> (Option<se_event_type>, EventText) {
             let (stream, peer) = (file.stream.to_string(), file.file.clone());
             (SE_EVENT_FILE_STATE, EventText { id: file.id.0, status, stream, peer, message })
         }
+        Event::RecordingState(recording) => {
+            let status = recording.error.as_ref().map(|_| se_status::SE_E_IO);
+            let message = in_words(recording.state.as_str(), recording.error.as_deref());
+            let peer = recording.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+            let stream = recording.stream.to_string();
+            (SE_EVENT_RECORDING_STATE, EventText { id: recording.id.0, status, stream, peer, message })
+        }
+        Event::RecordingFile(file) => {
+            let (stream, peer) = (file.stream.to_string(), file.path.display().to_string());
+            let id = file.recording.map_or(0, |recording| recording.0);
+            (SE_EVENT_RECORDING_FILE, EventText { id, stream, peer, ..EventText::default() })
+        }
         // One that is newer than this file: `json` has it.
         _ => return (None, EventText::default()),
     };
@@ -381,7 +399,9 @@ mod tests {
             let (_, said) = documented.iter().find(|(name, _)| name == event.name()).unwrap_or_else(|| {
                 panic!("{} is not documented: {documented:?}", event.name());
             });
-            if !matches!(event, Event::RelayState(_) | Event::FileState(_)) {
+            let is_status =
+                matches!(event, Event::RelayState(_) | Event::FileState(_) | Event::RecordingState(_));
+            if !is_status {
                 assert_eq!(&keys, said, "{}", event.name());
             }
         }

@@ -35,6 +35,8 @@ mod origin;
 
 mod file;
 
+mod recording;
+
 mod auth;
 
 mod keys;
@@ -63,11 +65,12 @@ pub use listener::*;
 pub use log::*;
 pub use origin::*;
 pub use publisher::*;
+pub use recording::*;
 pub use relay::*;
 pub use stats::*;
 pub use status::{se_last_error, se_last_status, se_status, se_status_name};
 pub use subscriber::*;
 
-/// What the engine owns and may vanish on its own: a listener, relay, file job or session. Unique in the process and
+/// What the engine owns and may vanish on its own: a listener, relay, file job, recording or session. Unique in the process and
 /// never used again, so one that is out of date is `SE_E_NOT_FOUND`. 0 is none.
 pub type se_id = u64;

@@ -180,7 +180,7 @@ pub unsafe extern "C" fn se_streams_json(engine: *mut se_engine) -> *mut c_char 
 }
 
 /// All sessions (connections), or those of one stream: a JSON array of objects with `id`, `peer`, `door` (`rtmp`,
-/// `http-flv`, `http-mp4`, `websocket`, `hls`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
+/// `http-flv`, `http-mp4`, `websocket`, `hls`, `recording`), `tls`, `role` (`pending`, `publisher`, `player`), `stream` and `agent` (or null), `uptime_ms`,
 /// `bytes_in`, `bytes_out`.
 ///
 /// @param engine A started engine.
