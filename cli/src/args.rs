@@ -42,7 +42,7 @@ limits.max_connections), then from --set, then from the other options; the last 
 
 With --json, stdout carries one JSON object per line: first
   {\"event\":\"ready\",\"rtmp\":[\"127.0.0.1:40001\"],\"rtmps\":[],\"http\":[],\"https\":[],\"pid\":4711}
-and then the events: listener-opened, listener-closed, session-opened, session-closed, stream-started, stream-ended, play-started, play-ended, refused, relay-state, file-state. \
+and then the events: listener-opened, listener-closed, session-opened, session-closed, stream-started, stream-ended, play-started, play-ended, refused, relay-state, file-state, recording-state, recording-file. \
 Logs go to stderr.";
 
 const LOOP_HELP: &str = "\
@@ -71,6 +71,18 @@ Examples:
 Neither end need be up when it starts: what cannot be reached is tried again for ever. What is refused before it was \
 ever granted (bad key, no such stream) is given up; when the source or all targets are, the command ends with \
 status 1. --retry makes it ask again instead, and --max-retries bounds both.";
+
+const RECORD_HELP: &str = "\
+Examples:
+  streamengine record rtmp://127.0.0.1/live/cam recordings
+  streamengine record https://example.com/live/cam.flv recordings --format fmp4 --segment 600
+  streamengine record rtmp://camera.lan/live/cam recordings --duration 60
+
+Files are DIR/record/NAME/TIME-N.flv (or .mp4), NAME being that of the stream in the URL. While one is being written it is called ....part; \
+it can be opened all the same, and so can what a process that was killed has left, which the next start makes whole.
+
+What cannot be reached is tried again for ever. What is refused before it was ever granted (bad key, no such stream) is given up, and the \
+command ends with status 1; --retry makes it ask again instead. A stream that ends and begins anew goes on in another file.";
 
 const DEMO_HELP: &str = "\
 Serves RTMP on 127.0.0.1:1935 and loops a bundled clip as live/demo, which a browser shows from port 8080. A second server \
@@ -135,6 +147,9 @@ pub(crate) enum Command {
     /// Fetch a stream from one server and push it to others
     #[command(after_help = with_status(RELAY_HELP))]
     Relay(RelayArgs),
+    /// Record a stream into files, FLV or MP4
+    #[command(after_help = with_status(RECORD_HELP))]
+    Record(RecordArgs),
     /// Show a clip served, looped and relayed to a second server, all in one process
     #[command(after_help = with_status(DEMO_HELP))]
     Demo(DemoArgs),
@@ -247,6 +262,39 @@ pub(crate) struct RelayArgs {
     pub(crate) retry: bool,
     #[command(flatten)]
     pub(crate) tuning: TuningArgs,
+    /// Print events on stdout, one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Where the stream comes from: rtmp[s]://[user:pass@]host[:port]/app/stream[?query], or http[s]://.../app/stream.flv
+    #[arg(value_name = "URL")]
+    pub(crate) from: String,
+    /// The folder to record into
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// How to write it: flv (all that comes) or fmp4 (what browsers and editors open)
+    #[arg(long, value_name = "FORMAT", default_value = "flv", value_parser = ["flv", "fmp4"])]
+    pub(crate) format: String,
+    /// Begin another file at the first keyframe after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = positive::<u64>)]
+    pub(crate) segment: Option<u64>,
+    /// End after this time [default: run until Ctrl-C]
+    #[arg(long, value_name = "SECONDS", value_parser = positive::<u64>)]
+    pub(crate) duration: Option<u64>,
+    /// Ask again where the source refuses
+    #[arg(long)]
+    pub(crate) retry: bool,
+    /// Give the source up after so many failed attempts one after the other, the first not counted [default: never]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_retries: Option<u32>,
+    /// Longest time from the start of an attempt to the granted stream, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = positive::<u64>)]
+    pub(crate) connect_timeout: Option<u64>,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// Print events on stdout, one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,6 +6,7 @@ use std::future::Future;
 #[cfg(unix)]
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 use streamengine::{Config, Engine, Error, ErrorKind, EventReceiver, ListenerInfo};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -60,6 +61,15 @@ impl Stop {
                 outcome = apart(work) => outcome.map(Some),
             }
         })?
+    }
+
+    /// Asks for the end after this time.
+    pub(crate) fn ask_after(&self, time: Duration) {
+        let asked = self.asked.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(time);
+            asked.cancel();
+        });
     }
 
     /// Waits until the end is asked for.

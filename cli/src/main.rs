@@ -16,6 +16,7 @@ mod lines;
 mod output;
 mod probe;
 mod rates;
+mod record;
 mod relay;
 #[cfg(unix)]
 mod reload;
@@ -49,6 +50,7 @@ fn run(command: Command, console: &output::Console) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args, console),
         Command::Loop(args) => relay::run_loop(args, console),
         Command::Relay(args) => relay::run_relay(args, console),
+        Command::Record(args) => record::run(args, console),
         Command::Demo(args) => demo::run(args, console),
         Command::Probe(args) => probe::run(args),
         Command::Keys(args) => keys::run(args),

@@ -98,7 +98,7 @@ pub(crate) fn run_relay(args: RelayArgs, console: &Console) -> Result<(), Failur
 }
 
 /// Ends in good order; what there is to know of servers that were not reached comes last, where it is seen.
-fn end(
+pub(crate) fn end(
     engine: Engine,
     lines: Option<EventLines>,
     outcome: Result<Vec<String>, Failure>,
@@ -119,18 +119,18 @@ enum Serves {
 
 /// Why a command's work is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub(crate) enum Ended {
     /// Nothing is left to do.
     Done,
     /// A signal asked for it.
     Asked,
 }
 
-type Verdict = Option<Result<Ended, Failure>>;
+pub(crate) type Verdict = Option<Result<Ended, Failure>>;
 
 /// Works until `verdict` is there or a signal asks for the end. The verdict is looked for at each event, in what the
 /// engine tells of itself, so that lost events do not matter.
-fn work(
+pub(crate) fn work(
     engine: &Engine,
     mut events: EventReceiver,
     stop: &Stop,
@@ -171,7 +171,7 @@ fn loop_verdict(engine: &Engine, serves: Serves) -> Verdict {
     }
 }
 
-fn relay_verdict(engine: &Engine) -> Verdict {
+pub(crate) fn relay_verdict(engine: &Engine) -> Verdict {
     let relays = engine.relays();
     let failed = |direction| all_failed(&relays, direction);
     failed(RelayDirection::Pull).or_else(|| failed(RelayDirection::Push)).map(Err)
@@ -208,7 +208,7 @@ fn tell_late_starts(engine: &Engine) {
 }
 
 /// Who ends a command that has not got through wants to know why it has not.
-fn unreached(engine: &Engine) -> Vec<String> {
+pub(crate) fn unreached(engine: &Engine) -> Vec<String> {
     let is_unreached = |relay: &&RelayStatus| relay.last_error.is_some() && !relay.state.is_established();
     engine.relays().iter().filter(is_unreached).map(why).collect()
 }
@@ -248,7 +248,7 @@ fn push_all(
     Ok(())
 }
 
-fn on_refusal(retry: bool) -> OnRefusal {
+pub(crate) fn on_refusal(retry: bool) -> OnRefusal {
     if retry { OnRefusal::Retry } else { OnRefusal::Fail }
 }
 

@@ -13,6 +13,7 @@ mod memory;
 mod names;
 mod players;
 mod publishers;
+mod recordings;
 mod relays;
 mod reload;
 mod strangers;
