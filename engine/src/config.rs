@@ -71,7 +71,7 @@ pub struct Config {
     pub pull: Vec<PullConfig>,
     /// Servers that streams are fetched from when somebody wants to play them, by alias.
     pub origins: BTreeMap<String, OriginConfig>,
-    /// FLV files played as live streams.
+    /// FLV and MP4 files played as live streams.
     pub file: Vec<FileConfig>,
     /// TLS towards other servers.
     pub tls: TlsConfig,
@@ -736,7 +736,7 @@ pub enum PullWhen {
 
 named!(PullWhen { Always => "always", Watched => "watched" });
 
-/// FLV files played as a live stream.
+/// Media files, FLV or MP4, played as a live stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

@@ -536,8 +536,8 @@ impl Engine {
         self.inner.core.origins.status(alias)
     }
 
-    /// Plays FLV files as a live stream, paced in real time, with a seamless seam. They are read through once
-    /// before this returns, of long ones the first 64 MiB. While a file is gone or being written, the job waits for it.
+    /// Plays media files, FLV or MP4, as a live stream, paced in real time, with a seamless seam. They are read through once
+    /// before this returns, of long ones the first 64 MiB, of MP4 the tables of its samples. While a file is gone or being written, the job waits for it.
     ///
     /// # Errors
     /// A file cannot be read or is malformed (the text names the byte position), the stream has a publisher,

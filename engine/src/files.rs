@@ -12,6 +12,7 @@ pub(crate) use recording_name::{since_1970, start_of_recording};
 use crate::limits::MAX_SMALL_FILE;
 use crate::media::flv_file::FlvReader;
 use crate::media::looping::{Clip, ClipSource, Input};
+use crate::media::media_file::MediaReader;
 use crate::{Error, ErrorKind, Result};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
@@ -51,13 +52,25 @@ impl FlvReader<BufReader<File>> {
     }
 }
 
+impl MediaReader<BufReader<File>> {
+    /// Opens the file at `path`, whatever media file it is, and reads its beginning.
+    ///
+    /// # Errors
+    /// As [`FlvReader::open`]; for an MP4 file as [`MediaReader::new`] has them, with the path.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display();
+        let input = open(path, format_args!("open {name}"))?;
+        Self::new(input).map_err(|error| error.context(name))
+    }
+}
+
 impl<P: Into<PathBuf>> From<P> for Clip {
     fn from(path: P) -> Self {
         Self::new(FileClip { path: path.into(), seen: None, playing: Mutex::default() })
     }
 }
 
-/// An FLV file on disk.
+/// A media file on disk.
 struct FileClip {
     path: PathBuf,
     /// How it was when it was last looked at.

@@ -17,7 +17,7 @@ pub use flv::{browser_payload, flv_file, flv_tag};
 #[cfg(feature = "http")]
 pub use http::http_request;
 #[cfg(feature = "mp4")]
-pub use mp4::mp4;
+pub use mp4::{mp4, mp4_file};
 pub use sessions::{client_session_ops, server_session_ops, session_pair};
 
 use crate::Limits;
@@ -54,6 +54,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http_request", run: http_request, mutations: 600 },
     #[cfg(feature = "mp4")]
     Target { name: "mp4", run: mp4, mutations: 20_000 },
+    #[cfg(feature = "mp4")]
+    Target { name: "mp4_file", run: mp4_file, mutations: 5_000 },
     Target { name: "client_session_ops", run: client_session_ops, mutations: 500 },
     Target { name: "server_session_ops", run: server_session_ops, mutations: 500 },
     Target { name: "session_pair", run: session_pair, mutations: 500 },

@@ -122,7 +122,7 @@ pub trait Manage: Send + Sync {
     /// As [`Engine::remove_origin`](crate::Engine::remove_origin).
     fn remove_origin(&self, alias: &str) -> Result<()>;
 
-    /// Plays FLV files as a live stream; reads them through once before it returns.
+    /// Plays media files, FLV or MP4, as a live stream; reads them through once before it returns.
     ///
     /// # Errors
     /// As [`Engine::loop_file`](crate::Engine::loop_file).

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "not an API; panicking is the point")]
 
 mod frames;
+pub mod mp4_file;
 pub mod rtmp;
 pub mod sample;
 pub mod service;

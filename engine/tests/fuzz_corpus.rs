@@ -123,6 +123,8 @@ fn write_seeds() {
         ("http_request", http_seeds()),
         #[cfg(feature = "mp4")]
         ("mp4", mp4_seeds()),
+        #[cfg(feature = "mp4")]
+        ("mp4_file", mp4_file_seeds()),
         ("client_session_ops", choice_seeds(1000)),
         ("server_session_ops", choice_seeds(1000)),
         ("session_pair", choice_seeds(1000)),
@@ -385,6 +387,53 @@ fn mp4_seeds() -> Seeds {
         seeds.push((name, [&[0, number, 0, 1, number + 1, 0, 1, 0, 0, 3, 232, 1][..], &[7; 200]].concat()));
     }
     seeds
+}
+
+/// Files of each kind: where the index is, what it says, and fragments.
+#[cfg(feature = "mp4")]
+fn mp4_file_seeds() -> Seeds {
+    use streamengine::testing::mp4_file::{
+        FileTrack, Index, boxed, esds, fragmented_mp4, full_box, mp4, sound, visual,
+    };
+    let clip = || vec![FileTrack::h264().pictures(6, 3_600, 3, 7_200), FileTrack::aac().sound(11)];
+    let edited =
+        |edits: &[(u32, i32)]| vec![clip().remove(0).edits(edits), clip().remove(1).edits(&[(0, 1_024)])];
+    let one = |track: FileTrack| mp4(&[track.sound(4)], Index::First);
+    let audio = |entry| FileTrack::new(b"soun", 48_000, entry);
+    let video = |kind, boxes: &[u8]| FileTrack::new(b"vide", 25, visual(kind, boxes));
+    let mut turned = FileTrack::h264().pictures(4, 3_600, 4, 0);
+    turned.turned = (0, 1);
+    let wave = boxed(b"wave", &[&esds(0x40, &[0x11, 0x90])]);
+    let mut quick_time = sound(b"mp4a", &[&[0; 16][..], &wave].concat());
+    quick_time[17] = 1;
+    let with_large_data = |mut file: Vec<u8>| {
+        let at = file.windows(4).position(|window| window == b"mdat").unwrap() - 4;
+        file[at..at + 4].fill(0);
+        file
+    };
+    vec![
+        ("index-first", mp4(&clip(), Index::First)),
+        ("index-last", mp4(&clip(), Index::Last)),
+        ("to-the-end", with_large_data(mp4(&clip(), Index::First))),
+        ("fragments", fragmented_mp4(&clip(), 4)),
+        ("fragments-edited", fragmented_mp4(&edited(&[(0, 7_200)]), 3)),
+        ("edited", mp4(&edited(&[(240, 7_200)]), Index::First)),
+        ("edited-later", mp4(&edited(&[(500, -1), (100, 18_000), (80, 7_200)]), Index::First)),
+        ("turned", mp4(&[turned], Index::Last)),
+        ("quick-time", one(audio(quick_time))),
+        ("mp3", one(audio(sound(b"mp4a", &esds(0x6b, b""))))),
+        ("opus", one(audio(sound(b"Opus", &boxed(b"dOps", &[b"\0\x02\x01\x38\0\0\xbb\x80\0\0\0"]))))),
+        ("pcm", one(audio(sound(b"sowt", b"")))),
+        (
+            "av1",
+            one(video(
+                b"av01",
+                &boxed(b"av1C", &[b"\x81\x04\x0c\0\x0a\x0b\0\0\0\x24\xcf\x7f\x0d\xbf\xff\x30\x08"]),
+            )),
+        ),
+        ("vp9", one(video(b"vp09", &full_box(b"vpcC", 1, 0, &[b"\0\x14\x82\x02\x02\0\0\0"])))),
+        ("no-index", mp4(&clip(), Index::Last)[..200].to_vec()),
+    ]
 }
 
 fn handshake_seeds() -> Seeds {

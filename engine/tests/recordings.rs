@@ -87,7 +87,15 @@ fn what_cannot_be_recorded_is_told_at_once() {
         assert!(error.contains(words), "{error}");
     }
     let gone = Config::from_toml("[default_app.record]\nwhen = \"manual\"\ndir = \"/no/such\"").unwrap();
-    assert!(Engine::builder().config(gone).start().map(drop).unwrap_err().to_string().contains("record.dir /no/such"));
+    assert!(
+        Engine::builder()
+            .config(gone)
+            .start()
+            .map(drop)
+            .unwrap_err()
+            .to_string()
+            .contains("record.dir /no/such")
+    );
 }
 
 #[test]

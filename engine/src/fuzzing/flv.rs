@@ -188,7 +188,7 @@ fn assert_same_bytes(data: &[u8], tag: &FileTag) {
     }
 }
 
-fn loop_file(data: &[u8]) {
+pub(super) fn loop_file(data: &[u8]) {
     let clip = Clip::memory("fuzz", Bytes::copy_from_slice(data));
     let Ok(mut looped) = Loop::open([clip], Repeat::Times(PASSES)) else { return };
     let mut newest = HashMap::new();

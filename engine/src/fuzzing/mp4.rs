@@ -2,14 +2,21 @@
 
 use super::Choices;
 use super::elementary::changed;
+use super::flv::loop_file;
 use crate::media::codec::codec_string;
-use crate::media::flv::Codec;
+use crate::media::flv::{Codec, PayloadInfo};
+use crate::media::flv_file::FileTag;
 use crate::media::fmp4::{Mp4Run, Mp4Sample, Mp4Track, mp4_init, mp4_part, mp4_still};
+use crate::media::mp4_file::Mp4Reader;
+use crate::media::probe::Probe;
 use bytes::Bytes;
+use std::io::Cursor;
 
 /// Tracks of an input, and samples of each.
 const TRACKS: u8 = 3;
 const SAMPLES: u8 = 5;
+/// Frames of a file that are read: its tables may name the same bytes again and again.
+const FRAMES: usize = 4_096;
 /// What a track may cost in boxes beside its record.
 const BOXES: usize = 1_024;
 
@@ -64,6 +71,29 @@ pub fn mp4(data: &[u8]) {
     let sequence = choices.u32();
     let Ok(part) = mp4_part(sequence, &runs) else { panic!("so little can always be written") };
     check_part(&part, &runs);
+}
+
+/// A file of arbitrary bytes: each frame is made of the bytes that it is said to be at, and the file loops on a monotone time
+/// line.
+pub fn mp4_file(data: &[u8]) {
+    let Ok(mut reader) = Mp4Reader::new(Cursor::new(data)) else { return };
+    let mut probe = Probe::new();
+    for _ in 0..FRAMES {
+        let Ok(Some(tag)) = reader.next_tag() else { break };
+        probe.push(&tag.frame, None);
+        assert_of_file(data, &tag);
+    }
+    assert!(reader.truncated_at().is_none_or(|_| reader.length() <= data.len() as u64));
+    assert!(!probe.report().to_string().is_empty());
+    loop_file(data);
+}
+
+fn assert_of_file(data: &[u8], FileTag { position, frame }: &FileTag) {
+    let info = PayloadInfo::parse(frame.kind, &frame.payload).filter(|info| info.packet.is_coded());
+    let Some(info) = info else { return assert!(frame.is_config(), "a frame without a meaning: {frame:?}") };
+    let sample = info.data(&frame.payload);
+    let at = usize::try_from(*position).expect("it is in the file");
+    assert!(!sample.is_empty() && data[at..].starts_with(sample), "other bytes than those at {at}");
 }
 
 fn track(choices: &mut Choices<'_>, id: u8) -> Mp4Track {

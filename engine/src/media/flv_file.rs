@@ -141,6 +141,11 @@ impl<R: BufRead + Seek> FlvReader<R> {
         self.limit = limit;
     }
 
+    /// Whether [`read_up_to`](Self::read_up_to) has left something unread.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.limit < self.length
+    }
+
     /// Reads on; false at the end.
     fn fill(&mut self) -> Result<bool> {
         let position = self.finder.fed();

@@ -16,8 +16,8 @@ mod output;
 mod straight;
 
 use super::flv::LeftOut;
-use super::flv_file::FlvReader;
-use super::{Frame, NANOS_PER_MS};
+use super::media_file::MediaReader;
+use super::{Frame, NANOS_PER_MS, NotCarried};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use clock::{FileClock, Role};
@@ -54,7 +54,7 @@ pub trait ClipSource: Send + Sync {
     }
 }
 
-/// An FLV file that a [`Loop`] plays: in memory, or anything that has bytes. Paths are clips too: they are read again in
+/// A media file, FLV or MP4, that a [`Loop`] plays: in memory, or anything that has bytes. Paths are clips too: they are read again in
 /// each pass and looked at for changes before.
 pub struct Clip(Box<dyn ClipSource>);
 
@@ -64,13 +64,13 @@ impl Clip {
         Self(Box::new(source))
     }
 
-    /// An FLV file in memory, such as one that the program was built with; `name` is what texts call it.
+    /// A media file in memory, such as one that the program was built with; `name` is what texts call it.
     pub fn memory(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         Self::new(Memory { name: name.into(), bytes: bytes.into() })
     }
 
-    fn open(&self) -> Result<FlvReader<Box<dyn Input>>> {
-        FlvReader::new(self.0.open()?)
+    fn open(&self) -> Result<MediaReader<Box<dyn Input>>> {
+        MediaReader::new(self.0.open()?)
     }
 }
 
@@ -114,7 +114,7 @@ pub struct ClipInfo {
     pub length: Duration,
     /// Coded audio and video frames.
     pub frames: u64,
-    /// Offset of the half tag that it ends with; everything before it is played.
+    /// Offset of the half tag that it ends with, or of the first sample that is not whole; everything before it is played.
     pub truncated_at: Option<u64>,
     /// Bytes that are part of no tag; all others are played.
     pub left_out: LeftOut,
@@ -122,6 +122,8 @@ pub struct ClipInfo {
     pub encrypted_tags: u64,
     /// Frames whose time did not advance on their track's, or was far from it, and was put right.
     pub repaired: u64,
+    /// What the file has and the stream has not.
+    pub not_carried: Vec<NotCarried>,
 }
 
 /// How often a [`Loop`] plays its clips.
@@ -185,6 +187,8 @@ struct Facts {
     first: i64,
     /// When each kind of frames has its last, in nanoseconds from the first.
     ends: Vec<(u8, i64)>,
+    /// It goes on behind what was read.
+    is_long: bool,
 }
 
 struct Pass {
@@ -205,8 +209,9 @@ impl Loop {
     /// the first 64 MiB are read.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] without clips; [`ErrorKind::Format`] with clip and byte position for what is no FLV
-    /// file, is malformed, or holds neither audio nor video; errors of the operating system.
+    /// [`ErrorKind::InvalidArgument`] without clips; [`ErrorKind::Format`] with clip and byte position for what is no media
+    /// file, is malformed, or holds neither audio nor video that RTMP carries; [`ErrorKind::Limit`] for an MP4 file whose index
+    /// is too large; errors of the operating system.
     pub fn open(clips: impl IntoIterator<Item = impl Into<Clip>>, repeat: Repeat) -> Result<Self> {
         let clips = clips.into_iter().map(|clip| Source::open(clip.into())).collect::<Result<Vec<_>>>()?;
         if clips.is_empty() {
@@ -380,7 +385,7 @@ impl Source {
     fn start(&mut self, last_of_all: bool, waits: bool) -> Result<Pass> {
         let name = self.clip.0.name();
         let reader = self.reopen(waits).map_err(|error| error.context(&name))?;
-        let is_long = reader.length() > MAX_SCAN.get();
+        let is_long = self.facts.is_long;
         let length_ms = match is_long {
             true => i64::MAX,
             false => i64::try_from(self.info.length.as_millis()).unwrap_or(i64::MAX),
@@ -389,7 +394,7 @@ impl Source {
         Ok(Pass { tags, clock, name, first: self.facts.first, length_ms, last_of_all, is_long })
     }
 
-    fn reopen(&mut self, waits: bool) -> Result<FlvReader<Box<dyn Input>>> {
+    fn reopen(&mut self, waits: bool) -> Result<MediaReader<Box<dyn Input>>> {
         if self.clip.0.has_changed()? {
             (self.is_stale, self.is_settled) = (true, false);
         }
@@ -407,12 +412,10 @@ impl Source {
 
 /// Reads a clip through, or the first part of a long one, for its tracks' times and its length.
 fn scan(clip: &Clip) -> Result<(Facts, ClipInfo)> {
-    let mut reader = clip.open()?;
-    reader.read_up_to(MAX_SCAN.get());
-    let (mut clock, mut tags) = read_through(Straight::new(reader))?;
+    let (mut clock, mut tags) = read_through(clip, MAX_SCAN.get())?;
     if clock.first().is_none() {
         // The first frame is worth a long search.
-        (clock, tags) = read_through(Straight::new(clip.open()?))?;
+        (clock, tags) = read_through(clip, u64::MAX)?;
     }
     let reader = tags.reader();
     let Some(first) = clock.first() else {
@@ -426,17 +429,20 @@ fn scan(clip: &Clip) -> Result<(Facts, ClipInfo)> {
         left_out: reader.left_out(),
         encrypted_tags: reader.encrypted_tags(),
         repaired: clock.repaired().saturating_add(tags.put_right()),
+        not_carried: reader.not_carried().to_vec(),
     };
     info.warn();
-    let is_long = reader.length() > MAX_SCAN.get();
+    let is_long = reader.has_stopped();
     let end =
         |last: i64| if is_long { i64::MAX } else { last.saturating_sub(first).saturating_mul(NANOS_PER_MS) };
     let ends = clock.ends().into_iter().map(|(kind, last)| (kind, end(last))).collect();
-    Ok((Facts { first, ends }, info))
+    Ok((Facts { first, ends, is_long }, info))
 }
 
-fn read_through(mut tags: Straight) -> Result<(FileClock, Straight)> {
-    let mut clock = FileClock::default();
+fn read_through(clip: &Clip, limit: u64) -> Result<(FileClock, Straight)> {
+    let mut reader = clip.open()?;
+    reader.skim(limit);
+    let (mut clock, mut tags) = (FileClock::default(), Straight::new(reader));
     while let Some(tag) = tags.next_tag()? {
         clock.place(&tag.frame, &Role::of(&tag.frame));
     }
@@ -444,7 +450,7 @@ fn read_through(mut tags: Straight) -> Result<(FileClock, Straight)> {
 }
 
 /// Says what a file without frames has instead.
-fn nothing_to_play(reader: &FlvReader<Box<dyn Input>>) -> Error {
+fn nothing_to_play(reader: &MediaReader<Box<dyn Input>>) -> Error {
     let mut text = format!("at byte {}: the file holds no audio or video frame", reader.position());
     if reader.left_out().bytes > 0 {
         text.push_str(&format!("; of its bytes, {} are no tag", reader.left_out()));
@@ -478,7 +484,13 @@ impl ClipInfo {
             tracing::warn!(file, tags = self.encrypted_tags, "encrypted tags are left out");
         }
         if let Some(position) = self.truncated_at {
-            tracing::warn!(file, position, "file ends in half a tag, playing up to the last whole one");
+            tracing::warn!(file, position, "file ends in half a frame, playing up to the last whole one");
+        }
+        for NotCarried { what, options } in &self.not_carried {
+            tracing::warn!(
+                file,
+                "RTMP does not carry {what}; ffmpeg -i FILE {options} OUT.mp4 makes a file without it"
+            );
         }
         if self.repaired > 0 {
             tracing::warn!(

@@ -13,13 +13,18 @@ pub mod flv_file;
 pub mod fmp4;
 mod frame_duration;
 pub mod looping;
+pub mod media_file;
 pub mod metadata;
+#[cfg(feature = "mp4")]
+pub mod mp4_file;
 pub mod probe;
 mod timestamp;
 #[cfg(feature = "http")]
 pub mod ts;
 
 use bytes::Bytes;
+use serde::Serialize;
+use std::fmt;
 pub use timestamp::TimestampUnwrapper;
 
 /// Nanoseconds of a millisecond.
@@ -68,6 +73,21 @@ pub struct FrameFlags {
 /// Identifies one piece of decoder configuration of a stream: kind, packet type and track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConfigSlot(pub u32);
+
+/// Something that a file has and a stream made of it has not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotCarried {
+    /// What it is: `audio track 2 (PCM)`.
+    pub what: String,
+    /// The options of ffmpeg that make something of it that is carried: `-c:v copy -c:a aac`.
+    pub options: &'static str,
+}
+
+impl fmt::Display for NotCarried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
 
 /// One media message: the unit that publishers push and subscribers get.
 #[derive(Debug, Clone, PartialEq, Eq)]

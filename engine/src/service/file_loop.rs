@@ -1,4 +1,4 @@
-//! FLV files as live streams, paced in real time.
+//! Media files as live streams, paced in real time.
 //!
 //! ```text
 //!   blocking thread: Loop ──batch──> task: sleep until start + due ──> Published ──> hub

@@ -7,7 +7,8 @@
 use super::Input;
 use super::clock::{Role, TrackKey};
 use crate::Result;
-use crate::media::flv_file::{FileTag, FlvReader};
+use crate::media::flv_file::FileTag;
+use crate::media::media_file::MediaReader;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A step forward by more than this is odd, in milliseconds.
@@ -34,7 +35,7 @@ bound! {
 
 /// Reads tags of a clip.
 pub(super) struct Straight {
-    reader: FlvReader<Box<dyn Input>>,
+    reader: MediaReader<Box<dyn Input>>,
     /// Read ahead, in the file's order.
     ahead: VecDeque<(FileTag, Option<TrackKey>)>,
     bytes: usize,
@@ -67,7 +68,7 @@ enum Verdict {
 }
 
 impl Straight {
-    pub(super) fn new(reader: FlvReader<Box<dyn Input>>) -> Self {
+    pub(super) fn new(reader: MediaReader<Box<dyn Input>>) -> Self {
         Self {
             reader,
             ahead: VecDeque::new(),
@@ -78,7 +79,7 @@ impl Straight {
         }
     }
 
-    pub(super) fn reader(&self) -> &FlvReader<Box<dyn Input>> {
+    pub(super) fn reader(&self) -> &MediaReader<Box<dyn Input>> {
         &self.reader
     }
 
@@ -87,7 +88,7 @@ impl Straight {
         self.put_right
     }
 
-    /// As [`FlvReader::next_tag`].
+    /// As [`MediaReader::next_tag`].
     pub(super) fn next_tag(&mut self) -> Result<Option<FileTag>> {
         // How far the tags ahead have been looked at for the foremost one, and what of its track was there.
         let (mut looked, mut times) = (1, Vec::new());
