@@ -2040,8 +2040,9 @@ SE_WARN_UNUSED
 char *se_origins_json(struct se_engine *engine);
 
 /**
- * Plays an FLV file as a live stream, in real time, with a seamless seam. The file is read through once before the call
- * returns, of a long one the first 64 MiB. While it is gone or being written, the job waits for it, and its status says so.
+ * Plays a media file, FLV or MP4, as a live stream, in real time, with a seamless seam. The file is read through once before
+ * the call returns, of a long one the first 64 MiB. What an MP4 file has and RTMP does not carry, such as PCM, is left out,
+ * and the log says so. While it is gone or being written, the job waits for it, and its status says so.
  *
  * @param engine A started engine.
  * @param path The file.

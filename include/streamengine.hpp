@@ -573,7 +573,7 @@ public:
     /** All origins, with the streams that are fetched from them: a JSON array. */
     std::string origins_json() const { return detail::take(se_origins_json(handle_.get())); }
 
-    /** Plays an FLV file as a live stream; -1 loops are endless. Options: `paths`. */
+    /** Plays a media file, FLV or MP4, as a live stream; -1 loops are endless. Options: `paths`. */
     se_id publish_file(const std::string &path, const std::string &stream, int32_t loops = -1,
                        const Config &options = Config()) {
         se_id file = 0;

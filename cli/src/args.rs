@@ -49,10 +49,10 @@ const LOOP_HELP: &str = "\
 Examples:
   streamengine loop clip.flv rtmp://live.example.com/app/KEY
   streamengine loop a.flv b.flv rtmp://one.example/live/x rtmp://two.example/live/y
-  streamengine loop clip.flv --local live/clip --rtmp 0.0.0.0:1935
+  streamengine loop clip.mp4 --local live/clip --rtmp 0.0.0.0:1935
   streamengine loop clip.flv rtmp://127.0.0.1/live/test --loops 3
 
-Arguments that begin with rtmp:// or rtmps:// are targets, all others are FLV files. Files are played one after the \
+Arguments that begin with rtmp:// or rtmps:// are targets, all others are FLV or MP4 files. Files are played one after the \
 other, in real time, with a seamless seam, for ever or --loops times. One that is deleted, cut or written over while it \
 plays is waited for until it is whole again: with --loops for 60 s, else for ever.
 
@@ -111,7 +111,7 @@ changes nothing, and the status is 2. SIGHUP does the same, and the server's log
 
 /// RTMP server, relay and file looper.
 ///
-/// Serves live streams to players, relays them between servers, and plays FLV files as live streams.
+/// Serves live streams to players, relays them between servers, and plays FLV and MP4 files as live streams.
 #[derive(Debug, Parser)]
 #[command(name = "streamengine", version, after_help = EXIT_STATUS)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -141,7 +141,7 @@ pub(crate) enum Command {
     /// Serve RTMP: let encoders publish and players play
     #[command(after_help = with_status(SERVE_HELP))]
     Serve(ServeArgs),
-    /// Play FLV files as a live stream, into other servers or served here
+    /// Play FLV and MP4 files as a live stream, into other servers or served here
     #[command(after_help = with_status(LOOP_HELP))]
     Loop(LoopArgs),
     /// Fetch a stream from one server and push it to others
@@ -153,7 +153,7 @@ pub(crate) enum Command {
     /// Show a clip served, looped and relayed to a second server, all in one process
     #[command(after_help = with_status(DEMO_HELP))]
     Demo(DemoArgs),
-    /// Tell what is in a stream or an FLV file: tracks, codecs, sizes, rates
+    /// Tell what is in a stream or a file, FLV or MP4: tracks, codecs, sizes, rates
     #[command(after_help = with_status(PROBE_HELP))]
     Probe(ProbeArgs),
     /// Make, list and revoke keys of publishers and players
@@ -227,7 +227,7 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoopArgs {
-    /// FLV files to play, and rtmp:// or rtmps:// URLs to push to
+    /// FLV and MP4 files to play, and rtmp:// or rtmps:// URLs to push to
     #[arg(required = true, value_name = "FILE|URL")]
     pub(crate) sources_and_targets: Vec<String>,
     /// Name of the stream in this process
@@ -351,7 +351,7 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// An rtmp:// or rtmps:// URL, FLV at an http:// or https:// one, or an FLV file
+    /// An rtmp:// or rtmps:// URL, FLV at an http:// or https:// one, or a file, FLV or MP4
     #[arg(value_name = "URL|FILE")]
     pub(crate) target: String,
     /// How long to watch a URL, from its first frame

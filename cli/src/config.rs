@@ -232,13 +232,13 @@ pub(crate) fn why_not(error: Error, config: Config) -> Failure {
     }
 }
 
-/// Something that was named cannot be used; where it is a media file that is no FLV, says what it is.
+/// Something that was named cannot be used; where it is a media file that is not played, says what makes one of it that is.
 pub(crate) fn no_media<'a>(
     error: Error,
     paths: impl IntoIterator<Item = &'a (impl AsRef<Path> + ?Sized + 'a)>,
 ) -> Failure {
     let foreign = match error.kind() {
-        ErrorKind::Format => foreign::no_flv_file(paths.into_iter().map(AsRef::as_ref)),
+        ErrorKind::Format => foreign::no_played_file(paths.into_iter().map(AsRef::as_ref)),
         _ => None,
     };
     let foreign = foreign.map(|what| format!("; {what}")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is no URL of a stream and no FLV file: its name in words, and the command of another program that makes one of it.
+//! What is no URL of a stream and no file that is played: its name in words, and the command of another program that makes one of it.
 
 use std::fs::File;
 use std::io::Read;
@@ -107,19 +107,29 @@ pub(crate) fn no_flv_url(path: &str, role: Role) -> Option<String> {
     Some(format!("this is {what} by HTTP, and {READ} read here; {}", helps(role, "")))
 }
 
-/// What the first of these files that is no FLV file is, and how to make one of it; `None` where all are, or where they
-/// cannot be read at all.
-pub(crate) fn no_flv_file<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Option<String> {
-    paths.into_iter().find_map(|path| {
-        let what = container(&beginning(path)?)?;
-        let (name, flv) = (path.display(), path.with_extension("flv"));
-        Some(format!(
-            "{name} is {what}, and FLV files are played here; ffmpeg makes one of it: \
-             ffmpeg -i {name} -c copy {}, with -c:v libx264 -c:a aac in place of -c copy where FLV has not its codecs",
-            flv.display()
-        ))
+/// How to make a file that is played of one that is not: of the first whose format is not played, else of an MP4 file, whose
+/// codecs may be what is wrong with it. `None` where all are FLV, or where they cannot be read at all.
+pub(crate) fn no_played_file<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Option<String> {
+    let of_path = |path: &'a Path| Some((path, container(&beginning(path)?)?));
+    let foreign: Vec<_> = paths.into_iter().filter_map(of_path).collect();
+    let is_mp4 = |what: &str| what == MP4;
+    let (path, what) = foreign.iter().find(|(_, what)| !is_mp4(what)).or(foreign.first())?;
+    let name = path.display();
+    Some(match is_mp4(what) {
+        true => format!(
+            "where its codecs are to blame, ffmpeg makes a file with others of it: ffmpeg -i {name} -c:v libx264 -c:a aac {}",
+            path.with_extension("flv").display()
+        ),
+        false => format!(
+            "{name} is {what}, and FLV and MP4 files are played here; ffmpeg makes one of it: \
+             ffmpeg -i {name} -c copy {}, with -c:v libx264 -c:a aac in place of -c copy where RTMP has not its codecs",
+            path.with_extension("mp4").display()
+        ),
     })
 }
+
+/// How an MP4 file is called.
+const MP4: &str = "an MP4 or MOV file";
 
 /// The first bytes of a regular file.
 fn beginning(path: &Path) -> Option<Vec<u8>> {
@@ -134,7 +144,7 @@ fn container(bytes: &[u8]) -> Option<&'static str> {
     let at = |position: usize, text: &[u8]| bytes.get(position..).is_some_and(|rest| rest.starts_with(text));
     let is_mp4 = [&b"ftyp"[..], b"moov", b"mdat", b"free", b"wide", b"skip"].iter().any(|name| at(4, name));
     Some(match bytes {
-        _ if is_mp4 => "an MP4 or MOV file",
+        _ if is_mp4 => MP4,
         _ if at(0, &[0x1A, 0x45, 0xDF, 0xA3]) => "a Matroska (MKV) or WebM file",
         _ if (at(0, b"G") && at(188, b"G")) || (at(4, b"G") && at(196, b"G")) => "an MPEG-TS file",
         _ if at(0, b"RIFF") => "an AVI or WAV file",

@@ -8,8 +8,9 @@ use serde::Serialize;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
+use streamengine::media::NotCarried;
 use streamengine::media::flv::LeftOut;
-use streamengine::media::flv_file::FlvReader;
+use streamengine::media::media_file::MediaReader;
 use streamengine::media::probe::{Probe, ProbeReport};
 use streamengine::{
     Engine, Event, EventReceiver, OnRefusal, PullConfig, Received, RelayState, RemoteUrl, Subscriber,
@@ -57,8 +58,10 @@ struct Told {
 struct Damage {
     left_out: LeftOut,
     encrypted_tags: u64,
-    /// Offset of the half tag that it ends with.
+    /// Offset of the half tag that it ends with, or of the first sample that is not whole.
     truncated_at: Option<u64>,
+    /// What RTMP has no form for.
+    not_carried: Vec<NotCarried>,
 }
 
 /// The result for scripts.
@@ -87,15 +90,18 @@ impl fmt::Display for Damage {
         if self.encrypted_tags > 0 {
             write!(f, "\nleft out     {} encrypted tags", self.encrypted_tags)?;
         }
-        match self.truncated_at {
-            Some(position) => write!(f, "\nends         in half a tag at byte {position}"),
-            None => Ok(()),
+        if let Some(position) = self.truncated_at {
+            write!(f, "\nends         in half a frame at byte {position}")?;
         }
+        for NotCarried { what, options } in &self.not_carried {
+            write!(f, "\nnot carried  {what}; ffmpeg -i FILE {options} OUT.mp4 makes a file without it")?;
+        }
+        Ok(())
     }
 }
 
 fn probe_file(path: &Path) -> streamengine::Result<Told> {
-    let mut reader = FlvReader::open(path)?;
+    let mut reader = MediaReader::open(path)?;
     let mut probe = Probe::new();
     while let Some(tag) = reader.next_tag().map_err(|error| error.context(path.display()))? {
         probe.push(&tag.frame, None);
@@ -104,6 +110,7 @@ fn probe_file(path: &Path) -> streamengine::Result<Told> {
         left_out: reader.left_out(),
         encrypted_tags: reader.encrypted_tags(),
         truncated_at: reader.truncated_at(),
+        not_carried: reader.not_carried().to_vec(),
     };
     Ok(Told { report: probe.report(), file: Some(damage) })
 }

@@ -305,13 +305,15 @@ fn check_config_opens_what_the_file_names_and_serve_ends_with_the_same_status() 
     let whole = file(&directory, "whole.flv", &clip);
     let text = file(&directory, "text.pem", "no certificate");
     let mp4 = file(&directory, "film.mp4", b"\0\0\0\x20ftypisom\0\0\0\0");
+    let mkv = file(&directory, "film.mkv", b"\x1A\x45\xDF\xA3\x01\0\0\0\0\0\0\x23");
     let listen = "[rtmp]\nlisten = [\"127.0.0.1:0\"]\n[http]\nlisten = []\n";
     let play = |path: &str| format!("[[file]]\nstream = \"live/a\"\npaths = [\"{path}\"]\n");
     let push = |to: &str| format!("[[push]]\nstream = \"live/a\"\nurl = \"rtmp://{to}\"\n");
     for (settings, part) in [
         (play("/no/such.flv"), "/no/such.flv"),
         (play(&text), "text.pem"),
-        (play(&mp4), "an MP4 or MOV file"),
+        (play(&mp4), "the file ends without an index (moov); where its codecs are to blame"),
+        (play(&mkv), "a Matroska (MKV) or WebM file, and FLV and MP4 files are played here"),
         (format!("[rtmps]\ncert = \"{text}\"\nkey = \"{text}\"\n"), "text.pem"),
         ("[tls]\nca = \"/no/such.pem\"\n".to_owned(), "/no/such.pem"),
         ("[limits]\nmax_connections = 0\n".to_owned(), "limits.max_connections is 0; it can be 1 to"),

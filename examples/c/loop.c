@@ -1,7 +1,7 @@
 /*
  * Plays an FLV file again and again as a live stream, pushes it to two servers, and prints how they take it.
  *
- *     loop FILE.flv URL URL [LOOPS]            default: until Ctrl-C
+ *     loop FILE URL URL [LOOPS]                default: until Ctrl-C
  */
 #define _POSIX_C_SOURCE 200809L
 #include "example.h"
@@ -38,7 +38,7 @@ int main(int argc, char **argv) {
     int i;
 
     if (argc < 4) {
-        fprintf(stderr, "usage: loop FILE.flv URL URL [LOOPS]\n");
+        fprintf(stderr, "usage: loop FILE URL URL [LOOPS]\n");
         return 2;
     }
     begin();

@@ -1,6 +1,6 @@
 // Plays an FLV file again and again as a live stream, pushes it to two servers, and prints how they take it.
 //
-//     loop FILE.flv URL URL [LOOPS]            default: until Ctrl-C
+//     loop FILE URL URL [LOOPS]                default: until Ctrl-C
 #include "example.hpp"
 
 static const char *state_name(int32_t state) {
@@ -30,7 +30,7 @@ static void print_status(const streamengine::Engine &engine, se_id relay) {
 int main(int argc, char **argv) {
     return run([&] {
         if (argc < 4) {
-            std::cerr << "usage: loop FILE.flv URL URL [LOOPS]\n";
+            std::cerr << "usage: loop FILE URL URL [LOOPS]\n";
             return 2;
         }
         streamengine::Engine engine;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Plays an FLV file again and again as a live stream, pushes it to two servers, and prints how they take it.
+"""Plays an FLV or MP4 file again and again as a live stream, pushes it to two servers, and prints how they take it.
 
-    loop.py FILE.flv URL URL [LOOPS]         default: until Ctrl-C
+    loop.py FILE URL URL [LOOPS]             default: until Ctrl-C
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main(file: str, first: str, second: str, loops: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("file", metavar="FILE.flv")
+    parser.add_argument("file", metavar="FILE")
     parser.add_argument("first", metavar="URL", help="one server")
     parser.add_argument("second", metavar="URL", help="the other")
     parser.add_argument("loops", metavar="LOOPS", nargs="?", type=int, default=-1, help="default: until Ctrl-C")

@@ -1205,7 +1205,7 @@ class Engine(_Handle):
         return _json(_lib.se_origins_json(self._live))
 
     def publish_file(self, path: Union[str, os.PathLike], stream: str, loops: int = -1, options: Options = None) -> int:
-        """Plays an FLV file as a live stream; -1 loops are endless. Options: ``paths``."""
+        """Plays a media file, FLV or MP4, as a live stream; -1 loops are endless. Options: ``paths``."""
         return _new_id(_lib.se_file_publish, self._live, os.fsencode(path), _bytes(stream), loops, _Options(options))
 
     def replace_file(self, file: int, path: Union[str, os.PathLike], loops: int = -1, options: Options = None) -> int:

@@ -1,4 +1,4 @@
-//! FLV files played as live streams.
+//! Media files played as live streams.
 
 use crate::config::{self, se_config};
 use crate::engine::{self, se_engine};
@@ -46,8 +46,9 @@ pub struct se_file_status {
     pub error: [c_char; 512],
 }
 
-/// Plays an FLV file as a live stream, in real time, with a seamless seam. The file is read through once before the call
-/// returns, of a long one the first 64 MiB. While it is gone or being written, the job waits for it, and its status says so.
+/// Plays a media file, FLV or MP4, as a live stream, in real time, with a seamless seam. The file is read through once before
+/// the call returns, of a long one the first 64 MiB. What an MP4 file has and RTMP does not carry, such as PCM, is left out,
+/// and the log says so. While it is gone or being written, the job waits for it, and its status says so.
 ///
 /// @param engine A started engine.
 /// @param path The file.

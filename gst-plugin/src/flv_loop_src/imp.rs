@@ -52,7 +52,7 @@ impl ObjectImpl for FlvLoopSrc {
             vec![
                 glib::ParamSpecString::builder("location")
                     .nick("File location")
-                    .blurb("Path of the FLV file to play")
+                    .blurb("Path of the FLV or MP4 file to play")
                     .mutable_ready()
                     .build(),
                 glib::ParamSpecInt::builder("loops")
@@ -98,7 +98,7 @@ impl ElementImpl for FlvLoopSrc {
             gst::subclass::ElementMetadata::new(
                 "Looping FLV file source",
                 "Source/File",
-                "Plays an FLV file over and over again as one stream without a seam",
+                "Plays an FLV or MP4 file over and over again as one FLV stream without a seam",
                 "The streamengine developers",
             )
         });

@@ -1,4 +1,4 @@
-//! `flvloopsrc`: plays an FLV file over and over again as one stream without a seam.
+//! `flvloopsrc`: plays an FLV or MP4 file over and over again as one FLV stream without a seam.
 
 mod imp;
 
