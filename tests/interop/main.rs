@@ -5,6 +5,7 @@ mod hls;
 mod hooks;
 mod judges;
 mod mp4;
+mod mp4_files;
 mod origins;
 mod passwords;
 mod play;

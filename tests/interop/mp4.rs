@@ -12,7 +12,7 @@ use streamengine_tests::{
 const ENHANCED: &str = "shared:bbb-av1-opus-30s.flv";
 
 /// What of a tag is for the decoder, and how many milliseconds after its decoding it is shown.
-fn coded(tag: &Tag) -> (&[u8], i32) {
+pub(crate) fn coded(tag: &Tag) -> (&[u8], i32) {
     let composition =
         |at: usize| i32::from_be_bytes([tag.body[at], tag.body[at + 1], tag.body[at + 2], 0]) >> 8;
     match (tag.track(), tag.body[0]) {
@@ -26,7 +26,7 @@ fn coded(tag: &Tag) -> (&[u8], i32) {
 }
 
 /// MD5 as ffprobe writes it.
-fn hash(data: &[u8]) -> String {
+pub(crate) fn hash(data: &[u8]) -> String {
     let digits: String = Md5::digest(data).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("MD5:{digits}")
 }

@@ -10,7 +10,7 @@ use streamengine::media::flv_file::FlvReader;
 use streamengine::media::looping::{Clip, Loop, Repeat};
 use streamengine::media::{Frame, FrameKind};
 
-const LOOPS: u64 = 1_000;
+pub(crate) const LOOPS: u64 = 1_000;
 
 /// For what differs from F34's main case only in its frame durations.
 const FEWER: u64 = 300;
@@ -25,7 +25,7 @@ fn is_coded(frame: &Frame) -> bool {
 
 /// Checks every promise of F34 for `loops` passes of a clip whose true length is `ideal`, and returns the
 /// number of configuration frames and data frames that were sent.
-fn check(clip: impl Into<Clip>, ideal: Duration, loops: u64) -> usize {
+pub(crate) fn check(clip: impl Into<Clip>, ideal: Duration, loops: u64) -> usize {
     let mut looped = Loop::open([clip], Repeat::Times(loops)).unwrap();
     let length = looped.clips().next().unwrap().length;
     assert!(length.abs_diff(ideal) < Duration::from_micros(1), "{length:?} is not {ideal:?}");
@@ -97,7 +97,7 @@ fn check_seams(passes: &[Pass], ideal: Duration) {
     }
 }
 
-fn seconds(samples: u64, rate: u64) -> Duration {
+pub(crate) fn seconds(samples: u64, rate: u64) -> Duration {
     Duration::from_nanos((samples * 1_000_000_000 + rate / 2) / rate)
 }
 

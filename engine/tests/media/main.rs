@@ -1,4 +1,4 @@
-//! Media through the public API: FLV files and streams, looping (F34), probing, elementary samples.
+//! Media through the public API: FLV and MP4 files, FLV streams, looping (F34), probing, elementary samples.
 
 mod build;
 mod damage;
@@ -6,4 +6,6 @@ mod elementary;
 mod file;
 mod looping;
 mod looping_repairs;
+#[cfg(feature = "mp4")]
+mod mp4;
 mod probing;
