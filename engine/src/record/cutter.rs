@@ -212,7 +212,9 @@ impl Cutter {
         self.note_time(frame);
         if frame.is_sequence_start() {
             // It stands at the beginning of files, and before the next frame where it is news.
-        } else if frame.has_media() {
+            return;
+        }
+        if frame.has_media() {
             self.push_media(frame, acts);
             return;
         }

@@ -36,6 +36,14 @@ impl Fixture {
         self.recorders.record(&key("live/a"), self.config(), until).unwrap()
     }
 
+    /// Waits until the recording follows the stream: what is published then is there from its first frame on.
+    async fn followed(&self) {
+        let follows = || self.core.hub.stream(&key("live/a")).is_some_and(|stream| stream.subscribers > 0);
+        while !follows() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn publish(&self) -> Publisher {
         self.core.hub.publish(&key("live/a"), PublishRequest::default()).unwrap()
     }
@@ -84,6 +92,7 @@ async fn a_stream_is_recorded_from_its_first_frame_to_its_last_and_the_next_one_
     let mut fixture = Fixture::new();
     let id = fixture.record(Until::Stopped);
     for _ in 0..2 {
+        fixture.followed().await;
         let publisher = fixture.publish();
         let frames = demo_frames();
         frames.iter().for_each(|frame| publisher.push(frame.clone()).unwrap());
@@ -172,6 +181,7 @@ async fn no_more_than_sixteen_recordings_write_at_once() {
     let all = places.clone().acquire_many_owned(u32::try_from(MAX_WRITING.stated()).unwrap()).await.unwrap();
     assert_eq!(places.available_permits(), 0);
     let id = fixture.record(Until::Stopped);
+    fixture.followed().await;
     let publisher = fixture.publish();
     publisher.push(video_header(0)).unwrap();
     (0..60).for_each(|n| publisher.push(keyframe(n * 40, 90)).unwrap());
