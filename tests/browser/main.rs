@@ -255,8 +255,8 @@ fn our_own_player_keeps_as_far_from_the_live_edge_as_the_way_is_uneven() {
     let proxy = Proxy::to(engine.http());
     let page = Page::open(&format!("http://{}/play/{name}", proxy.address));
     page.wait_playing();
-    page.watch(watched(5, 3));
-    let even = median(&page.watch(watched(5, 3)).1.delays);
+    page.watch(Duration::from_secs(5));
+    let even = median(&page.watch(Duration::from_secs(5)).1.delays);
     let is_over = AtomicBool::new(false);
     let (share, last) = std::thread::scope(|scope| {
         scope.spawn(|| {
