@@ -2,7 +2,7 @@
 
 use crate::args::RecordArgs;
 use crate::foreign::Role;
-use crate::host::{Started, Stop};
+use crate::host::{Hangup, Started, Stop};
 use crate::output::{self, Console, Origin, Ready};
 use crate::relay::{end, on_refusal, parse_source, relay_verdict, unreached, work};
 use crate::{Failure, config};
@@ -19,7 +19,7 @@ pub(crate) fn run(args: RecordArgs, console: &Console) -> Result<(), Failure> {
     let stream = name(&from)?;
     std::fs::create_dir_all(&args.dir)
         .map_err(|error| Failure::usage(format!("record: {}: {error}", args.dir.display())))?;
-    let stop = Stop::on_signals()?;
+    let stop = Stop::on_signals(Hangup::Ignored)?;
     let mut config = config::for_jobs(&args.trust)?;
     // `all` begins with the first frame, whenever that comes.
     config.default_app.record = record(&args).when(RecordWhen::All);

@@ -214,6 +214,7 @@ impl Folder {
         {
             let there = [&self.path, &self.root].into_iter().find(|path| path.exists())?;
             let found = nix::sys::statvfs::statvfs(there).ok()?;
+            #[allow(clippy::useless_conversion, reason = "not all systems count in u64")]
             Some(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
         }
         #[cfg(not(unix))]

@@ -13,7 +13,7 @@ use std::io::{BufRead, Seek};
 #[non_exhaustive]
 pub enum MediaReader<R> {
     /// An FLV file, or what is to be taken for one.
-    Flv(FlvReader<R>),
+    Flv(Box<FlvReader<R>>),
     /// An MP4 or QuickTime file.
     #[cfg(feature = "mp4")]
     Mp4(Mp4Reader<R>),
@@ -30,7 +30,7 @@ impl<R: BufRead + Seek> MediaReader<R> {
         if is_mp4(input.fill_buf().map_err(|cause| Error::io("read at byte 0", cause))?) {
             return Mp4Reader::new(input).map(Self::Mp4);
         }
-        FlvReader::new(input).map(Self::Flv)
+        FlvReader::new(input).map(|flv| Self::Flv(Box::new(flv)))
     }
 
     /// The next frame, and where it is in the file; `None` at the end, and where a file that was cut off ends

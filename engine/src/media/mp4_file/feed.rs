@@ -100,16 +100,19 @@ impl Feed {
         Timed { sample, dts: edit.nanos(sample.time, scale), pts: edit.nanos(shown, scale) }
     }
 
-    /// Goes to where an edit begins.
-    fn begin<R: Read + Seek>(&mut self, source: &mut Source<R>, edit: Edit) -> Result<()> {
+    /// What comes before an edit.
+    fn start<R: Read + Seek>(&self, source: &mut Source<R>, edit: Edit) -> Result<Start> {
         let mut start = Start::of(edit, self.track.is_video, self.track.timescale);
+        if edit.from == 0 {
+            return Ok(start);
+        }
         let mut samples = Samples::new(&self.track);
-        while edit.from > 0 {
+        loop {
             let sample = samples.next(source, &self.track)?;
             // What comes behind the end of the file is not there to be looked at.
             match sample.filter(|sample| sample.position <= source.length()) {
                 Some(sample) if start.look_at(&sample) => {}
-                _ => break,
+                _ => return Ok(start),
             }
             if let Some(sample) = sample.filter(|_| start.seen() > MAX_SKIPPED.get()) {
                 let (number, most) = (self.track.number, MAX_SKIPPED.stated());
@@ -117,6 +120,11 @@ impl Feed {
                 return Err(Error::new(ErrorKind::Limit, format!("at byte {}: {text}", sample.position)));
             }
         }
+    }
+
+    /// Goes to where an edit begins.
+    fn begin<R: Read + Seek>(&mut self, source: &mut Source<R>, edit: Edit) -> Result<()> {
+        let start = self.start(source, edit)?;
         self.samples = Samples::new(&self.track);
         for _ in 0..start.skipped() {
             self.samples.next(source, &self.track)?;

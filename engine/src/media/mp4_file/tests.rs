@@ -11,7 +11,7 @@ fn open(bytes: Vec<u8>) -> Result<Mp4Reader<Cursor<Vec<u8>>>> {
 }
 
 fn refused(bytes: Vec<u8>) -> Error {
-    open(bytes).err().expect("it is refused")
+    open(bytes).expect_err("it is refused")
 }
 
 fn frames(bytes: Vec<u8>) -> Vec<Frame> {
