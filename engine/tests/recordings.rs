@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 use streamengine::testing::{demo_frames, key, wait};
-use streamengine::{Config, Engine, ErrorKind, Event, Manage, RecordConfig, RecordWhen, RecordingState};
+use streamengine::{
+    Config, Engine, ErrorKind, Event, Manage, RecordConfig, RecordWhen, RecordingState, RecordingStatus,
+};
 
 fn engine(config: RecordConfig) -> Engine {
     let mut whole = Config::default();
@@ -11,9 +13,12 @@ fn engine(config: RecordConfig) -> Engine {
     Engine::builder().config(whole).start().unwrap()
 }
 
+/// Publishes until it is recorded.
 fn publish_demo(engine: &Engine) {
     let publisher = engine.publish(&key("live/a")).unwrap();
     demo_frames().into_iter().for_each(|frame| publisher.push(frame).unwrap());
+    let is_recorded = |status: &RecordingStatus| status.state == RecordingState::Recording;
+    wait::until("it is recorded", || engine.recordings().iter().any(is_recorded));
     publisher.finish();
 }
 

@@ -448,8 +448,10 @@ mod tests {
     use serde_json::json;
 
     /// Texts one of which fits wherever a text is wanted.
-    const TEXTS: [&str; 8] = [
+    const TEXTS: [&str; 10] = [
         "other",
+        "{start}-other-{n}",
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         "http://other/",
         "rtmp://other/app/name",
         "rtmp://other:1935",
@@ -487,7 +489,9 @@ mod tests {
         // Two of each enumeration: one of them is not the present value.
         let named = ["reject", "replace", "keyframe", "live-edge", "merge", "immediate", "retry", "fail"];
         let named = named.into_iter().chain(["always", "off", "watched", "fmp4", "ts", "nginx-rtmp", "srs"]);
-        let named = named.chain(["post", "get", "refuse", "allow", "hmac-sha256", "node-media-server"]);
+        let named =
+            named.chain(["post", "get", "refuse", "allow", "hmac-sha256", "node-media-server", "manual"]);
+        let named = named.chain(["flv", "viewer", "admin", "http://other:1"]);
         let texts = || TEXTS.into_iter().chain(named.clone()).map(Value::from).filter(|text| *text != now);
         let candidates: Vec<Value> = match &now {
             Value::Bool(value) => vec![(!value).into()],
@@ -509,14 +513,16 @@ mod tests {
 
     /// All keys of the sample with those of the first entry of each list, and the key that a change of it is told by.
     fn keys(sample: &Value) -> Vec<(String, String)> {
-        let of_lists = ["push", "pull", "file"].into_iter().flat_map(|list| {
-            let inner = leaves("", &sample[list][0]).into_iter();
-            inner.map(move |(key, _)| (format!("{list}.0.{key}"), list.to_owned()))
+        let lists = ["push", "pull", "file", "http.token"];
+        let of_lists = lists.into_iter().flat_map(|list| {
+            let first = format!("{list}.0");
+            let inner = leaves("", at(&mut sample.clone(), &first)).into_iter();
+            inner.map(move |(key, _)| (format!("{first}.{key}"), list.to_owned())).collect::<Vec<_>>()
         });
         let all =
             leaves("", sample).into_iter().filter(|(_, value)| value[0].is_null() || !value[0].is_object());
         let all = all.map(|(key, _)| (key.clone(), key));
-        all.filter(|(key, _)| !["push", "pull", "file"].contains(&key.as_str())).chain(of_lists).collect()
+        all.filter(|(key, _)| !lists.contains(&key.as_str())).chain(of_lists).collect()
     }
 
     #[test]

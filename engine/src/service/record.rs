@@ -16,11 +16,12 @@ use crate::service::jobs::{self, Job, Jobs};
 use crate::status::{RecordedFile, RecordingState, RecordingStatus};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
@@ -56,12 +57,15 @@ pub(crate) enum Until {
 pub(crate) struct Recorders {
     jobs: Jobs<Recording>,
     places: Arc<Semaphore>,
+    /// A recording is over.
+    over: Notify,
 }
 
 impl Recorders {
     /// Recordings that run on `runtime`; their owner may call from any thread.
     pub(crate) fn new(core: Arc<Core>, runtime: Handle) -> Self {
-        Self { jobs: Jobs::new(core, runtime), places: Arc::new(Semaphore::new(MAX_WRITING.get())) }
+        let places = Arc::new(Semaphore::new(MAX_WRITING.get()));
+        Self { jobs: Jobs::new(core, runtime), places, over: Notify::new() }
     }
 
     /// Records a stream, from its newest keyframe on.
@@ -91,6 +95,7 @@ impl Recorders {
                 // There is one for each stream, so that they would come together for ever.
                 let _ = own.jobs.remove(id);
             }
+            own.over.notify_one();
         });
         Ok(id)
     }
@@ -113,16 +118,31 @@ impl Recorders {
     /// Records the streams of apps that want all of theirs recorded.
     pub(crate) async fn serve_all(self: Arc<Self>) {
         let mut watcher = self.jobs.core().hub.watch();
-        while let Some(change) = watcher.next().await {
-            let StreamChange::Began(stream) = change else { continue };
-            let config = self.jobs.core().app(&stream).map(|app| app.record.clone());
-            let Some(config) = config.filter(|config| config.when == RecordWhen::All) else { continue };
-            if let Err(error) = self.record(&stream, config, Until::EndOfStream)
-                && error.kind() != ErrorKind::Exists
-            {
-                tracing::warn!(%stream, "it is not recorded: {error}");
-            }
+        // Streams that have come again while the end of what they had been was still written.
+        let mut again = BTreeSet::new();
+        loop {
+            let begun = tokio::select! {
+                change = watcher.next() => match change {
+                    Some(StreamChange::Began(stream)) => BTreeSet::from([stream]),
+                    Some(_) => continue,
+                    None => return,
+                },
+                () = self.over.notified() => std::mem::take(&mut again),
+            };
+            again.extend(begun.into_iter().filter(|stream| !self.is_seen_to(stream)));
         }
+    }
+
+    /// Records a stream where its app wants that; false where it is being recorded already.
+    fn is_seen_to(self: &Arc<Self>, stream: &StreamKey) -> bool {
+        let config = self.jobs.core().app(stream).map(|app| app.record.clone());
+        let Some(config) = config.filter(|config| config.when == RecordWhen::All) else { return true };
+        match self.record(stream, config, Until::EndOfStream) {
+            Err(error) if error.kind() == ErrorKind::Exists => return false,
+            Err(error) => tracing::warn!(%stream, "it is not recorded: {error}"),
+            Ok(_) => {}
+        }
+        true
     }
 
     /// Makes whole what was left over, and then removes what is too old, all the time.
