@@ -48,7 +48,7 @@ fn has(test: &str, program: &str) -> bool {
     is_there
 }
 
-const COMMANDS: [&str; 7] = ["serve", "loop", "relay", "demo", "probe", "reload", "check-config"];
+const COMMANDS: [&str; 8] = ["serve", "loop", "relay", "record", "demo", "probe", "reload", "check-config"];
 
 #[test]
 fn manual_pages_and_completions_know_every_command() {
