@@ -70,7 +70,8 @@ fn the_sample_configuration_is_valid_also_with_all_its_settings_taken_up() {
             &file(&directory, "key.pem", made.signing_key.serialize_pem()),
         )
         .replace("/var/lib/streamengine/hls", directory.path().to_str().unwrap())
-        .replace("clip.flv", &short_clip(&directory));
+        .replace("/var/lib/streamengine/recordings", directory.path().to_str().unwrap())
+        .replace("\"clip.mp4\", \"clip.flv\"", &format!("{:?}", short_clip(&directory)));
     for (text, part) in [(sample.clone(), "this machine only"), (all, "short.flv 3 times")] {
         let ended = run(&["check-config", &file(&directory, "sample.toml", text)]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -376,7 +377,7 @@ fn what_is_no_rtmp_and_no_flv_is_named_with_the_command_that_helps() {
     for (args, parts) in [
         (&["loop", http, rtmp][..], ["an HTTP URL", "ffmpeg -i URL"]),
         (&["loop", &mkv, srt], ["an SRT URL", "-f mpegts URL"]),
-        (&["loop", &mkv, rtmp], ["Matroska", "film.flv"]),
+        (&["loop", &mkv, rtmp], ["Matroska", "film.mp4"]),
         (&["relay", "rtsp://h/s3cret", rtmp], ["an RTSP URL", "-rtsp_transport tcp -i URL"]),
         (&["relay", rtmp, "udp://h:1?s3cret"], ["a UDP URL", "-f mpegts URL"]),
         (&["relay", &mkv, rtmp], ["is a file", "streamengine loop FILE URL"]),

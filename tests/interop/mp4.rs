@@ -21,6 +21,8 @@ pub(crate) fn coded(tag: &Tag) -> (&[u8], i32) {
             (&tag.body[8..], composition(5))
         }
         (Some(Track::Audio), first) if first >> 4 == 10 => (&tag.body[2..], 0),
+        // MP3.
+        (Some(Track::Audio), first) if first >> 4 == 2 => (&tag.body[1..], 0),
         _ => (&tag.body[5..], 0),
     }
 }
