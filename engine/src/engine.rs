@@ -174,6 +174,10 @@ impl EngineBuilder {
         #[cfg(not(feature = "keys"))]
         let users = None;
         let (auth, exchange) = (gate(&self.config, &deciders), Exchange::new(&self.config, users)?);
+        #[cfg_attr(
+            not(any(feature = "http", feature = "keys")),
+            expect(unused_mut, reason = "nothing more belongs to it")
+        )]
         let mut core = Core::with(Current::new(self.config, auth, exchange), events);
         #[cfg(feature = "http")]
         {

@@ -66,7 +66,6 @@ mod hls;
 #[cfg(feature = "http")]
 mod hooks;
 mod hops;
-#[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "the players over HTTP use it"))]
 mod hub;
 mod id;
 mod key;

@@ -1,5 +1,6 @@
 //! The folder of a stream: files that others read while they are replaced, and such that grow until they are whole.
 
+#[cfg(feature = "http")]
 use super::read_small;
 use crate::key::StreamKey;
 use crate::{Error, ErrorKind, Result};
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+#[cfg(feature = "http")]
 use std::time::SystemTime;
 
 /// What the name of a file ends with while it is written.
@@ -72,17 +74,20 @@ impl Folder {
     }
 
     /// Whether all of it is there, and no symbolic link.
+    #[cfg(feature = "http")]
     pub(crate) fn is_real(&self) -> bool {
         self.paths().all(|path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()))
     }
 
     /// Removes it, and the folders around it below the root, as far as nothing is in them.
+    #[cfg(feature = "http")]
     pub(crate) fn remove_empty(&self) {
         // Of what is not empty the operating system leaves all.
         let _ = self.paths().rev().try_for_each(fs::remove_dir);
     }
 
     /// When what is the newest of these files was written; none where there is none.
+    #[cfg(feature = "http")]
     pub(crate) fn newest(&self, names: &[String]) -> Option<SystemTime> {
         let written = |name: &String| fs::symlink_metadata(self.path.join(name)).ok()?.modified().ok();
         names.iter().filter_map(written).max()
@@ -92,6 +97,7 @@ impl Folder {
     ///
     /// # Errors
     /// Those of the operating system, with the name.
+    #[cfg(feature = "http")]
     pub(crate) fn write(&self, name: &str, pieces: &[Bytes]) -> Result<()> {
         let path = self.path.join(name);
         let unfinished = self.path.join(format!("{name}{UNFINISHED}"));
@@ -104,6 +110,7 @@ impl Folder {
     }
 
     /// A small file as text; none where there is none that can be read.
+    #[cfg(feature = "http")]
     pub(crate) fn read(&self, name: &str) -> Option<String> {
         let bytes = read_small(&self.path.join(name), name).ok()?;
         String::from_utf8(bytes).ok()
@@ -222,6 +229,7 @@ impl Folder {
     }
 
     /// The name that a file is to get whose writing was cut off.
+    #[cfg(feature = "http")]
     pub(crate) fn unfinished(name: &str) -> Option<&str> {
         name.strip_suffix(UNFINISHED)
     }

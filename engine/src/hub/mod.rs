@@ -298,6 +298,7 @@ impl Hub {
     }
 
     /// Counts bytes of a stream that somebody has got of it otherwise than by a subscriber.
+    #[cfg(feature = "http")]
     pub(crate) fn count_sent(&self, key: &StreamKey, bytes: usize) {
         if let Some(stream) = self.find(key) {
             stream.count_sent(bytes as u64);

@@ -242,7 +242,6 @@ impl Ring {
     }
 
     /// Sequence number, time and configuration of the oldest keyframe that came since then.
-    #[cfg(feature = "http")]
     pub(super) fn oldest_keyframe(&self, since: Instant) -> Option<(u64, i64, JoinHeaders)> {
         let is_start = |entry: &Entry| {
             entry.frame.flags.keyframe && entry.join_headers.is_some() && entry.arrived >= since
@@ -254,7 +253,6 @@ impl Ring {
     }
 
     /// Sequence number and time of the oldest frame that came since then.
-    #[cfg(feature = "http")]
     pub(super) fn oldest(&self, since: Instant) -> Option<(u64, i64)> {
         let found = (self.first..).zip(&self.entries).find(|(_, entry)| entry.arrived >= since)?;
         Some((found.0, found.1.frame.timestamp))

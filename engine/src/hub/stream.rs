@@ -254,7 +254,6 @@ impl State {
     }
 
     /// Sequence number, time and configuration of the oldest frame from which one can start that came since then.
-    #[cfg(feature = "http")]
     pub(super) fn oldest_start(&self, since: Instant) -> Option<(u64, i64, JoinHeaders)> {
         match self.has_video() {
             true => self.ring.oldest_keyframe(since),

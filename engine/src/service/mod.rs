@@ -139,7 +139,7 @@ pub(crate) struct Core {
 
 impl Core {
     /// Everybody may connect without user and password.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(any(test, all(feature = "fuzzing", feature = "http")))]
     pub(crate) fn new(config: Config, auth: Gate, events: Events) -> Self {
         Self::with(Current::new(config, auth, None), events)
     }

@@ -481,9 +481,15 @@ class OverHttp(unittest.TestCase):
         with self.assertRaises(Error) as caught:
             self.engine.reload_tls(self.listener.id)
         self.assertEqual(caught.exception.code, Status.STATE)
-        changes = self.engine.reload({"limits.ring_ms": 20000})["changes"]
-        self.assertIn("limits.ring_ms", [change["key"] for change in changes])
         self.engine.close_listener(self.listener.id)
+
+    def test_stay_where_another_configuration_is_taken(self):
+        with urllib.request.urlopen(self.url, timeout=30) as reply:
+            changes = self.engine.reload({"limits": {"ring_ms": 20000}})["changes"]
+            self.assertIn("limits.ring_ms", [change["key"] for change in changes])
+            self.assertEqual(reply.read(3), b"FLV")
+        with self.assertRaises(Error):
+            self.engine.reload({"limits": {"ring": 0}})
 
 
 class Closing(unittest.TestCase):
