@@ -317,7 +317,7 @@ mod imp {
 
         fn flush(&self, seqnum: gst::Seqnum) {
             if let Some(context) = self.context.get() {
-                context.muxer.flush(seqnum);
+                context.muxer.flush(context.pad, seqnum);
                 context.audience.set_ending(false);
             }
             if let Input::Flv(flv) = &mut *self.input.lock() {

@@ -173,8 +173,8 @@ impl StreamMuxer {
     }
 
     /// The running time of all pads starts anew: a flush, named by the number of its event, which is the same on all.
-    pub(super) fn flush(&self, seqnum: gst::Seqnum) {
-        self.state.lock().clock.flush(seqnum);
+    pub(super) fn flush(&self, pad: PadNumber, seqnum: gst::Seqnum) {
+        self.state.lock().clock.flush(pad, seqnum);
     }
 
     /// The stream time in milliseconds of a running time in nanoseconds.
@@ -329,15 +329,20 @@ struct Clock {
     last_ns: i64,
     /// The flush that is not followed by a frame yet.
     flushed: Option<gst::Seqnum>,
-    /// The newest flush: the other pads get it too.
-    seen: Option<gst::Seqnum>,
+    /// The newest flush, and the pads that have told of it: the others get it too.
+    seen: Option<(gst::Seqnum, Vec<PadNumber>)>,
 }
 
 impl Clock {
-    fn flush(&mut self, seqnum: gst::Seqnum) {
-        if self.seen != Some(seqnum) {
-            self.seen = Some(seqnum);
-            self.flushed = Some(seqnum).filter(|_| self.origin_ns.is_some());
+    /// A seek comes by every pad on its way upstream, and some demuxers seek each time, with one number for all: what a pad tells
+    /// twice is another flush.
+    fn flush(&mut self, pad: PadNumber, seqnum: gst::Seqnum) {
+        match &mut self.seen {
+            Some((seen, pads)) if *seen == seqnum && !pads.contains(&pad) => pads.push(pad),
+            seen => {
+                *seen = Some((seqnum, vec![pad]));
+                self.flushed = Some(seqnum).filter(|_| self.origin_ns.is_some());
+            }
         }
     }
 
@@ -411,11 +416,16 @@ mod tests {
         assert_eq!(clock.place(start + 40), 40);
         assert_eq!(clock.place(start - 20), -20, "an earlier frame of the other track keeps its distance");
         let seqnum = gst::Seqnum::next();
-        clock.flush(seqnum);
+        let [video, audio] = [0, 1].map(PadNumber);
+        clock.flush(video, seqnum);
         assert_eq!(clock.place(0), 40 + SEAM_NS);
-        clock.flush(seqnum);
+        clock.flush(audio, seqnum);
         assert_eq!(clock.place(10), 50 + SEAM_NS, "the second pad's flush is the same one");
-        clock.flush(gst::Seqnum::next());
-        assert_eq!(clock.place(7_000), 50 + 2 * SEAM_NS);
+        clock.flush(video, seqnum);
+        assert_eq!(clock.place(0), 50 + 2 * SEAM_NS, "what a pad tells twice is another");
+        clock.flush(audio, seqnum);
+        assert_eq!(clock.place(10), 60 + 2 * SEAM_NS);
+        clock.flush(video, gst::Seqnum::next());
+        assert_eq!(clock.place(7_000), 60 + 3 * SEAM_NS);
     }
 }
