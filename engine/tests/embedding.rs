@@ -14,7 +14,7 @@ use streamengine::{
     SessionId, StartAt, StreamChange, StreamState, SubscriberConfig, Takeover, TlsConfig,
 };
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(30);
 
 fn engine() -> Engine {
     Engine::builder().start().unwrap()

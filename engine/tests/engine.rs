@@ -11,7 +11,7 @@ use streamengine::{
     Ticket,
 };
 
-const WAIT: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_secs(30);
 
 fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()

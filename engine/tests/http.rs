@@ -19,7 +19,7 @@ use streamengine::{
     Config, Door, Engine, ErrorKind, Event, Limits, ListenerInfo, Protocol, Publisher, TlsIdentity,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const UPGRADE: &str = "GET /live/a.flv HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 

@@ -3,8 +3,8 @@
 use crate::events::{Event, EventReceiver, Received};
 use std::time::{Duration, Instant};
 
-/// Nothing that a test waits for takes this long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Nothing that a test waits for takes this long unless it is broken, on a machine that compiles beside it too.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What `pick` makes of the first event that it takes. Fails when none comes, and when events were lost.
 pub fn event<T>(events: &mut EventReceiver, mut pick: impl FnMut(Event) -> Option<T>) -> T {
