@@ -1,3 +1,5 @@
+//! Snapshots, rates and the past of streams.
+
 use super::*;
 use crate::hub::{Hub, PublishRequest, Publisher};
 use crate::media::flv::Codec;

@@ -4,6 +4,7 @@
 //! asks from it for strangers, and a page of another site makes a browser ask that is near us. So an address counts only where
 //! nothing shows that somebody else is behind it.
 
+use super::header;
 use super::reply::{self, Reply};
 use crate::config::{HttpConfig, HttpRole, site};
 use hyper::header::{
@@ -81,7 +82,7 @@ pub(super) fn check(
     request: &Parts,
     needed: HttpRole,
 ) -> Result<(), Denied> {
-    if !is_own_or_listed(config, request, text(request, &ORIGIN)) {
+    if !is_own_or_listed(config, request) {
         return Err(Denied::OtherSite);
     }
     if let Some(token) = request.headers.get(AUTHORIZATION) {
@@ -148,14 +149,7 @@ fn told_addresses(request: &Parts) -> Option<Vec<IpAddr>> {
     let lines = request.headers.get_all(FORWARDED_FOR).iter();
     let texts: Vec<_> = lines.map(HeaderValue::to_str).collect::<Result<_, _>>().ok()?;
     let addresses = texts.iter().flat_map(|text| text.split(',')).map(|text| text.trim().parse::<IpAddr>());
-    Some(
-        addresses
-            .collect::<Result<Vec<_>, _>>()
-            .ok()?
-            .into_iter()
-            .map(|address| address.to_canonical())
-            .collect(),
-    )
+    addresses.map(|address| Some(address.ok()?.to_canonical())).collect()
 }
 
 /// Whether a request names the server in a way that no other site can have led to: from this machine by this machine's own names
@@ -175,12 +169,12 @@ fn names_us(config: &HttpConfig, request: &Parts, is_loopback: bool) -> bool {
     named.peek().is_some() && named.all(is_name)
 }
 
-/// Whether a page that says to be of this `origin` is of this server, or of a listed site. What comes without is of no page.
-fn is_own_or_listed(config: &HttpConfig, request: &Parts, origin: Option<&str>) -> bool {
+/// Whether a page that says of what site it is is of this server, or of a listed site. What comes without is of no page.
+fn is_own_or_listed(config: &HttpConfig, request: &Parts) -> bool {
     if !request.headers.contains_key(ORIGIN) {
         return true;
     }
-    let Some(site) = origin.and_then(site) else { return false };
+    let Some(site) = text(request, &ORIGIN).and_then(site) else { return false };
     config.control_origins.contains(&site) || is_own(request, &site)
 }
 
@@ -212,5 +206,5 @@ fn is_caused_by_other_site(config: &HttpConfig, request: &Parts) -> bool {
 }
 
 fn text<'a>(request: &'a Parts, name: &HeaderName) -> Option<&'a str> {
-    request.headers.get(name).and_then(|value| value.to_str().ok())
+    header::text(&request.headers, name)
 }

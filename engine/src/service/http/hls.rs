@@ -17,7 +17,7 @@ use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::service::Core;
 use hyper::StatusCode;
-use hyper::header::{HeaderValue, RANGE, RETRY_AFTER, USER_AGENT};
+use hyper::header::{RANGE, USER_AGENT};
 use hyper::http::request::Parts;
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,7 +201,7 @@ impl Answers {
         let Some(viewer) = core.hls.let_in(stream, token, address, agent_of(request)) else {
             visit.answered();
             let words = "there are as many viewers by HLS as there may be (limits.hls_viewers)";
-            return Err(Box::new(later(words)));
+            return Err(Box::new(reply::later(words)));
         };
         visit.measure(viewer.clone());
         let tasks = core.tasks.clone();
@@ -231,7 +231,7 @@ impl Answers {
         match begun {
             Some(State::Playing(snapshot)) => Ok((stream, snapshot)),
             Some(State::Stopped(stopped)) => Err(Box::new(stopped_reply(stopped))),
-            Some(State::Starting) | None => Err(Box::new(later("the stream has no keyframe yet"))),
+            Some(State::Starting) | None => Err(Box::new(reply::later("the stream has no keyframe yet"))),
         }
     }
 }
@@ -310,20 +310,13 @@ fn stopped_reply(stopped: Stopped) -> Reply {
     match stopped {
         Stopped::Over => reply::words(StatusCode::NOT_FOUND, stopped),
         Stopped::NoTracks => reply::words(StatusCode::UNSUPPORTED_MEDIA_TYPE, stopped),
-        Stopped::TooLarge => later(stopped),
+        Stopped::TooLarge => reply::later(stopped),
     }
-}
-
-/// It may be there when the player asks again.
-fn later(words: impl std::fmt::Display) -> Reply {
-    let mut reply = reply::words(StatusCode::SERVICE_UNAVAILABLE, words);
-    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    reply
 }
 
 /// What was waited for did not come in the time that it may take (6.2.5.2).
 fn too_late() -> Reply {
-    later("the stream makes no progress")
+    reply::later("the stream makes no progress")
 }
 
 /// Keeps a viewer on the list of sessions until it has not asked for so long, or is ended.

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use std::sync::atomic::AtomicU64;
 
 /// The type of the text.
@@ -34,6 +34,13 @@ pub(super) fn text(snapshot: &Snapshot) -> Vec<u8> {
 struct Metrics(Registry);
 
 impl Metrics {
+    fn register(&mut self, name: &str, help: &str, unit: Option<Unit>, metric: impl Metric) {
+        match unit {
+            Some(unit) => self.0.register_with_unit(name, help, unit, metric),
+            None => self.0.register(name, help, metric),
+        }
+    }
+
     fn counter(
         &mut self,
         name: &str,
@@ -45,10 +52,7 @@ impl Metrics {
         for (labels, value) in values {
             family.get_or_create(&labels).inc_by(value);
         }
-        match unit {
-            Some(unit) => self.0.register_with_unit(name, help, unit, family),
-            None => self.0.register(name, help, family),
-        }
+        self.register(name, help, unit, family);
     }
 
     fn gauge(
@@ -62,10 +66,7 @@ impl Metrics {
         for (labels, value) in values {
             family.get_or_create(&labels).set(value);
         }
-        match unit {
-            Some(unit) => self.0.register_with_unit(name, help, unit, family),
-            None => self.0.register(name, help, family),
-        }
+        self.register(name, help, unit, family);
     }
 
     fn of_engine(&mut self, snapshot: &Snapshot) {

@@ -5,7 +5,7 @@ use crate::service::streams::Refusal;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, VARY,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY,
 };
 use hyper::{Response, StatusCode};
 use std::collections::VecDeque;
@@ -202,6 +202,13 @@ pub(super) fn words(status: StatusCode, text: impl Display) -> Reply {
     reply(status, &[("content-type", TEXT)], format!("{text}\n"))
 }
 
+/// The same of what may be there when the player asks again.
+pub(super) fn later(text: impl Display) -> Reply {
+    let mut reply = words(StatusCode::SERVICE_UNAVAILABLE, text);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
 /// The same to a request that is not understood to its end: what follows it may be part of it.
 pub(super) fn broken(text: impl Display) -> Reply {
     let mut reply = words(StatusCode::BAD_REQUEST, text);
@@ -243,8 +250,6 @@ pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What is told to those who manage the engine, and to no page but theirs: nothing in it is ever a page itself.
 pub(super) fn told(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Response::new(Pieces::new([body]));
-    *reply.status_mut() = status;
     let headers = [
         ("content-type", content_type),
         ("cache-control", "no-store"),
@@ -252,10 +257,7 @@ pub(super) fn told(status: StatusCode, content_type: &'static str, body: Bytes) 
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
     ];
-    for (name, value) in headers {
-        reply.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    reply
+    with(status, Pieces::new([body]), headers)
 }
 
 /// What `OPTIONS` is answered: whatever headers a page wants to send, it may.

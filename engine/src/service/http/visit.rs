@@ -56,9 +56,7 @@ impl Refused {
             Why::NotMp4 => StatusCode::NOT_ACCEPTABLE,
         }
     }
-}
 
-impl Refused {
     /// Whether it is because nobody publishes the stream, here or elsewhere.
     fn is_for_want_of_a_publisher(&self) -> bool {
         matches!(self.why, Why::Refusal(Refusal::NotPublished | Refusal::Unreachable))

@@ -1,3 +1,5 @@
+//! What is told as metrics, and that it is well formed and bounded.
+
 use super::*;
 use crate::service::http::tests::{core, publish};
 use crate::statistics::Facts;

@@ -1,3 +1,5 @@
+//! nginx-rtmp's statistics: the elements, their order and what is in them.
+
 use super::*;
 use crate::service::http::tests::{core, publish};
 use crate::statistics::Facts;
