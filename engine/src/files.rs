@@ -3,7 +3,7 @@
 mod folder;
 mod recording_name;
 
-pub(crate) use folder::{Folder, check_writable};
+pub(crate) use folder::{Folder, check_writable, folders};
 pub use recording_name::RecordingName;
 #[cfg(feature = "http")]
 pub(crate) use recording_name::rfc3339;

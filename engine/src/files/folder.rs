@@ -249,6 +249,13 @@ fn write_new(path: &Path, pieces: &[Bytes]) -> io::Result<()> {
     pieces.iter().try_for_each(|piece| file.write_all(piece))
 }
 
+/// The names of the folders in one, those that are text. Links are none.
+pub(crate) fn folders(path: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
 /// Checks that files can be written in a folder.
 ///
 /// # Errors

@@ -153,10 +153,7 @@ impl Cutter {
         let mut newest = i64::MIN;
         for frame in frames {
             self.note(frame);
-            if frame.has_media() {
-                self.late = self.late.max(newest.saturating_sub(frame.timestamp)).min(MOST_LATE_MS);
-                newest = newest.max(frame.timestamp);
-            }
+            newest = self.note_time(newest, frame);
         }
     }
 
@@ -199,17 +196,18 @@ impl Cutter {
         }
     }
 
-    /// Learns how late frames come.
-    fn note_time(&mut self, frame: &Frame) {
-        if frame.has_media() {
-            self.late = self.late.max(self.newest.saturating_sub(frame.timestamp)).min(MOST_LATE_MS);
-            self.newest = self.newest.max(frame.timestamp);
+    /// Learns how late frames come, where `newest` is the newest time so far; what it is now.
+    fn note_time(&mut self, newest: i64, frame: &Frame) -> i64 {
+        if !frame.has_media() {
+            return newest;
         }
+        self.late = self.late.max(newest.saturating_sub(frame.timestamp)).min(MOST_LATE_MS);
+        newest.max(frame.timestamp)
     }
 
     fn push_one(&mut self, frame: &Frame, acts: &mut Vec<Act>) {
         self.note(frame);
-        self.note_time(frame);
+        self.newest = self.note_time(self.newest, frame);
         if frame.is_sequence_start() {
             // It stands at the beginning of files, and before the next frame where it is news.
             return;

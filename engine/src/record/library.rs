@@ -2,7 +2,7 @@
 
 use super::finish::{finish, told_length};
 use crate::config::{Config, RecordConfig, RecordFormat};
-use crate::files::{Folder, since_1970, start_of_recording};
+use crate::files::{Folder, folders, since_1970, start_of_recording};
 use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::status::RecordedFile;
@@ -80,11 +80,13 @@ impl Library {
 
 /// The files of a stream, the oldest first.
 pub(crate) fn stream_files(root: &Path, key: &StreamKey) -> Vec<RecordedFile> {
-    let mut entries = entries_of(root, key);
-    entries.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
-    let first = entries.len().saturating_sub(MAX_FILES.get());
-    entries.drain(..first);
-    entries.into_iter().map(Entry::told).collect()
+    newest(root, key).into_iter().map(Entry::told).collect()
+}
+
+/// The names of these files, which are not opened for that.
+#[cfg(feature = "http")]
+pub(crate) fn stream_names(root: &Path, key: &StreamKey) -> Vec<String> {
+    newest(root, key).into_iter().map(|entry| entry.name).collect()
 }
 
 /// Whether a file of this name is one of a recording.
@@ -186,6 +188,15 @@ impl Entry {
     }
 }
 
+/// Files of a stream, the oldest first; of too many the newest.
+fn newest(root: &Path, key: &StreamKey) -> Vec<Entry> {
+    let mut entries = entries_of(root, key);
+    entries.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
+    let first = entries.len().saturating_sub(MAX_FILES.get());
+    entries.drain(..first);
+    entries
+}
+
 /// Files of a stream, in no order.
 fn entries_of(root: &Path, key: &StreamKey) -> Vec<Entry> {
     let folder = Folder::new(root, key);
@@ -215,17 +226,11 @@ pub(super) fn format_of(name: &str) -> Option<RecordFormat> {
     formats.into_iter().find(|format| format.file_type() == file_type)
 }
 
-/// The names of the folders in one. Links are none.
-fn folders(path: &Path) -> Vec<String> {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Act, Cutter, Rules};
+    use crate::record::tests::written;
+    use crate::record::{Cutter, Rules};
     use crate::testing::{inter, key, keyframe, video_header};
     use std::fs::File;
 
@@ -233,8 +238,7 @@ mod tests {
     fn bytes() -> Vec<u8> {
         let (mut cutter, mut acts) = (Cutter::new(Rules::of(&RecordConfig::default())), Vec::new());
         cutter.push(&[video_header(0), keyframe(0, 9), inter(40, 9)], &mut acts);
-        let bytes = |act| if let Act::Write(bytes) = act { bytes.to_vec() } else { Vec::new() };
-        acts.into_iter().flat_map(bytes).collect()
+        written(acts)
     }
 
     fn put(root: &Path, name: &str, bytes: &[u8]) {

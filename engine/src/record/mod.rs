@@ -20,10 +20,10 @@ mod writer;
 pub(crate) use cutter::{Act, Cutter, Rules};
 pub(crate) use library::{Library, stream_files};
 #[cfg(feature = "http")]
-pub(crate) use library::{find, is_recording};
+pub(crate) use library::{find, is_recording, stream_names};
 #[cfg(feature = "http")]
 pub(crate) use playlist::{Listed, playlist};
-pub(crate) use writer::{Fault, Whole, Writer};
+pub(crate) use writer::{Fault, Writer};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

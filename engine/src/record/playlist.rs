@@ -108,31 +108,20 @@ fn segments(index: &FileIndex) -> Vec<Segment> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{RecordConfig, RecordFormat};
-    use crate::record::{Act, Cutter, Rules};
-    use crate::testing::demo_frames;
+    use crate::config::RecordFormat;
+    use crate::record::tests::recording;
     use std::io::Cursor;
 
-    fn recorded() -> Vec<u8> {
-        let config = RecordConfig::default().format(RecordFormat::Fmp4);
-        let (mut cutter, mut acts) = (Cutter::new(Rules::of(&config)), Vec::new());
-        cutter.show(&demo_frames());
-        cutter.push(&demo_frames(), &mut acts);
-        cutter.end(&mut acts);
-        let bytes = |act| if let Act::Write(bytes) = act { bytes.to_vec() } else { Vec::new() };
-        acts.into_iter().flat_map(bytes).collect()
-    }
-
     fn listed(name: &str, is_growing: bool) -> Listed {
-        let index = FileIndex::read(&mut Cursor::new(recorded())).unwrap();
+        let index = FileIndex::read(&mut Cursor::new(recording(RecordFormat::Fmp4))).unwrap();
         Listed { name: name.to_owned(), start: Duration::from_secs(1_518_568_087), is_growing, index }
     }
 
     #[test]
     fn a_playlist_has_every_byte_of_its_files_once_and_each_segment_begins_with_a_keyframe() {
         let text = playlist(&[listed("a.mp4", false), listed("b.mp4", false)], "key=x");
-        let len = recorded().len() as u64;
-        let index = FileIndex::read(&mut Cursor::new(recorded())).unwrap();
+        let len = recording(RecordFormat::Fmp4).len() as u64;
+        let index = FileIndex::read(&mut Cursor::new(recording(RecordFormat::Fmp4))).unwrap();
         for url in ["a.mp4?key=x", "b.mp4?key=x"] {
             let mut at = index.init_len;
             let lines: Vec<_> = text.lines().collect();

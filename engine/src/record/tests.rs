@@ -30,6 +30,23 @@ fn files(acts: Vec<Act>) -> Vec<Made> {
     made
 }
 
+/// What these acts write, over all files.
+pub(crate) fn written(acts: Vec<Act>) -> Vec<u8> {
+    let bytes = |act| if let Act::Write(bytes) = act { bytes.to_vec() } else { Vec::new() };
+    acts.into_iter().flat_map(bytes).collect()
+}
+
+/// A recording of the demo, as it is before its end has been told at its beginning.
+#[cfg(feature = "http")]
+pub(crate) fn recording(format: RecordFormat) -> Vec<u8> {
+    let config = RecordConfig::default().format(format);
+    let (mut cutter, mut acts) = (Cutter::new(Rules::of(&config)), Vec::new());
+    cutter.show(&demo_frames());
+    cutter.push(&demo_frames(), &mut acts);
+    cutter.end(&mut acts);
+    written(acts)
+}
+
 /// The frames cut by these rules, one at a time, with what is known of all of them first.
 fn cut(config: &RecordConfig, frames: &[Frame]) -> Vec<Made> {
     let (mut cutter, mut acts) = (Cutter::new(Rules::of(config)), Vec::new());

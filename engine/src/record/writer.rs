@@ -2,6 +2,7 @@
 
 use super::cutter::Act;
 use super::finish::{Finished, finish};
+use super::library::Library;
 use crate::budget::{Budget, Rate};
 use crate::config::RecordConfig;
 use crate::files::{Folder, since_1970};
@@ -55,10 +56,6 @@ impl Fault {
     }
 }
 
-/// A file that has become whole.
-#[derive(Debug)]
-pub(crate) struct Whole(pub(crate) RecordedFile);
-
 /// A file that is being written.
 struct Open {
     file: File,
@@ -74,6 +71,8 @@ struct Open {
 pub(crate) struct Writer {
     folder: Folder,
     key: StreamKey,
+    /// What it writes, with what is there already.
+    library: Library,
     config: RecordConfig,
     open: Option<Open>,
     /// The number of the next file.
@@ -88,6 +87,7 @@ impl Writer {
         Self {
             folder: Folder::new(root, key),
             key: key.clone(),
+            library: Library::of_stream(root, key, &config),
             config,
             open: None,
             number: 0,
@@ -106,21 +106,22 @@ impl Writer {
         self.bytes
     }
 
-    /// Does what the stream has come to. Where that fails, what was open has been finished as far as it was whole, if it could be.
-    pub(crate) fn apply(&mut self, acts: Vec<Act>, whole: &mut Vec<Whole>) -> Result<(), Fault> {
-        for act in acts {
-            let done = match act {
-                Act::Begin => self.begin(),
-                Act::Write(bytes) => self.write(&bytes),
-                Act::End(ms) => self.end(Some(Duration::from_millis(ms)), whole).map_err(Fault::of),
-            };
-            if let Err(fault) = done {
-                // What is said of this file is said by the fault.
-                let _ = self.end(None, whole);
-                return Err(fault);
-            }
+    /// Does what the stream has come to: `whole` gets the files that have become so, for which old ones make room. Where that fails, what was open has been finished as far as it was whole, if it could be.
+    pub(crate) fn apply(&mut self, acts: Vec<Act>, whole: &mut Vec<RecordedFile>) -> Result<(), Fault> {
+        let count = whole.len();
+        let done = acts.into_iter().try_for_each(|act| match act {
+            Act::Begin => self.begin(),
+            Act::Write(bytes) => self.write(&bytes),
+            Act::End(ms) => self.end(Some(Duration::from_millis(ms)), whole).map_err(Fault::of),
+        });
+        if done.is_err() {
+            // What is said of this file is said by the fault.
+            let _ = self.end(None, whole);
         }
-        Ok(())
+        if whole.len() > count {
+            self.library.clear();
+        }
+        done
     }
 
     fn begin(&mut self) -> Result<(), Fault> {
@@ -153,16 +154,9 @@ impl Writer {
 
     fn write(&mut self, bytes: &Bytes) -> Result<(), Fault> {
         if self.open.as_ref().is_some_and(|open| open.looked.elapsed() >= LOOK_PERIOD) {
-            self.check_room()?;
+            self.look()?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        if open.looked.elapsed() >= LOOK_PERIOD {
-            open.looked = Instant::now();
-            if !self.folder.has_part(&open.name) {
-                let text = format!("{}: it has been removed", self.folder.path(&open.name).display());
-                return Err(Fault::Gone(Error::new(ErrorKind::NotFound, text)));
-            }
-        }
         let written = open.file.write_all(bytes);
         written.map_err(|cause| {
             Fault::of(Error::io(format_args!("write {}", self.folder.path(&open.name).display()), cause))
@@ -173,7 +167,7 @@ impl Writer {
     }
 
     /// Ends the file that is open; without its length, as what it was left as.
-    fn end(&mut self, length: Option<Duration>, whole: &mut Vec<Whole>) -> Result<()> {
+    fn end(&mut self, length: Option<Duration>, whole: &mut Vec<RecordedFile>) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let path = self.folder.path(&open.name);
         let failed = |cause| Error::io(format_args!("finish {}", path.display()), cause);
@@ -184,7 +178,7 @@ impl Writer {
         match finish(&mut open.file, self.config.format, length).map_err(failed)? {
             Some(Finished { bytes, length }) => {
                 self.folder.finish_part(&open.name)?;
-                whole.push(Whole(RecordedFile {
+                whole.push(RecordedFile {
                     recording: None,
                     stream: self.key.clone(),
                     path,
@@ -192,9 +186,21 @@ impl Writer {
                     bytes,
                     length: Some(length),
                     is_growing: false,
-                }));
+                });
             }
             None => self.folder.remove_part(&open.name),
+        }
+        Ok(())
+    }
+
+    /// Looks after the file that is open.
+    fn look(&mut self) -> Result<(), Fault> {
+        self.check_room()?;
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.looked = Instant::now();
+        if !self.folder.has_part(&open.name) {
+            let text = format!("{}: it has been removed", self.folder.path(&open.name).display());
+            return Err(Fault::Gone(Error::new(ErrorKind::NotFound, text)));
         }
         Ok(())
     }
@@ -252,13 +258,13 @@ mod tests {
         assert!(writer.path().unwrap().to_str().unwrap().ends_with("-0.flv"));
         writer.apply(vec![end.clone()], &mut whole).unwrap();
         assert!(names(root.path())[0].ends_with("-0.flv"));
-        assert_eq!((whole[0].0.length, whole[0].0.bytes), (Some(Duration::from_millis(40)), writer.bytes()));
+        assert_eq!((whole[0].length, whole[0].bytes), (Some(Duration::from_millis(40)), writer.bytes()));
         // One who comes later, in the same second.
         let mut other = super::tests::writer(root.path(), RecordConfig::default());
         acts.push(end);
         other.apply(acts, &mut whole).unwrap();
         assert_eq!(names(root.path()).len(), 2);
-        assert_ne!(whole[0].0.path, whole[1].0.path);
+        assert_ne!(whole[0].path, whole[1].path);
     }
 
     #[test]

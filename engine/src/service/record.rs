@@ -10,7 +10,7 @@ use crate::limits::ms;
 use crate::log_limit::{LogLimit, left_out};
 use crate::media::Frame;
 use crate::policy::StartAt;
-use crate::record::{Act, Cutter, Fault, Library, Rules, Whole, Writer};
+use crate::record::{Act, Cutter, Fault, Library, Rules, Writer};
 use crate::service::Core;
 use crate::service::jobs::{self, Job, Jobs};
 use crate::status::{RecordedFile, RecordingState, RecordingStatus};
@@ -333,13 +333,9 @@ impl Recording {
         }
         let Ok(place) = self.places.clone().acquire_owned().await else { return };
         let Some(mut writer) = work.writer.take() else { return };
-        let clear = Library::of_stream(&self.root, &self.status().stream, &self.config);
         let written = spawn_blocking(move || {
             let mut whole = Vec::new();
             let done = writer.apply(acts, &mut whole);
-            if !whole.is_empty() {
-                clear.clear();
-            }
             drop(place);
             (writer, whole, done)
         });
@@ -356,9 +352,15 @@ impl Recording {
         }
     }
 
-    fn note_written(&self, work: &mut Work, writer: &Writer, whole: Vec<Whole>, done: Result<(), Fault>) {
+    fn note_written(
+        &self,
+        work: &mut Work,
+        writer: &Writer,
+        whole: Vec<RecordedFile>,
+        done: Result<(), Fault>,
+    ) {
         let id = self.status.lock().id;
-        for Whole(file) in whole {
+        for file in whole {
             work.files = work.files.saturating_add(1);
             work.length = work.length.saturating_add(file.length.unwrap_or_default());
             tell_file(&file);

@@ -4,14 +4,13 @@
 //! begins that finds none, has passed them. See `first_number` of the muxer.
 
 use super::{Claim, INDEX, MOST, is_ours};
-use crate::files::Folder;
+use crate::files::{Folder, folders, since_1970};
 use crate::hls::Hls;
 use crate::hls::playlist::{FileNames, rendition_of_playlist};
 use crate::key::StreamKey;
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -61,8 +60,7 @@ impl Found {
 
     /// Removes them, unless the clock has not passed their numbers.
     fn remove(mut self, folder: &Folder) {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        if self.ends() > now {
+        if self.ends() > since_1970().as_secs() {
             return;
         }
         // What names others goes before them.
@@ -150,9 +148,7 @@ fn streams_below(root: &Path) -> impl Iterator<Item = StreamKey> {
     std::iter::from_fn(move || {
         while found.is_empty() {
             let folder = pending.pop()?;
-            let entries = fs::read_dir(root.join(&folder)).into_iter().flatten().flatten();
-            let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            for name in folders.filter_map(|entry| entry.file_name().into_string().ok()) {
+            for name in folders(&root.join(&folder)) {
                 let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
                 // What is no part of a name, or too long for one, is nobody's.
                 if !format!("{path}/x").parse::<StreamKey>().is_ok_and(|key| key.app() == path) {

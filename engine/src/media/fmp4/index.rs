@@ -71,18 +71,19 @@ impl FileIndex {
     /// [`ErrorKind::Io`] where it cannot be read, [`ErrorKind::Format`] where it does not begin as files of ours do.
     pub(crate) fn read(input: &mut (impl Read + Seek)) -> Result<Self> {
         input.rewind().map_err(|cause| Error::io("read", cause))?;
-        let (mut init_len, mut lead) = (0_u64, None);
-        while lead.is_none() {
-            let found = next_box(input, init_len)?.filter(|found| found.is_read || found.name != *b"moov");
+        let end = end_of(input)?;
+        let mut init_len = 0_u64;
+        let lead = loop {
+            let found =
+                next_box(input, init_len, end)?.filter(|found| found.is_read || found.name != *b"moov");
             let found = found.ok_or_else(|| Error::new(ErrorKind::Format, "it is no fragmented MP4"))?;
+            init_len = init_len.saturating_add(found.len);
             if found.name == *b"moov" {
                 let moov = Moov::decode(&mut &found.bytes[..]).ok();
-                let of = moov.as_ref().and_then(Lead::of);
-                lead = Some(of.ok_or_else(|| Error::new(ErrorKind::Format, "its tracks make no sense"))?);
+                let lead = moov.as_ref().and_then(Lead::of);
+                break lead.ok_or_else(|| Error::new(ErrorKind::Format, "its tracks make no sense"))?;
             }
-            init_len = init_len.saturating_add(found.len);
-        }
-        let lead = lead.ok_or_else(|| Error::new(ErrorKind::Format, "it has no tracks"))?;
+        };
         let mut index = Self { init_len, fragments: Vec::new(), len: init_len, ends_ms: 0, lead };
         index.go_on(input)?;
         Ok(index)
@@ -93,9 +94,11 @@ impl FileIndex {
     /// # Errors
     /// [`ErrorKind::Io`] where it cannot be read.
     pub(crate) fn go_on(&mut self, input: &mut (impl Read + Seek)) -> Result<()> {
-        while let Some(head) = next_box(input, self.len)?.filter(|head| head.name == *b"moof" && head.is_read)
+        let end = end_of(input)?;
+        while let Some(head) =
+            next_box(input, self.len, end)?.filter(|head| head.name == *b"moof" && head.is_read)
         {
-            let mdat = next_box(input, self.len.saturating_add(head.len))?;
+            let mdat = next_box(input, self.len.saturating_add(head.len), end)?;
             let Some(mdat) = mdat.filter(|mdat| mdat.name == *b"mdat") else { break };
             let Ok(moof) = Moof::decode(&mut &head.bytes[..]) else { break };
             let len = head.len.saturating_add(mdat.len);
@@ -139,10 +142,13 @@ struct Found {
     is_read: bool,
 }
 
-/// The box that begins at `at`; `None` where none is there, or not as a whole.
-fn next_box(input: &mut (impl Read + Seek), at: u64) -> Result<Option<Found>> {
+fn end_of(input: &mut impl Seek) -> Result<u64> {
+    input.seek(SeekFrom::End(0)).map_err(|cause| Error::io("read", cause))
+}
+
+/// The box that begins at `at`; `None` where none is there, or not as a whole before the `end` of the file.
+fn next_box(input: &mut (impl Read + Seek), at: u64, end: u64) -> Result<Option<Found>> {
     let failed = |cause| Error::io("read", cause);
-    let end = input.seek(SeekFrom::End(0)).map_err(failed)?;
     let mut head = [0; BOX_HEAD];
     if at.saturating_add(BOX_HEAD as u64) > end {
         return Ok(None);
@@ -233,7 +239,7 @@ mod tests {
         file.resize(len + moof, 0);
         file.extend(b"\0\0\0\x08mdat");
         assert_eq!(read(&file).unwrap().len, len as u64);
-        let head = next_box(&mut Cursor::new(&file), len as u64).unwrap().unwrap();
+        let head = next_box(&mut Cursor::new(&file), len as u64, file.len() as u64).unwrap().unwrap();
         assert_eq!((head.bytes.len(), head.is_read), (0, false));
     }
 

@@ -3,23 +3,22 @@
 //! What somebody may play live, that may be shown of before only where the app says so (`record.serve`): who lets people watch does not
 //! thereby let them have what was said hours ago. Then each request is asked as one to play the stream is, by the door `recording`.
 
+use super::header;
 use super::reply::{self, Reply};
 use super::request::Answers;
 use super::routes::{RecordingUrl, Wanted};
 use crate::auth;
+use crate::files::start_of_recording;
 use crate::key::StreamKey;
 use crate::media::fmp4::FileIndex;
 use crate::record::{self, Listed};
 use crate::status::RecordedFile;
 use hyper::StatusCode;
-use hyper::header::{
-    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER,
-};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE};
 use hyper::http::request::Parts;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 
@@ -38,14 +37,17 @@ impl Answers {
         let dir = core.app(&key).filter(|app| app.record.serve).and_then(|app| app.record.dir.clone());
         visit.answered();
         let Some(dir) = dir else { return nothing("this app shows no recordings (record.serve = false)") };
-        let Ok(place) = core.recording_readers.clone().try_acquire_owned() else { return busy() };
+        let Ok(place) = core.recording_readers.clone().try_acquire_owned() else {
+            return reply::later("as many recordings are read as may be");
+        };
+        let text = |name| header::text(&request.headers, name).map(str::to_owned);
         let asked = Asked {
             dir,
             key,
             query: plain_query(request.uri.query()),
-            range: text(request, &RANGE),
-            if_range: text(request, &IF_RANGE),
-            if_none_match: text(request, &IF_NONE_MATCH),
+            range: text(&RANGE),
+            if_range: text(&IF_RANGE),
+            if_none_match: text(&IF_NONE_MATCH),
         };
         let answered = match url.wanted {
             Wanted::List => spawn_blocking(move || asked.list()).await,
@@ -85,13 +87,9 @@ impl Asked {
 
     /// A playlist of one file, or of all.
     fn playlist(&self, only: Option<&str>) -> Reply {
-        let mut files = Vec::new();
-        for file in record::stream_files(&self.dir, &self.key) {
-            let name = name_of(&file.path);
-            if only.is_none_or(|only| only == name) && name.ends_with(".mp4") {
-                files.extend(self.indexed(name, file.start));
-            }
-        }
+        let names = record::stream_names(&self.dir, &self.key).into_iter();
+        let names = names.filter(|name| only.is_none_or(|only| only == name) && name.ends_with(".mp4"));
+        let files: Vec<_> = names.filter_map(|name| self.indexed(name)).collect();
         if files.is_empty() {
             return nothing("there is no recording as MP4");
         }
@@ -99,10 +97,10 @@ impl Asked {
         reply::playlist(record::playlist(&files, &self.query).into(), false, cache)
     }
 
-    fn indexed(&self, name: &str, start: u64) -> Option<Listed> {
-        let (file, is_growing) = record::find(&self.dir, &self.key, name)?;
+    fn indexed(&self, name: String) -> Option<Listed> {
+        let (file, is_growing) = record::find(&self.dir, &self.key, &name)?;
         let index = FileIndex::read(&mut BufReader::new(file)).ok()?;
-        Some(Listed { name: name.to_owned(), start: Duration::from_secs(start), is_growing, index })
+        Some(Listed { start: start_of_recording(&name)?, name, is_growing, index })
     }
 
     fn file(&self, name: &str, place: OwnedSemaphorePermit) -> Reply {
@@ -161,10 +159,6 @@ fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-fn text(request: &Parts, name: &HeaderName) -> Option<String> {
-    request.headers.get(name)?.to_str().ok().map(str::to_owned)
-}
-
 /// The query for the URLs of a playlist, which are asked for as it was: what URLs cannot have is not in it.
 pub(super) fn plain_query(query: Option<&str>) -> String {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte);
@@ -173,10 +167,4 @@ pub(super) fn plain_query(query: Option<&str>) -> String {
 
 fn nothing(text: &str) -> Reply {
     reply::words(StatusCode::NOT_FOUND, text)
-}
-
-fn busy() -> Reply {
-    let mut reply = reply::words(StatusCode::SERVICE_UNAVAILABLE, "as many recordings are read as may be");
-    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    reply
 }

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::config::{RecordConfig, RecordFormat};
-use crate::record::{Act, Cutter, Rules};
-use crate::testing::demo_frames;
+use crate::record::tests::recording;
 use std::path::Path;
 
 const NAME: &str = "20180214T002807Z-0";
@@ -23,16 +22,6 @@ async fn get(core: &Arc<Core>, path: &str, lines: &str) -> Got {
     let mut body = Vec::new();
     timeout(Duration::from_secs(120), io.read_to_end(&mut body)).await.expect("the end").unwrap();
     Got { status: head[9..12].parse().unwrap(), head, body }
-}
-
-fn recording(format: RecordFormat) -> Vec<u8> {
-    let config = RecordConfig::default().format(format);
-    let (mut cutter, mut acts) = (Cutter::new(Rules::of(&config)), Vec::new());
-    cutter.show(&demo_frames());
-    cutter.push(&demo_frames(), &mut acts);
-    cutter.end(&mut acts);
-    let bytes = |act| if let Act::Write(bytes) = act { bytes.to_vec() } else { Vec::new() };
-    acts.into_iter().flat_map(bytes).collect()
 }
 
 /// An engine with a recording of each form, and one that grows.
