@@ -4,6 +4,7 @@ use super::source::{Source, Window};
 use crate::Result;
 use crate::media::flv::Cursor;
 use crate::media::flv_file::malformed;
+use mp4_atom::Atom;
 use std::io::{Read, Seek};
 
 /// Bytes of a box's head, and of one with a long size.
@@ -44,6 +45,12 @@ impl BoxAt {
         } else {
             Ok(bytes)
         }
+    }
+
+    /// The same, as what it means.
+    pub(super) fn decode<A: Atom>(&self, source: &mut Source<impl Read + Seek>, most: usize) -> Result<A> {
+        let body = self.read(source, most)?;
+        A::decode_body(&mut &body[..]).map_err(|error| malformed(self.start, format_args!("{self}: {error}")))
     }
 }
 

@@ -7,7 +7,7 @@ use super::tables::SampleAt;
 use crate::Result;
 use crate::media::flv::Cursor;
 use crate::media::flv_file::malformed;
-use mp4_atom::{Atom, Tfdt, Tfhd};
+use mp4_atom::{Tfdt, Tfhd};
 use std::io::{Read, Seek};
 
 /// Bytes of a run that are in memory.
@@ -138,7 +138,7 @@ impl FragmentCursor {
             let Some(header) = boxes.next(source)?.filter(|header| &header.kind == b"tfhd") else {
                 return Err(malformed(found.start, "a fragment's track does not begin with tfhd"));
             };
-            let tfhd: Tfhd = decode(source, &header)?;
+            let tfhd: Tfhd = header.decode(source, HEADER)?;
             if tfhd.track_id != self.track {
                 continue;
             }
@@ -163,7 +163,7 @@ impl FragmentCursor {
         while let Some(found) = part.boxes.next(source)? {
             match &found.kind {
                 b"tfdt" => {
-                    let tfdt: Tfdt = decode(source, &found)?;
+                    let tfdt: Tfdt = found.decode(source, HEADER)?;
                     self.time = i64::try_from(tfdt.base_media_decode_time).unwrap_or(i64::MAX);
                 }
                 b"trun" => {
@@ -229,9 +229,4 @@ fn read_run<R: Read + Seek>(source: &mut Source<R>, found: &BoxAt) -> Result<(Ru
     };
     let entry = found.body.saturating_add(u64::try_from(cursor.position).unwrap_or_default());
     Ok((Run { flags, entry, end: found.end, left, first_flags }, offset))
-}
-
-fn decode<A: Atom>(source: &mut Source<impl Read + Seek>, found: &BoxAt) -> Result<A> {
-    let body = found.read(source, HEADER)?;
-    A::decode_body(&mut &body[..]).map_err(|error| malformed(found.start, format_args!("{found}: {error}")))
 }

@@ -296,7 +296,7 @@ fn descriptions<R: Read + Seek>(
 ) -> Result<Vec<Description>> {
     // Version and flags, and the number of entries.
     const HEAD: usize = 8;
-    let body = read(source, stsd)?;
+    let body = stsd.read(source, MAX_BOX.get())?;
     let (mut cursor, mut found) = (Cursor::at(&body, HEAD), Vec::new());
     while let Some(size) = cursor.u32() {
         let Some(kind) = cursor.take(4).and_then(|kind| kind.try_into().ok()) else { break };
@@ -315,11 +315,6 @@ fn descriptions<R: Read + Seek>(
     }
 }
 
-fn read<R: Read + Seek>(source: &mut Source<R>, its: &BoxAt) -> Result<Vec<u8>> {
-    its.read(source, MAX_BOX.get())
-}
-
 fn decode<A: Atom>(source: &mut Source<impl Read + Seek>, its: &BoxAt) -> Result<A> {
-    let body = read(source, its)?;
-    A::decode_body(&mut &body[..]).map_err(|error| malformed(its.start, format_args!("{its}: {error}")))
+    its.decode(source, MAX_BOX.get())
 }
