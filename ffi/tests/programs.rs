@@ -150,8 +150,12 @@ int main(void) {{
 const SUCCEED: &[&str] =
     &["se_log_set_callback", "se_engine_set_event_callback", "se_engine_set_auth_callback"];
 
-/// The engine here has none.
-const NEEDS_DATABASE: &str = "se_keys_json";
+/// These give all where a filter or a configuration is NULL: that is what asking for everything looks like.
+fn takes_null(function: &str) -> bool {
+    // The engine here has no database of keys, and files are asked for by stream.
+    let refuses = ["se_keys_json", "se_recorded_files_json"];
+    (function.ends_with("_json") && !refuses.contains(&function)) || function == "se_engine_reload"
+}
 
 fn refusing_program() -> String {
     let mut body = String::new();
@@ -209,12 +213,7 @@ fn call(body: &mut String, function: &Function, engine: &str) {
         _ if parameters.iter().all(|kind| !kind.contains('*')) && parameters.len() == 1 => {
             format!("(void)!{call};")
         }
-        // Not refused: it is what asking for everything looks like.
-        kind if kind.ends_with('*')
-            && engine == "engine"
-            && name.ends_with("_json")
-            && name != NEEDS_DATABASE =>
-        {
+        kind if kind.ends_with('*') && engine == "engine" && takes_null(name) => {
             format!("{{ char *all = {call}; check(all != NULL, \"{call}\"); se_string_free(all); }}")
         }
         kind if kind.ends_with('*') => format!("check({call} == NULL, \"{call}\");"),

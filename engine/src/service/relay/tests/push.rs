@@ -221,7 +221,8 @@ async fn f29_a_target_that_only_asks_and_does_not_read_the_answers_is_not_read_f
     let _publisher = node.keep_publishing("live/s", 100);
     let id = node.push_to("live/s", &door.url("up/s"));
     let mut remote = door.grant().await;
-    let pings = [2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1].repeat(4 * 1024 * 1024 / 18);
+    // More than the kernel takes for both ends, which is up to 40 MB.
+    let pings = [2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1].repeat(64 * 1024 * 1024 / 18);
     let stopped_reading = async {
         let mut before = 0;
         loop {
