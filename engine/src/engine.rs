@@ -192,6 +192,8 @@ impl EngineBuilder {
         }
         let core = Arc::new(core);
         let engine = Engine { inner: Arc::new(Inner::new(core, deciders, runtime)) };
+        #[cfg(feature = "http")]
+        engine.inner.core.manager.get_or_init(|| Arc::new(engine.downgrade()));
         engine.start_configured()?;
         Ok(engine)
     }

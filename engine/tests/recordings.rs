@@ -122,3 +122,47 @@ fn what_a_killed_server_has_left_is_whole_soon_after_the_next_start() {
     assert!((3.0..7.0).contains(&lengths[0]), "{lengths:?}");
     assert!(!Path::new(&left).exists());
 }
+
+/// Status and text of the reply to a GET.
+#[cfg(feature = "http")]
+fn get(engine: &Engine, target: &str) -> (u16, String) {
+    use std::io::{Read, Write};
+    let address = engine.listeners()[0].address;
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    write!(socket, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).unwrap();
+    let (head, text) = reply.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), text.to_owned())
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn nginxs_control_urls_start_and_stop_a_recording_and_name_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.default_app.record = RecordConfig::new(dir.path()).min_free_bytes(0);
+    config.apps.insert("other".to_owned(), Default::default());
+    config.apps.insert("live".to_owned(), config.default_app.clone());
+    config.http.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    config.http.control_allow = vec!["127.0.0.0/8".parse().unwrap()];
+    let engine = Engine::builder().config(config).start().unwrap();
+    let ask = |target: &str| get(&engine, &format!("/control/record/{target}"));
+    assert_eq!(ask("start?app=live&name=a"), (204, String::new()), "nobody publishes it");
+    let publishers = ["live/a", "live/b", "other/a"].map(|name| engine.publish(&key(name)).unwrap());
+    for publisher in &publishers {
+        demo_frames().into_iter().for_each(|frame| publisher.push(frame).unwrap());
+    }
+    assert_eq!(ask("start?app=live&name=a&rec=low").0, 500, "there is no recorder of that name");
+    let (status, words) = ask("start?app=other");
+    assert!(status == 500 && words.contains("record.when is \"off\""), "{status} {words}");
+    let (status, path) = ask("start?app=live&name=a");
+    assert_eq!((status, Path::new(&path).parent()), (200, Some(&*dir.path().join("live/a"))), "{path}");
+    assert_eq!(ask("start?app=live&name=a"), (204, String::new()), "it is being recorded");
+    let (status, both) = ask("start?app=live");
+    assert!(status == 200 && both.contains("live/b/") && !both.contains("live/a/"), "{both}");
+    assert_eq!(ask("stop?app=live&name=a"), (200, path.clone()));
+    wait::until("it is whole", || Path::new(&path).exists());
+    assert_eq!(ask("stop?app=live&name=a"), (204, String::new()));
+    assert_eq!(engine.recordings().len(), 1, "the other one goes on");
+}

@@ -33,6 +33,8 @@ use crate::key::StreamKey;
 use crate::keys::Keys;
 use crate::limits::{Limits, ms};
 use crate::log_limit::PeerLog;
+#[cfg(feature = "http")]
+use crate::manage::Manage;
 use crate::origins::Origins;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
@@ -42,6 +44,8 @@ use parking_lot::Mutex;
 use settings::Settings;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+#[cfg(feature = "http")]
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::sync::Notify;
 #[cfg(feature = "http")]
@@ -104,6 +108,9 @@ pub(crate) struct Core {
     /// What the embedding program gives for browsers.
     #[cfg(feature = "http")]
     pub(crate) assets: Assets,
+    /// What is done to the engine by requests; nothing before it is started. It does not keep the engine alive.
+    #[cfg(feature = "http")]
+    pub(crate) manager: OnceLock<Arc<dyn Manage>>,
     /// Keys of publishers and players.
     #[cfg(feature = "keys")]
     pub(crate) keys: Option<Keys>,
@@ -164,6 +171,8 @@ impl Core {
             log: PeerLog::default(),
             #[cfg(feature = "http")]
             assets: Assets::default(),
+            #[cfg(feature = "http")]
+            manager: OnceLock::new(),
             #[cfg(feature = "keys")]
             keys: None,
             #[cfg(feature = "http")]

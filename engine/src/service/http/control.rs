@@ -1,17 +1,27 @@
 //! nginx-rtmp's control URLs, for tools that have its buttons (`ngx_rtmp_control_module` 1.2.2): what is named in the query is
-//! ended, or moved to another stream, and the reply is how many there were.
+//! ended, or moved to another stream, and the reply is how many there were; or recorded, and the reply is the file.
 
 use super::reply::{self, Reply, TEXT};
 use super::routes::ControlUrl;
+use crate::ErrorKind;
+use crate::events::{Event, EventReceiver, Received};
+use crate::id::RecordingId;
 use crate::key::{Printable, StreamKey};
+use crate::manage::Manage;
 use crate::service::Core;
-use crate::status::{SessionInfo, SessionRole, StreamInfo, StreamState};
+use crate::status::{RecordingStatus, SessionInfo, SessionRole, StreamInfo, StreamState};
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// What those are told who are ended.
 const REASON: &str = "ended by the operator (/control)";
+
+/// How long a recording that has been started may take to open its file before the reply is sent without the name of it.
+const OPENS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whom a control URL is about; what is not said is any.
 #[derive(Default)]
@@ -22,6 +32,7 @@ struct Whom<'a> {
     address: Option<Cow<'a, str>>,
     client: Option<Cow<'a, str>>,
     new_name: Option<Cow<'a, str>>,
+    recorder: Option<Cow<'a, str>>,
     publishers: bool,
     players: bool,
 }
@@ -44,6 +55,7 @@ impl<'a> Whom<'a> {
                 "addr" => &mut whom.address,
                 "clientid" => &mut whom.client,
                 "newname" => &mut whom.new_name,
+                "rec" => &mut whom.recorder,
                 _ => continue,
             };
             *field = Some(percent_decode_str(value).decode_utf8_lossy()).filter(|value| !value.is_empty());
@@ -74,6 +86,16 @@ impl<'a> Whom<'a> {
             && has(&self.client, &|| session.id.to_string())
     }
 
+    /// The live streams whose publishers it is about.
+    fn streams(&self, core: &Core) -> Vec<StreamKey> {
+        let sessions = core.sessions.list();
+        let of_connections = sessions.iter().filter(|session| self.has(session));
+        let mut streams: Vec<_> = of_connections.filter_map(|session| session.stream.clone()).collect();
+        let own = core.hub.streams().into_iter().filter(|stream| self.has_own(stream, &sessions));
+        streams.extend(own.map(|stream| stream.key));
+        streams
+    }
+
     /// Whether it is about a publisher that is no connection, of which nothing is known but its stream.
     fn has_own(&self, stream: &StreamInfo, sessions: &[SessionInfo]) -> bool {
         let is_connection = |session: &SessionInfo| {
@@ -89,7 +111,7 @@ impl<'a> Whom<'a> {
 }
 
 /// Does what a control URL says.
-pub(super) fn answer(core: &Core, url: ControlUrl<'_>, query: &str) -> Reply {
+pub(super) async fn answer(core: &Core, url: ControlUrl<'_>, query: &str) -> Reply {
     match url {
         ControlUrl::Drop(kind) => match Whom::of(kind, query) {
             Some(whom) => number(end(core, &whom)),
@@ -99,11 +121,74 @@ pub(super) fn answer(core: &Core, url: ControlUrl<'_>, query: &str) -> Reply {
             Some(whom) => redirect(core, &whom),
             None => failed(),
         },
-        ControlUrl::Record("start" | "stop") => {
-            words(StatusCode::NOT_IMPLEMENTED, "nothing is recorded here that could be started or stopped")
+        ControlUrl::Record(act @ ("start" | "stop")) => {
+            // There is one recorder, which has no name.
+            let whom = Whom::of("publisher", query).filter(|whom| whom.recorder.is_none());
+            match (whom, core.manager.get()) {
+                (Some(whom), Some(manager)) if act == "start" => record(core, &**manager, &whom).await,
+                (Some(whom), Some(manager)) => stop_recording(core, &**manager, &whom),
+                _ => failed(),
+            }
         }
         ControlUrl::Record(_) => failed(),
     }
+}
+
+/// Records streams that are live, as their apps say.
+async fn record(core: &Core, manager: &dyn Manage, whom: &Whom<'_>) -> Reply {
+    let events = core.events.subscribe();
+    let mut started = Vec::new();
+    for stream in whom.streams(core) {
+        match manager.record(&stream) {
+            Ok(id) => started.push(id),
+            // Nothing that is wrong: it is what was wanted.
+            Err(error) if error.kind() == ErrorKind::Exists => {}
+            Err(error) => return words(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        }
+    }
+    files(&opened(events, started).await)
+}
+
+/// Ends the recordings of streams that are live.
+fn stop_recording(core: &Core, manager: &dyn Manage, whom: &Whom<'_>) -> Reply {
+    let streams = whom.streams(core);
+    let recordings = manager.recordings().into_iter().filter(|recording| streams.contains(&recording.stream));
+    // One that has ended by itself meanwhile is no error.
+    let stopped = recordings.filter(|recording| manager.stop_recording(recording.id).is_ok());
+    files(&stopped.filter_map(|recording| recording.file).collect::<Vec<_>>())
+}
+
+/// The first files of recordings, of those at least that open one in time.
+async fn opened(mut events: EventReceiver, mut recordings: Vec<RecordingId>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let all = async {
+        while !recordings.is_empty() {
+            match events.next().await {
+                Some(Received::Event(Event::RecordingState(RecordingStatus {
+                    id,
+                    file: Some(file),
+                    ..
+                }))) if recordings.contains(&id) => {
+                    recordings.retain(|waiting| *waiting != id);
+                    files.push(file);
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    };
+    // The others are recorded all the same.
+    let _ = timeout(OPENS_WITHIN, all).await;
+    files
+}
+
+/// The names that files have when they are whole.
+fn files(paths: &[PathBuf]) -> Reply {
+    if paths.is_empty() {
+        return reply::told(StatusCode::NO_CONTENT, TEXT, bytes::Bytes::new());
+    }
+    let whole = |path: &PathBuf| path.to_string_lossy().trim_end_matches(".part").to_owned();
+    reply::told(StatusCode::OK, TEXT, paths.iter().map(whole).collect::<Vec<_>>().join("\n").into())
 }
 
 /// Ends connections, and publishers that are none; how many.

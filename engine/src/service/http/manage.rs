@@ -33,12 +33,12 @@ impl ManageUrl<'_> {
 }
 
 /// The reply to a request for something of it.
-pub(super) fn answer(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
+pub(super) async fn answer(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
     let (served, names) = url.methods();
     let mut reply = match &request.method {
         &Method::OPTIONS => preflight(names),
         method if !served.contains(method) => wrong_method(names),
-        _ => checked(asker, request, url),
+        _ => checked(asker, request, url).await,
     };
     access::allow_origin(&asker.core.config().http, request, &mut reply);
     reply
@@ -59,10 +59,10 @@ fn wrong_method(methods: &'static str) -> Reply {
     reply
 }
 
-fn checked(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
+async fn checked(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
     let config = &asker.core.config().http;
     let Err(denied) = access::check(config, asker.peer.ip(), request, url.role()) else {
-        return allowed(asker, request, url);
+        return allowed(asker, request, url).await;
     };
     if let Some(left_out) = asker.core.log.allow(asker.peer.ip(), Level::WARN) {
         tracing::warn!(peer = %asker.peer, path = request.uri.path(), left_out, "refused: {denied}");
@@ -70,11 +70,11 @@ fn checked(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
     denied.reply(config)
 }
 
-fn allowed(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
+async fn allowed(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
     let core = &asker.core;
     let query = request.uri.query().unwrap_or_default();
     let (form, content_type) = match url {
-        ManageUrl::Control(control) => return control::answer(core, control, query),
+        ManageUrl::Control(control) => return control::answer(core, control, query).await,
         ManageUrl::Stat if query.split('&').any(|pair| pair == "format=json") => {
             (SnapshotForm::NginxJson, "application/json")
         }

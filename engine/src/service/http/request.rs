@@ -50,7 +50,7 @@ impl Answers {
             return reply::broken("a request has one Host").into();
         }
         if let Some(url) = ManageUrl::find(request.uri.path()) {
-            return manage::answer(&self.asker, request, url).into();
+            return manage::answer(&self.asker, request, url).await.into();
         }
         let recording = RecordingUrl::find(request.uri.path(), request.uri.query());
         if let (&Method::GET | &Method::HEAD, Some(url)) = (&request.method, recording)
