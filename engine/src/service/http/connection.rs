@@ -2,7 +2,7 @@
 //! to be sent.
 
 use super::Asker;
-use super::progress::{Phase, Progress};
+use super::progress::{Answering, Phase, Progress};
 use super::reply::Reply;
 use super::request::{Answer, Answers};
 use super::visit::Turn;
@@ -113,11 +113,13 @@ impl Requests {
         let (answers, progress) = (self.answers.clone(), self.progress.clone());
         let service = service_fn(move |request| {
             let (answers, progress) = (answers.clone(), progress.clone());
-            progress.begin();
+            let mut answering = Answering::new(progress.clone());
             async move {
                 let may_be_kept = may_be_kept(&request);
-                let reply = reply(&answers, &progress, request).await;
-                progress.end(!may_be_kept || is_closing(reply.headers()));
+                let mut reply = reply(&answers, &progress, request).await;
+                answering.is_last = !may_be_kept || is_closing(reply.headers());
+                // A file is read while it is sent: the request is answered behind its last byte.
+                reply.body_mut().answer(answering);
                 Ok::<_, Infallible>(reply)
             }
         });

@@ -5,7 +5,7 @@ mod stream;
 
 use super::connection::{MAX_HEADERS, Requests, Watched};
 use super::player::Player;
-use super::progress::Progress;
+use super::progress::Answering;
 use super::reply::{self, Reply};
 use super::request::{Answer, Answers};
 use super::visit::Turn;
@@ -157,22 +157,6 @@ impl Streams {
         if ended.is_err_and(|error| error.is_panic()) {
             self.core.sessions.count_panic();
         }
-    }
-}
-
-/// A request that is being answered, until this is dropped.
-struct Answering(Arc<Progress>);
-
-impl Answering {
-    fn new(progress: Arc<Progress>) -> Self {
-        progress.begin();
-        Self(progress)
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.end(false);
     }
 }
 

@@ -36,6 +36,26 @@ pub(super) enum Phase {
     Idle { since: Instant },
 }
 
+/// A request that is being answered, until this is dropped.
+pub(super) struct Answering {
+    progress: Arc<Progress>,
+    /// No request may follow.
+    pub(super) is_last: bool,
+}
+
+impl Answering {
+    pub(super) fn new(progress: Arc<Progress>) -> Self {
+        progress.begin();
+        Self { progress, is_last: false }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.progress.end(self.is_last);
+    }
+}
+
 impl Progress {
     pub(super) fn new() -> Arc<Self> {
         let phase = Phase::Head { since: Instant::now() };
@@ -55,14 +75,14 @@ impl Progress {
         self.state.lock().turn = Some(turn);
     }
 
-    pub(super) fn begin(&self) {
+    fn begin(&self) {
         let mut state = self.state.lock();
         (state.phase, state.has_asked) = (Phase::Request, true);
         state.open += 1;
     }
 
     /// Another request may follow the one that is answered, unless that `is_last`.
-    pub(super) fn end(&self, is_last: bool) {
+    fn end(&self, is_last: bool) {
         let mut state = self.state.lock();
         state.is_last |= is_last;
         state.open = state.open.saturating_sub(1);

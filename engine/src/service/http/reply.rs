@@ -1,5 +1,6 @@
 //! Replies: plain ones in words, pages with their files, and what those that carry a stream begin with.
 
+use super::progress::Answering;
 use crate::assets::Asset;
 use crate::service::streams::Refusal;
 use bytes::{Bytes, BytesMut};
@@ -26,14 +27,15 @@ const FILE_PIECE: usize = 64 * 1024;
 pub(super) type Reply = Response<Pieces>;
 
 /// The body of a reply: pieces that others have too, behind each other, or a part of a file.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Pieces {
     held: VecDeque<Bytes>,
     file: Option<FilePart>,
+    /// What it answers, as long as there is something of it.
+    answering: Option<Answering>,
 }
 
 /// A part of a file, which is read piece by piece as the peer takes it.
-#[derive(Debug)]
 struct FilePart {
     left: u64,
     reading: Reading,
@@ -41,7 +43,6 @@ struct FilePart {
     _place: OwnedSemaphorePermit,
 }
 
-#[derive(Debug)]
 enum Reading {
     Idle(Option<File>),
     /// The file and what was read.
@@ -84,16 +85,19 @@ impl FilePart {
 impl Pieces {
     /// The same without empty ones.
     pub(super) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        Self { held: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), file: None }
+        Self { held: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), ..Self::default() }
+    }
+
+    /// It is the answer to this request, which is over when the last of it is on its way.
+    pub(super) fn answer(&mut self, answering: Answering) {
+        self.answering = Some(answering);
     }
 
     /// The bytes `range` of a file, which stands where they begin.
     fn of_file(file: File, range: &Range<u64>, place: OwnedSemaphorePermit) -> Self {
         let left = range.end.saturating_sub(range.start);
-        Self {
-            held: VecDeque::new(),
-            file: Some(FilePart { left, reading: Reading::Idle(Some(file)), _place: place }),
-        }
+        let file = FilePart { left, reading: Reading::Idle(Some(file)), _place: place };
+        Self { file: Some(file), ..Self::default() }
     }
 
     pub(super) fn len(&self) -> u64 {

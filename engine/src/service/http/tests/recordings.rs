@@ -50,6 +50,28 @@ async fn recordings_are_listed_by_their_names() {
     assert!(!String::from_utf8(got.body).unwrap().contains(root.path().to_str().unwrap()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn files_come_whole_on_a_connection_that_is_kept_however_slowly_they_are_read() {
+    let root = tempfile::tempdir().unwrap();
+    let (core, whole) = (recorded(root.path(), true), recording(RecordFormat::Fmp4));
+    let idle = Duration::from_millis(core.limits().http_idle_ms);
+    let mut io = open_with(&core, 1_000);
+    for _ in 0..2 {
+        let request = format!("GET /recordings/live/a/{NAME}.mp4 HTTP/1.1\r\nHost: h\r\n\r\n");
+        io.write_all(request.as_bytes()).await.unwrap();
+        assert!(read_head(&mut io).await.contains(&format!("content-length: {}\r\n", whole.len())));
+        let (mut body, mut rest) = (vec![0; whole.len() / 2], vec![0; whole.len() - whole.len() / 2]);
+        io.read_exact(&mut body).await.unwrap();
+        // Who takes some of it each second is not idle.
+        for piece in rest.chunks_mut(1_000 * whole.len() / 2 / usize::try_from(idle.as_millis()).unwrap()) {
+            io.read_exact(piece).await.unwrap();
+            sleep(Duration::from_millis(1_200)).await;
+        }
+        body.extend(rest);
+        assert!(body == whole);
+    }
+}
+
 #[tokio::test]
 async fn a_file_comes_as_a_whole_or_the_range_that_is_asked_for() {
     let root = tempfile::tempdir().unwrap();
