@@ -519,7 +519,7 @@ public:
         return Publisher(publisher);
     }
 
-    /** Reads a stream in the program. Options: `start`, `wait_for_publisher_ms`. */
+    /** Reads a stream in the program. Options: `start`, `back_ms`, `wait_for_publisher_ms`. */
     Subscriber subscribe(const std::string &stream, const Config &options = Config()) {
         se_subscriber *subscriber = nullptr;
         detail::check(se_subscriber_open(handle_.get(), stream.c_str(), options.native(), &subscriber));

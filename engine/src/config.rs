@@ -1042,11 +1042,13 @@ impl PublisherConfig {
 pub struct SubscriberConfig {
     /// Where to start; else as the app's policy says.
     pub start: Option<StartAt>,
+    /// How long ago to start, at the oldest keyframe since then that is held ([`Limits::ring_ms`](crate::Limits::ring_ms)).
+    pub back_ms: Option<u64>,
     /// How long to wait for a stream that nobody publishes; else for ever.
     pub wait_for_publisher_ms: Option<u64>,
 }
 
-setters!(SubscriberConfig: ; StartAt { start } u64 { wait_for_publisher_ms });
+setters!(SubscriberConfig: ; StartAt { start } u64 { back_ms, wait_for_publisher_ms });
 
 #[cfg(test)]
 mod tests {

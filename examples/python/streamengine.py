@@ -1158,7 +1158,7 @@ class Engine(_Handle):
         return Publisher(_new(_lib.se_publisher_open, self._live, _bytes(stream), _Options(options)))
 
     def subscribe(self, stream: str, options: Options = None) -> Subscriber:
-        """Reads a stream in the program. Options: ``start``, ``wait_for_publisher_ms``."""
+        """Reads a stream in the program. Options: ``start``, ``back_ms``, ``wait_for_publisher_ms``."""
         return Subscriber(_new(_lib.se_subscriber_open, self._live, _bytes(stream), _Options(options)))
 
     # relays and files

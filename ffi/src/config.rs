@@ -19,7 +19,7 @@ use streamengine::{Config, ConfigSource, OptionSource};
 ///   `when`, `linger_ms`.
 /// - Of a file: the keys of `[[file]]`: `paths`, `loops`.
 /// - Of a publisher: `takeover`, `resume_window_ms`, `start`, `max_start_bytes`, `max_queue_ms`, `max_queue_bytes`,
-///   `keyframe_wait_ms`, `ring_bytes`. Of a subscriber: `start`, `wait_for_publisher_ms`.
+///   `keyframe_wait_ms`, `ring_bytes`. Of a subscriber: `start`, `back_ms`, `wait_for_publisher_ms`.
 ///
 /// What is in an option has dots too: `retry.min_ms`, `tls.ca`, `connect.swfUrl`. `tls` is both, of an engine and of a
 /// relay.

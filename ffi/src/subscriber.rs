@@ -51,8 +51,8 @@ pub type se_frame_fn = Option<
 ///
 /// @param engine A started engine.
 /// @param stream The name, `"app/stream"`.
-/// @param options `start` (`keyframe`, `live-edge`; else as the app's configuration says) and `wait_for_publisher_ms`
-/// (else for ever); NULL for none.
+/// @param options `start` (`keyframe`, `live-edge`; else as the app's configuration says), `back_ms` (how long ago to
+/// start, at the oldest keyframe since then that is held) and `wait_for_publisher_ms` (else for ever); NULL for none.
 /// @param out The subscriber, to be freed with `se_subscriber_free`.
 /// @return `SE_E_NOT_FOUND` for an app that the configuration does not list, `SE_E_INVALID_ARGUMENT` for a name that
 /// cannot be one, `SE_E_STATE` on an engine that is not started.

@@ -276,7 +276,8 @@ fn our_own_player_keeps_as_far_from_the_live_edge_as_the_way_is_uneven() {
     println!(
         "{even} ms behind; {delay} ms where nothing comes for 400 ms each second, {share:.3} of the pictures"
     );
-    assert!(delay > even + 150, "{even} ms, then {delay} ms");
+    // Where others keep the machine busy, the way is uneven from the beginning.
+    assert!(delay > 450 && (!is_idle() || delay > even + 150), "{even} ms, then {delay} ms");
     // Word of unevenness is kept for some time.
     let again =
         page.wait("the former delay", |sight| !sight.delays.is_empty() && median(&sight.delays) < even + 150);
@@ -407,6 +408,34 @@ fn a_page_that_is_to_play_by_hls_goes_on_when_its_publisher_returns() {
     println!("HLS: a second of another size {took:.0} ms after the publisher's return");
     assert!(took < most(4_000), "{took:.0} ms: {moving:?}");
     assert_eq!((last.loads, last.faults.as_slice()), (1, &[][..]), "{last:?}");
+}
+
+#[test]
+fn a_page_that_is_to_begin_earlier_plays_what_has_been_recorded_until_now() {
+    needs!("ffmpeg", "browser");
+    let dir = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[default_app.record]\nwhen = \"all\"\ndir = {:?}\nformat = \"fmp4\"\nserve = true\nmin_free_bytes = 0\n",
+        dir.path()
+    );
+    let engine = Engine::serve().config(&config).http().start();
+    let name = format!("live/{}", unique("back"));
+    let _publisher = publish(&engine.url(&name), SHOW);
+    engine.wait_publish(&name);
+    let lasts_long = || {
+        let target = format!("/recordings/{name}/index.m3u8");
+        let list = HttpPeer::dial(engine.http()).ok()?.fetch(&target, "").ok()?.text();
+        // Of two or three seconds each.
+        (list.matches("#EXTINF").count() >= 5).then_some(())
+    };
+    poll(PATIENCE, lasts_long).expect("ten seconds are recorded");
+    let Some((page, begun)) = open_playing(&engine, &name, "start=-7000") else { return };
+    let (first, last) = page.watch(watched(8, 4));
+    let behind = median(&last.delays);
+    println!("recorded: {behind} ms behind, {:?}", last.words);
+    assert_eq!((begun.player.as_str(), last.words.as_str()), ("recording", "Recorded"));
+    assert!(last.time - first.time > least(0.95) * (last.at - first.at) / 1_000.0, "{first:?} {last:?}");
+    assert!(behind > 4_500 && (behind as f64) < most(9_500), "{behind} ms behind: {last:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // The page of one stream: plays it at the live edge, begins anew after each loss, and says in words what is wrong.
 
-import { choiceFor, choiceWithoutHls, firstChoice, isAsked, load, urlFor } from './choice.js';
+import { choiceFor, choiceWithoutHls, firstChoice, isAsked, isHls, load, urlFor } from './choice.js';
 import { Edge } from './edge.js';
 import { nameOf, streamUrl } from './source.js';
 
@@ -83,7 +83,7 @@ async function start() {
     };
     own.player = new Player(video, urlFor(choice, exchanged, only ? { only } : {}), told, libraries);
     // Others keep to the live edge of HLS.
-    if (choice !== 'hls') own.edge = new Edge(video, own.player.arrivals, during(() => again('The picture stood still. Beginning anew.')));
+    if (!isHls(choice)) own.edge = new Edge(video, own.player.arrivals, during(() => again('The picture stood still. Beginning anew.')));
     own.timer = setInterval(during(() => watch(own)), 250);
     play(own);
 }
@@ -155,7 +155,7 @@ function shown(own) {
     } else if (video.videoWidth === 0) {
         show('sound-only', `Live: sound only (${own.label})`);
     } else {
-        show('playing', `Live (${own.label})`);
+        show('playing', own.choice === 'recording' ? 'Recorded' : `Live (${own.label})`);
     }
 }
 
@@ -163,6 +163,7 @@ function shown(own) {
 function over(own, how) {
     const { kind, status, words: why } = how;
     if (kind === 'ended') {
+        if (own.choice === 'recording') return recordingEnded();
         hasEnded = true;
         return again(endedWords(), 'ended');
     }
@@ -190,6 +191,12 @@ async function tryHls() {
     if (isAsked) return;
     const reply = await fetch(location.pathname, { method: 'HEAD', cache: 'no-store' }).catch(() => null);
     if (reply?.ok) choice = 'hls';
+}
+
+/** Nothing goes on by itself where the end of what has been recorded is reached. */
+function recordingEnded() {
+    stop();
+    show('ended', `What has been recorded of ${name} ends here.`, 'Play it again', anew);
 }
 
 function endedWords() {
@@ -236,7 +243,7 @@ function broken(why) {
 /** The browser has no decoder for a codec. */
 async function unplayable(own, { code, name: codec, isVideo }) {
     const { codecs } = own.player.arrivals;
-    const hasOther = !only && own.choice !== 'hls' && codecs[isVideo ? 'audio' : 'video'];
+    const hasOther = !only && !isHls(own.choice) && codecs[isVideo ? 'audio' : 'video'];
     stop();
     const other = choiceFor({ code, name: codec }, own.choice, video);
     if (other && !(await load(other, video)).missing) {

@@ -20,12 +20,12 @@ export function nameOf(location) {
 
 /**
  * The URL of the stream of a page, with an ending such as `.mp4`; what the page is asked with (a key, say) is asked of the
- * stream, with `more` besides.
+ * stream, with `more` besides. Not all is in the first `folder` of the server.
  */
-export function streamUrl(location, ending, transport, more = {}) {
+export function streamUrl(location, ending, transport, more = {}, folder = '') {
     // `a.live.flv` would be the stream `a`.
     const path = location.pathname.slice(PLAY.length).replace(/\.live$/, '%2Elive');
-    const url = new URL(`/${path}${ending}`, location.href);
+    const url = new URL(`${folder}/${path}${ending}`, location.href);
     const query = new URLSearchParams(location.search);
     for (const name of OF_THE_PAGE) query.delete(name);
     for (const [name, value] of Object.entries(more)) query.set(name, value);

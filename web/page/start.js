@@ -1,8 +1,8 @@
 // Asks for the stream while the rest of the page is still on its way: what brings it here takes about as long as that.
 
-import { firstChoice, urlFor } from './choice.js';
+import { firstChoice, isHls, urlFor } from './choice.js';
 import { connectAhead } from './source.js';
 
 const choice = firstChoice();
 // HLS is asked for by others.
-if (choice !== 'hls') connectAhead(urlFor(choice));
+if (!isHls(choice)) connectAhead(urlFor(choice));

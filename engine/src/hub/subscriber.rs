@@ -268,6 +268,18 @@ impl Subscriber {
         self.renewal = Some(Renewal::default());
     }
 
+    /// Goes back to the oldest frame from which one can start that came within `time`. Where there is none, or the stream's
+    /// policy lets nobody start with so much, nothing changes.
+    pub(crate) fn go_back(&mut self, time: Duration) {
+        let stream = self.stream.clone();
+        stream.with_state(|state| {
+            let since = Instant::now().checked_sub(time);
+            if let Some(start) = since.and_then(|since| state.old_frame_to_start_at(since)) {
+                self.start_at(state, Some(start));
+            }
+        });
+    }
+
     /// Whether the frames that were taken last are the first ones of another publisher than those before: no frames of two are
     /// taken together.
     pub(crate) fn take_renewal(&mut self) -> bool {

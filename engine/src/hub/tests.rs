@@ -578,6 +578,31 @@ async fn the_publisher_decides_where_players_start_and_its_successor_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_player_may_begin_so_long_ago_as_the_ring_reaches_and_the_publisher_allows() {
+    let hub = hub(|limits| limits.ring_ms = 10_000);
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.push(header(0)).unwrap();
+    for second in 0..15 {
+        publisher.push(keyframe(second * 1_000)).unwrap();
+        publisher.push(inter(second * 1_000 + 500)).unwrap();
+        advance(Duration::from_secs(1)).await;
+    }
+    let first_times = |back: u64| {
+        let mut subscriber = hub.subscribe(&key(), SubscribeOptions::default());
+        subscriber.go_back(Duration::from_millis(back));
+        times(&all(&mut subscriber))
+    };
+    assert_eq!(first_times(0), [14_000, 14_000, 14_500], "as one that asks for nothing");
+    assert_eq!(first_times(3_000), [12_000, 12_000, 12_500, 13_000, 13_500, 14_000, 14_500]);
+    assert_eq!(first_times(60_000), first_times(u64::MAX));
+    let oldest = first_times(60_000)[0];
+    assert!((4_000..=5_000).contains(&oldest), "{oldest}: what the ring has");
+    publisher.set_policy(StreamPolicy::default().max_start_bytes(2_500));
+    assert_eq!(first_times(3_000), first_times(0), "3,300 bytes since then");
+    assert_eq!(first_times(2_000)[0], 13_000, "2,200 bytes since then");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_publisher_may_make_its_ring_smaller_but_not_larger() {
     let hub = hub(|limits| limits.ring_bytes = 50_000);
     let publisher = hub.publish(&key(), request()).unwrap();

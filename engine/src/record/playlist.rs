@@ -33,8 +33,9 @@ struct Segment {
     lasts_ms: u64,
 }
 
-/// A playlist of these files, the oldest first. `query` is what each URL in it has behind its question mark.
-pub(crate) fn playlist(files: &[Listed], query: &str) -> String {
+/// A playlist of these files, the oldest first. `query` is what each URL in it has behind its question mark. Players are to begin at
+/// `start_ms` from its beginning, or, where that is negative, back from its end.
+pub(crate) fn playlist(files: &[Listed], query: &str, start_ms: Option<i64>) -> String {
     let mut listed: Vec<(&Listed, Vec<Segment>)> = Vec::new();
     let mut count = 0_usize;
     for file in files.iter().rev() {
@@ -55,6 +56,12 @@ pub(crate) fn playlist(files: &[Listed], query: &str) -> String {
     let mut text = format!(
         "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-INDEPENDENT-SEGMENTS\n"
     );
+    if let Some(start) = start_ms {
+        // As RFC 8216 4.3.5.2 has it; what is beyond the ends is for players to bring back.
+        let sign = if start < 0 { "-" } else { "" };
+        let (seconds, ms) = (start.unsigned_abs() / 1_000, start.unsigned_abs() % 1_000);
+        let _ = writeln!(text, "#EXT-X-START:TIME-OFFSET={sign}{seconds}.{ms:03}");
+    }
     for (number, (file, segments)) in listed.iter().enumerate() {
         put_file(file, segments, number > 0, query, &mut text);
     }
@@ -119,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_playlist_has_every_byte_of_its_files_once_and_each_segment_begins_with_a_keyframe() {
-        let text = playlist(&[listed("a.mp4", false), listed("b.mp4", false)], "key=x");
+        let text = playlist(&[listed("a.mp4", false), listed("b.mp4", false)], "key=x", None);
         let len = recording(RecordFormat::Fmp4).len() as u64;
         let index = FileIndex::read(&mut Cursor::new(recording(RecordFormat::Fmp4))).unwrap();
         for url in ["a.mp4?key=x", "b.mp4?key=x"] {
@@ -146,8 +153,20 @@ mod tests {
     }
 
     #[test]
+    fn it_says_where_players_are_to_begin_where_they_have_asked_for_that() {
+        let start = |start| playlist(&[listed("a.mp4", true)], "", start);
+        assert!(!start(None).contains("START"));
+        for (asked, told) in [(-90_500, "-90.500"), (-5, "-0.005"), (1_234, "1.234"), (0, "0.000")] {
+            assert_eq!(
+                start(Some(asked)).matches(&format!("\n#EXT-X-START:TIME-OFFSET={told}\n")).count(),
+                1
+            );
+        }
+    }
+
+    #[test]
     fn one_that_grows_does_not_end() {
-        let text = playlist(&[listed("a.mp4", true)], "");
+        let text = playlist(&[listed("a.mp4", true)], "", None);
         assert!(text.contains("#EXT-X-TARGETDURATION:10\n#EXT-X-PLAYLIST-TYPE:EVENT\n"), "{text}");
         assert!(!text.contains("ENDLIST") && !text.contains('?'));
     }
@@ -158,11 +177,11 @@ mod tests {
         let fragment =
             |number: u64| Fragment { at: number, len: 1, begins_ms: number * 3_000, is_independent: true };
         long.index.fragments = (0..MAX_SEGMENTS.stated() as u64 / 2 + 1).map(fragment).collect();
-        let text = playlist(&[listed("old.mp4", false), long, listed("new.mp4", false)], "");
+        let text = playlist(&[listed("old.mp4", false), long, listed("new.mp4", false)], "", None);
         assert!(text.contains("new.mp4") && text.contains("a.mp4") && text.contains("old.mp4"));
         let mut longer = listed("b.mp4", false);
         longer.index.fragments = (0..MAX_SEGMENTS.stated() as u64).map(fragment).collect();
-        let text = playlist(&[listed("old.mp4", false), longer, listed("new.mp4", false)], "");
+        let text = playlist(&[listed("old.mp4", false), longer, listed("new.mp4", false)], "", None);
         assert!(text.contains("new.mp4") && !text.contains("old.mp4") && !text.contains("b.mp4"));
     }
 }

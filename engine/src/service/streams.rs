@@ -170,6 +170,30 @@ pub(crate) struct Client {
     has_asked: bool,
 }
 
+/// What a player asks for in the query of its URL, by whatever door. Values that mean nothing here are not heard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PlayWishes {
+    pub(crate) start: Option<StartAt>,
+    /// It wants to begin so long ago, as far as that is held.
+    pub(crate) back: Option<Duration>,
+    pub(crate) latency_ms: Option<u64>,
+}
+
+impl PlayWishes {
+    pub(crate) fn of(name: &StreamName) -> Self {
+        let start = name.query_value("start").unwrap_or_default();
+        Self {
+            start: match start.as_str() {
+                "keyframe" => Some(StartAt::Keyframe),
+                "live-edge" => Some(StartAt::LiveEdge),
+                _ => None,
+            },
+            back: start.strip_prefix('-').and_then(|time| time.parse().ok()).map(ms),
+            latency_ms: name.query_value("latency").and_then(|value| value.parse().ok()),
+        }
+    }
+}
+
 /// A stream that a client may play.
 pub(crate) struct Admitted {
     pub(crate) subscriber: Subscriber,
@@ -379,16 +403,13 @@ impl Client {
         place.ok_or(Refusal::TooManyStreams(core.limits().max_streams_per_address))
     }
 
-    /// Lets the peer play a stream, in the rhythm of its app or with the latency that it asks for, from where it asks for or
-    /// as publisher and app have it.
-    pub(crate) fn play(
-        &self,
-        key: &StreamKey,
-        latency_ms: Option<u64>,
-        start: Option<StartAt>,
-    ) -> Result<Admitted, Refusal> {
-        let subscriber = self.admit(key, start)?;
-        let flush = self.app(key)?.flush_for(latency_ms);
+    /// Lets the peer play a stream as it wishes, else in the rhythm of its app, and from where publisher and app have it.
+    pub(crate) fn play(&self, key: &StreamKey, wishes: PlayWishes) -> Result<Admitted, Refusal> {
+        let mut subscriber = self.admit(key, wishes.start)?;
+        if let Some(time) = wishes.back {
+            subscriber.go_back(time);
+        }
+        let flush = self.app(key)?.flush_for(wishes.latency_ms);
         let shard = self.core.egress.shard(key, flush, subscriber.feed());
         self.tell_play_begun(key);
         Ok(Admitted { subscriber, shard })
@@ -544,7 +565,11 @@ pub(crate) fn subscribe_by_program(
 ) -> Result<Subscriber> {
     let app = core.app(key).ok_or_else(|| no_such_app(key))?;
     let (start, wait) = (config.start.unwrap_or(app.start), config.wait_for_publisher_ms.map(ms));
-    let subscriber = core.hub.subscribe(key, SubscribeOptions { start, wait, interest: Interest::Viewer });
+    let options = SubscribeOptions { start, wait, interest: Interest::Viewer };
+    let mut subscriber = core.hub.subscribe(key, options);
+    if let Some(time) = config.back_ms {
+        subscriber.go_back(ms(time));
+    }
     if key.is_of_origin() {
         // Where it is not to be had, nobody publishes it.
         let _ = core.origins.want(key, &[]);

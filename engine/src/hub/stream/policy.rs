@@ -64,10 +64,16 @@ impl State {
 
     /// The newest keyframe, unless too much follows it.
     pub(crate) fn keyframe_to_start_at(&self) -> Option<(u64, i64, JoinHeaders)> {
-        let is_allowed = |sequence| {
-            let bytes = || self.ring.backlog(sequence, Instant::now()).bytes;
-            self.policy.max_start_bytes.is_none_or(|most| bytes() <= most)
-        };
-        self.ring.newest_start().filter(|&(sequence, ..)| is_allowed(sequence))
+        self.ring.newest_start().filter(|&(sequence, ..)| self.may_start_at(sequence))
+    }
+
+    /// The oldest frame that came since then from which one can start, unless too much follows it.
+    pub(crate) fn old_frame_to_start_at(&self, since: Instant) -> Option<(u64, i64, JoinHeaders)> {
+        self.oldest_start(since).filter(|&(sequence, ..)| self.may_start_at(sequence))
+    }
+
+    fn may_start_at(&self, sequence: u64) -> bool {
+        let bytes = || self.ring.backlog(sequence, Instant::now()).bytes;
+        self.policy.max_start_bytes.is_none_or(|most| bytes() <= most)
     }
 }

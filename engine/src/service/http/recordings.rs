@@ -45,6 +45,7 @@ impl Answers {
             dir,
             key,
             query: plain_query(request.uri.query()),
+            start_ms: start_of(request.uri.query()),
             range: text(&RANGE),
             if_range: text(&IF_RANGE),
             if_none_match: text(&IF_NONE_MATCH),
@@ -70,6 +71,7 @@ struct Asked {
     dir: PathBuf,
     key: StreamKey,
     query: String,
+    start_ms: Option<i64>,
     range: Option<String>,
     if_range: Option<String>,
     if_none_match: Option<String>,
@@ -94,7 +96,7 @@ impl Asked {
             return nothing("there is no recording as MP4");
         }
         let cache = if files.iter().any(|file| file.is_growing) { GROWING } else { "private, no-cache" };
-        reply::playlist(record::playlist(&files, &self.query).into(), false, cache)
+        reply::playlist(record::playlist(&files, &self.query, self.start_ms).into(), false, cache)
     }
 
     fn indexed(&self, name: String) -> Option<Listed> {
@@ -157,6 +159,11 @@ fn listed(file: &RecordedFile) -> Option<serde_json::Value> {
 
 fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// From where a player of a playlist wants to begin, in milliseconds; back from the end where it is negative.
+fn start_of(query: Option<&str>) -> Option<i64> {
+    query?.split('&').find_map(|pair| pair.strip_prefix("start=")?.parse().ok())
 }
 
 /// The query for the URLs of a playlist, which are asked for as it was: what URLs cannot have is not in it.

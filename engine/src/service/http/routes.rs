@@ -8,8 +8,8 @@ use crate::files::start_of_recording;
 use crate::hls::rendition_of_playlist;
 use crate::key::{KeyError, StreamKey, StreamName};
 use crate::media::FrameKind;
-use crate::policy::StartAt;
 use crate::record::is_recording;
+use crate::service::streams::PlayWishes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Ends of paths that name a stream, and how it is wanted; the longer ones first.
@@ -296,8 +296,7 @@ fn path_of(value: &str) -> String {
 /// What a player asks for in the query of its URL. Values that mean nothing here are not heard.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Wishes {
-    pub(super) start: Option<StartAt>,
-    pub(super) latency_ms: Option<u64>,
+    pub(super) play: PlayWishes,
     /// The only kind that it wants.
     pub(super) only: Option<FrameKind>,
     /// Time is to begin at 0 for it.
@@ -311,12 +310,7 @@ impl Wishes {
         let value = |field| name.query_value(field);
         let has = |field, wanted: &str| value(field).as_deref() == Some(wanted);
         Self {
-            start: match value("start").as_deref() {
-                Some("keyframe") => Some(StartAt::Keyframe),
-                Some("live-edge") => Some(StartAt::LiveEdge),
-                _ => None,
-            },
-            latency_ms: value("latency").and_then(|value| value.parse().ok()),
+            play: PlayWishes::of(name),
             only: match value("only").as_deref() {
                 Some("audio") => Some(FrameKind::Audio),
                 Some("video") => Some(FrameKind::Video),
@@ -332,7 +326,9 @@ impl Wishes {
 mod tests {
     use super::*;
     use crate::key::{KeyError, StreamKey};
+    use crate::policy::StartAt;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn parse(path: &str, query: Option<&str>) -> Option<Result<StreamName, KeyError>> {
         StreamUrl::find(path, query).map(|url| StreamName::parse_without_key(&url.app, &url.name))
@@ -539,13 +535,14 @@ mod tests {
         let wishes = |query| Wishes::of(&parse("/live/a.flv", Some(query)).unwrap().unwrap());
         let all = wishes("start=live-edge&latency=250&only=audio&time=zero&enhanced=full");
         let expected = Wishes {
-            start: Some(StartAt::LiveEdge),
-            latency_ms: Some(250),
+            play: PlayWishes { start: Some(StartAt::LiveEdge), latency_ms: Some(250), back: None },
             only: Some(FrameKind::Audio),
             from_zero: true,
             as_published: true,
         };
         assert_eq!(all, expected);
+        let back = wishes("start=-30000").play;
+        assert_eq!((back.start, back.back), (None, Some(Duration::from_secs(30))));
         let odd = "start=12&latency=-1&only=x&time=1700000000&enhanced=1&Latency=5&";
         assert_eq!(wishes(odd), Wishes::default());
     }

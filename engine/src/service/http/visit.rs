@@ -209,7 +209,7 @@ impl Visit {
         if self.waits_not && !self.is_there(&key) {
             return Err(refused(Some(&key), Refusal::NotPublished));
         }
-        let admitted = self.client().play(&key, wishes.latency_ms, wishes.start);
+        let admitted = self.client().play(&key, wishes.play);
         let admitted = admitted.map_err(|refusal| refused(Some(&key), refusal))?;
         let (admitted, _) = self.waiting.insert((admitted, Instant::now()));
         // Borrowed apart from what waits.

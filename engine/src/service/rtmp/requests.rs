@@ -11,7 +11,7 @@ use crate::limits::ms;
 use crate::media::{Frame, FrameKind};
 use crate::net::Sink;
 use crate::proto::server::{self, Connect, Rejection};
-use crate::service::streams::{Admitted, ConnectVerdict, Connected, Granted, Refusal, Verdict};
+use crate::service::streams::{Admitted, ConnectVerdict, Connected, Granted, PlayWishes, Refusal, Verdict};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::task::{Context, Poll};
@@ -44,7 +44,7 @@ pub(super) struct WaitingRequest {
     /// The name that is told if it is refused.
     told: Option<StreamKey>,
     /// What a player's URL asks for.
-    latency_ms: Option<u64>,
+    wishes: PlayWishes,
     /// It may play a stream of an origin, and waits for that.
     is_fetched: bool,
     verdict: Verdict,
@@ -127,19 +127,19 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         let Some(app) = &self.app else { return Err(End::cut("publish or play without connect")) };
         let name = self.client.name(action, app, name);
         let told = name.as_ref().ok().and_then(StreamName::tellable);
-        let latency_ms = name.as_ref().ok().and_then(|name| name.query_value("latency")?.parse().ok());
+        let wishes = name.as_ref().map(PlayWishes::of).unwrap_or_default();
         let verdict = self.client.ask(action, name);
         self.wake_flag.raise();
         // Whoever waits for us is not idle: the time for a request begins anew after a refusal.
         self.idle_since = None;
-        let request = WaitingRequest { action, stream_id, told, latency_ms, is_fetched: false, verdict };
+        let request = WaitingRequest { action, stream_id, told, wishes, is_fetched: false, verdict };
         self.waiting = Some(Waiting::Stream(request));
         Ok(())
     }
 
     pub(super) fn on_verdict(&mut self, verdict: Result<Granted, Refusal>) -> Result<(), End> {
         let Some(Waiting::Stream(waiting)) = self.waiting.take() else { return Ok(()) };
-        let WaitingRequest { action, stream_id, latency_ms, .. } = waiting;
+        let WaitingRequest { action, stream_id, wishes, .. } = waiting;
         let Granted { key, mut grant } = match verdict {
             Ok(granted) if waiting.is_to_be_fetched(&granted.key) => {
                 self.wait_for_stream(waiting, granted);
@@ -151,7 +151,7 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         self.client.hold(&mut grant);
         let started = match action {
             Action::Publish => self.start_publish(stream_id, &key, *grant),
-            Action::Play => self.start_play(stream_id, &key, latency_ms),
+            Action::Play => self.start_play(stream_id, &key, wishes),
         };
         started.or_else(|refusal| self.refuse_stream(action, Some(key), &refusal))
     }
@@ -174,13 +174,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
         Ok(())
     }
 
-    fn start_play(
-        &mut self,
-        stream_id: u32,
-        key: &StreamKey,
-        latency_ms: Option<u64>,
-    ) -> Result<(), Refusal> {
-        let Admitted { subscriber, shard } = self.client.play(key, latency_ms, None)?;
+    fn start_play(&mut self, stream_id: u32, key: &StreamKey, wishes: PlayWishes) -> Result<(), Refusal> {
+        let Admitted { subscriber, shard } = self.client.play(key, wishes)?;
         let framing = Framing::Rtmp(RtmpFraming::player(stream_id));
         let delivery = Delivery::new(stream_id, framing, Clock::Stream, subscriber, shard);
         self.output.lock().deliveries.push(delivery);
@@ -193,7 +188,9 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
     pub(super) fn redirect(&mut self, key: &StreamKey) {
         let ids: Vec<_> = self.output.lock().deliveries.iter().map(|player| player.id).collect();
         for id in ids {
-            let Ok(Admitted { subscriber, shard }) = self.client.play(key, None, None) else { continue };
+            let Ok(Admitted { subscriber, shard }) = self.client.play(key, PlayWishes::default()) else {
+                continue;
+            };
             let framing = Framing::Rtmp(RtmpFraming::player(id));
             let next = Delivery::new(id, framing, Clock::Stream, subscriber, shard);
             let mut output = self.output.lock();

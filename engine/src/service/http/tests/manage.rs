@@ -156,7 +156,7 @@ const ACCESS: &[Case<'_>] = &[
     (HERE, "localhost", &[], "/control/drop/publisher?srv=7", 500),
     (HERE, "localhost", &[], "/control/redirect/subscriber?app=live", 500),
     (HERE, "localhost", &[], "/control/redirect/publisher?newname=b", 501),
-    (HERE, "localhost", &[], "/control/record/start?app=live", 501),
+    (HERE, "localhost", &[], "/control/record/pause", 500),
     (HERE, "localhost", &[], "/control/other/thing", 404),
     (HERE, "localhost", &[], "/control", 404),
 ];
@@ -231,7 +231,8 @@ async fn however_many_ask_a_form_is_made_once_for_each_snapshot() {
         [("/stat", ManageUrl::Stat), ("/stat?format=json", ManageUrl::Stat), ("/metrics", ManageUrl::Metrics)]
     {
         let request = parts(Method::GET, Version::HTTP_11, target, &[("host", "localhost")]);
-        let body = async || answer(&asker, &request, url).into_body().collect().await.unwrap().to_bytes();
+        let body =
+            async || answer(&asker, &request, url).await.into_body().collect().await.unwrap().to_bytes();
         core.statistics.note(Facts { streams: core.hub.streams(), ..Facts::default() });
         let first = body().await;
         for _ in 0..100 {
