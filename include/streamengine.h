@@ -788,7 +788,7 @@ typedef struct se_auth_request se_auth_request;
  *   `when`, `linger_ms`.
  * - Of a file: the keys of `[[file]]`: `paths`, `loops`.
  * - Of a publisher: `takeover`, `resume_window_ms`, `start`, `max_start_bytes`, `max_queue_ms`, `max_queue_bytes`,
- *   `keyframe_wait_ms`, `ring_bytes`. Of a subscriber: `start`, `wait_for_publisher_ms`.
+ *   `keyframe_wait_ms`, `ring_bytes`. Of a subscriber: `start`, `back_ms`, `wait_for_publisher_ms`.
  *
  * What is in an option has dots too: `retry.min_ms`, `tls.ca`, `connect.swfUrl`. `tls` is both, of an engine and of a
  * relay.
@@ -1850,8 +1850,8 @@ void se_publisher_free(struct se_publisher *publisher);
  *
  * @param engine A started engine.
  * @param stream The name, `"app/stream"`.
- * @param options `start` (`keyframe`, `live-edge`; else as the app's configuration says) and `wait_for_publisher_ms`
- * (else for ever); NULL for none.
+ * @param options `start` (`keyframe`, `live-edge`; else as the app's configuration says), `back_ms` (how long ago to
+ * start, at the oldest keyframe since then that is held) and `wait_for_publisher_ms` (else for ever); NULL for none.
  * @param out The subscriber, to be freed with `se_subscriber_free`.
  * @return `SE_E_NOT_FOUND` for an app that the configuration does not list, `SE_E_INVALID_ARGUMENT` for a name that
  * cannot be one, `SE_E_STATE` on an engine that is not started.

@@ -42,6 +42,30 @@ fn joins_late(extent: Extent, play: impl FnOnce(&str) -> FilePlayer) {
 }
 
 #[test]
+fn who_asks_for_what_was_before_gets_it_over_rtmp_and_http() {
+    needs!("ffmpeg", "rtmpdump");
+    let engine = Engine::serve().http().start();
+    let name = format!("live/{}", unique("back"));
+    let publisher = peers::ffmpeg_publish(&demo_clip(), &engine.url(&name), Speed::Fast);
+    let counter = Recorder::play(engine.rtmp, &name);
+    counter.wait_tags(200);
+    let (rtmp, http) = (engine.url(&name), format!("http://{}/{name}.flv", engine.http()));
+    let players = [
+        peers::ffmpeg_play(&format!("{rtmp}?start=-20000")),
+        peers::rtmpdump_play(&format!("{rtmp}?start=-20000")),
+        peers::ffmpeg_play(&format!("{http}?start=-20000")),
+    ];
+    engine.wait_players(&name, 4);
+    publisher.succeed(PATIENCE);
+    let source = Recording::read(&demo_clip());
+    for player in players {
+        let got = player.finish();
+        assert_arrived(&source, &got, Extent::ToTheEnd);
+        assert_eq!(got.frames(Track::Video).len(), source.frames(Track::Video).len());
+    }
+}
+
+#[test]
 fn ffmpeg_gets_the_demo_clip() {
     needs!("ffmpeg");
     plays_all(&demo_clip(), Extent::ToTheEnd, peers::ffmpeg_play);
