@@ -14,6 +14,7 @@ macro_rules! ids {
         /// The number is unique in the process, over all kinds, and never used again: one that is out of date, or of another
         /// engine, is not found instead of naming something else.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[cfg_attr(feature = "http", derive(schemars::JsonSchema), schemars(inline))]
         #[serde(transparent)]
         pub struct $name(pub u64);
 

@@ -29,6 +29,7 @@ bound! {
 /// form C), and NUL, spaces and line ends behind it, which encoders leave there, are cut off. That form is good as part of
 /// a URL and as a file name, and is its own form: it has no `%`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct StreamKey {
     name: Arc<str>,

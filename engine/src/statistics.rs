@@ -65,11 +65,18 @@ pub(crate) enum SnapshotForm {
     NginxJson,
     /// The text that Prometheus reads.
     Metrics,
+    /// The whole in a few numbers, and the lists of the API.
+    ApiSummary,
+    ApiStreams,
+    ApiSessions,
+    ApiRelays,
+    ApiFiles,
+    ApiOrigins,
 }
 
 #[cfg(feature = "http")]
 impl SnapshotForm {
-    const COUNT: usize = Self::Metrics as usize + 1;
+    const COUNT: usize = Self::ApiOrigins as usize + 1;
 }
 
 #[cfg(feature = "http")]
@@ -85,6 +92,7 @@ impl Snapshot {
 
 /// A stream at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct StreamStats {
     /// Facts and counters.
@@ -96,11 +104,13 @@ pub struct StreamStats {
     pub frame_rate: f64,
     /// Time from one keyframe to the next; `None` where there were none lately.
     #[serde(rename = "keyframe_interval_ms", serialize_with = "as_ms_or_none")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<u64>"))]
     pub keyframe_interval: Option<Duration>,
     /// Connections that play it.
     pub players: usize,
     /// Of these, the one that is farthest behind: time since the oldest frame came that has not been written to it.
     #[serde(rename = "queue_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub queue: Duration,
     /// Its main video track.
     pub video: Option<VideoTrack>,
@@ -110,6 +120,7 @@ pub struct StreamStats {
 
 /// Bits per second over the last ten seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Rates {
     /// Received; of a stream its payloads, of an engine all bytes of its connections.

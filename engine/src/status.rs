@@ -15,6 +15,7 @@ use std::time::Duration;
 
 /// What is spoken on a listener or connection. Its name is also the scheme of URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Protocol {
@@ -42,6 +43,7 @@ named!(Protocol { Rtmp => "rtmp", Rtmps => "rtmps", Http => "http", Https => "ht
 
 /// The service by which a request comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Door {
@@ -67,6 +69,7 @@ named!(Door {
 
 /// An open listener.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ListenerInfo {
     /// The listener.
@@ -74,15 +77,18 @@ pub struct ListenerInfo {
     /// What is spoken on it.
     pub protocol: Protocol,
     /// The address really bound.
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub address: SocketAddr,
 }
 
 /// An engine's counters at one moment.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct EngineStats {
     /// Time since the start.
     #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub uptime: Duration,
     /// Connections accepted since the start.
     pub connections_accepted: u64,
@@ -108,6 +114,7 @@ pub struct EngineStats {
 
 /// Where a stream is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum StreamState {
     /// Subscribers wait; nobody has published yet.
@@ -124,6 +131,7 @@ named!(StreamState { Idle => "idle", Live => "live", Away => "away", Ended => "e
 
 /// Facts and counters of one stream at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct StreamInfo {
     /// The name.
@@ -132,6 +140,7 @@ pub struct StreamInfo {
     pub state: StreamState,
     /// Time since the first publisher of this stream was let in.
     #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub uptime: Duration,
     /// Who publishes, while there is a publisher.
     pub publisher: Option<String>,
@@ -147,9 +156,11 @@ pub struct StreamInfo {
     pub video_bytes: u64,
     /// The codec of the main audio track.
     #[serde(serialize_with = "codec_as_text")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub audio_codec: Option<Codec>,
     /// The codec of the main video track.
     #[serde(serialize_with = "codec_as_text")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub video_codec: Option<Codec>,
     /// Newest audio minus newest video of the main tracks, in milliseconds of stream time.
     pub skew_ms: Option<i64>,
@@ -175,6 +186,7 @@ pub struct StreamInfo {
     pub gop_bytes: u64,
     /// Time since the newest frame of audio or video that was not empty.
     #[serde(rename = "silence_ms", serialize_with = "as_ms_or_none")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<u64>"))]
     pub silence: Option<Duration>,
     /// Decoder configuration frames and metadata in force.
     #[serde(skip)]
@@ -187,6 +199,7 @@ fn codec_as_text<S: serde::Serializer>(codec: &Option<Codec>, serializer: S) -> 
 
 /// What a connection does with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionRole {
     /// It has not been granted anything yet.
@@ -201,11 +214,13 @@ named!(SessionRole { Pending => "pending", Publisher => "publisher", Player => "
 
 /// Facts and counters of one connection at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SessionInfo {
     /// The session.
     pub id: SessionId,
     /// Its peer.
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub peer: SocketAddr,
     /// The service that it has come to.
     pub door: Door,
@@ -223,6 +238,7 @@ pub struct SessionInfo {
     pub swf: Option<String>,
     /// Time since it was accepted.
     #[serde(rename = "uptime_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub uptime: Duration,
     /// Bytes received, handshake and chunk headers included.
     pub bytes_in: u64,
@@ -230,6 +246,7 @@ pub struct SessionInfo {
     pub bytes_out: u64,
     /// For a player: time since the oldest frame came that has not been written yet.
     #[serde(rename = "queue_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub queue: Duration,
     /// For a player: bytes that it has yet to get, payload bytes as far as they are not in wire form.
     pub queue_bytes: u64,
@@ -243,11 +260,13 @@ pub struct SessionInfo {
     pub skew_ms: Option<i64>,
     /// Time that the newest ping took there and back; `None` before the first answer.
     #[serde(rename = "rtt_ms", serialize_with = "as_ms_or_none")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<u64>"))]
     pub rtt: Option<Duration>,
 }
 
 /// Which way a relay carries its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RelayDirection {
     /// A local stream is published on a remote server.
@@ -267,6 +286,7 @@ named!(RelayDirection { Push => "push", Pull => "pull" });
 ///  +-- local stream ended / nobody watches               +-> Failed (refused for good)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RelayState {
@@ -311,6 +331,7 @@ named!(RelayState {
 
 /// A relay's present condition. Holds no secret: the URL is masked, errors are cleaned of control characters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RelayStatus {
     /// The relay.
@@ -320,16 +341,19 @@ pub struct RelayStatus {
     /// The local stream.
     pub stream: StreamKey,
     /// The remote stream; serializes and displays masked.
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub url: Arc<RemoteUrl>,
     /// Where it stands.
     pub state: RelayState,
     /// How long it has been in this state.
     #[serde(rename = "since_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub since: Duration,
     /// Why the last attempt ended, in words, the peer's own among them; kept until media has flowed again.
     pub last_error: Option<String>,
     /// What kind of failure that was.
     #[serde(serialize_with = "kind_as_text")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub last_error_kind: Option<ErrorKind>,
     /// Attempts begun in all.
     pub attempts: u64,
@@ -347,25 +371,30 @@ pub struct RelayStatus {
     pub frames_dropped: u64,
     /// Time since the oldest frame came that has not been written to the target of a push.
     #[serde(rename = "queue_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub queue: Duration,
     /// Bytes that have not been written to it, payload bytes as far as they are not in wire form; 0 also without a
     /// connection.
     pub queue_bytes: u64,
     /// Time since the peer granted the stream; `None` without a connection.
     #[serde(rename = "connected_ms", serialize_with = "as_ms_or_none")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<u64>"))]
     pub connected: Option<Duration>,
     /// Time until the next attempt, while backing off.
     #[serde(rename = "retry_in_ms", serialize_with = "as_ms_or_none")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<u64>"))]
     pub retry_in: Option<Duration>,
 }
 
 /// Origins under one alias, and the streams that are fetched from them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OriginStatus {
     /// The alias.
     pub alias: String,
     /// The servers, in the order in which they are asked; masked.
+    #[cfg_attr(feature = "http", schemars(with = "Vec<String>"))]
     pub urls: Vec<OriginUrl>,
     /// What is fetched, or asked for, at this moment.
     pub streams: Vec<OriginStreamStatus>,
@@ -373,11 +402,13 @@ pub struct OriginStatus {
 
 /// A stream that is fetched from an origin, or asked for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OriginStreamStatus {
     /// The local name, `origin/ALIAS/APP/STREAM`.
     pub stream: StreamKey,
     /// The server that it comes from, or that is asked now, masked; `None` between two rounds.
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub url: Option<Arc<RemoteUrl>>,
     /// Whether its first frame has come.
     pub is_live: bool,
@@ -395,6 +426,7 @@ fn kind_as_text<S: serde::Serializer>(kind: &Option<ErrorKind>, serializer: S) -
 
 /// Where a file job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FileState {
@@ -417,6 +449,7 @@ named!(FileState {
 
 /// State and progress of one file job.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct FileStatus {
     /// The job.
@@ -431,6 +464,7 @@ pub struct FileStatus {
     pub loops_done: u64,
     /// Media time sent since the start, over all loops.
     #[serde(rename = "position_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub position: Duration,
     /// Media messages sent.
     pub frames: u64,
@@ -441,6 +475,7 @@ pub struct FileStatus {
 
 /// Where a recording stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RecordingState {
@@ -466,6 +501,7 @@ named!(RecordingState {
 
 /// State and progress of one recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RecordingStatus {
     /// The recording.
@@ -482,6 +518,7 @@ pub struct RecordingStatus {
     pub bytes: u64,
     /// How long what was recorded lasts, over all files.
     #[serde(rename = "length_ms", serialize_with = "as_ms")]
+    #[cfg_attr(feature = "http", schemars(with = "u64"))]
     pub length: Duration,
     /// Frames that were left out, because the disk was too slow, or full, or there was none.
     pub frames_dropped: u64,
@@ -491,6 +528,7 @@ pub struct RecordingStatus {
 
 /// A file of a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RecordedFile {
     /// The recording that has written it; `None` in lists of files.
@@ -505,6 +543,7 @@ pub struct RecordedFile {
     pub bytes: u64,
     /// How long it lasts; `None` where that is not known yet.
     #[serde(rename = "length_ms", serialize_with = "as_ms_or_none")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<u64>"))]
     pub length: Option<Duration>,
     /// Whether it is being written.
     pub is_growing: bool,

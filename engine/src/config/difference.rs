@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 /// What a configuration that was read anew has changed ([`Engine::reload`](crate::Engine::reload)).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Reloaded {
     /// What is different, by key; empty where nothing is.
@@ -27,6 +28,7 @@ impl Reloaded {
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ConfigChange {
     /// The key in the configuration, with dots for sections: `limits.ring_ms`, `rtmp.listen`, `push`, `origins.a`.
@@ -57,6 +59,7 @@ impl Display for ConfigChange {
 
 /// What has happened to a key, or to an entry of its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ChangeKind {
@@ -72,6 +75,7 @@ named!(ChangeKind { Added => "added", Removed => "removed", Changed => "changed"
 
 /// From when on a changed value holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TakesEffect {

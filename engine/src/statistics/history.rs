@@ -22,6 +22,7 @@ const IS_OVER_AFTER: Duration = Duration::from_secs(3);
 
 /// One second of a stream or of the engine. 28 bytes, as there are many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Sample {
     /// Seconds since the engine's start.

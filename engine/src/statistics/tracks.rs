@@ -8,10 +8,12 @@ use serde::Serialize;
 
 /// A video track. What is not known is absent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct VideoTrack {
     /// The codec, as [`Codec`] displays it.
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub codec: Codec,
     /// The profile in words.
     pub profile: Option<&'static str>,
@@ -29,10 +31,12 @@ pub struct VideoTrack {
 
 /// An audio track. What is not known is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AudioTrack {
     /// The codec, as [`Codec`] displays it.
     #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub codec: Codec,
     /// The profile in words, of AAC.
     pub profile: Option<&'static str>,

@@ -44,16 +44,20 @@ pub(super) enum Denied {
 }
 
 impl Denied {
-    /// The reply; where there are tokens, it asks for one.
-    pub(super) fn reply(self, config: &HttpConfig) -> Reply {
+    /// The status of the reply; where there are tokens, it asks for one.
+    pub(super) fn status(self, config: &HttpConfig) -> StatusCode {
         let asks_for_token = match self {
             Self::WrongToken => true,
             Self::Stranger => !config.token.is_empty(),
             Self::NotThisRole | Self::OtherSite => false,
         };
-        let status = if asks_for_token { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        if asks_for_token { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN }
+    }
+
+    /// The reply in words, with this status.
+    pub(super) fn reply(self, status: StatusCode) -> Reply {
         let mut reply = reply::told(status, reply::TEXT, format!("{self}\n").into());
-        if asks_for_token {
+        if status == StatusCode::UNAUTHORIZED {
             reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         reply

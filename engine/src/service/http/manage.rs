@@ -1,7 +1,7 @@
 //! What is for those who manage the engine: statistics, and what ends connections. Who that is, says [`access`].
 
 use super::Asker;
-use super::access;
+use super::access::{self, Denied};
 use super::control;
 use super::metrics;
 use super::nginx_stat;
@@ -45,10 +45,13 @@ pub(super) async fn answer(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -
 }
 
 /// What a browser asks before a page's request, without the page's token.
-fn preflight(methods: &'static str) -> Reply {
+pub(super) fn preflight(methods: &str) -> Reply {
     let mut reply = reply::told(StatusCode::NO_CONTENT, reply::TEXT, Bytes::new());
-    reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-    reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization"));
+    if let Ok(methods) = HeaderValue::from_str(methods) {
+        reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+    }
+    let headers = HeaderValue::from_static("authorization, content-type");
+    reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_HEADERS, headers);
     reply
 }
 
@@ -60,14 +63,21 @@ fn wrong_method(methods: &'static str) -> Reply {
 }
 
 async fn checked(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
-    let config = &asker.core.config().http;
-    let Err(denied) = access::check(config, asker.peer.ip(), request, url.role()) else {
-        return allowed(asker, request, url).await;
-    };
-    if let Some(left_out) = asker.core.log.allow(asker.peer.ip(), Level::WARN) {
-        tracing::warn!(peer = %asker.peer, path = request.uri.path(), left_out, "refused: {denied}");
+    match admit(asker, request, url.role()) {
+        Ok(()) => allowed(asker, request, url).await,
+        Err((denied, status)) => denied.reply(status),
     }
-    denied.reply(config)
+}
+
+/// Whether somebody may do by a request what needs this role; else it is told in the log, and the status of the reply is there.
+pub(super) fn admit(asker: &Asker, request: &Parts, role: HttpRole) -> Result<(), (Denied, StatusCode)> {
+    let config = &asker.core.config().http;
+    access::check(config, asker.peer.ip(), request, role).map_err(|denied| {
+        if let Some(left_out) = asker.core.log.allow(asker.peer.ip(), Level::WARN) {
+            tracing::warn!(peer = %asker.peer, path = request.uri.path(), left_out, "refused: {denied}");
+        }
+        (denied, denied.status(config))
+    })
 }
 
 async fn allowed(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
@@ -85,7 +95,7 @@ async fn allowed(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
     let body = snapshot.form(form, |snapshot| match form {
         SnapshotForm::NginxXml => nginx_stat::xml(snapshot, &config),
         SnapshotForm::NginxJson => nginx_stat::json(snapshot, &config),
-        SnapshotForm::Metrics => metrics::text(snapshot),
+        _ => metrics::text(snapshot),
     });
     reply::told(StatusCode::OK, content_type, body)
 }

@@ -11,6 +11,7 @@
 //! stream of the connection, and all else is the same.
 
 mod access;
+mod api;
 mod connection;
 mod control;
 mod h2;

@@ -1,10 +1,11 @@
 //! One request and its answer.
 
 use super::Asker;
+use super::api;
 use super::manage;
 use super::pages;
 use super::reply::{self, Reply};
-use super::routes::{Container, HlsUrl, ManageUrl, RecordingUrl, StreamUrl};
+use super::routes::{Container, HlsUrl, ManageUrl, RecordingUrl, StreamUrl, is_of_api};
 use super::visit::{Look, Turn, Visit};
 use super::websocket::Upgrade;
 use crate::auth;
@@ -48,6 +49,9 @@ impl Answers {
         let hosts = request.headers.get_all(HOST).iter().count();
         if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
             return reply::broken("a request has one Host").into();
+        }
+        if is_of_api(request.uri.path()) {
+            return api::answer(&self.asker, request).await.into();
         }
         if let Some(url) = ManageUrl::find(request.uri.path()) {
             return manage::answer(&self.asker, request, url).await.into();

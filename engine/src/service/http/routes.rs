@@ -192,6 +192,15 @@ impl<'a> PageUrl<'a> {
     }
 }
 
+/// Whether a path is one of the API. Streams of apps that are called so are reached as all are: what ends as they do is theirs, unless
+/// a slash is encoded in its last part, as in no name of theirs.
+pub(super) fn is_of_api(path: &str) -> bool {
+    let Some((_, last)) = path.strip_prefix("/api/").and(path.rsplit_once('/')) else { return false };
+    let ends_as_streams_do =
+        [".flv", ".mp4", ".m3u8", ".m4s", ".ts"].iter().any(|ending| last.ends_with(ending));
+    !ends_as_streams_do || last.contains("%2F") || last.contains("%2f")
+}
+
 /// What is for those who manage the engine, as a path names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ManageUrl<'a> {
@@ -357,6 +366,29 @@ mod tests {
         }
         // Streams in an app `control/drop` are there.
         assert_eq!(ManageUrl::find("/control/drop/a.flv"), None);
+    }
+
+    #[test]
+    fn the_api_takes_no_stream_its_name() {
+        for path in [
+            "/api/v1/streams",
+            "/api/",
+            "/api/v1/openapi.json",
+            "/api/v1/streams/live%2Fa.flv",
+            "/api/v1/streams/a%2fb.mp4",
+        ] {
+            assert!(is_of_api(path), "{path}");
+        }
+        for path in [
+            "/api",
+            "/apis/a",
+            "/api/v1/streams.flv",
+            "/api/a.mp4",
+            "/api/v1/streams/index.m3u8",
+            "/api/v1/0123456789abcdef0123456789abcdef/v5.m4s",
+        ] {
+            assert!(!is_of_api(path), "{path}");
+        }
     }
 
     #[test]

@@ -146,6 +146,29 @@ const ACCESS: &[Case<'_>] = &[
     (LAN, "10.0.0.1", &[("referer", "http://10.0.0.1/stat")], DROP, 200),
     (LAN, "10.0.0.1", &[("user-agent", "Mozilla/5.0")], DROP, 403),
     (LAN, "10.0.0.1", &[("user-agent", "Mozilla/5.0")], "/stat", 200),
+    // The API, as the others; how it is by itself, everybody may know.
+    (HERE, "localhost:8080", &[], "/api/v1/streams", 200),
+    (HERE, "localhost:8080", &[], "HEAD /api/v1/streams", 200),
+    (HERE, "evil.example", &[], "/api/v1/streams", 401),
+    (HERE, "localhost", &[("x-forwarded-for", FAR)], "/api/v1/sessions", 401),
+    (HERE, "localhost", &[("origin", "http://evil.example")], "/api/v1/version", 403),
+    (LAN, "10.0.0.1", &[("origin", "http://monitor.example:9991")], "/api/v1/summary", 200),
+    (FAR, "any.example", &[], "/api/v1/relays", 401),
+    (FAR, "any.example", &[VIEWER], "/api/v1/relays", 200),
+    (FAR, "any.example", &[ADMIN], "/api/v1/origins", 200),
+    (FAR, "any.example", &[WRONG], "/api/v1/files", 401),
+    (FAR, "any.example", &[], "/api/v1/health", 200),
+    (
+        HERE,
+        "localhost",
+        &[("x-forwarded-for", FAR), ("origin", "http://evil.example")],
+        "/api/v1/health",
+        200,
+    ),
+    (HERE, "localhost", &[], "POST /api/v1/streams", 405),
+    (FAR, "any.example", &[], "OPTIONS /api/v1/streams", 204),
+    (HERE, "localhost", &[], "/api/v1/nothing", 404),
+    (HERE, "localhost", &[], "/api/", 404),
     // Methods.
     (HERE, "localhost", &[], "POST /stat", 405),
     (HERE, "localhost", &[], "DELETE /control/drop/publisher", 405),
@@ -242,6 +265,16 @@ async fn however_many_ask_a_form_is_made_once_for_each_snapshot() {
         assert_ne!(body().await.as_ptr(), first.as_ptr(), "{target}");
     }
     drop(published);
+}
+
+#[tokio::test]
+async fn load_balancers_learn_that_the_engine_drains() {
+    let core = core(|_| ());
+    let health = parts(Method::GET, Version::HTTP_11, "/api/v1/health", &[("host", "any.example")]);
+    assert_eq!(ask(&core, FAR, &health).await.0, 200);
+    core.draining.cancel();
+    let (status, _, text) = ask(&core, FAR, &health).await;
+    assert_eq!((status.as_u16(), text.as_str()), (503, r#"{"status":"draining"}"#));
 }
 
 #[tokio::test]

@@ -1,0 +1,79 @@
+//! The engine's own API, `/api/v1`: JSON for programs that watch and steer it.
+//!
+//! ```text
+//!   a path ──table──> an operation: its role, what it does, what it replies ──> reply
+//!                          └──> the description, openapi.json
+//! ```
+//! Lists come from the newest snapshot, once for all who ask; single things, and what a snapshot does not have, from the engine.
+//! What is wrong is told as RFC 9457 says. Nothing that peers have sent is ever markup here: `<`, `>` and `&` are escaped.
+
+mod openapi;
+mod operations;
+mod problem;
+mod read;
+mod views;
+
+use super::Asker;
+use super::access;
+use super::manage;
+use super::reply::{self, Reply};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use operations::Found;
+use problem::Problem;
+use serde::Serialize;
+
+/// The reply to a request below `/api/`.
+pub(super) async fn answer(asker: &Asker, request: &Parts) -> Reply {
+    let found = Found::find(request.uri.path());
+    let methods = found.as_ref().map(Found::methods).unwrap_or_default();
+    let mut reply = match (&request.method, found) {
+        (&Method::OPTIONS, Some(_)) => manage::preflight(&methods),
+        (_, found) => replied(asker, request, found).await.unwrap_or_else(|problem| {
+            let allow = (problem.status() == StatusCode::METHOD_NOT_ALLOWED).then_some(&*methods);
+            problem.reply(allow)
+        }),
+    };
+    access::allow_origin(&asker.core.config().http, request, &mut reply);
+    reply
+}
+
+async fn replied(asker: &Asker, request: &Parts, found: Option<Found<'_>>) -> Result<Reply, Problem> {
+    let nothing = || {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "the API has nothing there; /api/v1/openapi.json says what it has",
+        )
+    };
+    let found = found.ok_or_else(nothing)?;
+    let operation = found.operation(&request.method).ok_or_else(Problem::wrong_method)?;
+    if let Some(role) = operation.role {
+        manage::admit(asker, request, role)?;
+    }
+    let query = request.uri.query().unwrap_or_default();
+    read::answer(&asker.core, operation, &found, query)
+}
+
+/// A reply as JSON.
+fn told(status: StatusCode, value: &impl Serialize) -> Reply {
+    reply::told(status, JSON, json(value).into())
+}
+
+const JSON: &str = "application/json";
+
+/// A value as JSON, in which nothing is markup wherever it is put: names come from peers.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Only maps with keys that are no texts could fail, and there are none.
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    let mut escaped = Vec::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            // They are in texts only, where they may be written so.
+            b'<' => escaped.extend_from_slice(b"\\u003c"),
+            b'>' => escaped.extend_from_slice(b"\\u003e"),
+            b'&' => escaped.extend_from_slice(b"\\u0026"),
+            byte => escaped.push(byte),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,275 @@
+//! What can be asked of the API, in one table: requests find their operation in it, and the description is made of it.
+
+use super::problem::Problem;
+use super::views::{Health, Items, Summary, Time, Version};
+use crate::config::HttpRole;
+use crate::key::StreamKey;
+use crate::statistics::{Sample, StreamStats};
+use crate::status::{
+    FileStatus, ListenerInfo, OriginStatus, RecordedFile, RecordingStatus, RelayStatus, SessionInfo,
+};
+use hyper::Method;
+use percent_encoding::percent_decode_str;
+use schemars::generate::SchemaGenerator;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// What paths of the API begin with.
+pub(super) const ROOT: &str = "/api/v1";
+
+/// What a body has in it.
+pub(super) type Schemas = fn(&mut SchemaGenerator) -> Schema;
+
+/// A body with one of these as JSON.
+const fn of<T: JsonSchema>() -> Schemas {
+    |generator| generator.subschema_for::<T>()
+}
+
+/// Any object.
+const ANY: Schemas = of::<Map<String, Value>>();
+
+/// One thing that can be asked.
+pub(super) struct Operation {
+    pub(super) method: Method,
+    /// Below [`ROOT`]; a part in braces stands for a name or number.
+    pub(super) path: &'static str,
+    /// Who may; with none, everybody.
+    pub(super) role: Option<HttpRole>,
+    pub(super) act: Act,
+    pub(super) about: &'static str,
+    /// What may stand in the query, and what it means.
+    pub(super) query: &'static [(&'static str, &'static str)],
+    pub(super) reply: Schemas,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    Version,
+    Health,
+    Time,
+    Summary,
+    History,
+    Listeners,
+    Streams,
+    Stream,
+    StreamHistory,
+    StreamRecordings,
+    Sessions,
+    Session,
+    Relays,
+    Relay,
+    Files,
+    File,
+    Origins,
+    Origin,
+    Recordings,
+    Recording,
+    Config,
+    Description,
+}
+
+/// Something to look at.
+const fn look(path: &'static str, act: Act, reply: Schemas, about: &'static str) -> Operation {
+    Operation { method: Method::GET, path, role: Some(HttpRole::Viewer), act, about, query: &[], reply }
+}
+
+impl Operation {
+    /// The same for everybody.
+    const fn by_anybody(mut self) -> Self {
+        self.role = None;
+        self
+    }
+
+    /// The same with a query.
+    const fn with(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
+        self.query = query;
+        self
+    }
+}
+
+const SINCE: &[(&str, &str)] = &[("since", "Only what was later, in seconds since the engine's start.")];
+
+/// All operations.
+pub(super) const OPERATIONS: &[Operation] = &[
+    look("/version", Act::Version, of::<Version>(), "Which engine this is."),
+    look(
+        "/health",
+        Act::Health,
+        of::<Health>(),
+        "Whether connections are welcome, for load balancers: 503 while the engine drains. Anybody may ask.",
+    )
+    .by_anybody(),
+    look("/time", Act::Time, of::<Time>(), "What time it is there."),
+    look("/summary", Act::Summary, of::<Summary>(), "The whole engine in a few numbers."),
+    look(
+        "/history",
+        Act::History,
+        of::<Items<Sample>>(),
+        "What the engine did in each of the last 600 seconds.",
+    )
+    .with(SINCE),
+    look("/listeners", Act::Listeners, of::<Items<ListenerInfo>>(), "The open listeners."),
+    look("/streams", Act::Streams, of::<Items<StreamStats>>(), "All streams, by name."),
+    look("/streams/{stream}", Act::Stream, of::<StreamStats>(), "One stream."),
+    look(
+        "/streams/{stream}/history",
+        Act::StreamHistory,
+        of::<Items<Sample>>(),
+        "What a stream did in each of the last 600 seconds, also for ten minutes after its end.",
+    )
+    .with(SINCE),
+    look(
+        "/streams/{stream}/recordings",
+        Act::StreamRecordings,
+        of::<Items<RecordedFile>>(),
+        "The recorded files of a stream, the oldest first.",
+    ),
+    look(
+        "/sessions",
+        Act::Sessions,
+        of::<Items<SessionInfo>>(),
+        "All connections, in the order in which they came.",
+    ),
+    look("/sessions/{id}", Act::Session, of::<SessionInfo>(), "One connection."),
+    look("/relays", Act::Relays, of::<Items<RelayStatus>>(), "All relays."),
+    look("/relays/{id}", Act::Relay, of::<RelayStatus>(), "One relay."),
+    look("/files", Act::Files, of::<Items<FileStatus>>(), "All file jobs."),
+    look("/files/{id}", Act::File, of::<FileStatus>(), "One file job."),
+    look("/origins", Act::Origins, of::<Items<OriginStatus>>(), "All origins, by alias."),
+    look("/origins/{alias}", Act::Origin, of::<OriginStatus>(), "One origin."),
+    look("/recordings", Act::Recordings, of::<Items<RecordingStatus>>(), "All recordings that go on."),
+    look("/recordings/{id}", Act::Recording, of::<RecordingStatus>(), "One recording."),
+    look(
+        "/config",
+        Act::Config,
+        ANY,
+        "The configuration in force, defaults included, in the shape of the TOML configuration. Secrets are \"***\".",
+    ),
+    look("/openapi.json", Act::Description, ANY, "This description."),
+];
+
+/// What a path names: operations that differ by their method, and the name or number in the path.
+pub(super) struct Found<'a> {
+    template: &'static str,
+    /// As it was sent.
+    name: &'a str,
+}
+
+impl<'a> Found<'a> {
+    /// What a path names; none where that is nothing.
+    pub(super) fn find(path: &'a str) -> Option<Self> {
+        let path = path.strip_prefix(ROOT)?;
+        let templates = OPERATIONS.iter().map(|operation| operation.path);
+        templates.into_iter().find_map(|template| Some(Self { template, name: name_in(template, path)? }))
+    }
+
+    fn operations(&self) -> impl Iterator<Item = &'static Operation> {
+        OPERATIONS.iter().filter(|operation| operation.path == self.template)
+    }
+
+    /// What is done by a method.
+    pub(super) fn operation(&self, method: &Method) -> Option<&'static Operation> {
+        let wanted = if method == Method::HEAD { &Method::GET } else { method };
+        self.operations().find(|operation| operation.method == *wanted)
+    }
+
+    /// The methods that do something, as `Allow` lists them.
+    pub(super) fn methods(&self) -> String {
+        let of = |operation: &Operation| match operation.method {
+            Method::GET => "GET, HEAD".to_owned(),
+            ref method => method.to_string(),
+        };
+        let all = self.operations().map(of).chain(["OPTIONS".to_owned()]);
+        all.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The stream in the path: its slashes are encoded, and nothing else is decoded but by [`StreamKey`], once.
+    pub(super) fn stream(&self) -> Result<StreamKey, Problem> {
+        let name = self.name.replace("%2F", "/").replace("%2f", "/");
+        Ok(name.parse::<StreamKey>().map_err(crate::Error::from)?)
+    }
+
+    /// The number in the path; one that is none names nothing.
+    pub(super) fn number(&self) -> u64 {
+        self.name.parse().unwrap_or_default()
+    }
+
+    /// The text in the path.
+    pub(super) fn text(&self) -> Cow<'a, str> {
+        percent_decode_str(self.name).decode_utf8_lossy()
+    }
+}
+
+/// What stands in a path for the part in braces of a template, empty where that has none; `None` where they do not fit.
+fn name_in<'a>(template: &str, path: &'a str) -> Option<&'a str> {
+    let (mut template, mut path) = (template.split('/'), path.split('/'));
+    let mut name = "";
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return Some(name),
+            (Some(part), Some(given)) if part.starts_with('{') && !given.is_empty() => name = given,
+            (Some(part), Some(given)) if part == given => {}
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_one_place_and_nothing_else() {
+        for (path, template, name) in [
+            ("/api/v1/streams", "/streams", ""),
+            ("/api/v1/streams/live%2Fa", "/streams/{stream}", "live%2Fa"),
+            ("/api/v1/streams/live%2Fa%2Fb/history", "/streams/{stream}/history", "live%2Fa%2Fb"),
+            ("/api/v1/relays/7", "/relays/{id}", "7"),
+            ("/api/v1/openapi.json", "/openapi.json", ""),
+        ] {
+            let found = Found::find(path).unwrap();
+            assert_eq!((found.template, found.name), (template, name), "{path}");
+        }
+        for path in [
+            "/api/v1",
+            "/api/v1/",
+            "/api/v1/streams/",
+            "/api/v1/streams/live/a",
+            "/api/v2/streams",
+            "/api/v1/{id}",
+        ] {
+            assert!(Found::find(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn each_operation_is_there_once_and_no_template_hides_another() {
+        for (index, operation) in OPERATIONS.iter().enumerate() {
+            let same = |other: &&Operation| other.path == operation.path && other.method == operation.method;
+            assert_eq!(OPERATIONS.iter().filter(same).count(), 1, "{}", operation.path);
+            assert!(
+                OPERATIONS.iter().skip(index + 1).all(|other| other.act != operation.act),
+                "{:?}",
+                operation.act
+            );
+            let path = format!("{ROOT}{}", operation.path.replace(['{', '}'], ""));
+            assert_eq!(Found::find(&path).unwrap().template, operation.path);
+        }
+    }
+
+    #[test]
+    fn a_stream_is_one_part_of_a_path_with_its_slashes_encoded() {
+        let stream = |path: &str| Found::find(path).unwrap().stream().map(|key| key.to_string()).ok();
+        for (path, expected) in [
+            ("/api/v1/streams/live%2Fa", Some("live/a")),
+            ("/api/v1/streams/live%2froom%2F%E7%9B%B4", Some("live/room/直")),
+            ("/api/v1/streams/live%252Fa", None),
+            ("/api/v1/streams/live", None),
+            ("/api/v1/streams/live%2F%2E%2E", None),
+        ] {
+            assert_eq!(stream(path).as_deref(), expected, "{path}");
+        }
+    }
+}

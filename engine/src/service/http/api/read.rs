@@ -1,0 +1,118 @@
+//! What is to be looked at.
+
+use super::openapi;
+use super::operations::{Act, Found, Operation};
+use super::problem::Problem;
+use super::views::{Health, Items, Summary, Time, Version};
+use super::{JSON, json, told};
+use crate::Config;
+use crate::id::{FileId, RecordingId, RelayId, SessionId};
+use crate::manage::Manage;
+use crate::service::Core;
+use crate::service::http::reply::{self, Reply};
+use crate::statistics::{Sample, SnapshotForm};
+use hyper::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The reply to a request to look at something.
+pub(super) fn answer(
+    core: &Arc<Core>,
+    operation: &Operation,
+    found: &Found<'_>,
+    query: &str,
+) -> Result<Reply, Problem> {
+    let value = match operation.act {
+        Act::Version => told(StatusCode::OK, &Version::new()),
+        Act::Health => health(core),
+        Act::Time => told(StatusCode::OK, &Time::new(&core.statistics.snapshot())),
+        Act::Description => reply::told(StatusCode::OK, JSON, openapi::document()),
+        Act::History => told(StatusCode::OK, &Items::new(later(core.statistics.history(), query))),
+        Act::StreamHistory => {
+            let stream = found.stream()?;
+            let samples = core.statistics.history_of(&stream);
+            let samples = samples.ok_or_else(|| Problem::missing(format_args!("stream {stream}")))?;
+            told(StatusCode::OK, &Items::new(later(samples, query)))
+        }
+        Act::Stream => {
+            let (stream, snapshot) = (found.stream()?, core.statistics.snapshot());
+            let known = snapshot.streams.iter().find(|known| known.info.key == stream);
+            told(StatusCode::OK, known.ok_or_else(|| Problem::missing(format_args!("stream {stream}")))?)
+        }
+        Act::Summary => form(core, SnapshotForm::ApiSummary),
+        Act::Streams => form(core, SnapshotForm::ApiStreams),
+        Act::Sessions => form(core, SnapshotForm::ApiSessions),
+        Act::Relays => form(core, SnapshotForm::ApiRelays),
+        Act::Files => form(core, SnapshotForm::ApiFiles),
+        Act::Origins => form(core, SnapshotForm::ApiOrigins),
+        act => of_engine(&**manager(core)?, act, found)?,
+    };
+    Ok(value)
+}
+
+/// What does things to the engine.
+fn manager(core: &Core) -> Result<&Arc<dyn Manage>, Problem> {
+    core.manager.get().ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the engine is starting"))
+}
+
+fn health(core: &Core) -> Reply {
+    let is_draining = core.draining.is_cancelled();
+    let status = if is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    told(status, &Health::new(is_draining))
+}
+
+/// What the newest snapshot tells, rendered once for all who ask for it.
+fn form(core: &Core, form: SnapshotForm) -> Reply {
+    let body = core.statistics.snapshot().form(form, |snapshot| match form {
+        SnapshotForm::ApiStreams => json(&Items::new(&snapshot.streams)),
+        SnapshotForm::ApiSessions => json(&Items::new(&snapshot.sessions)),
+        SnapshotForm::ApiRelays => json(&Items::new(&snapshot.relays)),
+        SnapshotForm::ApiFiles => json(&Items::new(&snapshot.files)),
+        SnapshotForm::ApiOrigins => json(&Items::new(&snapshot.origins)),
+        _ => json(&Summary::of(snapshot)),
+    });
+    reply::told(StatusCode::OK, JSON, body)
+}
+
+/// Samples behind the second that the query names.
+fn later(samples: Vec<Sample>, query: &str) -> impl Iterator<Item = Sample> {
+    let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse::<u32>().ok());
+    samples.into_iter().filter(move |sample| since.is_none_or(|since| sample.at_s > since))
+}
+
+/// What the engine is asked for itself.
+fn of_engine(manager: &dyn Manage, act: Act, found: &Found<'_>) -> Result<Reply, Problem> {
+    Ok(match act {
+        Act::Listeners => told(StatusCode::OK, &Items::new(manager.listeners())),
+        Act::Recordings => told(StatusCode::OK, &Items::new(manager.recordings())),
+        Act::StreamRecordings => told(StatusCode::OK, &Items::new(manager.recorded_files(&found.stream()?)?)),
+        Act::Session => one("session", found, manager.session(SessionId(found.number())))?,
+        Act::Relay => one("relay", found, manager.relay(RelayId(found.number())))?,
+        Act::File => one("file job", found, manager.file(FileId(found.number())))?,
+        Act::Recording => one("recording", found, manager.recording(RecordingId(found.number())))?,
+        Act::Origin => {
+            let alias = found.text();
+            let mut origins = manager.origins().into_iter();
+            one("origin", found, origins.find(|origin| origin.alias == alias))?
+        }
+        _ => told(StatusCode::OK, &shown(&manager.config())),
+    })
+}
+
+fn one(what: &str, found: &Found<'_>, value: Option<impl Serialize>) -> Result<Reply, Problem> {
+    let text = found.text();
+    let missing = || Problem::missing(format_args!("{what} {}", crate::Printable(&text)));
+    Ok(told(StatusCode::OK, &value.ok_or_else(missing)?))
+}
+
+/// A configuration as those see it who may look. The hashes of tokens are secrets here: one that people have made up can be found by
+/// its hash, and may be good for more than looking.
+fn shown(config: &Config) -> Value {
+    let mut shown = config.to_json();
+    let tokens = shown.pointer_mut("/http/token").and_then(Value::as_array_mut);
+    for hash in tokens.into_iter().flatten().filter_map(|token| token.get_mut("sha256")) {
+        *hash = Value::from("***");
+    }
+    shown
+}
