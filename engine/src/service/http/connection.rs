@@ -3,14 +3,14 @@
 
 use super::Asker;
 use super::progress::{Answering, Phase, Progress};
-use super::reply::Reply;
+use super::reply::{Pieces, Reply};
 use super::request::{Answer, Answers};
 use super::visit::Turn;
 use crate::limits::ms;
 use crate::net::{DeadlineTimer, PendingPlace, read};
 use crate::service::arrival::{GAVE_WAY, log_early_failure};
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -116,11 +116,9 @@ impl Requests {
             let mut answering = Answering::new(progress.clone());
             async move {
                 let may_be_kept = may_be_kept(&request);
-                let mut reply = reply(&answers, &progress, request).await;
+                let reply = reply(&answers, &progress, request).await;
                 answering.is_last = !may_be_kept || is_closing(reply.headers());
-                // A file is read while it is sent: the request is answered behind its last byte.
-                reply.body_mut().answer(answering);
-                Ok::<_, Infallible>(reply)
+                Ok::<_, Infallible>(reply.map(|pieces| AnswerBody { pieces, _answering: answering }))
             }
         });
         let head_bytes = self.asker.core.limits().http_header_bytes;
@@ -235,6 +233,29 @@ impl Requests {
             None => tracing::debug!(peer = %self.asker.peer, "connection closed: {words}"),
         }
         None
+    }
+}
+
+/// The body of a reply. A file is read while it is sent: the request is answered behind its last byte.
+struct AnswerBody {
+    pieces: Pieces,
+    _answering: Answering,
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.pieces).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.pieces.size_hint()
     }
 }
 

@@ -1,6 +1,5 @@
 //! Replies: plain ones in words, pages with their files, and what those that carry a stream begin with.
 
-use super::progress::Answering;
 use crate::assets::Asset;
 use crate::service::streams::Refusal;
 use bytes::{Bytes, BytesMut};
@@ -31,8 +30,6 @@ pub(super) type Reply = Response<Pieces>;
 pub(super) struct Pieces {
     held: VecDeque<Bytes>,
     file: Option<FilePart>,
-    /// What it answers, as long as there is something of it.
-    answering: Option<Answering>,
 }
 
 /// A part of a file, which is read piece by piece as the peer takes it.
@@ -86,11 +83,6 @@ impl Pieces {
     /// The same without empty ones.
     pub(super) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
         Self { held: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), ..Self::default() }
-    }
-
-    /// It is the answer to this request, which is over when the last of it is on its way.
-    pub(super) fn answer(&mut self, answering: Answering) {
-        self.answering = Some(answering);
     }
 
     /// The bytes `range` of a file, which stands where they begin.
