@@ -254,7 +254,8 @@ fn runtime(threads: usize) -> Result<Runtime> {
 
 /// Signals are the host's affair: none is delivered to the engine's own threads, so that the host's handlers run on the
 /// host's threads. SIGPIPE above all: writing to a connection that the peer has reset must be an error, not the end of
-/// a host that leaves this signal at its default, as C programs do. What a thread does to itself is let through (faults,
+/// a host that leaves this signal at its default, as C programs do; and so must writing to a file that has got as large as
+/// files may be (SIGXFSZ). What a thread does to itself is let through (faults,
 /// aborting), and so are profilers.
 fn block_signals() {
     #[cfg(unix)]
@@ -638,6 +639,16 @@ impl Engine {
     /// [`ErrorKind::NotFound`] where there is none of that id.
     pub fn stop_recording(&self, id: RecordingId) -> Result<()> {
         self.inner.recorders.stop(id)
+    }
+
+    /// Ends the file that a recording writes, with all that has been published so far: it is whole when this returns. What is
+    /// published from then on begins another one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] where there is none of that id; [`ErrorKind::Timeout`] where the disk has not taken all `within` that
+    /// time: the file becomes whole in its own.
+    pub async fn cut_recording(&self, id: RecordingId, within: Duration) -> Result<()> {
+        self.inner.recorders.cut(id, within).await
     }
 
     /// State and progress of all recordings that go on.

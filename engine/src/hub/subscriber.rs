@@ -66,7 +66,7 @@ pub(crate) struct Subscriber {
     /// Since when, where it does.
     waiting_since: Instant,
     has_jumped: bool,
-    /// It has caught up since it joined: from then on it may not fall far behind.
+    /// It has caught up since it joined: from then on a player may not fall far behind.
     has_caught_up: bool,
     /// Frames left out by jumps.
     skipped: u64,
@@ -256,7 +256,7 @@ impl Subscriber {
     }
 
     /// Goes back to the oldest frame from which one can start that came within `time`. From now on it can be told of another
-    /// publisher, too.
+    /// publisher, too, and is no player, who had better see what is new: it may fall behind as far as the ring reaches.
     pub(crate) fn rewind(&mut self, time: Duration) {
         let stream = self.stream.clone();
         stream.with_state(|state| {
@@ -314,7 +314,7 @@ impl Subscriber {
         self.main = state.main_ids();
         if self.cursor < state.ring.first() {
             self.jump(state)?;
-        } else if self.has_caught_up && state.is_too_far(self.cursor) {
+        } else if self.has_caught_up && self.renewal.is_none() && state.is_too_far(self.cursor) {
             self.skip(state);
         }
         self.needs_keyframe &= !self.waits_in_vain(state);

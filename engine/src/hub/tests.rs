@@ -540,6 +540,22 @@ async fn a_reader_behind_what_the_publisher_allows_goes_on_at_a_keyframe_that_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_keeps_what_comes_may_be_as_far_behind_as_the_ring_reaches_whatever_holds_for_players() {
+    let hub = hub(|_| {});
+    let publisher = hub.publish(&key(), request()).unwrap();
+    publisher.set_policy(StreamPolicy { max_queue_ms: Some(300), ..Default::default() });
+    let mut recorder = hub.subscribe(&key(), SubscribeOptions::default());
+    recorder.rewind(Duration::ZERO);
+    publisher.push(keyframe(0)).unwrap();
+    assert_eq!(times(&all(&mut recorder)), [0]);
+    for at in (40..=1000).step_by(40) {
+        advance(Duration::from_millis(40)).await;
+        publisher.push(if at % 400 == 0 { keyframe(at) } else { inter(at) }).unwrap();
+    }
+    assert_eq!((all(&mut recorder).len(), recorder.skipped()), (25, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_no_keyframe_is_new_enough_a_reader_goes_on_at_the_live_edge() {
     let policy = StreamPolicy { max_queue_ms: Some(100), ..Default::default() };
     let (_hub, publisher, mut subscriber) = behind(policy).await;

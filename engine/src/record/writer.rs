@@ -32,8 +32,8 @@ bound! {
 pub(crate) enum Fault {
     /// The disk has no room, or less than it has to have.
     Full(Error),
-    /// The file or its folder is gone: another one may be begun at once.
-    Gone(Error),
+    /// Nothing more goes into this file, which is gone, or as large as files may be: another one may be begun at once.
+    File(Error),
     /// All else.
     Broken(Error),
 }
@@ -51,7 +51,7 @@ impl Fault {
 
     pub(crate) fn error(&self) -> &Error {
         match self {
-            Self::Full(error) | Self::Gone(error) | Self::Broken(error) => error,
+            Self::Full(error) | Self::File(error) | Self::Broken(error) => error,
         }
     }
 }
@@ -157,10 +157,12 @@ impl Writer {
             self.look()?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        let written = open.file.write_all(bytes);
-        written.map_err(|cause| {
-            Fault::of(Error::io(format_args!("write {}", self.folder.path(&open.name).display()), cause))
-        })?;
+        if let Err(cause) = open.file.write_all(bytes) {
+            // Of a file that has nothing yet another one would get no larger.
+            let is_long = cause.kind() == std::io::ErrorKind::FileTooLarge && open.bytes > 0;
+            let error = Error::io(format_args!("write {}", self.folder.path(&open.name).display()), cause);
+            return Err(if is_long { Fault::File(error) } else { Fault::of(error) });
+        }
         open.bytes = open.bytes.saturating_add(bytes.len() as u64);
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         Ok(())
@@ -200,7 +202,7 @@ impl Writer {
         open.looked = Instant::now();
         if !self.folder.has_part(&open.name) {
             let text = format!("{}: it has been removed", self.folder.path(&open.name).display());
-            return Err(Fault::Gone(Error::new(ErrorKind::NotFound, text)));
+            return Err(Fault::File(Error::new(ErrorKind::NotFound, text)));
         }
         Ok(())
     }

@@ -21,9 +21,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Bytes of frames that are taken out of the ring and written in one go.
@@ -68,7 +68,7 @@ impl Recorders {
         Self { jobs: Jobs::new(core, runtime), places, over: Notify::new() }
     }
 
-    /// Records a stream, from its newest keyframe on.
+    /// Records a stream, from what is its newest keyframe now on.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] without a folder, [`ErrorKind::Exists`] where the stream is being written there in this form.
@@ -89,8 +89,10 @@ impl Recorders {
         }
         let id = job.status().id;
         let (own, entry) = (self.clone(), job.clone());
+        // Now, so that nothing is missed that comes before the task begins.
+        let subscriber = job.subscribe(stream);
         self.jobs.add(id, entry, |stop| async move {
-            job.guard(stop).await;
+            job.guard(subscriber, stop).await;
             if until == Until::EndOfStream {
                 // There is one for each stream, so that they would come together for ever.
                 let _ = own.jobs.remove(id);
@@ -103,6 +105,23 @@ impl Recorders {
     /// Ends a recording, and takes it off the list.
     pub(crate) fn stop(&self, id: RecordingId) -> Result<()> {
         self.jobs.remove(id)
+    }
+
+    /// Ends the file that is being written, and waits until it is whole, but no longer than `within`.
+    pub(crate) async fn cut(&self, id: RecordingId, within: Duration) -> Result<()> {
+        let job = self.jobs.get(id)?;
+        let (whole, waiting) = oneshot::channel();
+        {
+            let mut cuts = job.cuts.lock();
+            if job.status.lock().state == RecordingState::Stopped {
+                return Ok(());
+            }
+            cuts.push(whole);
+        }
+        job.cut.notify_one();
+        let late = |_| Error::new(ErrorKind::Timeout, format!("recording {id}: its file is not whole yet"));
+        // One that is over has no file that grows, whoever has ended it.
+        timeout(within, waiting).await.map(drop).map_err(late)
     }
 
     /// All recordings, in the order in which they were started.
@@ -172,6 +191,9 @@ struct Recording {
     places: Arc<Semaphore>,
     status: Mutex<RecordingStatus>,
     lines: LogLimit,
+    /// Its file is to end, and who waits until it is whole.
+    cut: Notify,
+    cuts: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl Job for Recording {
@@ -232,6 +254,8 @@ impl Recording {
             places: recorders.places.clone(),
             status: Mutex::new(status),
             lines: LogLimit::new(FAULT_LINES),
+            cut: Notify::new(),
+            cuts: Mutex::default(),
         }
     }
 
@@ -243,15 +267,16 @@ impl Recording {
     }
 
     /// Runs the job. A panic in it is a bug of ours; it costs the recording.
-    async fn guard(self: Arc<Self>, stop: CancellationToken) {
-        let work = self.clone().run(stop);
+    async fn guard(self: Arc<Self>, subscriber: Subscriber, stop: CancellationToken) {
+        let work = self.clone().run(subscriber, stop);
         if !jobs::survives(&self.core, work).await {
             let bug = "a bug in the engine has ended this recording".to_owned();
             self.change(|status| (status.state, status.error) = (RecordingState::Stopped, Some(bug)));
         }
+        self.cuts.lock().clear();
     }
 
-    async fn run(self: Arc<Self>, stop: CancellationToken) {
+    async fn run(self: Arc<Self>, mut subscriber: Subscriber, stop: CancellationToken) {
         let stream = self.status().stream;
         let mut work = Work {
             cutter: Cutter::new(Rules::of(&self.config)),
@@ -262,9 +287,10 @@ impl Recording {
             files: 0,
         };
         loop {
-            let ended = self.follow(&stream, &mut work, &stop).await;
+            let ended = self.follow(&mut subscriber, &mut work, &stop).await;
             if ended == Ended::Stream(EndReason::Lagging) {
                 // The disk was too slow; the file goes on with what comes now.
+                subscriber = self.subscribe(&stream);
                 continue;
             }
             let mut acts = Vec::new();
@@ -273,6 +299,7 @@ impl Recording {
             if ended == Ended::Asked || self.until == Until::EndOfStream {
                 break;
             }
+            subscriber = self.subscribe(&stream);
             self.change(|status| status.state = RecordingState::Idle);
         }
         self.change(|status| (status.state, status.file) = (RecordingState::Stopped, None));
@@ -281,31 +308,37 @@ impl Recording {
     }
 
     /// Writes a stream until it ends, or that is asked for.
-    async fn follow(&self, stream: &StreamKey, work: &mut Work, stop: &CancellationToken) -> Ended {
-        let mut subscriber = self.subscribe(stream);
+    async fn follow(&self, subscriber: &mut Subscriber, work: &mut Work, stop: &CancellationToken) -> Ended {
         let (mut frames, mut skipped) = (Vec::new(), 0);
         work.held = Some(Vec::new());
         loop {
-            let is_asked = tokio::select! {
-                () = stop.cancelled() => true,
-                () = subscriber.ready() => false,
+            let (is_asked, is_cut) = tokio::select! {
+                () = stop.cancelled() => (true, false),
+                () = self.cut.notified() => (false, true),
+                () = subscriber.ready() => (false, false),
             };
             frames.clear();
-            let most = if is_asked { usize::MAX } else { BATCH_BYTES };
+            // Who comes from here on waits for the next one.
+            let cuts = if is_cut { std::mem::take(&mut *self.cuts.lock()) } else { Vec::new() };
+            let most = if is_asked || is_cut { usize::MAX } else { BATCH_BYTES };
             let taken = subscriber.take(most, &mut frames);
             let is_renewed = subscriber.take_renewal();
             let missed = subscriber.skipped().saturating_sub(skipped);
             skipped = subscriber.skipped();
             self.note_dropped(missed);
-            let is_last = is_asked || taken.is_err();
+            let is_last = is_asked || is_cut || taken.is_err();
             let mut acts = Vec::new();
             work.take(&frames, is_renewed, is_last || subscriber.tracks().are_settled, &mut acts);
+            if is_cut {
+                work.cutter.end(&mut acts);
+            }
             if work.retry_at.is_some_and(|at| at > Instant::now()) {
                 work.cutter.lose();
                 self.note_dropped(frames.len() as u64);
             } else {
                 self.write(work, acts).await;
             }
+            drop(cuts);
             match taken {
                 _ if is_asked => return Ended::Asked,
                 Err(reason) => return Ended::Stream(reason),
@@ -368,14 +401,14 @@ impl Recording {
         }
         let fault = done.err();
         let state = match &fault {
-            None | Some(Fault::Gone(_)) => RecordingState::Recording,
+            None | Some(Fault::File(_)) => RecordingState::Recording,
             Some(Fault::Full(_)) => RecordingState::DiskFull,
             Some(Fault::Broken(_)) => RecordingState::Failed,
         };
         if let Some(fault) = &fault {
             self.tell_fault(fault);
             work.cutter.lose();
-            let waits = !matches!(fault, Fault::Gone(_));
+            let waits = !matches!(fault, Fault::File(_));
             work.retry_at = waits.then(|| Instant::now() + RETRY_AFTER);
         } else if work.retry_at.take().is_some() {
             tracing::info!(stream = %self.status.lock().stream, "recording goes on");

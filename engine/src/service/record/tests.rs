@@ -36,14 +36,6 @@ impl Fixture {
         self.recorders.record(&key("live/a"), self.config(), until).unwrap()
     }
 
-    /// Waits until the recording follows the stream: what is published then is there from its first frame on.
-    async fn followed(&self) {
-        let follows = || self.core.hub.stream(&key("live/a")).is_some_and(|stream| stream.subscribers > 0);
-        while !follows() {
-            tokio::task::yield_now().await;
-        }
-    }
-
     fn publish(&self) -> Publisher {
         self.core.hub.publish(&key("live/a"), PublishRequest::default()).unwrap()
     }
@@ -92,7 +84,6 @@ async fn a_stream_is_recorded_from_its_first_frame_to_its_last_and_the_next_one_
     let mut fixture = Fixture::new();
     let id = fixture.record(Until::Stopped);
     for _ in 0..2 {
-        fixture.followed().await;
         let publisher = fixture.publish();
         let frames = demo_frames();
         frames.iter().for_each(|frame| publisher.push(frame.clone()).unwrap());
@@ -145,6 +136,40 @@ async fn a_stop_leaves_a_whole_file() {
     assert_eq!((&file.path, payloads(&file.path).len()), (&growing, 3));
 }
 
+#[tokio::test]
+async fn a_recording_begins_when_it_is_asked_for_and_who_cuts_it_finds_a_whole_file() {
+    let mut fixture = Fixture::new();
+    let id = fixture.record(Until::Stopped);
+    let publisher = fixture.publish();
+    publisher.push(video_header(0)).unwrap();
+    // Its task has not run yet.
+    (0..3).for_each(|n| publisher.push(keyframe(n * 40, 90)).unwrap());
+    let wait = testing::wait::PATIENCE;
+    fixture.recorders.cut(id, wait).await.unwrap();
+    let folder = fixture.root.path().join("live/a");
+    let name = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    assert_eq!((payloads(&name).len(), name.extension().unwrap()), (3, "flv".as_ref()));
+    assert_eq!(fixture.file().await.path, name);
+    // What follows is in another one; without anything there is none.
+    fixture.recorders.cut(id, wait).await.unwrap();
+    publisher.push(inter(120, 90)).unwrap();
+    fixture.recorders.cut(id, wait).await.unwrap();
+    assert_eq!(payloads(&fixture.file().await.path).len(), 1);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+
+    // While the disk takes nothing.
+    let places = fixture.recorders.places.clone();
+    let all = places.acquire_many_owned(u32::try_from(MAX_WRITING.stated()).unwrap()).await.unwrap();
+    publisher.push(keyframe(200, 90)).unwrap();
+    let late = fixture.recorders.cut(id, Duration::from_millis(50)).await;
+    assert_eq!(late.map_err(|error| error.kind()), Err(ErrorKind::Timeout));
+    drop(all);
+    assert_eq!(payloads(&fixture.file().await.path).len(), 1);
+    fixture.recorders.stop(id).unwrap();
+    let missing = fixture.recorders.cut(id, wait).await;
+    assert_eq!(missing.map_err(|error| error.kind()), Err(ErrorKind::NotFound));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_folder_that_cannot_be_written_is_tried_again_and_the_stream_goes_on() {
     let mut fixture = Fixture::new();
@@ -181,7 +206,6 @@ async fn no_more_than_sixteen_recordings_write_at_once() {
     let all = places.clone().acquire_many_owned(u32::try_from(MAX_WRITING.stated()).unwrap()).await.unwrap();
     assert_eq!(places.available_permits(), 0);
     let id = fixture.record(Until::Stopped);
-    fixture.followed().await;
     let publisher = fixture.publish();
     publisher.push(video_header(0)).unwrap();
     (0..60).for_each(|n| publisher.push(keyframe(n * 40, 90)).unwrap());
