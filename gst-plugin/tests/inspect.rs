@@ -181,7 +181,8 @@ fn check_values(name: &str, property: &glib::ParamSpec) {
     };
     assert!(nicks.len() >= 2, "{name}");
     for (nick, text) in nicks {
-        assert!(nick.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{name}: {nick}");
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(nick.chars().all(is_plain), "{name}: {nick}");
         assert!(
             text.starts_with(char::is_uppercase) || text.starts_with(&nick[..1]),
             "{name}: {nick}: {text}"

@@ -21,9 +21,11 @@ fn cycle_and_count() {
     let _limit = support::start("g3");
     let port = free_port();
     let server = Server::start();
+    let recordings = tempfile::tempdir().unwrap();
     let pipeline = gst::parse::launch(&format!(
         "videotestsrc is-live=true ! video/x-raw,format=I420,width=64,height=48 ! x264enc tune=zerolatency ! \
-         rtmprelaysink name=s port={port} targets=<{},{}>",
+         rtmprelaysink name=s port={port} record-location={} targets=<{},{}>",
+        recordings.path().display(),
         server.url("takes"),
         local_url(free_port(), "live/refuses")
     ));

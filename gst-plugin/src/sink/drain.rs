@@ -54,10 +54,12 @@ impl Drain {
         !inner_sinks.is_empty() && state.running.is_none() && inner_sinks.iter().all(has_ended)
     }
 
-    /// Waits on a thread of its own until `is_drained` or for `timeout`; then `release` gets the messages.
+    /// Waits on a thread of its own until `is_drained` or for `timeout`, beginning with what has to be waited for in any case;
+    /// then `release` gets the messages.
     pub(super) fn start(
         self: &Arc<Self>,
         timeout: Duration,
+        begin: impl FnOnce() + Send + 'static,
         is_drained: impl Fn() -> bool + Send + 'static,
         release: impl FnOnce(Vec<gst::Message>) + Send + 'static,
     ) {
@@ -66,6 +68,7 @@ impl Drain {
         let drain = self.clone();
         let wait = move || {
             let until = Instant::now() + timeout;
+            begin();
             while !cancelled.load(Ordering::SeqCst) && Instant::now() < until && !is_drained() {
                 thread::sleep(PERIOD);
             }

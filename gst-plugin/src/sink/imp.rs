@@ -6,6 +6,7 @@ use super::drain::Drain;
 use super::inner_element::InnerSink;
 use super::keyframes::KeyframeRequests;
 use super::muxing::StreamMuxer;
+use super::recorder::Recorder;
 use super::settings::{PROPERTIES, Settings};
 use super::signals::signals;
 use super::targets::{PushContext, Targets};
@@ -20,6 +21,7 @@ use gst_base::prelude::*;
 use parking_lot::Mutex;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, LazyLock};
+use std::thread;
 use std::time::Duration;
 use streamengine::{Engine, ListenerInfo, Protocol, PublisherConfig, SessionRole, StreamKey, Takeover};
 
@@ -41,6 +43,7 @@ pub struct RtmpRelaySink {
     pub(super) muxer: Arc<StreamMuxer>,
     pub(super) audience: Arc<Audience>,
     pub(super) drain: Arc<Drain>,
+    pub(super) recorder: Recorder,
     pub(super) keyframe_requests: KeyframeRequests,
     pub(super) last_pad: AtomicU32,
 }
@@ -233,6 +236,9 @@ impl RtmpRelaySink {
         self.audience.set_waits(settings.wait_for_connection);
         self.keyframe_requests.reset();
         service.is_published = true;
+        // Before the first frame.
+        let recorded = self.record(service, &settings);
+        recorded.map_err(|error| failure(gst::ResourceError::Settings, &error.to_string()))?;
         self.muxer.start(publisher, settings.policy(), settings.enhanced, settings.metadata.clone());
         let run =
             PushContext { engine: service.share.engine(), key: &service.key, settings: &settings.target };
@@ -242,7 +248,18 @@ impl RtmpRelaySink {
         started.map_err(|error| failure(gst::ResourceError::Settings, &error))
     }
 
-    /// Ends the stream for players and targets. Nothing is waited for.
+    /// Begins to record, where that is wanted, or ends it where it is no longer.
+    fn record(&self, service: &Service, settings: &Settings) -> Result<(), streamengine::Error> {
+        match settings.recording() {
+            Some(config) => self.recorder.start(service.share.engine(), &service.key, &config),
+            None => {
+                self.recorder.stop();
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the stream for players and targets, for whom it does not wait, and the recording, whose file is whole then.
     fn unpublish(&self) {
         self.drain.cancel();
         if let Some(service) = &mut *self.service.lock() {
@@ -251,6 +268,20 @@ impl RtmpRelaySink {
             self.targets.lock().stop(service.share.engine());
         }
         self.audience.set_targets(0);
+        if self.recorder.is_running() {
+            let element = self.obj().clone();
+            // On a thread of its own: the caller's may be an async worker, where waiting is not allowed.
+            let _ = thread::spawn(move || element.imp().cut_recording()).join();
+            self.recorder.stop();
+        }
+    }
+
+    /// Waits until what was recorded is a whole file, but no longer than an end may take.
+    fn cut_recording(&self) {
+        let timeout = Duration::from_millis(self.settings.lock().drain_timeout.into());
+        if let Err(error) = self.recorder.cut(timeout) {
+            self.warn(gst::ResourceError::Write, &error.to_string());
+        }
     }
 
     /// Gives the name and the server back. The last element of a server closes it, in bounded time.
@@ -301,6 +332,16 @@ impl RtmpRelaySink {
             }
             "wait-for-connection" => self.audience.set_waits(settings.wait_for_connection),
             "metadata" if self.is_published() => self.muxer.set_metadata(settings.metadata),
+            "record-location" => {
+                let recorded = {
+                    let service = self.service.lock();
+                    let published = service.as_ref().filter(|service| service.is_published);
+                    published.map_or(Ok(()), |service| self.record(service, &settings))
+                };
+                if let Err(error) = recorded {
+                    self.warn(gst::ResourceError::Settings, &error.to_string());
+                }
+            }
             "location" | "targets" => {
                 let urls = urls(&settings);
                 let set = self.with_targets(|targets, run| targets.set_urls(&urls, run));
@@ -368,6 +409,7 @@ impl RtmpRelaySink {
             codecs: self.muxer.codecs(),
             targets,
             bytes_to_targets,
+            recording: self.recorder.stats(),
         })
     }
 }
@@ -396,9 +438,14 @@ impl RtmpRelaySink {
             return;
         }
         let timeout = Duration::from_millis(self.settings.lock().drain_timeout.into());
-        let (asked, told) = (self.obj().downgrade(), self.obj().downgrade());
+        let [ended, asked, told] = [(); 3].map(|()| self.obj().downgrade());
+        let begin = move || {
+            if let Some(element) = ended.upgrade() {
+                element.imp().cut_recording();
+            }
+        };
         let is_drained = move || asked.upgrade().is_none_or(|element| element.imp().is_drained());
-        self.drain.start(timeout, is_drained, move |messages| {
+        self.drain.start(timeout, begin, is_drained, move |messages| {
             if let Some(element) = told.upgrade() {
                 messages.into_iter().for_each(|message| element.imp().parent_handle_message(message));
             }

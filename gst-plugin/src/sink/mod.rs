@@ -1,7 +1,7 @@
 //! `rtmprelaysink`: serves a pipeline's stream to players and pushes it to other servers.
 //!
 //! ```text
-//!   ghost pad ──> InnerSink (BaseSink: clock) ──samples──> StreamMuxer (times) ──frames──> engine ──> players, targets
+//!   ghost pad ──> InnerSink (BaseSink: clock) ──samples──> StreamMuxer (times) ──frames──> engine ──> players, targets, files
 //! ```
 //! The element is a bin: each pad is a ghost of a private sink, so that GStreamer's own code does what is hard (waiting
 //! for the clock, latency, EOS of several inputs). Nothing here waits for the network.
@@ -16,6 +16,7 @@ mod metadata;
 mod muxing;
 mod pads;
 mod player_control;
+mod recorder;
 mod settings;
 mod signals;
 mod stats;
@@ -67,6 +68,28 @@ pub enum EnhancedForm {
     /// Always, where the codec has a FourCC.
     #[enum_value(name = "All codecs that have a FourCC, H.264 and AAC too", nick = "enhanced")]
     Enhanced,
+}
+
+/// How the stream is recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRtmpRelayRecordFormat")]
+pub enum RecordFormat {
+    /// FLV: all that comes, byte for byte.
+    #[default]
+    #[enum_value(name = "FLV: all that comes, byte for byte", nick = "flv")]
+    Flv,
+    /// Fragmented MP4: what browsers and editors open.
+    #[enum_value(name = "Fragmented MP4: what browsers and editors open", nick = "fmp4")]
+    Fmp4,
+}
+
+impl From<RecordFormat> for streamengine::RecordFormat {
+    fn from(format: RecordFormat) -> Self {
+        match format {
+            RecordFormat::Flv => Self::Flv,
+            RecordFormat::Fmp4 => Self::Fmp4,
+        }
+    }
 }
 
 /// What targets are told when the stream ends. Numbers and nicks are those of `rtmp2sink`.

@@ -5,7 +5,7 @@ use super::inner_element::InnerSink;
 use super::keyframes::{self, KeyframeAction};
 use super::stats;
 use super::targets::{TargetError, TargetUpdate};
-use super::{CAT, RtmpRelaySink as Element};
+use super::{CAT, RtmpRelaySink as Element, recorder};
 use crate::host::{Owner, failure, public_id};
 use crate::time::clock_time;
 use gst::glib;
@@ -66,6 +66,13 @@ impl RtmpRelaySink {
                 self.audience.forget(*session)
             }
             Event::RelayState(status) => self.on_relay(status),
+            Event::RecordingState(status) => {
+                self.post(recorder::info(status));
+                if let Some((code, text)) = self.recorder.on_status(status) {
+                    self.warn(code, &text);
+                }
+            }
+            Event::RecordingFile(file) => self.post(recorder::file_info(file)),
             _ => {}
         }
     }
@@ -112,12 +119,16 @@ impl RtmpRelaySink {
         if let Some(TargetError { code, text }) = error {
             self.post_error_message(failure(*code, text));
         } else if let Some(TargetError { code, text }) = warning {
-            let message = gst::message::Warning::builder(*code, text).src(&*self.obj()).build();
-            let _ = self.obj().post_message(message);
+            self.warn(*code, text);
         }
         if *has_connected {
             self.want_keyframe();
         }
+    }
+
+    pub(super) fn warn(&self, code: gst::ResourceError, text: &str) {
+        let message = gst::message::Warning::builder(code, text).src(&*self.obj()).build();
+        let _ = self.obj().post_message(message);
     }
 
     pub(super) fn post(&self, structure: gst::Structure) {

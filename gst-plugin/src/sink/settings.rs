@@ -1,18 +1,22 @@
 //! The properties of `rtmprelaysink`: names, ranges, defaults, and their values.
 
-use super::{EnhancedForm, ErrorPolicy, StopCommands};
+use super::{EnhancedForm, ErrorPolicy, RecordFormat, StopCommands};
 use crate::host::{Endpoint, failure};
 use gst::glib;
 use gst::prelude::*;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
-use streamengine::{PushTuning, RetryTimes, StartAt, StreamKey, StreamPolicy, TlsConfig};
+use streamengine::{PushTuning, RecordConfig, RetryTimes, StartAt, StreamKey, StreamPolicy, TlsConfig};
 
 /// What the ring of an engine holds at most; a longer GOP cannot be cached.
 const MAX_GOP_CACHE: u64 = 32 * 1024 * 1024;
 
 /// From what every peer takes at the start to what the longest message needs.
 const CHUNK_SIZES: RangeInclusive<u32> = 128..=0xff_ffff;
+
+/// What the engine takes: milliseconds, and bytes.
+const SEGMENT_TIMES: (u32, u32) = (1_000, u32::MAX);
+const LARGEST_DISK: u64 = 1 << 40;
 
 /// The values.
 #[derive(Debug, Clone)]
@@ -41,6 +45,10 @@ pub(super) struct Settings {
     pub(super) max_players: u32,
     pub(super) enhanced: EnhancedForm,
     pub(super) metadata: Option<gst::Structure>,
+    pub(super) record_location: Option<String>,
+    pub(super) record_format: RecordFormat,
+    pub(super) record_segment_time: u32,
+    pub(super) record_min_free_bytes: u64,
     pub(super) drain_timeout: u32,
     pub(super) sync: bool,
     pub(super) ts_offset: i64,
@@ -88,6 +96,10 @@ impl Default for Settings {
             max_players: 0,
             enhanced: EnhancedForm::default(),
             metadata: None,
+            record_location: None,
+            record_format: RecordFormat::default(),
+            record_segment_time: 3_600_000,
+            record_min_free_bytes: 1 << 30,
             drain_timeout: 2_000,
             sync: true,
             ts_offset: 0,
@@ -229,6 +241,15 @@ impl Settings {
         policy
     }
 
+    /// How the stream is recorded; `None` where it is not.
+    pub(super) fn recording(&self) -> Option<RecordConfig> {
+        let config = RecordConfig::new(self.record_location.as_ref()?)
+            .format(self.record_format.into())
+            .segment_ms(self.record_segment_time.into())
+            .min_free_bytes(self.record_min_free_bytes);
+        Some(config)
+    }
+
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         // GObject has checked types and ranges.
         fn get<T: for<'a> glib::value::FromValue<'a>>(value: &glib::Value) -> T {
@@ -260,6 +281,10 @@ impl Settings {
             "max-players" => self.max_players = get(value),
             "enhanced" => self.enhanced = get(value),
             "metadata" => self.metadata = get(value),
+            "record-location" => self.record_location = text(),
+            "record-format" => self.record_format = get(value),
+            "record-segment-time" => self.record_segment_time = get(value),
+            "record-min-free-bytes" => self.record_min_free_bytes = get(value),
             "drain-timeout" => self.drain_timeout = get(value),
             "sync" => self.sync = get(value),
             "ts-offset" => self.ts_offset = get(value),
@@ -306,6 +331,10 @@ impl Settings {
             "max-players" => self.max_players.to_value(),
             "enhanced" => self.enhanced.to_value(),
             "metadata" => self.metadata.to_value(),
+            "record-location" => self.record_location.to_value(),
+            "record-format" => self.record_format.to_value(),
+            "record-segment-time" => self.record_segment_time.to_value(),
+            "record-min-free-bytes" => self.record_min_free_bytes.to_value(),
             "drain-timeout" => self.drain_timeout.to_value(),
             "sync" => self.sync.to_value(),
             "ts-offset" => self.ts_offset.to_value(),
@@ -565,10 +594,37 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             .blurb("Fields of onMetaData that replace or complete what caps and tags say")
             .mutable_playing()
             .build(),
+        string(
+            "record-location",
+            "Record location",
+            "Folder to record the stream to, as APPLICATION/STREAM/NAME.flv or .mp4 below it; another one, or none, holds at once",
+            None,
+            Playing,
+        ),
+        glib::ParamSpecEnum::builder_with_default("record-format", default.record_format)
+            .nick("Record format")
+            .blurb("How the stream is recorded")
+            .mutable_ready()
+            .build(),
+        uint(
+            "record-segment-time",
+            "Record segment time",
+            "Time after which, at the first keyframe, another file is begun, in ms",
+            SEGMENT_TIMES,
+            default.record_segment_time,
+            Ready,
+        ),
+        glib::ParamSpecUInt64::builder("record-min-free-bytes")
+            .nick("Record min free bytes")
+            .blurb("What the disk has to have left; where it has less, nothing is recorded until it has")
+            .maximum(LARGEST_DISK)
+            .default_value(default.record_min_free_bytes)
+            .mutable_ready()
+            .build(),
         uint(
             "drain-timeout",
             "Drain timeout",
-            "Longest time that EOS waits for players and targets to take what has come, in ms",
+            "Longest time that EOS waits for players and targets to take what has come, and for a recording to be whole, in ms",
             (0, u32::MAX),
             default.drain_timeout,
             Playing,

@@ -16,11 +16,13 @@ pub(super) struct Sources<'a> {
     pub(super) codecs: Codecs,
     pub(super) targets: Vec<gst::Structure>,
     pub(super) bytes_to_targets: u64,
+    pub(super) recording: Option<gst::Structure>,
 }
 
 /// `application/x-rtmprelaysink-stats`.
 pub(super) fn structure(sources: Sources<'_>) -> gst::Structure {
-    let Sources { engine, key, totals, video_bit_rate, codecs, targets, bytes_to_targets } = sources;
+    let Sources { engine, key, totals, video_bit_rate, codecs, targets, bytes_to_targets, recording } =
+        sources;
     let known = engine.zip(key);
     let info = known.and_then(|(engine, key)| engine.stream(key));
     let players = known.map_or_else(Vec::new, |(engine, key)| players(engine, key));
@@ -42,6 +44,9 @@ pub(super) fn structure(sources: Sources<'_>) -> gst::Structure {
         .build();
     stats.set("video-codec", codecs.video.map(|codec| codec.to_string()));
     stats.set("audio-codec", codecs.audio.map(|codec| codec.to_string()));
+    if let Some(recording) = recording {
+        stats.set("recording", recording);
+    }
     stats
 }
 
