@@ -14,6 +14,8 @@ mod library;
 #[cfg(feature = "mp4")]
 mod mp4;
 #[cfg(feature = "http")]
+mod parts;
+#[cfg(feature = "http")]
 mod playlist;
 mod writer;
 
@@ -22,7 +24,9 @@ pub(crate) use library::{Library, stream_files};
 #[cfg(feature = "http")]
 pub(crate) use library::{find, is_recording, stream_names};
 #[cfg(feature = "http")]
-pub(crate) use playlist::{Listed, playlist};
+pub(crate) use parts::KnownParts;
+#[cfg(feature = "http")]
+pub(crate) use playlist::{Listed, Playlist, playlist};
 pub(crate) use writer::{Fault, Writer};
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! Recordings as HLS: a playlist over the fragments of MP4 files, so that players seek in them without loading all.
 
+use super::parts::{Parts, Segment};
 use crate::files::rfc3339;
-use crate::media::fmp4::{FileIndex, Fragment};
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A segment ends at the first keyframe after so long, in milliseconds.
-const SEGMENT_MS: u64 = 2_000;
 /// TARGETDURATION where a file still grows, in seconds: it must not change (RFC 8216 6.2.1), and nobody knows what comes.
 const GROWING_TARGET_S: u64 = 10;
 
@@ -22,34 +21,43 @@ pub(crate) struct Listed {
     /// When it began, since 1970.
     pub(crate) start: Duration,
     pub(crate) is_growing: bool,
-    pub(crate) index: FileIndex,
+    pub(crate) parts: Arc<Parts>,
 }
 
-/// A part of a file that players load at once.
-#[derive(Debug, PartialEq, Eq)]
-struct Segment {
-    at: u64,
-    len: u64,
-    lasts_ms: u64,
-}
-
-/// A playlist of these files, the oldest first. `query` is what each URL in it has behind its question mark. Players are to begin at
-/// `start_ms` from its beginning, or, where that is negative, back from its end.
-pub(crate) fn playlist(files: &[Listed], query: &str, start_ms: Option<i64>) -> String {
-    let mut listed: Vec<(&Listed, Vec<Segment>)> = Vec::new();
-    let mut count = 0_usize;
-    for file in files.iter().rev() {
-        let segments = segments(&file.index);
-        count = count.saturating_add(segments.len());
+/// A playlist of these files, the newest first, which it takes as far as there is room. `query` is what each URL in it has behind its
+/// question mark. Players are to begin at `start_ms` from its beginning, or, where that is negative, back from its end. `None`
+/// without a file.
+pub(crate) fn playlist(
+    files: impl Iterator<Item = Listed>,
+    query: &str,
+    start_ms: Option<i64>,
+) -> Option<Playlist> {
+    let mut listed: Vec<Listed> = Vec::new();
+    let (mut count, mut is_growing) = (0_usize, None);
+    for file in files {
+        is_growing.get_or_insert(file.is_growing);
+        count = count.saturating_add(file.parts.segments.len());
         if count > MAX_SEGMENTS.get() && !listed.is_empty() {
             break;
         }
-        listed.push((file, segments));
+        listed.push(file);
     }
-    listed.retain(|(_, segments)| !segments.is_empty());
+    let is_growing = is_growing?;
+    listed.retain(|file| !file.parts.segments.is_empty());
     listed.reverse();
-    let is_growing = files.last().is_some_and(|file| file.is_growing);
-    let longest = listed.iter().flat_map(|(_, segments)| segments).map(|segment| segment.lasts_ms).max();
+    let text = text(&listed, is_growing, query, start_ms);
+    Some(Playlist { text, is_growing })
+}
+
+/// A playlist, and whether there is more to come.
+pub(crate) struct Playlist {
+    pub(crate) text: String,
+    pub(crate) is_growing: bool,
+}
+
+fn text(listed: &[Listed], is_growing: bool, query: &str, start_ms: Option<i64>) -> String {
+    let lengths = listed.iter().flat_map(|file| &file.parts.segments).map(|segment| segment.lasts_ms);
+    let longest = lengths.max();
     let target =
         longest.unwrap_or_default().div_ceil(1_000).max(if is_growing { GROWING_TARGET_S } else { 1 });
     let kind = if is_growing { "EVENT" } else { "VOD" };
@@ -62,8 +70,8 @@ pub(crate) fn playlist(files: &[Listed], query: &str, start_ms: Option<i64>) -> 
         let (seconds, ms) = (start.unsigned_abs() / 1_000, start.unsigned_abs() % 1_000);
         let _ = writeln!(text, "#EXT-X-START:TIME-OFFSET={sign}{seconds}.{ms:03}");
     }
-    for (number, (file, segments)) in listed.iter().enumerate() {
-        put_file(file, segments, number > 0, query, &mut text);
+    for (number, file) in listed.iter().enumerate() {
+        put_file(file, number > 0, query, &mut text);
     }
     if !is_growing {
         text.push_str("#EXT-X-ENDLIST\n");
@@ -71,7 +79,7 @@ pub(crate) fn playlist(files: &[Listed], query: &str, start_ms: Option<i64>) -> 
     text
 }
 
-fn put_file(file: &Listed, segments: &[Segment], follows_another: bool, query: &str, text: &mut String) {
+fn put_file(file: &Listed, follows_another: bool, query: &str, text: &mut String) {
     let mark = if query.is_empty() { "" } else { "?" };
     let url = format!("{}{mark}{query}", file.name);
     if follows_another {
@@ -79,56 +87,46 @@ fn put_file(file: &Listed, segments: &[Segment], follows_another: bool, query: &
         text.push_str("#EXT-X-DISCONTINUITY\n");
     }
     // Writing into a text does not fail.
-    let _ = writeln!(text, "#EXT-X-MAP:URI=\"{url}\",BYTERANGE=\"{}@0\"", file.index.init_len);
+    let _ = writeln!(text, "#EXT-X-MAP:URI=\"{url}\",BYTERANGE=\"{}@0\"", file.parts.init_len);
     let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", rfc3339(file.start));
-    for Segment { at, len, lasts_ms } in segments {
+    for Segment { at, len, lasts_ms } in &file.parts.segments {
         let (seconds, ms) = (lasts_ms / 1_000, lasts_ms % 1_000);
         let _ = writeln!(text, "#EXTINF:{seconds}.{ms:03},\n#EXT-X-BYTERANGE:{len}@{at}\n{url}");
     }
-}
-
-/// Fragments put together, so that each segment begins with a keyframe.
-fn segments(index: &FileIndex) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut begins_ms = 0;
-    let fragments = index.fragments.iter().skip_while(|fragment| !fragment.is_independent);
-    for Fragment { at, len, begins_ms: now, is_independent } in fragments {
-        match segments.last_mut() {
-            Some(open) if !(*is_independent && now.saturating_sub(begins_ms) >= SEGMENT_MS) => {
-                open.len = open.len.saturating_add(*len);
-            }
-            open => {
-                if let Some(open) = open {
-                    open.lasts_ms = now.saturating_sub(begins_ms);
-                }
-                begins_ms = *now;
-                segments.push(Segment { at: *at, len: *len, lasts_ms: 0 });
-            }
-        }
-    }
-    if let Some(open) = segments.last_mut() {
-        open.lasts_ms = index.ends_ms.saturating_sub(begins_ms);
-    }
-    segments
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::RecordFormat;
+    use crate::media::fmp4::FileIndex;
     use crate::record::tests::recording;
     use std::io::Cursor;
 
+    fn index() -> FileIndex {
+        FileIndex::read(&mut Cursor::new(recording(RecordFormat::Fmp4))).unwrap()
+    }
+
     fn listed(name: &str, is_growing: bool) -> Listed {
-        let index = FileIndex::read(&mut Cursor::new(recording(RecordFormat::Fmp4))).unwrap();
-        Listed { name: name.to_owned(), start: Duration::from_secs(1_518_568_087), is_growing, index }
+        let (parts, start) = (Arc::new(Parts::of(&index())), Duration::from_secs(1_518_568_087));
+        Listed { name: name.to_owned(), start, is_growing, parts }
+    }
+
+    /// A file of so many segments.
+    fn long(name: &str, segments: usize) -> Listed {
+        Listed { parts: Arc::new(Parts::made_up(segments)), ..listed(name, false) }
+    }
+
+    /// The playlist of files, the newest first.
+    fn text_of<const N: usize>(files: [Listed; N], query: &str) -> String {
+        playlist(files.into_iter(), query, None).unwrap().text
     }
 
     #[test]
     fn a_playlist_has_every_byte_of_its_files_once_and_each_segment_begins_with_a_keyframe() {
-        let text = playlist(&[listed("a.mp4", false), listed("b.mp4", false)], "key=x", None);
+        let text = text_of([listed("b.mp4", false), listed("a.mp4", false)], "key=x");
         let len = recording(RecordFormat::Fmp4).len() as u64;
-        let index = FileIndex::read(&mut Cursor::new(recording(RecordFormat::Fmp4))).unwrap();
+        let index = index();
         for url in ["a.mp4?key=x", "b.mp4?key=x"] {
             let mut at = index.init_len;
             let lines: Vec<_> = text.lines().collect();
@@ -154,34 +152,31 @@ mod tests {
 
     #[test]
     fn it_says_where_players_are_to_begin_where_they_have_asked_for_that() {
-        let start = |start| playlist(&[listed("a.mp4", true)], "", start);
+        let start = |start| playlist([listed("a.mp4", true)].into_iter(), "", start).unwrap().text;
         assert!(!start(None).contains("START"));
         for (asked, told) in [(-90_500, "-90.500"), (-5, "-0.005"), (1_234, "1.234"), (0, "0.000")] {
-            assert_eq!(
-                start(Some(asked)).matches(&format!("\n#EXT-X-START:TIME-OFFSET={told}\n")).count(),
-                1
-            );
+            let line = format!("\n#EXT-X-START:TIME-OFFSET={told}\n");
+            assert_eq!(start(Some(asked)).matches(&line).count(), 1);
         }
     }
 
     #[test]
     fn one_that_grows_does_not_end() {
-        let text = playlist(&[listed("a.mp4", true)], "", None);
+        let text = text_of([listed("a.mp4", true)], "");
         assert!(text.contains("#EXT-X-TARGETDURATION:10\n#EXT-X-PLAYLIST-TYPE:EVENT\n"), "{text}");
         assert!(!text.contains("ENDLIST") && !text.contains('?'));
     }
 
     #[test]
     fn a_playlist_has_an_end() {
-        let mut long = listed("a.mp4", false);
-        let fragment =
-            |number: u64| Fragment { at: number, len: 1, begins_ms: number * 3_000, is_independent: true };
-        long.index.fragments = (0..MAX_SEGMENTS.stated() as u64 / 2 + 1).map(fragment).collect();
-        let text = playlist(&[listed("old.mp4", false), long, listed("new.mp4", false)], "", None);
+        let half = MAX_SEGMENTS.stated() / 2 + 1;
+        let text = text_of([listed("new.mp4", false), long("a.mp4", half), listed("old.mp4", false)], "");
         assert!(text.contains("new.mp4") && text.contains("a.mp4") && text.contains("old.mp4"));
-        let mut longer = listed("b.mp4", false);
-        longer.index.fragments = (0..MAX_SEGMENTS.stated() as u64).map(fragment).collect();
-        let text = playlist(&[listed("old.mp4", false), longer, listed("new.mp4", false)], "", None);
-        assert!(text.contains("new.mp4") && !text.contains("old.mp4") && !text.contains("b.mp4"));
+        let all = long("b.mp4", MAX_SEGMENTS.stated());
+        let behind = std::iter::once_with(|| panic!("what has no room is not looked into"));
+        let files = [listed("new.mp4", false), all].into_iter().chain(behind);
+        let text = playlist(files, "", None).unwrap().text;
+        assert!(text.contains("new.mp4") && !text.contains("b.mp4"));
+        assert!(playlist(std::iter::empty(), "", None).is_none());
     }
 }

@@ -36,6 +36,8 @@ use crate::log_limit::PeerLog;
 #[cfg(feature = "http")]
 use crate::manage::Manage;
 use crate::origins::Origins;
+#[cfg(feature = "http")]
+use crate::record::KnownParts;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
 use crate::statistics::Statistics;
@@ -136,6 +138,9 @@ pub(crate) struct Core {
     /// Recordings that are read at once for players over HTTP.
     #[cfg(feature = "http")]
     pub(crate) recording_readers: Arc<Semaphore>,
+    /// What is known of recordings from playlists before.
+    #[cfg(feature = "http")]
+    pub(crate) recording_parts: KnownParts,
     /// Which lines about peers may be logged.
     pub(crate) log: PeerLog,
     /// Cancelled when the engine drains: no new connections, streams end, peers are told.
@@ -168,6 +173,8 @@ impl Core {
             places: Holdings::new(config.limits.max_streams_per_address),
             #[cfg(feature = "http")]
             recording_readers: Arc::new(Semaphore::new(MAX_READERS.get())),
+            #[cfg(feature = "http")]
+            recording_parts: KnownParts::default(),
             log: PeerLog::default(),
             #[cfg(feature = "http")]
             assets: Assets::default(),

@@ -10,15 +10,15 @@ use super::routes::{RecordingUrl, Wanted};
 use crate::auth;
 use crate::files::start_of_recording;
 use crate::key::StreamKey;
-use crate::media::fmp4::FileIndex;
-use crate::record::{self, Listed};
+use crate::record::{self, Listed, Playlist};
+use crate::service::Core;
 use crate::status::RecordedFile;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE};
 use hyper::http::request::Parts;
 use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 
@@ -42,6 +42,7 @@ impl Answers {
         };
         let text = |name| header::text(&request.headers, name).map(str::to_owned);
         let asked = Asked {
+            core,
             dir,
             key,
             query: plain_query(request.uri.query()),
@@ -68,6 +69,7 @@ impl Answers {
 
 /// What is asked for, where the disk may be waited for.
 struct Asked {
+    core: Arc<Core>,
     dir: PathBuf,
     key: StreamKey,
     query: String,
@@ -89,20 +91,21 @@ impl Asked {
 
     /// A playlist of one file, or of all.
     fn playlist(&self, only: Option<&str>) -> Reply {
-        let names = record::stream_names(&self.dir, &self.key).into_iter();
+        let names = record::stream_names(&self.dir, &self.key).into_iter().rev();
         let names = names.filter(|name| only.is_none_or(|only| only == name) && name.ends_with(".mp4"));
-        let files: Vec<_> = names.filter_map(|name| self.indexed(name)).collect();
-        if files.is_empty() {
+        let made = record::playlist(names.filter_map(|name| self.listed(name)), &self.query, self.start_ms);
+        let Some(Playlist { text, is_growing }) = made else {
             return nothing("there is no recording as MP4");
-        }
-        let cache = if files.iter().any(|file| file.is_growing) { GROWING } else { "private, no-cache" };
-        reply::playlist(record::playlist(&files, &self.query, self.start_ms).into(), false, cache)
+        };
+        let cache = if is_growing { GROWING } else { "private, no-cache" };
+        reply::playlist(text.into(), false, cache)
     }
 
-    fn indexed(&self, name: String) -> Option<Listed> {
+    fn listed(&self, name: String) -> Option<Listed> {
         let (file, is_growing) = record::find(&self.dir, &self.key, &name)?;
-        let index = FileIndex::read(&mut BufReader::new(file)).ok()?;
-        Some(Listed { start: start_of_recording(&name)?, name, is_growing, index })
+        let path = self.dir.join(self.key.as_str()).join(&name);
+        let parts = self.core.recording_parts.of(&path, file, is_growing)?;
+        Some(Listed { start: start_of_recording(&name)?, name, is_growing, parts })
     }
 
     fn file(&self, name: &str, place: OwnedSemaphorePermit) -> Reply {
