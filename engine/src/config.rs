@@ -19,6 +19,8 @@ pub use hls::{HlsConfig, HlsFormat, HlsWhen};
 pub(crate) use http::site;
 pub use http::{HttpRole, HttpTokenConfig, TokenHash};
 pub use record::{RecordConfig, RecordFormat, RecordWhen};
+#[cfg(feature = "http")]
+pub(crate) use source::entry;
 pub use source::{ConfigSource, OptionSource};
 
 pub(crate) use difference::{Before, Difference, Matched};
@@ -390,16 +392,19 @@ impl Default for AppConfig {
 
 /// A stream pushed to another server. As TOML or JSON, all of it is one table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(from = "keys::PushKeys")]
 #[non_exhaustive]
 pub struct PushConfig {
     /// The local stream, `app/stream`.
     pub stream: StreamKey,
     /// Where to: `rtmp[s]://[user:pass@]host[:port]/app/stream[?query]`.
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub url: RtmpUrl,
     /// The app there, where it is not what [`RtmpUrl`] takes for it. Shown by programs as it is.
     pub remote_app: Option<String>,
     /// The stream there, in the same way; it may be a key.
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub remote_stream: Option<Secret>,
     /// Whether a refusal by the server is final: `retry` (default) or `fail`.
     pub on_refusal: OnRefusal,
@@ -417,6 +422,7 @@ setters! {
 
 /// What a relay does when the peer answers and refuses (bad key, name taken, unknown app).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnRefusal {
     /// Ask again, every 5 to 30 s.
@@ -431,6 +437,7 @@ named!(OnRefusal { Retry => "retry", Fail => "fail" });
 
 /// How a relay push connects, waits and leaves, where that is not to be as for all relays of the engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema), schemars(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PushTuning {
     /// Waits between attempts: the first, doubled up to the last. They hold for refusals too.
@@ -463,6 +470,7 @@ setters! {
 
 /// Waits between attempts of a relay, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(try_from = "keys::RetryKeys")]
 pub struct RetryTimes {
     /// The first.
@@ -510,11 +518,13 @@ impl PushTuning {
 
 /// A stream fetched from another server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PullConfig {
     /// Where from: `rtmp[s]://[user:pass@]host[:port]/app/stream[?query]`, or an FLV stream by HTTP:
     /// `http[s]://[user:pass@]host[:port]/path[?query]` (cargo feature `http`).
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub url: RemoteUrl,
     /// The local name, `app/stream`.
     #[serde(deserialize_with = "parsed")]
@@ -522,6 +532,7 @@ pub struct PullConfig {
     /// By RTMP, the app there, where it is not what [`RtmpUrl`] takes for it. Shown by programs as it is.
     pub remote_app: Option<String>,
     /// The stream there, in the same way; it may be a key.
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub remote_stream: Option<Secret>,
     /// `always`, or `watched`: only while somebody plays it.
     #[serde(default)]
@@ -639,12 +650,15 @@ fn default_linger() -> u64 {
 /// Servers that streams are fetched from when somebody wants to play them, `origin/ALIAS/APP/STREAM` here: one connection
 /// for all players of a stream. The alias, up to 32 of `a-z`, `0-9` and `-`, is all that players name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct OriginConfig {
     /// The servers, in the order in which they are asked: `rtmp[s]://` or `http[s]://`, `[user:pass@]host[:port]`.
+    #[cfg_attr(feature = "http", schemars(with = "Vec<String>"))]
     pub urls: Vec<OriginUrl>,
     /// Where streams are on those of HTTP: `{app}` and `{stream}` stand for the names.
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub http_path: PathTemplate,
     /// The apps that may be fetched; without it, any.
     pub apps: Option<Vec<String>>,
@@ -725,6 +739,7 @@ pub(crate) fn is_alias(text: &str) -> bool {
 
 /// When a remote stream is fetched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PullWhen {
     /// All the time.
@@ -738,6 +753,7 @@ named!(PullWhen { Always => "always", Watched => "watched" });
 
 /// Media files, FLV or MP4, played as a live stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FileConfig {
@@ -763,6 +779,7 @@ impl FileConfig {
 
 /// TLS towards other servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsConfig {

@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 
 /// What a key opens, for whom and how far, without the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct KeyInfo {
     /// What the key is called by: the part before its dash, where it was made here. No secret.
@@ -40,15 +41,19 @@ pub struct KeyInfo {
     pub max_viewers: Option<u64>,
     /// From when on nobody may begin with it.
     #[serde(serialize_with = "as_date")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub expires: Option<SystemTime>,
     /// When what it has opened ends.
     #[serde(serialize_with = "as_date")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub until: Option<SystemTime>,
     /// When it was made.
     #[serde(serialize_with = "as_date")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub created: Option<SystemTime>,
     /// When it was revoked.
     #[serde(serialize_with = "as_date")]
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     pub revoked: Option<SystemTime>,
 }
 
@@ -97,26 +102,13 @@ impl NewKey {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for what is no such object. The text quotes none of its values.
     pub fn from_json(json: &str) -> Result<(Option<Secret>, Self)> {
-        #[derive(serde::Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Written {
-            key: Option<Secret>,
-            stream: String,
-            #[serde(default)]
-            play: bool,
-            who: Option<String>,
-            max_kbps: Option<u64>,
-            max_viewers: Option<u64>,
-            expires: Option<String>,
-            until: Option<String>,
-        }
         let fault = |what: &str| Error::new(ErrorKind::InvalidArgument, format!("key: {what}"));
         let date = |text: Option<String>| {
             let read = text.map(|text| humantime::parse_rfc3339_weak(&text)).transpose();
             read.map_err(|_| fault("a date is no 2027-01-31T18:00:00Z"))
         };
         // The words of serde quote what they find.
-        let written: Written = serde_json::from_str(json).map_err(|_| {
+        let written: WrittenKey = serde_json::from_str(json).map_err(|_| {
             fault("expected {\"stream\":\"live/a\"}, and if wanted key, play, who, max_kbps, max_viewers, expires, until")
         })?;
         let stream = written.stream.parse().map_err(|error| fault(&format!("stream: {error}")))?;
@@ -148,6 +140,32 @@ impl NewKey {
             () => config::check_not_of_origin(&self.stream),
         }
     }
+}
+
+/// A new key as JSON has it.
+#[derive(serde::Deserialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "http", schemars(rename = "NewKey"))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrittenKey {
+    /// The key, where there is one already; else one is made.
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
+    key: Option<Secret>,
+    /// The stream that it is for, `app/stream`.
+    stream: String,
+    /// Whether it is for playing; else it is for publishing.
+    #[serde(default)]
+    play: bool,
+    /// Whose it is.
+    who: Option<String>,
+    /// Most kbit/s that a publisher with it may send.
+    max_kbps: Option<u64>,
+    /// Most players that its stream may have.
+    max_viewers: Option<u64>,
+    /// From when on nobody may begin with it: `2027-01-31T18:00:00Z`.
+    expires: Option<String>,
+    /// When what it has opened ends.
+    until: Option<String>,
 }
 
 /// Longest name of whom a key is, in bytes.

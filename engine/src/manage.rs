@@ -1,7 +1,9 @@
 //! What may be done to a running engine by those who manage it, such as an API or a dashboard.
 
 use crate::Result;
-use crate::config::{Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, Reloaded};
+use crate::config::{
+    Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, RecordConfig, Reloaded,
+};
 use crate::id::{FileId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::statistics::{Sample, Snapshot};
@@ -145,6 +147,12 @@ pub trait Manage: Send + Sync {
     /// # Errors
     /// As [`Engine::record`](crate::Engine::record).
     fn record(&self, stream: &StreamKey) -> Result<RecordingId>;
+
+    /// The same with a configuration of its own, whatever the app's says.
+    ///
+    /// # Errors
+    /// As [`Engine::record_with`](crate::Engine::record_with).
+    fn record_with(&self, stream: &StreamKey, config: &RecordConfig) -> Result<RecordingId>;
 
     /// Ends a recording; its file becomes whole.
     ///

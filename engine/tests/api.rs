@@ -122,6 +122,11 @@ impl Server {
         let mut player = connect(address);
         write!(player, "GET /live/a.flv HTTP/1.1\r\nHost: h\r\nUser-Agent: {MARKUP}\r\n\r\n").unwrap();
         engine.record(&key("live/a")).unwrap();
+        #[cfg(feature = "keys")]
+        {
+            let new = streamengine::NewKey::play(key("live/a")).who(MARKUP.to_owned());
+            engine.block_on(engine.keys().unwrap().add(&new)).unwrap();
+        }
         let server = Self { engine, address, _publisher: publisher, _player: player, _folder: folder };
         wait::until("a snapshot has all of it", || {
             let snapshot = server.engine.snapshot();
@@ -148,7 +153,11 @@ impl Server {
         );
         socket.write_all(head.as_bytes()).unwrap();
         let mut reply = String::new();
-        socket.read_to_string(&mut reply).unwrap();
+        match target.starts_with("/api/v1/events") {
+            // That goes on and on.
+            true => read_head(&mut socket, &mut reply),
+            false => drop(socket.read_to_string(&mut reply).unwrap()),
+        }
         let (head, text) =
             reply.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {target}: {reply}"));
         Answer { status: head[9..12].parse().unwrap(), head: head.to_owned(), text: text.to_owned() }
@@ -168,6 +177,14 @@ impl Server {
             _ => String::new(),
         };
         template.replace("{id}", &id).replace("{stream}", "live%2Fa").replace("{alias}", "o")
+    }
+}
+
+/// Reads up to the end of a head, or of the reply.
+fn read_head(socket: &mut TcpStream, reply: &mut String) {
+    let mut byte = [0];
+    while !reply.ends_with("\r\n\r\n") && socket.read(&mut byte).unwrap() > 0 {
+        reply.push(char::from(byte[0]));
     }
 }
 
@@ -253,7 +270,7 @@ fn what_is_told_is_what_the_description_says() {
         let content = &operation["responses"]["200"]["content"];
         let Some(schema) = content.pointer("/application~1json/schema") else { continue };
         let path = server.real(&template);
-        let answer = server.ask_as(Some(VIEWER), "GET", &path, "", "");
+        let answer = server.ask_as(Some(ADMIN), "GET", &path, "", "");
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{path}");
         assert_eq!(faults(&description, schema, &answer.json()), [""; 0], "{path}: {}", answer.text);
         let items = answer.json()["items"].as_array().map(Vec::len);
@@ -286,11 +303,12 @@ fn f40_no_secret_and_no_markup_is_in_what_is_told() {
     let description = server.get("/openapi.json").json();
     let mut told = 0;
     for (template, operations) in paths(&description) {
-        if !operations.contains_key("get") || template.ends_with("/events") {
+        let Some(operation) = operations.get("get").filter(|_| !template.ends_with("/events")) else {
             continue;
-        }
+        };
         let path = server.real(&template);
-        for token in [VIEWER, ADMIN] {
+        let is_for_viewers = operation["x-role"] != "admin";
+        for token in [VIEWER, ADMIN].into_iter().filter(|token| *token == ADMIN || is_for_viewers) {
             let answer = server.ask_as(Some(token), "GET", &path, "", "");
             assert_eq!(answer.status, 200, "{path}");
             let hash = streamengine::TokenHash::of(ADMIN).to_string();
@@ -350,4 +368,348 @@ fn load_balancers_need_no_token_and_may_ask_again_and_again() {
     };
     assert!(ask().starts_with("HTTP/1.1 200 OK"));
     assert!(ask().ends_with(r#"{"status":"ok"}"#));
+}
+
+/// What is asked with a body.
+struct Body<'a>(&'a str, &'a str);
+
+const JSON: &str = "application/json";
+
+impl Server {
+    fn send(&self, method: &str, path: &str, Body(content_type, body): Body<'_>) -> Answer {
+        let headers =
+            if content_type.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
+        self.ask_as(Some(ADMIN), method, &format!("/api/v1{path}"), &headers, body)
+    }
+
+    /// Does something, and gives what is replied, which is what the description says.
+    fn change(&self, description: &Value, method: &str, path: &str, template: &str, body: &Value) -> Value {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = self.send(method, path, Body(if body.is_null() { "" } else { JSON }, &text));
+        let operation = &description["paths"][format!("/api/v1{template}")][method.to_ascii_lowercase()];
+        let described = &operation["responses"][answer.status.to_string()];
+        assert!(described.is_object(), "{method} {path}: {answer:?}");
+        let Some(schema) = described.pointer("/content/application~1json/schema") else {
+            assert_eq!((answer.status, answer.text.as_str()), (204, ""), "{method} {path}");
+            return Value::Null;
+        };
+        assert_eq!(faults(description, schema, &answer.json()), [""; 0], "{path}: {}", answer.text);
+        if let Some(taken) =
+            operation.pointer("/requestBody/content/application~1json/schema").filter(|_| !body.is_null())
+        {
+            assert_eq!(faults(description, taken, body), [""; 0], "{path}: what is taken is described");
+        }
+        if answer.status == 201
+            && let Some(place) = answer.header("location")
+        {
+            let there = self.ask_as(Some(VIEWER), "GET", place, "", "");
+            assert_eq!((there.status, &there.json()["id"]), (200, &answer.json()["id"]), "{place}");
+        }
+        answer.json()
+    }
+}
+
+#[test]
+fn relays_are_added_tuned_restarted_and_removed() {
+    let server = Server::start();
+    let description = server.get("/openapi.json").json();
+    let change = |method: &str, path: &str, template: &str, body: Value| {
+        server.change(&description, method, path, template, &body)
+    };
+    let push = json!({ "stream": "live/b", "url": "rtmp://127.0.0.1:1/live/b", "retry": { "min_ms": 50 }, "tls": null });
+    let added = change("POST", "/relays/push", "/relays/push", push);
+    assert_eq!((&added["direction"], &added["stream"]), (&json!("push"), &json!("live/b")));
+    let one = format!("/relays/{}", added["id"]);
+    change(
+        "PUT",
+        &format!("{one}/tuning"),
+        "/relays/{id}/tuning",
+        json!({ "max_retries": 0, "chunk_size": 300 }),
+    );
+    change("POST", &format!("{one}/restart"), "/relays/{id}/restart", Value::Null);
+    change("DELETE", &one, "/relays/{id}", Value::Null);
+    assert_eq!(server.get(&one).status, 404);
+    assert_eq!(server.send("DELETE", &one, Body("", "")).status, 404);
+    let pull = json!({ "stream": "live/c", "url": "http://127.0.0.1:1/live/c.flv", "when": "watched" });
+    let added = change("POST", "/relays/pull", "/relays/pull", pull);
+    assert_eq!((&added["direction"], &added["state"]), (&json!("pull"), &json!("idle")));
+    let one = format!("/relays/{}", added["id"]);
+    assert_eq!(server.send("PUT", &format!("{one}/tuning"), Body(JSON, "{}")).status, 409, "it is a pull");
+    change("DELETE", &one, "/relays/{id}", Value::Null);
+    for (path, wrong, word) in [
+        ("/relays/push", r#"{"stream":"live/b"}"#, "url"),
+        ("/relays/push", r#"{"stream":"live/b","url":"rtmp://h/a/b","nope":1}"#, "nope"),
+        ("/relays/push", r#"{"stream":"live/b","url":"ftp://hunter3/a/b"}"#, "rtmp"),
+        ("/relays/push", "[]", "object"),
+        ("/relays/pull", r#"{"stream":"origin/o/a/b","url":"rtmp://h/a/b"}"#, "origin"),
+    ] {
+        let answer = server.send("POST", path, Body(JSON, wrong));
+        assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(word) && !detail.contains("hunter3"), "{wrong}: {detail}");
+    }
+}
+
+#[test]
+fn files_and_origins_come_change_and_go() {
+    let server = Server::start();
+    let description = server.get("/openapi.json").json();
+    let change = |method: &str, path: &str, template: &str, body: Value| {
+        server.change(&description, method, path, template, &body)
+    };
+    let clip = server._folder.path().join("clip.flv");
+    let file = json!({ "paths": [clip], "stream": "live/again", "loops": 7 });
+    let added = change("POST", "/files", "/files", file.clone());
+    let replaced = change("PUT", &format!("/files/{}", added["id"]), "/files/{id}", file.clone());
+    assert_ne!(added["id"], replaced["id"]);
+    assert_eq!(server.send("POST", "/files", Body(JSON, &file.to_string())).status, 409, "its name is taken");
+    change("DELETE", &format!("/files/{}", replaced["id"]), "/files/{id}", Value::Null);
+    let none = json!({ "paths": ["/no/such.flv"], "stream": "live/none" });
+    let answer = server.send("POST", "/files", Body(JSON, &none.to_string()));
+    assert!(answer.status == 404 && answer.text.contains("/no/such.flv"), "{answer:?}");
+    let origin = json!({ "urls": ["rtmp://127.0.0.1:1"], "apps": ["live"] });
+    let set = change("PUT", "/origins/p", "/origins/{alias}", origin);
+    assert_eq!((&set["alias"], &set["urls"]), (&json!("p"), &json!(["rtmp://127.0.0.1:1"])));
+    assert_eq!(server.send("PUT", "/origins/P", Body(JSON, r#"{"urls":["rtmp://h"]}"#)).status, 400);
+    change("DELETE", "/origins/p", "/origins/{alias}", Value::Null);
+    assert_eq!(server.send("DELETE", "/origins/p", Body("", "")).status, 404);
+}
+
+#[test]
+fn recordings_are_started_and_stopped_and_who_publishes_and_plays_is_ended() {
+    let server = Server::start();
+    let description = server.get("/openapi.json").json();
+    let change = |method: &str, path: &str, template: &str, body: Value| {
+        server.change(&description, method, path, template, &body)
+    };
+    let record = |body| change("POST", "/streams/live%2Fb/record", "/streams/{stream}/record", body);
+    let first = record(Value::Null);
+    assert_eq!(server.send("POST", "/streams/live%2Fb/record", Body("", "")).status, 409, "it is recorded");
+    change("DELETE", &format!("/recordings/{}", first["id"]), "/recordings/{id}", Value::Null);
+    let own = server._folder.path().join("own");
+    fs::create_dir(&own).unwrap();
+    let second = record(json!({ "dir": own, "format": "fmp4", "min_free_bytes": 0 }));
+    assert_ne!(first["id"], second["id"]);
+    change("DELETE", &format!("/recordings/{}", second["id"]), "/recordings/{id}", Value::Null);
+    let plays = |session: &&Value| session["role"] == "player";
+    let sessions = server.get("/sessions").json();
+    let player = sessions["items"].as_array().unwrap().iter().find(plays).unwrap()["id"].clone();
+    change("POST", &format!("/sessions/{player}/kick?reason=too%20loud"), "/sessions/{id}/kick", Value::Null);
+    wait::until("it is gone", || server.get(&format!("/sessions/{player}")).status == 404);
+    change("POST", "/streams/live%2Fa/kick", "/streams/{stream}/kick", Value::Null);
+    wait::until("nobody publishes it", || server._publisher.push(demo_frames().remove(0)).is_err());
+    assert_eq!(server.send("POST", "/streams/live%2Fnone/kick", Body("", "")).status, 404);
+}
+
+#[cfg(feature = "keys")]
+#[test]
+fn a_key_is_told_once_and_is_good_until_it_is_revoked() {
+    let server = Server::start();
+    let description = server.get("/openapi.json").json();
+    let new = json!({ "stream": "live/keyed", "who": "alice", "expires": "2099-01-31T18:00:00Z" });
+    let made = server.change(&description, "POST", "/keys", "/keys", &new);
+    let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    assert!(key.starts_with(&format!("{id}-")), "{made}");
+    let own = json!({ "stream": "live/keyed", "key": "a-key-of-before" });
+    assert_eq!(server.change(&description, "POST", "/keys", "/keys", &own)["key"], Value::Null);
+    let list =
+        |query: &str| server.change(&description, "GET", &format!("/keys{query}"), "/keys", &Value::Null);
+    let listed = list("?stream=live%2Fkeyed");
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    assert!(!listed.to_string().contains(key) && !listed.to_string().contains("a-key-of-before"), "{listed}");
+    assert_eq!(list("?stream=live/other")["items"], json!([]));
+    let revoked = server.change(&description, "DELETE", &format!("/keys/{id}"), "/keys/{key}", &Value::Null);
+    assert!(revoked["revoked"].is_string(), "{revoked}");
+    assert_eq!(server.send("DELETE", "/keys/none", Body("", "")).status, 404);
+}
+
+#[test]
+fn another_configuration_is_taken_as_a_whole_or_not_at_all() {
+    let server = Server::start();
+    let description = server.get("/openapi.json").json();
+    let schema =
+        description.pointer("/paths/~1api~1v1~1config/put/responses/200/content/application~1json/schema");
+    let before = server.engine.config();
+    let port = server.address.port();
+    let with = |ring: &str| {
+        format!(
+            "[http]\nlisten = [\"127.0.0.1:{port}\"]\n[limits]\nring_ms = {ring}\n[[http.token]]\nname = \"admin\"\n\
+             role = \"admin\"\nsha256 = \"{}\"\n",
+            streamengine::TokenHash::of(ADMIN)
+        )
+    };
+    for (content_type, text, status) in [
+        ("application/toml", with("\"x\""), 400),
+        (JSON, "{\"limits\":{\"rign_ms\":1}}".to_owned(), 400),
+        (JSON, server.get("/config").text, 400),
+        ("text/plain", with("5000"), 415),
+        ("", with("5000"), 415),
+    ] {
+        let answer = server.send("PUT", "/config", Body(content_type, &text));
+        assert_eq!(answer.status, status, "{content_type}: {answer:?}");
+        assert_eq!(server.engine.config(), before);
+    }
+    let answer = server.send("PUT", "/config", Body("application/toml; charset=utf-8", &with("5000")));
+    assert_eq!((answer.status, server.engine.config().limits.ring_ms), (200, 5_000), "{answer:?}");
+    assert_eq!(faults(&description, schema.unwrap(), &answer.json()), [""; 0]);
+    let keys: Vec<_> =
+        answer.json()["changes"].as_array().unwrap().iter().map(|change| change["key"].clone()).collect();
+    assert!(keys.contains(&json!("limits.ring_ms")) && keys.contains(&json!("push")), "{keys:?}");
+    let unchanged = server.engine.config().limits(streamengine::Limits::default()).to_json().to_string();
+    assert_eq!(
+        server.send("PUT", "/config", Body(JSON, &unchanged)).status,
+        400,
+        "with *** for a hash or not"
+    );
+}
+
+#[test]
+fn f37_a_body_of_more_than_256_kib_is_answered_with_413() {
+    let server = Server::start();
+    let ask =
+        |len: usize| server.send("POST", "/relays/push", Body(JSON, &format!("\"{}\"", "x".repeat(len - 2))));
+    assert_eq!(ask(256 * 1024).status, 400, "it is read, and is no object");
+    assert_eq!(ask(256 * 1024 + 1).status, 413);
+}
+
+#[test]
+fn bodies_that_do_not_come_or_are_none_are_answered_as_what_they_are() {
+    let server = Server::start();
+    let mut slow = connect(server.address);
+    server
+        .engine
+        .reload(server.engine.config().limits(streamengine::Limits::default().http_header_timeout_ms(300)))
+        .unwrap();
+    let head = format!(
+        "POST /api/v1/files HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {ADMIN}\r\nContent-Type: {JSON}\r\n"
+    );
+    write!(slow, "{head}Content-Length: 100\r\n\r\n{{").unwrap();
+    let mut reply = String::new();
+    slow.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 408"), "{reply}");
+    let mut chunked = connect(server.address);
+    write!(chunked, "{head}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n")
+        .unwrap();
+    reply.clear();
+    chunked.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 400") && reply.contains("object"), "{reply}");
+    for (method, path, body, status) in [
+        ("POST", "/files", Body("", ""), 400),
+        ("POST", "/files", Body("text/plain", "{}"), 415),
+        ("POST", "/files", Body("application/x-www-form-urlencoded", "paths=x"), 415),
+        ("POST", "/files", Body(JSON, "{"), 400),
+        ("DELETE", "/files/7", Body(JSON, "{}"), 400),
+        ("GET", "/files", Body(JSON, "{}"), 400),
+        ("POST", "/relays/push", Body(JSON, r#"{"stream":"live/a","url":"rtmp://h/live/***"}"#), 400),
+    ] {
+        let answer = server.send(method, path, body);
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{method} {path}");
+    }
+    for token in [None, Some(VIEWER)] {
+        let answer =
+            server.ask_as(token, "POST", "/api/v1/files", "Content-Type: application/json\r\n", "{}");
+        assert!(matches!(answer.status, 401 | 403), "{answer:?}");
+    }
+    let cross = "Origin: http://evil.example\r\nContent-Type: application/json\r\n";
+    assert_eq!(server.ask_as(Some(ADMIN), "POST", "/api/v1/files", cross, "{}").status, 403);
+}
+
+/// Somebody who listens to events.
+struct Listener(std::io::BufReader<TcpStream>);
+
+impl Listener {
+    fn open(server: &Server, query: &str) -> Self {
+        let mut socket = connect(server.address);
+        let head = format!(
+            "GET /api/v1/events{query} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {VIEWER}\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).unwrap();
+        let mut listener = Self(std::io::BufReader::new(socket));
+        let first = listener.line().unwrap();
+        assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+        while !listener.line().unwrap().starts_with(": ") {}
+        listener
+    }
+
+    /// The next line, `None` at the end; without the sizes of chunks.
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        (std::io::BufRead::read_line(&mut self.0, &mut line).unwrap() > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// The next event: its number, its name and what it says.
+    fn event(&mut self) -> (u64, String, Value) {
+        let mut field = |name: &str| loop {
+            let line = self.line().expect("an event");
+            if let Some(value) = line.strip_prefix(name) {
+                break value.to_owned();
+            }
+        };
+        let (id, name) = (field("id: ").parse().unwrap(), field("event: "));
+        (id, name, serde_json::from_str(&field("data: ")).unwrap())
+    }
+}
+
+#[test]
+fn who_listens_is_told_what_happens_and_only_what_he_wants_to_know() {
+    let server = Server::start();
+    let mut all = Listener::open(&server, "");
+    let mut some = Listener::open(&server, "?names=stream-ended,stream-started&stream=live%2Flate");
+    let mut summaries = Listener::open(&server, "?names=none&snapshot=1");
+    for name in ["live/other", "live/late"] {
+        server.engine.publish(&key(name)).unwrap().finish();
+    }
+    let (id, name, data) = some.event();
+    assert_eq!((id, name.as_str(), &data["stream"]), (1, "stream-started", &json!("live/late")));
+    assert_eq!((some.event().1, all.event().1), ("stream-ended".to_owned(), "stream-started".to_owned()));
+    let (_, name, summary) = summaries.event();
+    assert_eq!((name.as_str(), &summary["engine"]["streams_live"].is_u64()), ("summary", &true));
+    let description = server.get("/openapi.json").json();
+    let schema = &description["components"]["schemas"]["Summary"];
+    assert_eq!(faults(&description, schema, &summary), [""; 0]);
+    assert_eq!(server.get("/events?stream=nothing").status, 400);
+}
+
+#[test]
+fn more_than_64_who_listen_to_events_are_told_to_come_later() {
+    let server = Server::start();
+    let mut listeners: Vec<_> = (0..64).map(|_| Listener::open(&server, "")).collect();
+    assert_eq!(server.get("/events").status, 503);
+    listeners.pop();
+    wait::until("there is room for another one", || server.get("/events").status == 200);
+}
+
+#[test]
+fn listening_ends_with_the_token_and_with_the_engine() {
+    let server = Server::start();
+    let mut listener = Listener::open(&server, "?names=none");
+    let mut config = server.engine.config();
+    config.http.token.retain(|token| token.name != "viewer");
+    server.engine.reload(config.clone()).unwrap();
+    while listener.line().is_some() {}
+    let token = streamengine::HttpTokenConfig::new(
+        "viewer",
+        streamengine::HttpRole::Viewer,
+        streamengine::TokenHash::of(VIEWER),
+    );
+    config.http.token.push(token);
+    server.engine.reload(config).unwrap();
+    let mut listener = Listener::open(&server, "?names=none");
+    server.engine.blocking_drain().unwrap();
+    while listener.line().is_some() {}
+}
+
+#[test]
+fn what_takes_long_to_read_is_sent_to_its_end_on_a_connection_that_is_kept() {
+    let server = Server::start();
+    // Less than it takes to read it all.
+    server
+        .engine
+        .reload(server.engine.config().limits(streamengine::Limits::default().http_idle_ms(300)))
+        .unwrap();
+    let mut socket = connect(server.address);
+    write!(socket, "GET /api/v1/events?snapshot=1&names=none HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {VIEWER}\r\n\r\n").unwrap();
+    let mut listener = Listener(std::io::BufReader::new(socket));
+    assert_eq!([(); 4].map(|()| listener.event().0), [1, 2, 3, 4]);
 }

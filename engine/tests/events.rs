@@ -128,6 +128,7 @@ What happens in an engine, as JSON: each is one object, and its `event` names it
 
 - `streamengine ... --json` prints one a line on stdout, behind the line `ready`; with two servers (`demo`) each has a `server`, 1 or 2;
 - Rust: `Engine::events` and `on_event` give `Event`, which serializes so;
+- HTTP: `/api/v1/events` sends them as they happen ([api.md](api.md));
 - C: `se_event.json`, with `time_us` (microseconds since 1970) besides; C++ and Python: `json` of an event;
 - GStreamer: the signals of [rtmpserversrc and rtmprelaysink](gstreamer.md) that tell of the same have the same names.
 

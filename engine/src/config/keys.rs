@@ -12,13 +12,16 @@ use std::collections::BTreeMap;
 
 /// The keys of `[[push]]`. Not `flatten`, which knows neither the line of an error nor the names that there are.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct PushKeys {
     #[serde(deserialize_with = "parsed")]
     stream: StreamKey,
     #[serde(deserialize_with = "parsed")]
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     url: RtmpUrl,
     remote_app: Option<String>,
+    #[cfg_attr(feature = "http", schemars(with = "Option<String>"))]
     remote_stream: Option<Secret>,
     #[serde(default)]
     on_refusal: OnRefusal,
@@ -63,6 +66,7 @@ impl From<PushKeys> for PushConfig {
 
 /// The keys of `retry`. What is left out fits to what is there.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct RetryKeys {
     min_ms: Option<u64>,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 /// Recordings of an app's streams.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RecordConfig {
@@ -23,6 +24,7 @@ pub struct RecordConfig {
     pub segment_bytes: Option<u64>,
     /// How files are called: `{start}` stands for when one began, such as `20180214T002807Z`, `{n}` for its number among those of
     /// its recording. Without the end (`.flv`, `.mp4`), which tells the format.
+    #[cfg_attr(feature = "http", schemars(with = "String"))]
     pub name: RecordingName,
     /// How old a file may get, in milliseconds; then it is removed.
     pub keep_ms: Option<u64>,
@@ -85,6 +87,7 @@ impl RecordConfig {
 
 /// What is recorded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordWhen {
     /// Nothing.
@@ -98,6 +101,7 @@ pub enum RecordWhen {
 
 /// How recordings are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordFormat {
     /// FLV: every codec and event, as it came.

@@ -346,6 +346,12 @@ fn merge(into: &mut toml::Table, from: toml::Table) {
     }
 }
 
+/// Reads one entry of a configuration, such as one of `[[push]]`, from a JSON object. The error quotes no value.
+#[cfg(feature = "http")]
+pub(crate) fn entry<T: DeserializeOwned>(json: &str) -> Result<T> {
+    table_of_json(json)?.try_into().map_err(|error| invalid(None, &error))
+}
+
 fn table_of_json(json: &str) -> Result<toml::Table> {
     let fail = |why: String| Error::new(ErrorKind::InvalidArgument, format!("configuration: {why}"));
     // The parser's own words quote nothing of the text, which may hold a secret.

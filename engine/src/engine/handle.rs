@@ -1,7 +1,9 @@
 //! What manages an engine, by the engine itself and by a handle that does not keep it alive.
 
 use super::{Engine, Inner};
-use crate::config::{Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, Reloaded};
+use crate::config::{
+    Config, FileConfig, OriginConfig, PullConfig, PushConfig, PushTuning, RecordConfig, Reloaded,
+};
 use crate::id::{FileId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::manage::Manage;
@@ -165,6 +167,10 @@ impl Manage for Engine {
         Self::record(self, stream)
     }
 
+    fn record_with(&self, stream: &StreamKey, config: &RecordConfig) -> Result<RecordingId> {
+        Self::record_with(self, stream, config)
+    }
+
     fn stop_recording(&self, id: RecordingId) -> Result<()> {
         Self::stop_recording(self, id)
     }
@@ -313,6 +319,10 @@ impl Manage for WeakEngine {
 
     fn record(&self, stream: &StreamKey) -> Result<RecordingId> {
         self.engine()?.record(stream)
+    }
+
+    fn record_with(&self, stream: &StreamKey, config: &RecordConfig) -> Result<RecordingId> {
+        self.engine()?.record_with(stream, config)
     }
 
     fn stop_recording(&self, id: RecordingId) -> Result<()> {

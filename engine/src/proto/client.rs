@@ -92,6 +92,7 @@ pub enum ClientEvent {
 
 /// What a publisher says when it leaves: some servers want one of these, some fail at another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct StopCommands {
     /// `FCUnpublish`.

@@ -60,6 +60,9 @@ bound! {
     /// Recordings that are read at once for players over HTTP: each holds a piece of its file, and may hold a thread
     /// (test `no_more_than_256_recordings_are_read_at_once`).
     const MAX_READERS: usize = 256, without 1 << 20;
+    /// Those who listen to events over HTTP, each with a task of its own
+    /// (test `more_than_64_who_listen_to_events_are_told_to_come_later`).
+    const MAX_LISTENERS: usize = 64, without 1 << 20;
 }
 
 /// Relays that come with a right, until somebody sees to them: at most one entry for a stream.
@@ -141,6 +144,9 @@ pub(crate) struct Core {
     /// What is known of recordings from playlists before.
     #[cfg(feature = "http")]
     pub(crate) recording_parts: KnownParts,
+    /// Those who listen to events over HTTP.
+    #[cfg(feature = "http")]
+    pub(crate) event_listeners: Arc<Semaphore>,
     /// Which lines about peers may be logged.
     pub(crate) log: PeerLog,
     /// Cancelled when the engine drains: no new connections, streams end, peers are told.
@@ -175,6 +181,8 @@ impl Core {
             recording_readers: Arc::new(Semaphore::new(MAX_READERS.get())),
             #[cfg(feature = "http")]
             recording_parts: KnownParts::default(),
+            #[cfg(feature = "http")]
+            event_listeners: Arc::new(Semaphore::new(MAX_LISTENERS.get())),
             log: PeerLog::default(),
             #[cfg(feature = "http")]
             assets: Assets::default(),

@@ -272,9 +272,8 @@ fn is_closing(headers: &HeaderMap) -> bool {
 
 /// The reply to a request. Pending for ever where there is none, as the connection's socket is taken over.
 async fn reply(answers: &Answers, progress: &Progress, request: Request<Incoming>) -> Reply {
-    let has_body = !request.body().is_end_stream();
-    let (request, _) = request.into_parts();
-    match answers.answer(&request, has_body).await {
+    let (request, body) = request.into_parts();
+    match answers.answer(&request, body.into()).await {
         Answer::Reply(reply) => reply,
         Answer::Turn(turn) => {
             progress.take_over(turn);

@@ -186,11 +186,10 @@ async fn answer(
     patience: Duration,
 ) -> Option<Box<Turn>> {
     let (request, body) = request.into_parts();
-    let has_body = !body.is_end_stream();
     let answer = async {
         match request.headers.len() > MAX_HEADERS.get() {
             true => too_many_headers().into(),
-            false => answers.answer(&request, has_body).await,
+            false => answers.answer(&request, body.into()).await,
         }
     };
     let answer = tokio::select! {
@@ -226,7 +225,7 @@ async fn send(
     if len > 0 {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
-    let is_all = head_only || len == 0;
+    let is_all = head_only || body.is_empty();
     let send = respond.send_response(Response::from_parts(head, ()), is_all).map_err(io::Error::other)?;
     if is_all {
         return Ok(());

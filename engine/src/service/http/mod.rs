@@ -12,6 +12,7 @@
 
 mod access;
 mod api;
+mod body;
 mod connection;
 mod control;
 mod h2;

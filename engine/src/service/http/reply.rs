@@ -16,7 +16,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Bytes of a file that are read at a time; each reply with one holds so many.
@@ -25,11 +25,23 @@ const FILE_PIECE: usize = 64 * 1024;
 /// A reply that is sent as a whole.
 pub(super) type Reply = Response<Pieces>;
 
-/// The body of a reply: pieces that others have too, behind each other, or a part of a file.
+/// The body of a reply: pieces that others have too, behind each other, or a part of a file, or what comes bit by bit.
 #[derive(Default)]
 pub(super) struct Pieces {
-    held: VecDeque<Bytes>,
-    file: Option<FilePart>,
+    source: Source,
+}
+
+enum Source {
+    Held(VecDeque<Bytes>),
+    File(FilePart),
+    /// Comes until its sender is dropped.
+    Coming(mpsc::Receiver<Bytes>),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Held(VecDeque::new())
+    }
 }
 
 /// A part of a file, which is read piece by piece as the peer takes it.
@@ -82,19 +94,33 @@ impl FilePart {
 impl Pieces {
     /// The same without empty ones.
     pub(super) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        Self { held: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(), ..Self::default() }
+        let held = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self { source: Source::Held(held) }
+    }
+
+    /// What comes bit by bit, nobody knows how much.
+    pub(super) fn that_come(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self { source: Source::Coming(pieces) }
+    }
+
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        !matches!(self.source, Source::Coming(_)) && self.len() == 0
     }
 
     /// The bytes `range` of a file, which stands where they begin.
     fn of_file(file: File, range: &Range<u64>, place: OwnedSemaphorePermit) -> Self {
         let left = range.end.saturating_sub(range.start);
-        let file = FilePart { left, reading: Reading::Idle(Some(file)), _place: place };
-        Self { file: Some(file), ..Self::default() }
+        let part = FilePart { left, reading: Reading::Idle(Some(file)), _place: place };
+        Self { source: Source::File(part) }
     }
 
     pub(super) fn len(&self) -> u64 {
-        let held: usize = self.held.iter().map(Bytes::len).sum();
-        self.file.as_ref().map_or(0, |file| file.left).saturating_add(held as u64)
+        match &self.source {
+            Source::Held(held) => held.iter().map(|piece| piece.len() as u64).sum(),
+            Source::File(part) => part.left,
+            Source::Coming(_) => 0,
+        }
     }
 
     /// The next piece; `None` behind the last.
@@ -103,15 +129,15 @@ impl Pieces {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        match (self.held.pop_front(), &mut self.file) {
-            (Some(piece), _) => Poll::Ready(Some(Ok(piece))),
-            (None, Some(file)) => file.poll_next(cx),
-            (None, None) => Poll::Ready(None),
+        match &mut self.source {
+            Source::Held(held) => Poll::Ready(held.pop_front().map(Ok)),
+            Source::File(part) => part.poll_next(cx),
+            Source::Coming(coming) => coming.poll_recv(cx).map(|piece| piece.map(Ok)),
         }
     }
 
-    /// Only the bytes `range`.
-    fn cut(self, range: &Range<u64>) -> Self {
+    /// Only the bytes `range` of some.
+    fn cut(pieces: Vec<Bytes>, range: &Range<u64>) -> Self {
         let bounds = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
         let range = bounds(range.start)..bounds(range.end);
         let mut at = 0;
@@ -121,7 +147,7 @@ impl Pieces {
             let (start, end) = (range.start.max(begins), range.end.min(at));
             if start < end { piece.slice(start - begins..end - begins) } else { Bytes::new() }
         };
-        Self::new(self.held.into_iter().map(within).collect::<Vec<_>>())
+        Self::new(pieces.into_iter().map(within).collect::<Vec<_>>())
     }
 }
 
@@ -134,11 +160,14 @@ impl Body for Pieces {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.len() == 0
+        self.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len())
+        match self.source {
+            Source::Coming(_) => SizeHint::default(),
+            Source::Held(_) | Source::File(_) => SizeHint::with_exact(self.len()),
+        }
     }
 }
 
@@ -298,13 +327,12 @@ pub(super) fn piece(
     range: Option<&str>,
     cache: &'static str,
 ) -> Reply {
-    let whole = Pieces::new(media);
-    let len = whole.len();
+    let len = media.iter().map(|piece| piece.len() as u64).sum();
     let wanted = range.and_then(|range| byte_range(range, len));
     let body = match &wanted {
-        Some(Ok(range)) => whole.cut(range),
+        Some(Ok(range)) => Pieces::cut(media, range),
         Some(Err(())) => Pieces::default(),
-        None => whole,
+        None => Pieces::new(media),
     };
     ranged(content_type, body, wanted, len, cache)
 }

@@ -2,6 +2,7 @@
 
 use super::Asker;
 use super::api;
+use super::body::Body;
 use super::manage;
 use super::pages;
 use super::reply::{self, Reply};
@@ -42,16 +43,17 @@ impl Answers {
     }
 
     /// Answers a request.
-    pub(super) async fn answer(&self, request: &Parts, has_body: bool) -> Answer {
-        if has_body {
-            return reply::broken("requests have no body here").into();
-        }
+    pub(super) async fn answer(&self, request: &Parts, body: Body) -> Answer {
         let hosts = request.headers.get_all(HOST).iter().count();
         if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
             return reply::broken("a request has one Host").into();
         }
         if is_of_api(request.uri.path()) {
-            return api::answer(&self.asker, request).await.into();
+            // Boxed: players need none of it.
+            return Box::pin(api::answer(&self.asker, request, body)).await.into();
+        }
+        if !body.is_nothing() {
+            return reply::broken("requests have no body here").into();
         }
         if let Some(url) = ManageUrl::find(request.uri.path()) {
             return manage::answer(&self.asker, request, url).await.into();

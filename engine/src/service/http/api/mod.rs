@@ -7,6 +7,8 @@
 //! Lists come from the newest snapshot, once for all who ask; single things, and what a snapshot does not have, from the engine.
 //! What is wrong is told as RFC 9457 says. Nothing that peers have sent is ever markup here: `<`, `>` and `&` are escaped.
 
+mod change;
+mod events;
 mod openapi;
 mod operations;
 mod problem;
@@ -15,21 +17,27 @@ mod views;
 
 use super::Asker;
 use super::access;
+use super::body::Body;
+use super::header;
 use super::manage;
 use super::reply::{self, Reply};
+use crate::config::HttpRole;
+use crate::limits::ms;
+use change::{Change, Content};
+use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
-use operations::Found;
+use operations::{Act, Found};
 use problem::Problem;
 use serde::Serialize;
 
 /// The reply to a request below `/api/`.
-pub(super) async fn answer(asker: &Asker, request: &Parts) -> Reply {
+pub(super) async fn answer(asker: &Asker, request: &Parts, body: Body) -> Reply {
     let found = Found::find(request.uri.path());
     let methods = found.as_ref().map(Found::methods).unwrap_or_default();
     let mut reply = match (&request.method, found) {
         (&Method::OPTIONS, Some(_)) => manage::preflight(&methods),
-        (_, found) => replied(asker, request, found).await.unwrap_or_else(|problem| {
+        (_, found) => replied(asker, request, found, body).await.unwrap_or_else(|problem| {
             let allow = (problem.status() == StatusCode::METHOD_NOT_ALLOWED).then_some(&*methods);
             problem.reply(allow)
         }),
@@ -38,7 +46,12 @@ pub(super) async fn answer(asker: &Asker, request: &Parts) -> Reply {
     reply
 }
 
-async fn replied(asker: &Asker, request: &Parts, found: Option<Found<'_>>) -> Result<Reply, Problem> {
+async fn replied(
+    asker: &Asker,
+    request: &Parts,
+    found: Option<Found<'_>>,
+    body: Body,
+) -> Result<Reply, Problem> {
     let nothing = || {
         Problem::new(
             StatusCode::NOT_FOUND,
@@ -50,8 +63,31 @@ async fn replied(asker: &Asker, request: &Parts, found: Option<Found<'_>>) -> Re
     if let Some(role) = operation.role {
         manage::admit(asker, request, role)?;
     }
-    let query = request.uri.query().unwrap_or_default();
-    read::answer(&asker.core, operation, &found, query)
+    let (core, query) = (&asker.core, request.uri.query().unwrap_or_default());
+    let content_type = header::text(&request.headers, &CONTENT_TYPE);
+    let within = ms(core.limits().http_header_timeout_ms);
+    let body = Content::read(&operation.takes, content_type, body, within).await?;
+    if operation.act == Act::Events {
+        return events::answer(asker, request, query);
+    }
+    if operation.role != Some(HttpRole::Admin) {
+        return read::answer(core, operation, &found, query).await;
+    }
+    let manager = read::manager(core)?.clone();
+    let change = Change {
+        #[cfg(feature = "keys")]
+        core,
+        manager,
+        operation,
+        found,
+        query,
+        body,
+    };
+    let reply = change.make().await?;
+    if request.method != Method::GET {
+        tracing::info!(peer = %asker.peer, method = %request.method, path = request.uri.path(), "done by the API");
+    }
+    Ok(reply)
 }
 
 /// A reply as JSON.

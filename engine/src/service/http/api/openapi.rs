@@ -1,6 +1,6 @@
 //! The description of the API (OpenAPI 3.1), made of its table and of the types that it replies with.
 
-use super::operations::{OPERATIONS, Operation, ROOT};
+use super::operations::{Act, OPERATIONS, Operation, ROOT, Takes};
 use super::problem::ProblemTold;
 use bytes::Bytes;
 use schemars::Schema;
@@ -19,6 +19,7 @@ pub(super) fn document() -> Bytes {
 }
 
 fn described() -> Value {
+    let mut taken = SchemaSettings::draft2020_12().with(settings).for_deserialize().into_generator();
     let mut told = SchemaSettings::draft2020_12().with(settings).for_serialize().into_generator();
     let problem = told.subschema_for::<ProblemTold<'_>>();
     let mut paths = Map::new();
@@ -26,10 +27,11 @@ fn described() -> Value {
         let path = paths.entry(format!("{ROOT}{}", operation.path)).or_insert_with(|| json!({}));
         if let Value::Object(methods) = path {
             let method = operation.method.as_str().to_ascii_lowercase();
-            methods.insert(method, described_operation(operation, &mut told, &problem));
+            methods.insert(method, described_operation(operation, &mut told, &mut taken, &problem));
         }
     }
-    let schemas = told.take_definitions(true);
+    let mut schemas = taken.take_definitions(true);
+    schemas.append(&mut told.take_definitions(true));
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -53,12 +55,23 @@ fn settings(settings: &mut SchemaSettings) {
     settings.meta_schema = None;
 }
 
-fn described_operation(operation: &Operation, told: &mut SchemaGenerator, problem: &Schema) -> Value {
-    let schema = (operation.reply)(told);
-    let ok = json!({
-        "description": "What was asked for.",
-        "content": { "application/json": { "schema": schema } },
-    });
+fn described_operation(
+    operation: &Operation,
+    told: &mut SchemaGenerator,
+    taken: &mut SchemaGenerator,
+    problem: &Schema,
+) -> Value {
+    let ok = match operation.reply {
+        Some(_) if operation.act == Act::Events => json!({
+            "description": "Events until one side has enough.",
+            "content": { "text/event-stream": { "schema": { "type": "string" } } },
+        }),
+        Some(schema) => json!({
+            "description": "What was asked for, or what has come of it.",
+            "content": { "application/json": { "schema": schema(told) } },
+        }),
+        None => json!({ "description": "It is done." }),
+    };
     let wrong = json!({
         "description": "What is wrong.",
         "content": { "application/problem+json": { "schema": problem } },
@@ -67,8 +80,11 @@ fn described_operation(operation: &Operation, told: &mut SchemaGenerator, proble
         "operationId": format!("{:?}", operation.act),
         "summary": operation.about,
         "parameters": parameters(operation),
-        "responses": { "200": ok, "default": wrong },
+        "responses": { operation.status.to_string(): ok, "default": wrong },
     });
+    if let Some((content, is_required)) = body(&operation.takes, taken) {
+        described["requestBody"] = json!({ "required": is_required, "content": content });
+    }
     if let Some(role) = operation.role {
         described["x-role"] = role.as_str().into();
         // By address, too, where the configuration says so.
@@ -77,11 +93,25 @@ fn described_operation(operation: &Operation, told: &mut SchemaGenerator, proble
     described
 }
 
+/// The body that is taken, by its types, and whether it has to be there.
+fn body(takes: &Takes, taken: &mut SchemaGenerator) -> Option<(Value, bool)> {
+    Some(match takes {
+        Takes::Nothing => return None,
+        Takes::Json(schema) => (json!({ "application/json": { "schema": schema(taken) } }), true),
+        Takes::Perhaps(schema) => (json!({ "application/json": { "schema": schema(taken) } }), false),
+        Takes::Config(schema) => {
+            let toml = json!({ "schema": { "type": "string" } });
+            (json!({ "application/json": { "schema": schema(taken) }, "application/toml": toml }), true)
+        }
+    })
+}
+
 fn parameters(operation: &Operation) -> Vec<Value> {
     let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path = in_path.map(|name| {
         let (about, schema) = match name {
             "stream" => ("The name, its slashes encoded: `live%2Fa`.", json!({ "type": "string" })),
+            "key" => ("What the key is called by: the part before its dash.", json!({ "type": "string" })),
             "alias" => ("The alias.", json!({ "type": "string" })),
             _ => ("The number.", json!({ "type": "integer", "format": "uint64" })),
         };

@@ -1,9 +1,15 @@
 //! What can be asked of the API, in one table: requests find their operation in it, and the description is made of it.
 
 use super::problem::Problem;
+#[cfg(feature = "keys")]
+use super::views::AddedKey;
 use super::views::{Health, Items, Summary, Time, Version};
-use crate::config::HttpRole;
+use crate::config::{
+    FileConfig, HttpRole, OriginConfig, PullConfig, PushConfig, PushTuning, RecordConfig, Reloaded,
+};
 use crate::key::StreamKey;
+#[cfg(feature = "keys")]
+use crate::keys::{KeyInfo, WrittenKey};
 use crate::statistics::{Sample, StreamStats};
 use crate::status::{
     FileStatus, ListenerInfo, OriginStatus, RecordedFile, RecordingStatus, RelayStatus, SessionInfo,
@@ -40,7 +46,21 @@ pub(super) struct Operation {
     pub(super) about: &'static str,
     /// What may stand in the query, and what it means.
     pub(super) query: &'static [(&'static str, &'static str)],
-    pub(super) reply: Schemas,
+    pub(super) takes: Takes,
+    /// The status where all is well.
+    pub(super) status: u16,
+    /// What is told then, where there is something.
+    pub(super) reply: Option<Schemas>,
+}
+
+/// What an operation takes as a body.
+pub(super) enum Takes {
+    Nothing,
+    Json(Schemas),
+    /// It may be left out.
+    Perhaps(Schemas),
+    /// A whole configuration, also as TOML.
+    Config(Schemas),
 }
 
 /// What is done.
@@ -67,12 +87,58 @@ pub(super) enum Act {
     Recordings,
     Recording,
     Config,
+    Events,
     Description,
+    AddPush,
+    AddPull,
+    TuneRelay,
+    RestartRelay,
+    RemoveRelay,
+    AddFile,
+    ReplaceFile,
+    StopFile,
+    SetOrigin,
+    RemoveOrigin,
+    Record,
+    StopRecording,
+    KickSession,
+    KickStream,
+    #[cfg(feature = "keys")]
+    Keys,
+    #[cfg(feature = "keys")]
+    AddKey,
+    #[cfg(feature = "keys")]
+    RevokeKey,
+    SetConfig,
 }
 
 /// Something to look at.
 const fn look(path: &'static str, act: Act, reply: Schemas, about: &'static str) -> Operation {
-    Operation { method: Method::GET, path, role: Some(HttpRole::Viewer), act, about, query: &[], reply }
+    let (role, takes) = (Some(HttpRole::Viewer), Takes::Nothing);
+    Operation {
+        method: Method::GET,
+        path,
+        role,
+        act,
+        about,
+        query: &[],
+        takes,
+        status: 200,
+        reply: Some(reply),
+    }
+}
+
+/// Something that is done by whoever may change something.
+const fn act(
+    method: Method,
+    path: &'static str,
+    act: Act,
+    takes: Takes,
+    status: u16,
+    reply: Option<Schemas>,
+    about: &'static str,
+) -> Operation {
+    Operation { method, path, role: Some(HttpRole::Admin), act, about, query: &[], takes, status, reply }
 }
 
 impl Operation {
@@ -90,6 +156,8 @@ impl Operation {
 }
 
 const SINCE: &[(&str, &str)] = &[("since", "Only what was later, in seconds since the engine's start.")];
+
+const REASON: &[(&str, &str)] = &[("reason", "What is told those who are ended, and the log.")];
 
 /// All operations.
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -134,6 +202,20 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     look("/sessions/{id}", Act::Session, of::<SessionInfo>(), "One connection."),
     look("/relays", Act::Relays, of::<Items<RelayStatus>>(), "All relays."),
+    act(
+        Method::POST,"/relays/push",
+        Act::AddPush,
+        Takes::Json(of::<PushConfig>()),
+        201,Some(of::<RelayStatus>()),
+        "Pushes a local stream to another server, with the keys of `[[push]]`.",
+    ),
+    act(
+        Method::POST,"/relays/pull",
+        Act::AddPull,
+        Takes::Json(of::<PullConfig>()),
+        201,Some(of::<RelayStatus>()),
+        "Fetches a stream from another server, with the keys of `[[pull]]`.",
+    ),
     look("/relays/{id}", Act::Relay, of::<RelayStatus>(), "One relay."),
     look("/files", Act::Files, of::<Items<FileStatus>>(), "All file jobs."),
     look("/files/{id}", Act::File, of::<FileStatus>(), "One file job."),
@@ -147,7 +229,125 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ANY,
         "The configuration in force, defaults included, in the shape of the TOML configuration. Secrets are \"***\".",
     ),
+    look(
+        "/events",
+        Act::Events,
+        ANY,
+        "What happens, as server-sent events: `event` is the name, `data` the event as JSON. Who does not keep up gets `lagged`, with \
+         how many events he has lost.",
+    )
+    .with(&[
+        ("stream", "Only those of this stream, `app/stream`."),
+        ("names", "Only those of these names, with commas between them."),
+        ("snapshot", "With 1, an event `summary` each second, too."),
+    ]),
     look("/openapi.json", Act::Description, ANY, "This description."),
+    act(
+        Method::PUT,"/relays/{id}/tuning",
+        Act::TuneRelay,
+        Takes::Json(of::<PushTuning>()),
+        200,Some(of::<RelayStatus>()),
+        "Changes how a push connects, waits and leaves, from its next step on. What is left out is as for all relays.",
+    ),
+    act(
+        Method::POST,"/relays/{id}/restart",
+        Act::RestartRelay,
+        Takes::Nothing,
+        204, None,
+        "Makes a relay try again at once, also one that has failed for good.",
+    ),
+    act(Method::DELETE,"/relays/{id}", Act::RemoveRelay, Takes::Nothing, 204, None, "Ends a relay in good order."),
+    act(
+        Method::POST,"/files",
+        Act::AddFile,
+        Takes::Json(of::<FileConfig>()),
+        201,Some(of::<FileStatus>()),
+        "Plays media files as a live stream, with the keys of `[[file]]`. They are read through once first.",
+    ),
+    act(
+        Method::PUT,"/files/{id}",
+        Act::ReplaceFile,
+        Takes::Json(of::<FileConfig>()),
+        200,Some(of::<FileStatus>()),
+        "Plays other files in place of those of a job, which gets another number. Players stay.",
+    ),
+    act(Method::DELETE,"/files/{id}", Act::StopFile, Takes::Nothing, 204, None, "Ends a file job and its stream."),
+    act(
+        Method::PUT,"/origins/{alias}",
+        Act::SetOrigin,
+        Takes::Json(of::<OriginConfig>()),
+        200,Some(of::<OriginStatus>()),
+        "Names servers by an alias, or changes which they are, with the keys of `[origins.ALIAS]`.",
+    ),
+    act(
+        Method::DELETE,"/origins/{alias}",
+        Act::RemoveOrigin,
+        Takes::Nothing,
+        204, None,
+        "Removes an alias; its streams end.",
+    ),
+    act(
+        Method::POST,"/streams/{stream}/record",
+        Act::Record,
+        Takes::Perhaps(of::<RecordConfig>()),
+        201,Some(of::<RecordingStatus>()),
+        "Records a stream as its app's configuration says, or, with a body, as `[apps.APP.record]` would have it.",
+    ),
+    act(
+        Method::DELETE,"/recordings/{id}",
+        Act::StopRecording,
+        Takes::Nothing,
+        204, None,
+        "Ends a recording; its file becomes whole.",
+    ),
+    act(
+        Method::POST,"/sessions/{id}/kick",
+        Act::KickSession,
+        Takes::Nothing,
+        204, None,
+        "Ends a connection.",
+    )
+    .with(REASON),
+    act(
+        Method::POST,"/streams/{stream}/kick",
+        Act::KickStream,
+        Takes::Nothing,
+        204, None,
+        "Takes a stream away from whoever publishes it. Players wait for another publisher for the resume window.",
+    )
+    .with(REASON),
+    #[cfg(feature = "keys")]
+    act(
+        Method::GET,"/keys",
+        Act::Keys,
+        Takes::Nothing,
+        200,Some(of::<Items<KeyInfo>>()),
+        "The keys of publishers and players, without the keys themselves.",
+    )
+    .with(&[("stream", "Only those of this stream, `app/stream`.")]),
+    #[cfg(feature = "keys")]
+    act(
+        Method::POST,"/keys",
+        Act::AddKey,
+        Takes::Json(of::<WrittenKey>()),
+        201,Some(of::<AddedKey>()),
+        "Makes a key, or takes one in. A new one is told in the reply, and never again.",
+    ),
+    #[cfg(feature = "keys")]
+    act(
+        Method::DELETE,"/keys/{key}",
+        Act::RevokeKey,
+        Takes::Nothing,
+        200,Some(of::<KeyInfo>()),
+        "Revokes a key; what it has opened ends.",
+    ),
+    act(
+        Method::PUT,"/config",
+        Act::SetConfig,
+        Takes::Config(ANY),
+        200,Some(of::<Reloaded>()),
+        "Takes another configuration, a whole one as JSON or TOML, and does what is different: all of it, or nothing.",
+    ),
 ];
 
 /// What a path names: operations that differ by their method, and the name or number in the path.
@@ -214,6 +414,13 @@ fn name_in<'a>(template: &str, path: &'a str) -> Option<&'a str> {
             _ => return None,
         }
     }
+}
+
+/// A value of a query.
+pub(super) fn value<'a>(query: &'a str, field: &str) -> Option<Cow<'a, str>> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let found = pairs.into_iter().find_map(|(name, value)| (name == field).then_some(value));
+    found.map(|value| percent_decode_str(value).decode_utf8_lossy())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What is wrong with a request of the API, as RFC 9457 has it told: `application/problem+json`.
 
 use crate::service::http::access::Denied;
+use crate::service::http::body::{MAX_BODY, Unread};
 use crate::service::http::reply::{self, Reply};
 use crate::{Error, ErrorKind};
 use hyper::StatusCode;
@@ -75,6 +76,19 @@ impl From<(Denied, StatusCode)> for Problem {
     fn from((denied, status): (Denied, StatusCode)) -> Self {
         let asks_for_token = status == StatusCode::UNAUTHORIZED;
         Self { asks_for_token, ..Self::new(status, denied.to_string()) }
+    }
+}
+
+impl From<Unread> for Problem {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::TooLarge => {
+                let text = format!("the body has more than {} bytes", MAX_BODY.stated());
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+            }
+            Unread::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+            Unread::Broken => Self::new(StatusCode::BAD_REQUEST, "the body has come in part only"),
+        }
     }
 }
 

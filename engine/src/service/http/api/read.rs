@@ -5,19 +5,21 @@ use super::operations::{Act, Found, Operation};
 use super::problem::Problem;
 use super::views::{Health, Items, Summary, Time, Version};
 use super::{JSON, json, told};
-use crate::Config;
 use crate::id::{FileId, RecordingId, RelayId, SessionId};
+use crate::key::StreamKey;
 use crate::manage::Manage;
 use crate::service::Core;
 use crate::service::http::reply::{self, Reply};
-use crate::statistics::{Sample, SnapshotForm};
+use crate::statistics::{Sample, Snapshot, SnapshotForm};
+use crate::{Config, Error, ErrorKind};
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
+use tokio::task::spawn_blocking;
 
 /// The reply to a request to look at something.
-pub(super) fn answer(
+pub(super) async fn answer(
     core: &Arc<Core>,
     operation: &Operation,
     found: &Found<'_>,
@@ -46,13 +48,14 @@ pub(super) fn answer(
         Act::Relays => form(core, SnapshotForm::ApiRelays),
         Act::Files => form(core, SnapshotForm::ApiFiles),
         Act::Origins => form(core, SnapshotForm::ApiOrigins),
+        Act::StreamRecordings => recorded(core, found.stream()?).await?,
         act => of_engine(&**manager(core)?, act, found)?,
     };
     Ok(value)
 }
 
 /// What does things to the engine.
-fn manager(core: &Core) -> Result<&Arc<dyn Manage>, Problem> {
+pub(super) fn manager(core: &Core) -> Result<&Arc<dyn Manage>, Problem> {
     core.manager.get().ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the engine is starting"))
 }
 
@@ -70,9 +73,14 @@ fn form(core: &Core, form: SnapshotForm) -> Reply {
         SnapshotForm::ApiRelays => json(&Items::new(&snapshot.relays)),
         SnapshotForm::ApiFiles => json(&Items::new(&snapshot.files)),
         SnapshotForm::ApiOrigins => json(&Items::new(&snapshot.origins)),
-        _ => json(&Summary::of(snapshot)),
+        _ => summary(snapshot),
     });
     reply::told(StatusCode::OK, JSON, body)
+}
+
+/// A snapshot in a few numbers.
+pub(super) fn summary(snapshot: &Snapshot) -> Vec<u8> {
+    json(&Summary::of(snapshot))
 }
 
 /// Samples behind the second that the query names.
@@ -81,12 +89,21 @@ fn later(samples: Vec<Sample>, query: &str) -> impl Iterator<Item = Sample> {
     samples.into_iter().filter(move |sample| since.is_none_or(|since| sample.at_s > since))
 }
 
+/// The recorded files of a stream: the disk may be waited for, by so many at a time as read recordings.
+async fn recorded(core: &Core, stream: StreamKey) -> Result<Reply, Problem> {
+    let manager = manager(core)?.clone();
+    let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "as many recordings are read as may be");
+    let _place = core.recording_readers.clone().try_acquire_owned().map_err(busy)?;
+    let bug = |_| Error::new(ErrorKind::Internal, "a bug in the engine has ended this work");
+    let files = spawn_blocking(move || manager.recorded_files(&stream)).await.map_err(bug).flatten()?;
+    Ok(told(StatusCode::OK, &Items::new(files)))
+}
+
 /// What the engine is asked for itself.
 fn of_engine(manager: &dyn Manage, act: Act, found: &Found<'_>) -> Result<Reply, Problem> {
     Ok(match act {
         Act::Listeners => told(StatusCode::OK, &Items::new(manager.listeners())),
         Act::Recordings => told(StatusCode::OK, &Items::new(manager.recordings())),
-        Act::StreamRecordings => told(StatusCode::OK, &Items::new(manager.recorded_files(&found.stream()?)?)),
         Act::Session => one("session", found, manager.session(SessionId(found.number())))?,
         Act::Relay => one("relay", found, manager.relay(RelayId(found.number())))?,
         Act::File => one("file job", found, manager.file(FileId(found.number())))?,

@@ -1,6 +1,10 @@
 //! What the API tells that the engine has no type for.
 
 use crate::files::since_1970;
+#[cfg(feature = "keys")]
+use crate::key::Secret;
+#[cfg(feature = "keys")]
+use crate::keys::KeyInfo;
 use crate::statistics::{Rates, Snapshot};
 use crate::status::EngineStats;
 use schemars::JsonSchema;
@@ -91,5 +95,23 @@ impl Summary {
             relays: snapshot.relays.len(),
             files: snapshot.files.len(),
         }
+    }
+}
+
+/// A key that has been added.
+#[cfg(feature = "keys")]
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AddedKey {
+    /// What the publisher or player sends. It is told this once; of a key that somebody has had already it is `null`.
+    key: Option<String>,
+    /// What it opens.
+    #[serde(flatten)]
+    info: KeyInfo,
+}
+
+#[cfg(feature = "keys")]
+impl AddedKey {
+    pub(super) fn new(made: Option<&Secret>, info: KeyInfo) -> Self {
+        Self { key: made.map(|key| key.expose().to_owned()), info }
     }
 }

@@ -1,6 +1,7 @@
 //! Promises of connections that speak HTTP/2, over the same pipes.
 
 use super::*;
+use crate::config::{HttpRole, HttpTokenConfig, TokenHash};
 use ::h2::client::{self, ResponseFuture, SendRequest};
 use ::h2::{Reason, RecvStream};
 use bytes::Bytes;
@@ -164,6 +165,22 @@ async fn a_request_with_a_body_is_refused_and_costs_its_stream_only() {
     let (response, _send) = client.send.send_request(request, false).unwrap();
     assert_eq!(response.await.unwrap().status(), 400);
     assert_eq!(read(&mut body, start().len()).await, start());
+}
+
+#[tokio::test(start_paused = true)]
+async fn f37_a_body_for_the_api_is_read_up_to_256_kib() {
+    let token = HttpTokenConfig::new("admin", HttpRole::Admin, TokenHash::of("t"));
+    let core = core(|config| config.http.token = vec![token]);
+    let mut client = Client::open(&core).await;
+    // What is read is for an engine that has not begun.
+    for (len, status) in [(10, 503), (256 * 1024, 503), (256 * 1024 + 1, 413)] {
+        let request = Request::post("https://h/api/v1/relays/push")
+            .header("authorization", "Bearer t")
+            .header("content-type", "application/json");
+        let (reply, mut body) = client.send.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(vec![b' '; len].into(), true).unwrap();
+        assert_eq!(reply.await.unwrap().status(), status, "{len}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! What is for those who manage the engine: who gets it, and that no more is told than should be.
 
 use super::*;
+use crate::SessionId;
 use crate::config::{HttpRole, HttpTokenConfig, TokenHash};
+use crate::service::http::body::Body;
 use crate::service::http::manage::answer;
 use crate::service::http::request::{Answer, Answers};
 use crate::service::http::routes::ManageUrl;
@@ -45,7 +47,7 @@ fn parts(method: Method, version: Version, target: &str, headers: &[(&str, &str)
 async fn ask(core: &Arc<Core>, peer: &str, request: &Parts) -> (StatusCode, HeaderMap, String) {
     let peer = (peer.parse::<IpAddr>().unwrap(), 4000).into();
     let answers = Answers::new(Asker { core: core.clone(), peer, protocol: Protocol::Http, places: None });
-    let Answer::Reply(reply) = answers.answer(request, false).await else { panic!("a stream") };
+    let Answer::Reply(reply) = answers.answer(request, Body::Nothing).await else { panic!("a stream") };
     let (head, body) = reply.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
@@ -304,4 +306,42 @@ async fn what_is_dropped_is_what_the_query_names() {
     assert_eq!(drop("publisher?app=live&name=b").await, "1", "the program's own");
     assert!(core.hub.stream(&key("live/b")).is_none_or(|stream| stream.publisher.is_none()));
     assert_eq!(drop("publisher").await, "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_keep_up_with_events_is_told_how_many_he_has_lost_and_goes_on() {
+    let core = managed();
+    let mut io = open_with(&core, 1024);
+    io.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer a-viewers-token\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(read_head(&mut io).await.contains("content-type: text/event-stream"));
+    read_chunk(&mut io).await;
+    let emit = |session: u64| {
+        let peer = ([192, 0, 2, 7], 4000).into();
+        core.events.emit(Event::SessionClosed {
+            session: SessionId(session),
+            peer,
+            reason: "<b>".to_owned(),
+        });
+    };
+    (0..10_000).for_each(emit);
+    let mut told = 0;
+    let lost = loop {
+        let chunk = String::from_utf8(read_chunk(&mut io).await).unwrap();
+        let (_, data) = chunk.split_once("data: ").unwrap();
+        assert!(!data.contains('<'), "{data}");
+        match chunk.contains("event: lagged") {
+            true => break serde_json::from_str::<serde_json::Value>(data).unwrap()["lost"].as_u64().unwrap(),
+            false => told += 1,
+        }
+    };
+    assert!(lost > 5_000, "{lost} after {told}");
+    let next = String::from_utf8(read_chunk(&mut io).await).unwrap();
+    assert!(next.contains(&format!("\"session\":{}", told + lost)), "{next}");
+    // A line for proxies, where nothing else has come for long.
+    for _ in told + lost + 1..10_000 {
+        read_chunk(&mut io).await;
+    }
+    assert_eq!(read_chunk(&mut io).await, b":\n\n");
 }
