@@ -1273,7 +1273,7 @@ mod tests {
         let error = options.subscriber().unwrap_err().to_string();
         assert_eq!(
             error,
-            "option chunk_size: a subscriber has no such option, but start, wait_for_publisher_ms"
+            "option chunk_size: a subscriber has no such option, but start, back_ms, wait_for_publisher_ms"
         );
         for key in ["stream", "url", "tls.cas", "retry.min_ms.x"] {
             assert!(options.set(key, "x").is_err(), "{key}");
