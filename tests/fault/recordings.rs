@@ -133,7 +133,38 @@ fn f38_a_recording_whose_server_is_killed_opens_without_repair_and_is_whole_afte
     }
 }
 
-/// A server whose folder of recordings is a file system of 1 MB that only it sees.
+/// How little there is for recordings: a megabyte.
+#[derive(Debug, Clone, Copy)]
+enum Disk {
+    /// In memory.
+    Tmpfs,
+    /// Of blocks, which are taken when they are written.
+    Ext4,
+    /// A large one, of which there is a quota: more is free than may be written.
+    Quota,
+}
+
+impl Disk {
+    /// Mounts it at `$0`, with what it is made of beside that.
+    fn script(self) -> &'static str {
+        match self {
+            Self::Tmpfs => "mount -t tmpfs -o size=1m none \"$0\"",
+            Self::Ext4 => {
+                "truncate -s 1200K \"$0.img\" && mke2fs -q -F -t ext4 -O ^has_journal -m 0 \"$0.img\" && \
+                 mount -o loop \"$0.img\" \"$0\""
+            }
+            // What has been removed is free once that is written down.
+            Self::Quota => {
+                "truncate -s 128M \"$0.img\" && mkfs.btrfs -q \"$0.img\" > /dev/null && \
+                 mount -o loop,commit=1 \"$0.img\" \"$0\" && btrfs quota enable \"$0\" && \
+                 btrfs subvolume create \"$0/own\" > /dev/null && btrfs qgroup limit 1M \"$0/own\" && \
+                 mount --bind \"$0/own\" \"$0\""
+            }
+        }
+    }
+}
+
+/// A server whose folder of recordings is a small file system that only it sees.
 struct Small {
     engine: Engine,
     mount: PathBuf,
@@ -142,10 +173,11 @@ struct Small {
 }
 
 impl Small {
-    fn start(format: &'static str) -> Self {
+    fn start(disk: Disk, format: &'static str) -> Self {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let mount = dir.path().to_owned();
-        let script = "mount -t tmpfs -o size=1m none \"$0\" && exec \"$@\"";
+        let mount = dir.path().join("disk");
+        fs::create_dir(&mount).expect("mount point");
+        let script = &format!("{} && exec \"$@\"", disk.script());
         let path = mount.to_str().expect("a name");
         let engine = Engine::serve()
             .config(settings(&mount, format, "segment_ms = 2000\nkeep_bytes = 400000"))
@@ -181,8 +213,8 @@ impl Small {
     }
 }
 
-fn disk_that_fails(format: &'static str) {
-    let small = Small::start(format);
+fn disk_that_fails(disk: Disk, format: &'static str) {
+    let small = Small::start(disk, format);
     let mark = || small.engine.lines().mark();
     let begun = mark();
     let mut source = Source::publish(small.engine.rtmp, "live/base", Shape::bits_per_second(400_000));
@@ -201,12 +233,19 @@ fn disk_that_fails(format: &'static str) {
     });
     assert!(filling.is_some(), "{}", small.engine.process.log());
     for path in files(&small.folder()) {
-        assert!(ffprobe(&path, format) > 0, "{}", path.display());
+        // What is not even to be finished has been left.
+        let is_left = matches!(disk, Disk::Quota) && path.extension().is_some_and(|end| end == "part");
+        assert!(is_left || ffprobe(&path, format) > 0, "{}", path.display());
     }
     drop(file);
     fs::remove_file(filler).expect("filler");
     small.wait_state(full, "recording", RETRY);
     small.wait_file();
+    let left = files(&small.folder())
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "part"))
+        .count();
+    assert!(left <= 1, "{:?}", files(&small.folder()));
 
     // Removed, all at once: what is written meanwhile would be in the way.
     fs::rename(small.seen().join("live"), small.seen().join("removed")).expect("renamed");
@@ -225,19 +264,62 @@ fn disk_that_fails(format: &'static str) {
 #[test]
 fn f35_a_disk_that_is_full_or_gone_costs_the_recording_only_and_flv_goes_on() {
     needs!("root", "unshare", "ffprobe");
-    disk_that_fails("flv");
+    disk_that_fails(Disk::Tmpfs, "flv");
 }
 
 #[test]
 fn f35_a_disk_that_is_full_or_gone_costs_the_recording_only_and_mp4_goes_on() {
     needs!("root", "unshare", "ffprobe");
-    disk_that_fails("fmp4");
+    disk_that_fails(Disk::Tmpfs, "fmp4");
+}
+
+#[test]
+fn f35_a_disk_of_blocks_that_fills_up_in_the_middle_of_a_file_costs_the_recording_only() {
+    needs!("root", "unshare", "loop-devices", "mke2fs", "ffprobe");
+    disk_that_fails(Disk::Ext4, "flv");
+    disk_that_fails(Disk::Ext4, "fmp4");
+}
+
+#[test]
+fn f35_a_quota_that_is_used_up_costs_the_recording_only() {
+    needs!("root", "unshare", "loop-devices", "mkfs.btrfs", "btrfs", "ffprobe");
+    disk_that_fails(Disk::Quota, "flv");
+    disk_that_fails(Disk::Quota, "fmp4");
+}
+
+/// Where a process may write so much into a file and no more, the kernel ends it by a signal, unless it sees to that.
+#[test]
+fn f35_a_limit_of_file_sizes_ends_the_file_and_not_the_server_and_the_next_file_begins_at_once() {
+    needs!("prlimit", "ffprobe");
+    for format in ["flv", "fmp4"] {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let folder = dir.path().join("live/base");
+        let limited = ["prlimit", "--fsize=200000", "--"];
+        let engine = Engine::serve().config(settings(dir.path(), format, "")).under(&limited).start();
+        let _source = Source::publish(engine.rtmp, "live/base", Shape::bits_per_second(800_000));
+        let watcher = Watcher::play(engine.rtmp, "live/base");
+        let whole = || {
+            let files = files(&folder).into_iter();
+            files.filter(|path| path.extension().is_some_and(|end| end != "part")).collect::<Vec<_>>()
+        };
+        let files = poll(PATIENCE, || Some(whole()).filter(|files| files.len() >= 3));
+        let files = files.unwrap_or_else(|| panic!("{:?}\n{}", whole(), engine.process.log()));
+        for path in files {
+            let bytes = fs::metadata(&path).expect("a file").len();
+            assert!((50_000..=200_000).contains(&bytes), "{}: {bytes} bytes", path.display());
+            assert!(ffprobe(&path, format) > 0, "{}", path.display());
+        }
+        let seen = watcher.seen();
+        assert_eq!((seen.lost, seen.backwards), (0, 0), "a frame of the stream was lost: {seen:?}");
+        let log = engine.process.err.all();
+        assert_eq!(log.iter().filter(|line| line.contains("File too large")).count(), 1, "{log:?}");
+    }
 }
 
 #[test]
 fn f35_a_disk_that_is_read_only_or_has_less_than_is_to_be_left_costs_the_recording_only() {
     needs!("root", "unshare", "nsenter", "ffprobe");
-    let small = Small::start("flv");
+    let small = Small::start(Disk::Tmpfs, "flv");
     let remount = |way: &str| {
         let pid = small.engine.process.pid().to_string();
         let mut line = command("nsenter", ["-t", &pid, "--mount", "mount", "-o", &format!("remount,{way}")]);

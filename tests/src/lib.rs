@@ -122,6 +122,9 @@ fn missing(need: &str) -> Option<String> {
         }
         _ => match need {
             "root" => absent(is_root(), "needs root".into()),
+            "loop-devices" => {
+                absent(Path::new("/dev/loop-control").exists(), "this system has no loop devices".into())
+            }
             "nginx-rtmp" => {
                 absent(nginx::module().is_some(), "nginx with its rtmp module is not installed".into())
             }

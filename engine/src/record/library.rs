@@ -1,6 +1,6 @@
 //! What there is of recordings: lists, what was left over, and what is too old or too much.
 
-use super::finish::{finish, told_length};
+use super::finish::{Finished, finish, told_length};
 use crate::config::{Config, RecordConfig, RecordFormat};
 use crate::files::{Folder, folders, since_1970, start_of_recording};
 use crate::key::StreamKey;
@@ -69,13 +69,24 @@ impl Library {
     /// Makes whole what a server that was killed has left, and removes what is nothing; how many files there are now that were not.
     pub(crate) fn adopt(&self) -> usize {
         let entries = self.shelves.iter().flat_map(Shelf::entries);
-        entries.filter(|entry| entry.is_growing).filter(Entry::adopt).count()
+        entries.filter(|entry| entry.is_growing).filter_map(|entry| entry.adopt()).count()
     }
 
     /// Removes files that are too old, and the oldest where there are too many bytes; how many.
     pub(crate) fn clear(&self) -> usize {
         self.shelves.iter().map(Shelf::clear).sum()
     }
+}
+
+/// Makes whole what has been left over of a stream in this form; the files that are whole now and were not.
+pub(super) fn adopt(root: &Path, key: &StreamKey, format: RecordFormat) -> Vec<RecordedFile> {
+    let entries = entries_of(root, key).into_iter();
+    let left = entries.filter(|entry| entry.is_growing && entry.format == format);
+    let adopted = |entry: Entry| {
+        let Finished { bytes, length } = entry.adopt()?;
+        Some(RecordedFile { bytes, length: Some(length), is_growing: false, ..entry.unread() })
+    };
+    left.filter_map(adopted).collect()
 }
 
 /// The files of a stream, the oldest first.
@@ -155,34 +166,39 @@ impl Shelf {
 }
 
 impl Entry {
-    /// Whether it has become whole.
-    fn adopt(&self) -> bool {
-        let Ok(Some(mut file)) = self.folder.open_part(&self.name) else { return false };
+    /// Makes it whole, if nobody writes it and there is anything in it.
+    fn adopt(&self) -> Option<Finished> {
+        let mut file = self.folder.open_part(&self.name).ok()??;
         let finished = finish(&mut file, self.format, None);
         let adopted = match finished {
-            Ok(Some(_)) => self.folder.finish_part(&self.name).map(|()| true),
+            Ok(Some(finished)) => self.folder.finish_part(&self.name).map(|()| Some(finished)),
             Ok(None) => {
                 self.folder.remove_part(&self.name);
-                Ok(false)
+                Ok(None)
             }
             Err(cause) => Err(crate::Error::io(format_args!("finish {}", self.name), cause)),
         };
         adopted.unwrap_or_else(|error| {
             tracing::warn!(stream = %self.key, "a recording that was left over stays as it is: {error}");
-            false
+            None
         })
     }
 
     fn told(self) -> RecordedFile {
         let file = self.folder.open(&self.name, self.is_growing).ok();
         let length = file.and_then(|mut file| told_length(&mut file, self.format));
+        RecordedFile { length, ..self.unread() }
+    }
+
+    /// What its name says.
+    fn unread(self) -> RecordedFile {
         RecordedFile {
             recording: None,
-            stream: self.key,
             path: self.folder.path(&self.name),
+            stream: self.key,
             start: self.start,
             bytes: self.bytes,
-            length,
+            length: None,
             is_growing: self.is_growing,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::cutter::Act;
 use super::finish::{Finished, finish};
-use super::library::Library;
+use super::library::{Library, adopt};
 use crate::budget::{Budget, Rate};
 use crate::config::RecordConfig;
 use crate::files::{Folder, since_1970};
@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -69,12 +69,15 @@ struct Open {
 
 /// See the module.
 pub(crate) struct Writer {
+    root: PathBuf,
     folder: Folder,
     key: StreamKey,
     /// What it writes, with what is there already.
     library: Library,
     config: RecordConfig,
     open: Option<Open>,
+    /// Files may be there that are to be made whole: of one who was killed, or where the disk has not even taken that.
+    may_have_left: bool,
     /// The number of the next file.
     number: u64,
     begun: Budget,
@@ -83,13 +86,15 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(root: &std::path::Path, key: &StreamKey, config: RecordConfig) -> Self {
+    pub(crate) fn new(root: &Path, key: &StreamKey, config: RecordConfig) -> Self {
         Self {
+            root: root.to_owned(),
             folder: Folder::new(root, key),
             key: key.clone(),
             library: Library::of_stream(root, key, &config),
             config,
             open: None,
+            may_have_left: true,
             number: 0,
             begun: Budget::default(),
             bytes: 0,
@@ -110,7 +115,7 @@ impl Writer {
     pub(crate) fn apply(&mut self, acts: Vec<Act>, whole: &mut Vec<RecordedFile>) -> Result<(), Fault> {
         let count = whole.len();
         let done = acts.into_iter().try_for_each(|act| match act {
-            Act::Begin => self.begin(),
+            Act::Begin => self.begin(whole),
             Act::Write(bytes) => self.write(&bytes),
             Act::End(ms) => self.end(Some(Duration::from_millis(ms)), whole).map_err(Fault::of),
         });
@@ -124,13 +129,16 @@ impl Writer {
         done
     }
 
-    fn begin(&mut self) -> Result<(), Fault> {
+    fn begin(&mut self, whole: &mut Vec<RecordedFile>) -> Result<(), Fault> {
         if !self.begun.spend(FILES.get(), 1, Instant::now()) {
             let text = "the stream changes all the time: a recording begins 60 files in a minute at most";
             return Err(Fault::Broken(Error::new(ErrorKind::Limit, text)));
         }
         self.folder.make().map_err(Fault::of)?;
         self.check_room()?;
+        if std::mem::take(&mut self.may_have_left) {
+            whole.extend(adopt(&self.root, &self.key, self.config.format));
+        }
         let start = since_1970();
         for _ in 0..NUMBERS {
             let number = self.number;
@@ -172,11 +180,9 @@ impl Writer {
     fn end(&mut self, length: Option<Duration>, whole: &mut Vec<RecordedFile>) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let path = self.folder.path(&open.name);
+        // Disks that write nothing in place have no room for that either where they are full.
+        self.may_have_left |= length.is_none();
         let failed = |cause| Error::io(format_args!("finish {}", path.display()), cause);
-        if length.is_none() {
-            // What is behind is a part of what could not be written.
-            open.file.set_len(open.bytes).map_err(failed)?;
-        }
         match finish(&mut open.file, self.config.format, length).map_err(failed)? {
             Some(Finished { bytes, length }) => {
                 self.folder.finish_part(&open.name)?;
@@ -228,7 +234,6 @@ mod tests {
     use crate::config::RecordFormat;
     use crate::record::{Cutter, Rules};
     use crate::testing::{inter, key, keyframe, video_header};
-    use std::path::Path;
 
     fn acts() -> Vec<Act> {
         let (mut cutter, mut acts) = (Cutter::new(Rules::of(&RecordConfig::default())), Vec::new());
@@ -293,6 +298,25 @@ mod tests {
         let fault = writer.apply(acts(), &mut Vec::new()).unwrap_err();
         assert!(matches!(fault, Fault::Full(_)), "{fault:?}");
         assert_eq!(names(root.path()), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_left_over_of_the_stream_is_made_whole_before_the_next_file_begins() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut first, mut whole) = (writer(root.path(), RecordConfig::default()), Vec::new());
+        let mut cut = acts();
+        cut.pop();
+        first.apply(cut.clone(), &mut whole).unwrap();
+        let left = first.path().unwrap();
+        let mut second = writer(root.path(), RecordConfig::default());
+        second.apply(acts(), &mut whole).unwrap();
+        assert!(whole.iter().all(|file| file.path != left), "somebody writes it");
+        drop(first);
+        let mut third = writer(root.path(), RecordConfig::default());
+        third.apply(acts(), &mut whole).unwrap();
+        let adopted = whole.iter().find(|file| file.path == left).unwrap();
+        assert_eq!((adopted.length, adopted.is_growing), (Some(Duration::from_millis(40)), false));
+        assert!(names(root.path()).iter().all(|name| name.ends_with(".flv")));
     }
 
     #[cfg(unix)]
