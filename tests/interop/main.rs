@@ -11,6 +11,7 @@ mod passwords;
 mod play;
 mod probe;
 mod publish;
+mod recordings;
 mod relay;
 mod rtmps;
 mod seam;

@@ -11,9 +11,9 @@ const ROUNDING: f64 = 0.0011;
 const LOOPS: usize = 3;
 
 const X264: &[&str] = &["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "25"];
-const B_FRAMES: &[&str] =
+pub(super) const B_FRAMES: &[&str] =
     &["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "25", "-bf", "3"];
-const AAC: &[&str] = &["-c:a", "aac"];
+pub(super) const AAC: &[&str] = &["-c:a", "aac"];
 const AAC_FRAME: f64 = 1_024.0 / 48_000.0;
 
 fn ffmpeg<'a>(args: impl IntoIterator<Item = &'a str>) {
@@ -22,7 +22,7 @@ fn ffmpeg<'a>(args: impl IntoIterator<Item = &'a str>) {
 }
 
 /// A file of made-up picture and sound, of so many seconds each.
-fn encoded(folder: &Path, seconds: (&str, &str), rate: u32, options: &[&[&str]]) -> PathBuf {
+pub(super) fn encoded(folder: &Path, seconds: (&str, &str), rate: u32, options: &[&[&str]]) -> PathBuf {
     let path = folder.join("clip.mp4");
     let (video, audio) = (format!("testsrc2=size=320x180:rate={rate}"), "sine=sample_rate=48000");
     let inputs = ["-f", "lavfi", "-t", seconds.0, "-i", &video, "-f", "lavfi", "-t", seconds.1, "-i", audio];
@@ -36,7 +36,7 @@ fn of<'a>(packets: &'a [Packet], kind: &str) -> Vec<&'a Packet> {
 }
 
 /// Plays the file several times, and what a player gets of it.
-fn looped(file: &Path) -> Recording {
+pub(super) fn looped(file: &Path) -> Recording {
     let engine = Engine::start();
     let name = format!("live/{}", unique("mp4"));
     let player = Recorder::play(engine.rtmp, &name);
@@ -49,7 +49,7 @@ fn looped(file: &Path) -> Recording {
 
 /// Every packet came, each in its turn and unchanged, but for fewer than so many sounds before the first keyframe, with which playing
 /// starts.
-fn has_all_of(got: &Recording, source: &[Packet], skips: usize) {
+pub(super) fn has_all_of(got: &Recording, source: &[Packet], skips: usize) {
     for (track, kind) in [(Track::Video, "video"), (Track::Audio, "audio")] {
         let (sent, came) = (of(source, kind), got.frames(track));
         // MP3 has none.
