@@ -5,7 +5,7 @@
 pub(crate) mod access;
 
 use access::secret;
-pub(crate) use access::{KeysArgs, SignArgs};
+pub(crate) use access::{KeysArgs, SignArgs, TokenArgs};
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -160,6 +160,8 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// Sign a URL, so that whoever has it may play or publish its stream for a while
     Sign(SignArgs),
+    /// Make a token for who watches or steers a server over HTTP
+    Token(TokenArgs),
     /// Have a server read its configuration again, and tell what has changed
     #[cfg(unix)]
     #[command(after_help = with_status(RELOAD_HELP))]

@@ -22,6 +22,7 @@ mod relay;
 mod reload;
 mod serve;
 mod sign;
+mod token;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -55,6 +56,7 @@ fn run(command: Command, console: &output::Console) -> Result<(), Failure> {
         Command::Probe(args) => probe::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Sign(args) => sign::run(&args),
+        Command::Token(args) => token::run(&args),
         #[cfg(unix)]
         Command::Reload(args) => reload::run(&args),
         Command::CheckConfig(args) => config::check(&args.file),

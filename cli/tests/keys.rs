@@ -1,14 +1,16 @@
 //! Keys and signed URLs on the command line: what it prints for people and scripts, and what a server makes of them.
 #![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "who reads the results is told why nothing was tried")]
 
 #[allow(dead_code, reason = "made for several")]
 mod process;
 
 use process::{Process, run, run_with};
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use streamengine::testing::rtmp;
+use streamengine::testing::{demo_frames, flv, rtmp, wait};
 use tempfile::TempDir;
 
 /// A folder with a database.
@@ -220,6 +222,108 @@ fn a_signed_url_opens_its_stream_for_a_while() {
     }
     let ended = run(&["sign", &url, "--for", "2h"]);
     assert!(ended.code == Some(2) && ended.stderr.contains("signed_urls.secret"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_token_is_told_once_and_opens_what_its_role_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |args: &[&str]| {
+        let ended = run(&[&["token"], args].concat());
+        assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+        let (token, rest) = ended.stdout.split_once("\n\n").unwrap();
+        (token.to_owned(), rest[rest.find("[[http.token]]").unwrap()..].to_owned())
+    };
+    let ((viewer, of_viewer), (admin, of_admin)) = (made(&["a \"b\""]), made(&["alice", "--role", "admin"]));
+    assert!(!of_viewer.contains(&viewer) && viewer != admin, "{of_viewer}");
+    let file = folder.path().join("streamengine.toml");
+    std::fs::write(&file, format!("{of_viewer}\n{of_admin}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let server = Process::start(&[
+        "serve",
+        "--rtmp",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--json",
+        "--config",
+        file,
+    ]);
+    let address = server.event()["http"][0].as_str().unwrap().to_owned();
+    let status = |method: &str, path: &str, token: &str| {
+        let mut socket = TcpStream::connect(&address).unwrap();
+        let head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: any.example\r\nConnection: close\r\n");
+        write!(socket, "{head}Authorization: Bearer {token}\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).unwrap();
+        reply[9..12].parse::<u16>().unwrap()
+    };
+    assert_eq!([&viewer, &admin, "guessed"].map(|token| status("GET", "/streams", token)), [200, 200, 401]);
+    assert_eq!([&viewer, &admin].map(|token| status("DELETE", "/relays/0", token)), [403, 404]);
+    let json = run(&["token", "c", "--json"]).stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["token"].as_str().unwrap().len(), json["role"].as_str()), (64, Some("viewer")));
+    let ended = run(&["token", "d", "--role", "owner"]);
+    assert!(ended.code == Some(2) && ended.stderr.contains("viewer or admin"), "{}", ended.stderr);
+}
+
+/// The lines of the book with what they are answered.
+const BY_CURL: [(&str, &str); 9] = [
+    ("$B/health", "200"),
+    ("$B/streams", "200"),
+    ("$B/streams/live%2Fa", "200"),
+    ("history?since=120", "200"),
+    ("$B/relays/push", "201"),
+    ("$B/relays/7", "404"),
+    ("kick?reason=too%20loud", "404"),
+    ("$B/events", "200"),
+    ("$B/config", "200"),
+];
+
+#[test]
+fn the_curl_lines_of_the_book_do_what_it_says() {
+    if std::process::Command::new("curl").arg("--version").output().is_err() {
+        println!("the_curl_lines_of_the_book_do_what_it_says: there is no curl");
+        return;
+    }
+    let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
+    let book = std::fs::read_to_string(book).unwrap().replace("\\\n", " ");
+    let block = book.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let code = |line: &str| line.split(" #").next().unwrap_or_default().to_owned();
+    let lines: Vec<_> = block.lines().filter(|line| line.starts_with("curl ")).map(code).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let token: Value =
+        serde_json::from_str(&run(&["token", "a", "--role", "admin", "--json"]).stdout).unwrap();
+    std::fs::write(folder.path().join("a.flv"), flv(&demo_frames())).unwrap();
+    let config = |listen: &str| {
+        format!(
+            "[http]\nlisten = [\"{listen}\"]\n[[http.token]]\nname = \"a\"\nrole = \"admin\"\nsha256 = {}\n\
+             [[file]]\npaths = [\"{}\"]\nstream = \"live/a\"\n",
+            token["sha256"],
+            folder.path().join("a.flv").display()
+        )
+    };
+    let file = folder.path().join("streamengine.toml");
+    std::fs::write(&file, config("127.0.0.1:0")).unwrap();
+    let server =
+        Process::start(&["serve", "--rtmp", "127.0.0.1:0", "--json", "--config", file.to_str().unwrap()]);
+    let address = server.event()["http"][0].as_str().unwrap().to_owned();
+    std::fs::write(&file, config(&address)).unwrap();
+    let ask = |line: &str| {
+        let (token, options) =
+            (token["token"].as_str().unwrap(), "-s -o /dev/null -w '%{http_code}' --max-time 3");
+        let script =
+            format!("H='Authorization: Bearer {token}'; B=http://{address}/api/v1; {line} {options}");
+        let curl =
+            std::process::Command::new("sh").arg("-c").arg(script).current_dir(&folder).output().unwrap();
+        String::from_utf8(curl.stdout).unwrap()
+    };
+    // Statistics have it a second after it has begun.
+    wait::until("the stream is there", || ask("curl -H \"$H\" $B/streams/live%2Fa") == "200");
+    assert_eq!(lines.len(), BY_CURL.len());
+    for (line, (part, status)) in lines.iter().zip(BY_CURL) {
+        assert!(line.contains(part), "{line}: no {part}");
+        assert_eq!(ask(line), status, "{line}");
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! The commands about who may publish and play: keys, and signed URLs.
+//! The commands about who may do what: keys, signed URLs, and tokens.
 
 use super::{EXIT_STATUS, positive, with_status};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
-use streamengine::{Secret, StreamKey};
+use streamengine::{HttpRole, Secret, StreamKey};
 
 const KEYS_HELP: &str = "\
 Examples:
@@ -31,6 +31,15 @@ Examples:
 
 The secret is that of the server, signed_urls.secret: from the configuration, or from the environment as \
 STREAMENGINE_SIGNED_URLS__SECRET. Who has the URL may play its stream until then, or with --publish publish it.";
+
+const TOKEN_HELP: &str = "\
+Examples:
+  streamengine token prometheus
+  streamengine token alice --role admin
+  curl -H \"Authorization: Bearer TOKEN\" http://live.example.com:8080/api/v1/streams
+
+A token is shown once, when it is made; the configuration has its hash only. A viewer may look, at /stat, /metrics and /api/v1; an \
+admin may change something too.";
 
 #[derive(Debug, Args)]
 #[command(after_help = with_status(KEYS_HELP))]
@@ -150,6 +159,28 @@ pub(crate) struct SignArgs {
     /// Configuration file (TOML) with the secret
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = with_status(TOKEN_HELP))]
+pub(crate) struct TokenArgs {
+    /// What it is called in the configuration
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// What it is good for: viewer or admin
+    #[arg(long, value_name = "ROLE", default_value = "viewer", value_parser = role)]
+    pub(crate) role: HttpRole,
+    /// Print JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn role(text: &str) -> Result<HttpRole, String> {
+    match text {
+        "viewer" => Ok(HttpRole::Viewer),
+        "admin" => Ok(HttpRole::Admin),
+        _ => Err("expected viewer or admin".to_owned()),
+    }
 }
 
 /// A text that is not to be shown again.

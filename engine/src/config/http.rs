@@ -1,5 +1,8 @@
 //! Who may see over HTTP what an engine tells of itself, and who may change something there.
 
+use crate::key::Secret;
+use crate::{Error, ErrorKind};
+use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -32,6 +35,19 @@ impl HttpTokenConfig {
     /// A token of which this is the hash.
     pub fn new(name: impl Into<String>, role: HttpRole, sha256: TokenHash) -> Self {
         Self { name: name.into(), role, sha256 }
+    }
+
+    /// A new token of 256 random bits, which is to be told once, and what a configuration has of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] where the operating system gives no random numbers.
+    pub fn make(name: impl Into<String>, role: HttpRole) -> crate::Result<(Secret, Self)> {
+        let mut random = [0; 32];
+        let none = |_| Error::new(ErrorKind::Io, "the operating system gives no random numbers");
+        SystemRandom::new().fill(&mut random).map_err(none)?;
+        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let config = Self::new(name, role, TokenHash::of(&token));
+        Ok((Secret::new(token), config))
     }
 }
 
@@ -138,6 +154,13 @@ mod tests {
             assert!(error.contains("64 hexadecimal digits"), "{error}");
             assert!(wrong.is_empty() || !error.contains(wrong), "{error}");
         }
+    }
+
+    #[test]
+    fn a_token_that_is_made_is_another_each_time_and_known_by_its_hash() {
+        let (token, config) = HttpTokenConfig::make("a", HttpRole::Viewer).unwrap();
+        assert_eq!((token.expose().len(), config.sha256), (64, TokenHash::of(token.expose())));
+        assert_ne!(HttpTokenConfig::make("a", HttpRole::Viewer).unwrap().0, token);
     }
 
     #[test]
