@@ -410,15 +410,18 @@ fn both_signals_drain_with_status_0_within_5_s() {
 
 #[test]
 fn sighup_has_the_configuration_read_again_and_ends_nothing() {
-    let (mut process, port) = serve(&[]);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let args = ["serve", "--json", "--rtmp", "127.0.0.1:0", "--no-http"];
+    let mut process = Process::start_telling(&args, &[], log.reopen().unwrap().into());
+    let port = Process::port(&process.event(), 0);
     process.signal("HUP");
-    process.signal("HUP");
+    process::until("it is read again", || {
+        std::fs::read_to_string(log.path()).unwrap().contains("configuration read again; changes: 0")
+    });
     std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     process.until("session-opened");
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
-    let log = process.stderr();
-    assert!(log.contains("configuration read again; changes: 0"), "{log}");
 }
 
 #[test]

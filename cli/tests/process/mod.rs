@@ -20,6 +20,15 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
+/// Waits for what should come soon.
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}: not in time");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
 /// Runs the binary to its end.
 pub(crate) fn run(args: &[&str]) -> Ended {
     run_with(args, &[])
