@@ -11,7 +11,7 @@ use streamengine_tests::{
 
 /// Who plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Player {
+pub(super) enum Player {
     /// hls.js, which loads parts.
     LowLatency,
     /// hls.js, which loads whole segments.
@@ -35,7 +35,7 @@ impl Player {
 }
 
 /// As part of a query.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
@@ -49,7 +49,7 @@ fn count(sight: &Sight, what: &str) -> u64 {
 }
 
 /// Failures that end playback unless the page does something.
-fn fatal(sight: &Sight) -> Vec<Value> {
+pub(super) fn fatal(sight: &Sight) -> Vec<Value> {
     counted(sight)["fatal"].as_array().cloned().unwrap_or_default()
 }
 

@@ -1,6 +1,7 @@
 //! Our pages in a real browser: Chromium plays what is published, at the live edge, and goes on after what streams go through.
 
 mod hls;
+mod recordings;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
