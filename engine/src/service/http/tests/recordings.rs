@@ -101,6 +101,21 @@ async fn a_file_comes_as_a_whole_or_the_range_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_file_comes_as_a_whole_on_a_connection_that_is_kept_however_slowly_it_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let (core, whole) = (recorded(root.path(), true), recording(RecordFormat::Fmp4));
+    let mut io = open_with(&core, 1024);
+    for _ in 0..2 {
+        let request = format!("GET /recordings/live/a/{NAME}.mp4 HTTP/1.1\r\nHost: h\r\n\r\n");
+        io.write_all(request.as_bytes()).await.unwrap();
+        read_head(&mut io).await;
+        let mut body = vec![0; whole.len()];
+        timeout(Duration::from_secs(120), io.read_exact(&mut body)).await.expect("in time").unwrap();
+        assert!(body == whole);
+    }
+}
+
+#[tokio::test]
 async fn players_seek_by_a_playlist_whose_urls_have_what_theirs_had() {
     let root = tempfile::tempdir().unwrap();
     let core = recorded(root.path(), true);
