@@ -111,7 +111,8 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
 ];
 
 /// Programs of the project whose runs take long: every option of a line must be one that the program names.
-const BY_THEIR_OPTIONS: &[&str] = &["bench/run", "bench/boundary", "bench/gst-relay", "bench/gst-latency"];
+const BY_THEIR_OPTIONS: &[&str] =
+    &["bench/run", "bench/boundary", "bench/gst-relay", "bench/gst-latency", "bench/recorders"];
 
 /// Whether a test answers for a line: by running it, or by its options.
 fn is_run_elsewhere(line: &str) -> bool {

@@ -13,11 +13,12 @@ fn engine(config: RecordConfig) -> Engine {
     Engine::builder().config(whole).start().unwrap()
 }
 
-/// Publishes until it is recorded.
+/// Publishes until it is recorded, by another recording than the one of who has published it before.
 fn publish_demo(engine: &Engine) {
+    let is_recorded = |status: &RecordingStatus| status.state == RecordingState::Recording;
+    wait::until("nothing is recorded", || !engine.recordings().iter().any(is_recorded));
     let publisher = engine.publish(&key("live/a")).unwrap();
     demo_frames().into_iter().for_each(|frame| publisher.push(frame).unwrap());
-    let is_recorded = |status: &RecordingStatus| status.state == RecordingState::Recording;
     wait::until("it is recorded", || engine.recordings().iter().any(is_recorded));
     publisher.finish();
 }

@@ -66,8 +66,10 @@ fn every_key_of_a_push_a_pull_and_a_file_is_an_option() {
 }
 
 #[test]
-fn every_key_of_a_publisher_and_a_subscriber_is_an_option_and_a_key_of_its_app() {
-    let app = &values()["default_app"];
+fn every_key_of_a_publisher_and_a_subscriber_is_an_option_and_most_are_keys_of_its_app() {
+    let mut app = values()["default_app"].take();
+    // What players ask for in their URL.
+    app["back_ms"] = json!(20_000);
     let tables = [json!(PublisherConfig::default()), json!(SubscriberConfig::default())];
     for (of, table) in tables.iter().enumerate() {
         let mut options = OptionSource::default();
