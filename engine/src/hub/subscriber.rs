@@ -314,7 +314,7 @@ impl Subscriber {
         self.main = state.main_ids();
         if self.cursor < state.ring.first() {
             self.jump(state)?;
-        } else if self.has_caught_up && self.renewal.is_none() && state.is_too_far(self.cursor) {
+        } else if self.has_caught_up && state.is_too_far(self.cursor) && self.renewal.is_none() {
             self.skip(state);
         }
         self.needs_keyframe &= !self.waits_in_vain(state);
