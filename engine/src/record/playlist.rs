@@ -67,8 +67,7 @@ fn text(listed: &[Listed], is_growing: bool, query: &str, start_ms: Option<i64>)
     if let Some(start) = start_ms {
         // As RFC 8216 4.3.5.2 has it; what is beyond the ends is for players to bring back.
         let sign = if start < 0 { "-" } else { "" };
-        let (seconds, ms) = (start.unsigned_abs() / 1_000, start.unsigned_abs() % 1_000);
-        let _ = writeln!(text, "#EXT-X-START:TIME-OFFSET={sign}{seconds}.{ms:03}");
+        let _ = writeln!(text, "#EXT-X-START:TIME-OFFSET={sign}{}", seconds(start.unsigned_abs()));
     }
     for (number, file) in listed.iter().enumerate() {
         put_file(file, number > 0, query, &mut text);
@@ -90,9 +89,14 @@ fn put_file(file: &Listed, follows_another: bool, query: &str, text: &mut String
     let _ = writeln!(text, "#EXT-X-MAP:URI=\"{url}\",BYTERANGE=\"{}@0\"", file.parts.init_len);
     let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", rfc3339(file.start));
     for Segment { at, len, lasts_ms } in &file.parts.segments {
-        let (seconds, ms) = (lasts_ms / 1_000, lasts_ms % 1_000);
-        let _ = writeln!(text, "#EXTINF:{seconds}.{ms:03},\n#EXT-X-BYTERANGE:{len}@{at}\n{url}");
+        let lasts = seconds(*lasts_ms);
+        let _ = writeln!(text, "#EXTINF:{lasts},\n#EXT-X-BYTERANGE:{len}@{at}\n{url}");
     }
+}
+
+/// Milliseconds as playlists have times.
+fn seconds(ms: u64) -> String {
+    format!("{}.{:03}", ms / 1_000, ms % 1_000)
 }
 
 #[cfg(test)]

@@ -187,8 +187,8 @@ fn files(paths: &[PathBuf]) -> Reply {
     if paths.is_empty() {
         return reply::told(StatusCode::NO_CONTENT, TEXT, bytes::Bytes::new());
     }
-    let whole = |path: &PathBuf| path.to_string_lossy().trim_end_matches(".part").to_owned();
-    reply::told(StatusCode::OK, TEXT, paths.iter().map(whole).collect::<Vec<_>>().join("\n").into())
+    let names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+    reply::told(StatusCode::OK, TEXT, names.join("\n").into())
 }
 
 /// Ends connections, and publishers that are none; how many.

@@ -6,7 +6,7 @@
 use super::header;
 use super::reply::{self, Reply};
 use super::request::Answers;
-use super::routes::{RecordingUrl, Wanted};
+use super::routes::{RecordingUrl, Wanted, query_value};
 use crate::auth;
 use crate::files::start_of_recording;
 use crate::key::StreamKey;
@@ -166,7 +166,7 @@ fn name_of(path: &Path) -> &str {
 
 /// From where a player of a playlist wants to begin, in milliseconds; back from the end where it is negative.
 fn start_of(query: Option<&str>) -> Option<i64> {
-    query?.split('&').find_map(|pair| pair.strip_prefix("start=")?.parse().ok())
+    query_value(query?, "start")?.parse().ok()
 }
 
 /// The query for the URLs of a playlist, which are asked for as it was: what URLs cannot have is not in it.

@@ -283,10 +283,7 @@ fn in_path(key: &StreamKey) -> String {
 /// As players of nginx-http-flv name streams; their `port` tells nothing here. `src` names an origin by its alias, and
 /// nothing else: what is no alias is one that there is not.
 fn of_query(path: &str, query: &str) -> Option<(String, String)> {
-    let value = |field: &str| {
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.into_iter().find_map(|(name, value)| (name == field).then(|| path_of(value)))
-    };
+    let value = |field| query_value(query, field).map(path_of);
     let (app, stream) = (value("app"), value("stream"));
     let names_one = path == BY_QUERY && (app.is_some() || stream.is_some());
     let app = app.unwrap_or_default();
@@ -295,6 +292,12 @@ fn of_query(path: &str, query: &str) -> Option<(String, String)> {
         None => app,
     };
     names_one.then(|| (app, stream.unwrap_or_default()))
+}
+
+/// The value of a field in a query, as it was sent; the first one where it is repeated.
+pub(super) fn query_value<'a>(query: &'a str, field: &str) -> Option<&'a str> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(name, value)| (name == field).then_some(value))
 }
 
 /// A value of a query as part of a path: there, slashes may be encoded, and question marks need not be.

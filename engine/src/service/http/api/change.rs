@@ -1,12 +1,10 @@
 //! What changes something: bodies are read, and what is in them is done as the engine's own methods do it.
-//!
-//! Whatever may wait, for a disk or for another change, does so on a thread of its own: this one belongs to all connections.
 
 use super::operations::{Act, Found, Operation, ROOT, Takes, value};
 use super::problem::Problem;
-use super::told;
 #[cfg(feature = "keys")]
 use super::views::{AddedKey, Items};
+use super::{apart, told};
 use crate::config::{
     Config, FileConfig, OptionSource, OriginConfig, PullConfig, PushConfig, RecordConfig, entry,
 };
@@ -28,7 +26,6 @@ use hyper::header::{HeaderValue, LOCATION};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::spawn_blocking;
 
 /// What those are told who are ended, where the request says nothing.
 const REASON: &str = "ended by the operator";
@@ -200,9 +197,7 @@ impl Change<'_> {
         &self,
         work: impl FnOnce(&dyn Manage) -> Outcome<T> + Send + 'static,
     ) -> Result<T, Problem> {
-        let manager = self.manager.clone();
-        let bug = |_| Error::new(ErrorKind::Internal, "a bug in the engine has ended this work");
-        Ok(spawn_blocking(move || work(&*manager)).await.map_err(bug).flatten()?)
+        apart(&self.manager, work).await
     }
 
     /// Does something with what has the number in the path.

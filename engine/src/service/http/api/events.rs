@@ -4,10 +4,9 @@ use super::json;
 use super::operations::value;
 use super::problem::Problem;
 use super::read;
-use crate::config::{HttpConfig, HttpRole};
+use crate::config::HttpRole;
 use crate::events::{Event, EventReceiver, Received};
 use crate::key::StreamKey;
-use crate::service::Core;
 use crate::service::http::Asker;
 use crate::service::http::access;
 use crate::service::http::reply::{self, Reply};
@@ -37,8 +36,6 @@ struct Listener {
     /// Of the newest event.
     id: u64,
     told: Instant,
-    /// By which he was found to be allowed to listen.
-    config: HttpConfig,
     snapshot: Arc<Snapshot>,
     _place: OwnedSemaphorePermit,
 }
@@ -83,7 +80,6 @@ pub(super) fn answer(asker: &Asker, request: &Parts, query: &str) -> Result<Repl
         out,
         id: 0,
         told: Instant::now(),
-        config: core.config().http.clone(),
         snapshot: core.statistics.snapshot(),
         _place: place,
     };
@@ -125,9 +121,9 @@ impl Listener {
 
     /// What is done once a second; false where it is over.
     async fn look_after(&mut self) -> bool {
-        let core = self.asker.core.clone();
-        if !Arc::ptr_eq(&self.snapshot, &core.statistics.snapshot()) {
-            self.snapshot = core.statistics.snapshot();
+        let newest = self.asker.core.statistics.snapshot();
+        if !Arc::ptr_eq(&self.snapshot, &newest) {
+            self.snapshot = newest;
             if self.wants.snapshots {
                 let summary = self.snapshot.form(SnapshotForm::ApiSummary, read::summary);
                 if !self.event("summary", &summary).await {
@@ -135,20 +131,16 @@ impl Listener {
                 }
             }
         }
-        if !self.may_listen(&core) {
+        if !self.may_listen() {
             return false;
         }
         self.told.elapsed() < COMMENT_EVERY || self.send(":\n\n".into()).await
     }
 
     /// Whether he may, by the configuration of now.
-    fn may_listen(&mut self, core: &Core) -> bool {
-        let config = core.config();
-        if config.http == self.config {
-            return true;
-        }
-        self.config = config.http.clone();
-        access::check(&self.config, self.asker.peer.ip(), &self.request, HttpRole::Viewer).is_ok()
+    fn may_listen(&self) -> bool {
+        let config = self.asker.core.config();
+        access::check(&config.http, self.asker.peer.ip(), &self.request, HttpRole::Viewer).is_ok()
     }
 
     /// Tells an event; false where nobody listens any more. JSON has no line ends in it.

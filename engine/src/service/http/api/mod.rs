@@ -23,6 +23,8 @@ use super::manage;
 use super::reply::{self, Reply};
 use crate::config::HttpRole;
 use crate::limits::ms;
+use crate::manage::Manage;
+use crate::{Error, ErrorKind};
 use change::{Change, Content};
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
@@ -30,6 +32,8 @@ use hyper::{Method, StatusCode};
 use operations::{Act, Found};
 use problem::Problem;
 use serde::Serialize;
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
 
 /// The reply to a request below `/api/`.
 pub(super) async fn answer(asker: &Asker, request: &Parts, body: Body) -> Reply {
@@ -88,6 +92,16 @@ async fn replied(
         tracing::info!(peer = %asker.peer, method = %request.method, path = request.uri.path(), "done by the API");
     }
     Ok(reply)
+}
+
+/// Does something that may wait, for a disk or for another change, on a thread of its own: this one belongs to all connections.
+async fn apart<T: Send + 'static>(
+    manager: &Arc<dyn Manage>,
+    work: impl FnOnce(&dyn Manage) -> crate::Result<T> + Send + 'static,
+) -> Result<T, Problem> {
+    let manager = manager.clone();
+    let bug = |_| Error::new(ErrorKind::Internal, "a bug in the engine has ended this work");
+    Ok(spawn_blocking(move || work(&*manager)).await.map_err(bug).flatten()?)
 }
 
 /// A reply as JSON.

@@ -10,6 +10,7 @@ use crate::config::{
 use crate::key::StreamKey;
 #[cfg(feature = "keys")]
 use crate::keys::{KeyInfo, WrittenKey};
+use crate::service::http::routes::query_value;
 use crate::statistics::{Sample, StreamStats};
 use crate::status::{
     FileStatus, ListenerInfo, OriginStatus, RecordedFile, RecordingStatus, RelayStatus, SessionInfo,
@@ -416,11 +417,9 @@ fn name_in<'a>(template: &str, path: &'a str) -> Option<&'a str> {
     }
 }
 
-/// A value of a query.
+/// A value of a query, decoded.
 pub(super) fn value<'a>(query: &'a str, field: &str) -> Option<Cow<'a, str>> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let found = pairs.into_iter().find_map(|(name, value)| (name == field).then_some(value));
-    found.map(|value| percent_decode_str(value).decode_utf8_lossy())
+    query_value(query, field).map(|value| percent_decode_str(value).decode_utf8_lossy())
 }
 
 #[cfg(test)]

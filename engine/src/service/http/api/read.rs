@@ -4,19 +4,19 @@ use super::openapi;
 use super::operations::{Act, Found, Operation};
 use super::problem::Problem;
 use super::views::{Health, Items, Summary, Time, Version};
-use super::{JSON, json, told};
+use super::{JSON, apart, json, told};
+use crate::Config;
 use crate::id::{FileId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::manage::Manage;
 use crate::service::Core;
 use crate::service::http::reply::{self, Reply};
+use crate::service::http::routes::query_value;
 use crate::statistics::{Sample, Snapshot, SnapshotForm};
-use crate::{Config, Error, ErrorKind};
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
 
 /// The reply to a request to look at something.
 pub(super) async fn answer(
@@ -85,17 +85,15 @@ pub(super) fn summary(snapshot: &Snapshot) -> Vec<u8> {
 
 /// Samples behind the second that the query names.
 fn later(samples: Vec<Sample>, query: &str) -> impl Iterator<Item = Sample> {
-    let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse::<u32>().ok());
+    let since = query_value(query, "since").and_then(|since| since.parse::<u32>().ok());
     samples.into_iter().filter(move |sample| since.is_none_or(|since| sample.at_s > since))
 }
 
 /// The recorded files of a stream: the disk may be waited for, by so many at a time as read recordings.
 async fn recorded(core: &Core, stream: StreamKey) -> Result<Reply, Problem> {
-    let manager = manager(core)?.clone();
     let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "as many recordings are read as may be");
     let _place = core.recording_readers.clone().try_acquire_owned().map_err(busy)?;
-    let bug = |_| Error::new(ErrorKind::Internal, "a bug in the engine has ended this work");
-    let files = spawn_blocking(move || manager.recorded_files(&stream)).await.map_err(bug).flatten()?;
+    let files = apart(manager(core)?, move |manager| manager.recorded_files(&stream)).await?;
     Ok(told(StatusCode::OK, &Items::new(files)))
 }
 
