@@ -98,6 +98,20 @@ Examples:
   streamengine probe http://127.0.0.1:8080/live/demo.flv
   streamengine probe clip.flv --json";
 
+const LATENCY_HELP: &str = "\
+Examples:
+  streamengine latency rtmp://127.0.0.1/live/test http://127.0.0.1:8080
+  streamengine latency rtmp://in.example/live/test?key=KEY rtmp://out.example/live/test
+  streamengine latency rtmp://h/live/test wss://h/live/test.flv https://h/live/test/index.m3u8 --seconds 30
+
+A clip is published to the first RTMP URL, with the time of sending in each picture (an SEI message of H.264), and played by \
+that URL and all others: rtmp://, rtmps://, http(s)://.../x.flv, ws(s)://.../x.flv, http(s)://.../x.m3u8. The address of a server for \
+HTTP alone stands for the last three of these. Publisher and players are this process, so there is one clock, also where a stream \
+goes through several servers: the difference between two rows is what is between them.
+
+HLS is measured to the arrival of the part or segment that a picture is in; a player shows it as much later as the server asks \
+players to keep from the end, which a line of its own adds. H.264 in MPEG-TS may have a time cut in two, which then counts as missing.";
+
 #[cfg(unix)]
 const RELOAD_HELP: &str = "\
 Examples:
@@ -156,6 +170,9 @@ pub(crate) enum Command {
     /// Tell what is in a stream or a file, FLV or MP4: tracks, codecs, sizes, rates
     #[command(after_help = with_status(PROBE_HELP))]
     Probe(ProbeArgs),
+    /// Measure how long frames take through a running server, on each way by which it can be played
+    #[command(after_help = with_status(LATENCY_HELP))]
+    Latency(LatencyArgs),
     /// Make, list and revoke keys of publishers and players
     Keys(KeysArgs),
     /// Sign a URL, so that whoever has it may play or publish its stream for a while
@@ -358,6 +375,21 @@ pub(crate) struct ProbeArgs {
     pub(crate) target: String,
     /// How long to watch a URL, from its first frame
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = positive::<u32>)]
+    pub(crate) seconds: u32,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LatencyArgs {
+    /// Where to publish to (the first rtmp:// or rtmps:// URL) and by which ways to play
+    #[arg(required = true, value_name = "URL")]
+    pub(crate) urls: Vec<String>,
+    /// How long to measure, once all ways have begun
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = positive::<u32>)]
     pub(crate) seconds: u32,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,

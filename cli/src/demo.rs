@@ -12,7 +12,7 @@ use streamengine::{
     Engine, Error, ErrorKind, EventReceiver, Protocol, PushConfig, RtmpUrl, StreamKey, StreamState,
 };
 
-static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");
+pub(crate) static CLIP: &[u8] = include_bytes!("../../examples/media/demo.flv");
 
 const FIRST_PORT: u16 = 1935;
 const SECOND_PORT: u16 = 1936;

@@ -12,6 +12,7 @@ mod descriptors;
 mod foreign;
 mod host;
 mod keys;
+mod latency;
 mod lines;
 mod output;
 mod probe;
@@ -54,6 +55,7 @@ fn run(command: Command, console: &output::Console) -> Result<(), Failure> {
         Command::Record(args) => record::run(args, console),
         Command::Demo(args) => demo::run(args, console),
         Command::Probe(args) => probe::run(args),
+        Command::Latency(args) => latency::run(&args),
         Command::Keys(args) => keys::run(args),
         Command::Sign(args) => sign::run(&args),
         Command::Token(args) => token::run(&args),

@@ -371,6 +371,15 @@ impl DialTls {
     }
 }
 
+impl TlsConfig {
+    /// How rustls checks servers by this configuration, for connections of the embedding program's own. Reads files: not for
+    /// async tasks.
+    #[doc(hidden)]
+    pub fn client(&self) -> Result<Arc<ClientConfig>> {
+        client_config(&DialTls::new(self), &system_roots())
+    }
+}
+
 /// Whether a server's certificate is checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Verify {

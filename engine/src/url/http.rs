@@ -37,8 +37,9 @@ pub struct HttpUrl {
 }
 
 impl HttpUrl {
-    /// The stream at `target`, a path and perhaps a query, of the place of another URL.
-    pub(super) fn at(self, target: &str) -> Self {
+    /// What is at `target`, a path and perhaps a query, of the same place.
+    #[must_use]
+    pub fn at(self, target: &str) -> Self {
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let encoded = |text| utf8_percent_encode(text, NOT_SENT).to_string();
@@ -73,8 +74,7 @@ impl HttpUrl {
     }
 
     /// Path and query as a request has them. Never log it.
-    #[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "what speaks HTTP uses it"))]
-    pub(crate) fn target(&self) -> String {
+    pub fn target(&self) -> String {
         match &self.query {
             Some(query) => format!("{}?{}", self.path, query.expose()),
             None => self.path.clone(),
@@ -82,7 +82,7 @@ impl HttpUrl {
     }
 
     /// `host[:port]`, with brackets around IPv6, the port only where it is not the default.
-    pub(crate) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         let host = match self.host.contains(':') {
             // The zone of an address is known to this machine only.
             true => format!("[{}]", self.host.split('%').next().unwrap_or_default()),
@@ -92,8 +92,7 @@ impl HttpUrl {
     }
 
     /// The value of `Authorization`, where the URL has a user. Never log it.
-    #[cfg_attr(not(any(test, feature = "http")), expect(dead_code, reason = "what speaks HTTP uses it"))]
-    pub(crate) fn authorization(&self) -> Option<String> {
+    pub fn authorization(&self) -> Option<String> {
         let Credentials { user, password } = self.credentials.as_ref()?;
         Some(format!("Basic {}", STANDARD.encode(format!("{}:{}", user.expose(), password.expose()))))
     }

@@ -1,0 +1,257 @@
+//! What was measured, and how it is told.
+
+use super::News;
+use super::stamp::{Stamp, between};
+use super::way::{Protocol, Way};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::time::Duration;
+use streamengine::RtmpUrl;
+
+/// What one way has told.
+#[derive(Debug)]
+pub(super) struct Figures {
+    asked: u64,
+    first: Option<u64>,
+    /// The pictures that count, by number.
+    window: Range<u32>,
+    /// Latency by number, of those.
+    latency: BTreeMap<u32, Duration>,
+    hold_back: Option<Duration>,
+    ended: Option<String>,
+}
+
+impl Figures {
+    /// `asked`: when its player began, by the clock.
+    pub(super) fn new(asked: u64) -> Self {
+        // Nothing counts before all ways have begun.
+        Self {
+            asked,
+            first: None,
+            window: u32::MAX..u32::MAX,
+            latency: BTreeMap::new(),
+            hold_back: None,
+            ended: None,
+        }
+    }
+
+    pub(super) fn take(&mut self, news: News) {
+        match news {
+            News::Frame { stamp: Stamp { number, sent }, at } => {
+                self.first.get_or_insert(at);
+                if self.window.contains(&number) {
+                    self.latency.entry(number).or_insert(between(sent, at));
+                }
+            }
+            News::HoldBack(hold_back) => self.hold_back = Some(hold_back),
+            News::Ended(why) => self.ended = Some(why),
+        }
+    }
+
+    pub(super) fn count_from(&mut self, first: u32) {
+        self.window = first..u32::MAX;
+    }
+
+    pub(super) fn count_until(&mut self, end: u32) {
+        self.window.end = end;
+        self.latency.retain(|number, _| *number < end);
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.first.is_some()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Whether every picture that counts is there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.latency.len() >= self.window.len()
+    }
+}
+
+/// The result.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    published: String,
+    ways: Vec<Row>,
+}
+
+/// A way in it. Times in milliseconds.
+#[derive(Debug, Serialize)]
+struct Row {
+    protocol: Protocol,
+    url: String,
+    /// Pictures that were sent while it was measured, and those of them that have not come.
+    frames: usize,
+    missing: usize,
+    /// From asking for the stream to its first picture.
+    first_frame_ms: Option<f64>,
+    p50_ms: Option<f64>,
+    p90_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    max_ms: Option<f64>,
+    /// What a player keeps from the live edge as the server asks it to, beside that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_back_ms: Option<f64>,
+    /// How many frames took as long as each column of the chart stands for.
+    #[serde(skip)]
+    chart: Vec<usize>,
+    error: Option<String>,
+}
+
+/// Upper ends of the chart's columns, in milliseconds; the last one has no end.
+const COLUMNS: [u64; 11] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000];
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+impl Report {
+    pub(super) fn new(to: &RtmpUrl, ways: &[Way], figures: Vec<Figures>) -> Self {
+        Self {
+            published: to.to_string(),
+            ways: ways.iter().zip(figures).map(|(way, figures)| row(way, figures)).collect(),
+        }
+    }
+
+    /// For people: a table, with a chart of how the latencies are spread.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("published to {}\n\n", self.published);
+        let _ = writeln!(
+            text,
+            "{:<10} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8}  {:<12}  url",
+            "way", "p50 ms", "p90", "p99", "max", "first", "missing", "1 ms … 2 s"
+        );
+        for row in &self.ways {
+            let [p50, p90, p99, max, first] =
+                [row.p50_ms, row.p90_ms, row.p99_ms, row.max_ms, row.first_frame_ms].map(shown);
+            let (missing, chart) = (row.missing, chart(&row.chart));
+            let _ = writeln!(
+                text,
+                "{:<10} {p50:>8} {p90:>8} {p99:>8} {max:>8} {first:>9} {missing:>8}  {chart:<12}  {}",
+                row.protocol, row.url
+            );
+            if let Some(hold_back) = row.hold_back_ms {
+                let played = row.p50_ms.map(|p50| shown(Some(p50 + hold_back))).unwrap_or_default();
+                let _ = writeln!(
+                    text,
+                    "{:<10} {played:>8} at a player, which the server asks to keep {} ms from the end",
+                    "",
+                    shown(Some(hold_back))
+                );
+            }
+            if let Some(error) = &row.error {
+                let _ = writeln!(text, "{:<10} {error}", "");
+            }
+        }
+        text
+    }
+
+    /// Why a way has nothing to tell.
+    pub(super) fn failed(&self) -> Option<String> {
+        let row = self.ways.iter().find(|row| row.p50_ms.is_none())?;
+        let why = row.error.as_deref().unwrap_or("no frame has come");
+        Some(if why.contains(&row.url) { why.to_owned() } else { format!("{}: {why}", row.url) })
+    }
+}
+
+fn row(way: &Way, figures: Figures) -> Row {
+    let frames = figures.window.len();
+    let mut sorted: Vec<_> = figures.latency.into_values().collect();
+    sorted.sort_unstable();
+    let quantile = |percent: usize| {
+        let place = (sorted.len().saturating_sub(1) * percent).div_ceil(100);
+        sorted.get(place).copied().map(milliseconds)
+    };
+    let chart = (0..=COLUMNS.len())
+        .map(|column| sorted.iter().filter(|latency| column_of(**latency) == column).count());
+    Row {
+        protocol: way.protocol,
+        url: way.to_string(),
+        frames,
+        missing: frames - sorted.len().min(frames),
+        first_frame_ms: figures.first.map(|first| milliseconds(between(figures.asked, first))),
+        p50_ms: quantile(50),
+        p90_ms: quantile(90),
+        p99_ms: quantile(99),
+        max_ms: quantile(100),
+        hold_back_ms: figures.hold_back.map(milliseconds),
+        chart: chart.collect(),
+        error: figures.ended,
+    }
+}
+
+fn column_of(latency: Duration) -> usize {
+    COLUMNS.partition_point(|end| Duration::from_millis(*end) <= latency)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+fn shown(milliseconds: Option<f64>) -> String {
+    milliseconds.map_or_else(|| "-".to_owned(), |number| format!("{number:.1}"))
+}
+
+/// A bar for each column, as high as its share of the highest one.
+fn chart(counts: &[usize]) -> String {
+    let most = counts.iter().copied().max().unwrap_or_default();
+    let bar = |count: usize| match count {
+        0 => ' ',
+        _ => BARS.get((count * BARS.len()).div_ceil(most.max(1)) - 1).copied().unwrap_or(' '),
+    };
+    counts.iter().copied().map(bar).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(latencies: &[u64]) -> Figures {
+        let mut figures = Figures::new(0);
+        figures.count_from(10);
+        for (number, ms) in (10..).zip(latencies) {
+            let stamp = Stamp { number, sent: 1_000_000 };
+            figures.take(News::Frame { stamp, at: 1_000_000 + ms * 1_000 });
+        }
+        figures
+    }
+
+    fn way() -> Way {
+        let to: RtmpUrl = "rtmp://h/live/a".parse().unwrap();
+        super::super::way::parse("rtmp://h/live/a", &to).unwrap().remove(0)
+    }
+
+    #[test]
+    fn percentiles_missing_frames_and_the_chart_are_of_the_frames_that_count() {
+        let mut figures = figures(&(1..=100).collect::<Vec<_>>());
+        // Sent before and after.
+        for number in [3, 200] {
+            figures.take(News::Frame { stamp: Stamp { number, sent: 0 }, at: 1 });
+        }
+        figures.count_until(112);
+        assert!(!figures.is_complete());
+        let row = row(&way(), figures);
+        assert_eq!((row.frames, row.missing), (102, 2));
+        assert_eq!(
+            (row.p50_ms, row.p90_ms, row.p99_ms, row.max_ms),
+            (Some(51.0), Some(91.0), Some(100.0), Some(100.0))
+        );
+        assert_eq!(row.chart, [0, 1, 3, 5, 10, 30, 50, 1, 0, 0, 0, 0]);
+        assert_eq!(chart(&row.chart), " ▁▁▁▂▅█▁    ");
+    }
+
+    #[test]
+    fn a_way_without_frames_is_a_failure_in_words() {
+        let mut silent = Figures::new(0);
+        silent.count_from(0);
+        silent.count_until(50);
+        silent.take(News::Ended("no such stream".to_owned()));
+        let to: RtmpUrl = "rtmp://h/live/a".parse().unwrap();
+        let report = Report::new(&to, &[way()], vec![silent]);
+        assert_eq!(report.failed().as_deref(), Some("rtmp://h/live/a: no such stream"));
+        assert!(report.text().contains("no such stream"));
+        assert_eq!(Report::new(&to, &[way()], vec![figures(&[5])]).failed(), None);
+    }
+}
