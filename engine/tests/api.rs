@@ -46,9 +46,8 @@ impl Answer {
 struct Server {
     engine: Engine,
     address: SocketAddr,
-    _publisher: Publisher,
-    _player: TcpStream,
-    _folder: tempfile::TempDir,
+    /// What else lives as long.
+    _beside: Option<(Publisher, TcpStream, tempfile::TempDir)>,
 }
 
 fn config(folder: &Path) -> Config {
@@ -112,11 +111,17 @@ stream = "live/clip"
 }
 
 impl Server {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = Engine::builder().config(config(folder.path())).start().unwrap();
+    /// One that has nothing but its configuration.
+    fn of(config: Config) -> Self {
+        let engine = Engine::builder().config(config).start().unwrap();
         let address =
             engine.listeners().iter().find(|listener| listener.protocol == Protocol::Http).unwrap().address;
+        Self { engine, address, _beside: None }
+    }
+
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let Self { engine, address, .. } = Self::of(config(folder.path()));
         let publisher = engine.publish(&key("live/a")).unwrap();
         demo_frames().into_iter().for_each(|frame| publisher.push(frame).unwrap());
         let mut player = connect(address);
@@ -127,7 +132,7 @@ impl Server {
             let new = streamengine::NewKey::play(key("live/a")).who(MARKUP.to_owned());
             engine.block_on(engine.keys().unwrap().add(&new)).unwrap();
         }
-        let server = Self { engine, address, _publisher: publisher, _player: player, _folder: folder };
+        let server = Self { engine, address, _beside: Some((publisher, player, folder)) };
         wait::until("a snapshot has all of it", || {
             let snapshot = server.engine.snapshot();
             snapshot.sessions.iter().any(|session| session.agent.is_some())
@@ -561,6 +566,22 @@ fn another_configuration_is_taken_as_a_whole_or_not_at_all() {
         400,
         "with *** for a hash or not"
     );
+}
+
+#[test]
+fn another_configuration_is_answered_as_by_all_ways() {
+    let of_api = format!(
+        "[rtmp]\nlisten = [\"127.0.0.1:0\"]\n[http]\nlisten = [\"127.0.0.1:0\"]\n[[http.token]]\nname = \"admin\"\n\
+         role = \"admin\"\nsha256 = \"{}\"\n",
+        streamengine::TokenHash::of(ADMIN)
+    );
+    let with = |lines: &str| format!("{of_api}{lines}");
+    let config = Config::from_toml(&with(include_str!("../../tests/reload/before.toml"))).unwrap();
+    let server = Server::of(config);
+    let after = with(include_str!("../../tests/reload/after.toml"));
+    let reply = server.send("PUT", "/config", Body("application/toml", &after));
+    let answer: Value = serde_json::from_str(include_str!("../../tests/reload/answer.json")).unwrap();
+    assert_eq!((reply.status, reply.json()), (200, answer));
 }
 
 #[test]

@@ -292,3 +292,14 @@ fn an_engine_that_drains_takes_nothing_anew() {
     drop(engine);
     assert_eq!(streamengine::Manage::reload(&weak, Config::default()).unwrap_err().kind(), ErrorKind::Closed);
 }
+
+/// What each way to give a running server another configuration answers: this one, the C library, the API, the command
+/// and SIGHUP have a test each that compares with the same file.
+#[test]
+fn the_answer_is_the_one_of_all_ways() {
+    let engine = start(include_str!("../../tests/reload/before.toml"));
+    let reloaded = engine.reload(config(include_str!("../../tests/reload/after.toml"))).unwrap();
+    let answer: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/reload/answer.json")).unwrap();
+    assert_eq!(serde_json::to_value(&reloaded).unwrap(), answer);
+}

@@ -129,3 +129,31 @@ fn command_and_sighup_give_the_same_answer_and_a_wrong_file_changes_nothing() {
     assert!(engine.folder().join("control").exists());
     assert_eq!(engine.stop(), 0);
 }
+
+/// As `the_answer_is_the_one_of_all_ways` of the engine's tests: the command answers so, and SIGHUP puts it into the log.
+#[test]
+fn command_and_sighup_answer_as_all_ways_do() {
+    let (before, after) = (include_str!("../reload/before.toml"), include_str!("../reload/after.toml"));
+    let answer: Value = serde_json::from_str(include_str!("../reload/answer.json")).unwrap();
+    let asked = serve(before);
+    write(&asked, after);
+    assert_eq!(reload(&asked), (0, answer.clone()));
+
+    let hung_up = serve(before);
+    write(&hung_up, after);
+    hung_up.process.signal(Signal::HUP);
+    let log = || hung_up.process.err.all().join("\n");
+    let is_done = || log().contains("configuration read again").then_some(());
+    assert!(streamengine_tests::poll(PATIENCE, is_done).is_some(), "{}", log());
+    let log = log();
+    let changes = answer["changes"].as_array().unwrap();
+    for change in changes {
+        let text = |name: &str| change[name].as_str().unwrap_or_default().to_owned();
+        let (key, entry, kind) = (text("key"), text("entry"), text("kind"));
+        let line =
+            [key, entry, kind].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        assert!(log.contains(&format!("configuration: {line}")), "{line}: {log}");
+    }
+    assert_eq!(log.matches("configuration: ").count(), changes.len(), "{log}");
+    assert!(!log.contains("s3cret"), "{log}");
+}

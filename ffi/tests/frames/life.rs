@@ -307,3 +307,25 @@ fn an_engine_can_be_stopped_in_a_callback_and_started_again() {
     ok(unsafe { se_engine_start(engine.0) });
     drop(engine.publish("live/a"));
 }
+
+/// As `the_answer_is_the_one_of_all_ways` of the engine's tests.
+#[test]
+fn another_configuration_is_answered_as_by_all_ways() {
+    let json = |toml: &str| serde_json::to_string(&toml.parse::<toml::Table>().unwrap()).unwrap();
+    let before = Settings::new(&[]);
+    ok(unsafe {
+        se_config_load_json(before.0, c(&json(include_str!("../../../tests/reload/before.toml"))).as_ptr())
+    });
+    let after = Settings::new(&[]);
+    ok(unsafe {
+        se_config_load_json(after.0, c(&json(include_str!("../../../tests/reload/after.toml"))).as_ptr())
+    });
+    let engine = TestEngine::of(&before);
+    let told = unsafe { se_engine_reload(engine.0, after.0) };
+    assert!(!told.is_null(), "{}", last_error());
+    let text = unsafe { std::ffi::CStr::from_ptr(told) }.to_str().unwrap().to_owned();
+    unsafe { se_string_free(told) };
+    let answer: serde_json::Value =
+        serde_json::from_str(include_str!("../../../tests/reload/answer.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), answer);
+}

@@ -73,8 +73,12 @@ impl TestEngine {
     }
 
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
+        Self::of(&Settings::new(settings))
+    }
+
+    pub(crate) fn of(settings: &Settings) -> Self {
         let mut engine = null_mut();
-        ok(unsafe { se_engine_new(Settings::new(settings).0, &raw mut engine) });
+        ok(unsafe { se_engine_new(settings.0, &raw mut engine) });
         ok(unsafe { se_engine_start(engine) });
         Self(engine)
     }
