@@ -118,6 +118,8 @@ pub struct AuthRequest {
     pub session: Option<SessionId>,
     /// What it has shown at `connect` that it has.
     pub(crate) proven: Option<Proven>,
+    /// Its address does not tell who it is: a proxy brings it, or the page of a site that has given its name to our address.
+    pub(crate) is_brought: bool,
 }
 
 /// A secret that somebody has shown to have, without sending it.
@@ -132,7 +134,8 @@ pub(crate) enum Proven {
 impl AuthRequest {
     /// A request of somebody of whom no more is known.
     pub fn new(action: Action, name: StreamName, peer: SocketAddr, door: Door, protocol: Protocol) -> Self {
-        Self { action, name, peer, door, protocol, claims: Claims::default(), session: None, proven: None }
+        let (claims, session, proven) = (Claims::default(), None, None);
+        Self { action, name, peer, door, protocol, claims, session, proven, is_brought: false }
     }
 
     /// The stream's public name.

@@ -155,6 +155,11 @@ pub struct HttpConfig {
     /// Sites whose pages may do in a browser what its user may do here, `http://HOST[:PORT]`.
     #[serde(deserialize_with = "sites")]
     pub control_origins: Vec<String>,
+    /// Whether one may publish here: by WebSocket at `/APP/STREAM`, and by `POST` or `PUT` to `/APP/STREAM.flv`. It holds for HTTPS too.
+    pub publish: bool,
+    /// Sites whose pages may publish in a browser, `http://HOST[:PORT]`, beside those of this server itself.
+    #[serde(deserialize_with = "sites")]
+    pub publish_origins: Vec<String>,
     /// Proxies that tell in `X-Forwarded-For` for whom they ask.
     #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
     pub trusted_proxies: Vec<IpNet>,
@@ -168,8 +173,8 @@ pub struct HttpConfig {
 
 setters! {
     HttpConfig:
-    Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from, stat_allow, control_allow, trusted_proxies } bool { index }
-    String { hls_app } Vec<String> { control_origins, hosts } Vec<HttpTokenConfig> { token }
+    Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from, stat_allow, control_allow, trusted_proxies } bool { index, publish }
+    String { hls_app } Vec<String> { control_origins, publish_origins, hosts } Vec<HttpTokenConfig> { token }
 }
 
 impl Default for HttpConfig {
@@ -182,6 +187,8 @@ impl Default for HttpConfig {
             stat_allow: ["127.0.0.0/8", "::1"].into_iter().filter_map(network).collect(),
             control_allow: Vec::new(),
             control_origins: Vec::new(),
+            publish: true,
+            publish_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             hosts: Vec::new(),
             token: Vec::new(),

@@ -88,6 +88,9 @@ pub struct Limits {
     pub max_message_pending: usize,
     /// Longest message of a publisher (test `f04_only_a_publisher_may_send_messages_of_8_mib_and_nobody_longer_ones`).
     pub max_message: usize,
+    /// Longest message of a publisher by WebSocket, which may be in fragments; it is taken as it comes, and never held. Bounds what
+    /// one may announce before it says anything else (test `what_is_too_large_or_too_fast_is_closed_with_4413`).
+    pub max_websocket_message: usize,
     /// Unfinished message bytes of one connection, over all its chunk streams, once granted
     /// (test `f04_unfinished_messages_of_a_publisher_share_8_mib`).
     pub max_partial: usize,
@@ -144,7 +147,7 @@ setters! {
         ping_interval_ms, publisher_bytes_per_s, publisher_messages_per_s, ring_ms, http_header_timeout_ms, http_idle_ms,
     }
     usize {
-        max_connections, max_connections_per_address, publisher_places, max_streams_per_address, origin_pulls, max_pending, max_pending_per_address, max_message_pending, max_message, max_partial,
+        max_connections, max_connections_per_address, publisher_places, max_streams_per_address, origin_pulls, max_pending, max_pending_per_address, max_message_pending, max_message, max_websocket_message, max_partial,
         max_chunk_streams, http_header_bytes, min_chunk_size, max_message_streams, ring_bytes, ring_frames, ring_bytes_total, player_batch,
         hls_bytes, hls_bytes_total, hls_viewers, history_streams,
     }
@@ -175,6 +178,7 @@ impl Default for Limits {
             origin_pulls: 16,
             max_message_pending: 64 * 1024,
             max_message: 8 * 1024 * 1024,
+            max_websocket_message: 16 * 1024 * 1024,
             max_partial: 8 * 1024 * 1024 + 64 * 1024,
             max_chunk_streams: 64,
             min_chunk_size: 128,

@@ -56,6 +56,7 @@ impl Authorize for LastRule {
         let is_by_address = request.action == Action::Publish
             && self.rule == PublishRule::Addresses
             && request.name.secret.is_empty()
+            && !request.is_brought
             && self.addresses.says(&request) == Some(true);
         match is_by_address {
             true => ticket.accept(Grant::default().principal("address".to_owned())),

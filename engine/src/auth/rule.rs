@@ -3,13 +3,13 @@
 use super::{Action, AuthRequest, Authorize, Grant, Proven, Ticket};
 use crate::config::Config;
 use crate::key::Secret;
-use std::net::SocketAddr;
 
 /// The built-in rule for publishing; playing is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PublishRule {
     /// From this machine only. What a TCP proxy on this machine brings comes from this machine too, unless the proxy tells
-    /// the true addresses ([`RtmpConfig::proxy_protocol_from`](crate::RtmpConfig::proxy_protocol_from)).
+    /// the true addresses ([`RtmpConfig::proxy_protocol_from`](crate::RtmpConfig::proxy_protocol_from)). What an HTTP proxy brings
+    /// never does, nor does what asks for this machine by another name than its own.
     #[default]
     Loopback,
     /// From this machine, and from addresses that [`AppConfig::access`](crate::AppConfig::access) allows.
@@ -48,7 +48,7 @@ impl PublishRule {
                 Err("nobody knows this publish key")
             }
             (Action::Publish, Self::Open) => by("open"),
-            (Action::Publish, Self::Loopback | Self::Addresses) if is_loopback(request.peer) => {
+            (Action::Publish, Self::Loopback | Self::Addresses) if is_from_this_machine(request) => {
                 by("loopback")
             }
             (Action::Publish, Self::Addresses) => Err(
@@ -90,8 +90,8 @@ fn has_shown_key(request: &AuthRequest) -> bool {
     request.proven == Some(Proven::PublishKey) && request.name.keys() == (None, None)
 }
 
-fn is_loopback(peer: SocketAddr) -> bool {
-    peer.ip().to_canonical().is_loopback()
+fn is_from_this_machine(request: &AuthRequest) -> bool {
+    request.peer.ip().to_canonical().is_loopback() && !request.is_brought
 }
 
 impl Config {

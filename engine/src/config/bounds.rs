@@ -26,6 +26,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("limits.max_streams_per_address", 1..=10_000_000),
     ("limits.max_message_pending", 1..=LONGEST_MESSAGE),
     ("limits.max_message", 1..=LONGEST_MESSAGE),
+    ("limits.max_websocket_message", 1..=1 << 30),
     ("limits.max_partial", 1..=1 << 30),
     ("limits.max_chunk_streams", 1..=65_600),
     ("limits.http_header_bytes", 1..=1 << 20),

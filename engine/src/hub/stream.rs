@@ -80,6 +80,8 @@ pub(super) struct State {
     main_tracks: MainTracks,
     /// Sequence number of the first frame of its newest publisher, where that is not the first.
     pub(super) renewed_at: u64,
+    /// Somebody waits for a keyframe since there were so many.
+    keyframe_wish: Option<u64>,
 }
 
 pub(super) struct Stream {
@@ -119,6 +121,7 @@ impl Stream {
             codecs: [0; 3],
             main_tracks: MainTracks::default(),
             renewed_at: 0,
+            keyframe_wish: None,
         };
         let key = key.clone();
         Self { key, serial, changes, discarded, sent: AtomicU64::new(0), state: Mutex::new(state) }
@@ -240,6 +243,11 @@ impl State {
     /// Whether video frames have come.
     pub(super) fn has_video(&self) -> bool {
         self.counters.frames[FrameKind::Video as usize] > 0
+    }
+
+    /// Somebody begins to wait for a keyframe.
+    pub(super) fn wish_for_keyframe(&mut self) {
+        self.keyframe_wish = Some(self.counters.keyframes);
     }
 
     /// The time to stamp configuration with that is sent outside its place.
@@ -406,6 +414,15 @@ impl Publisher {
         self.stream.push(self.id, frame).map_err(why)?;
         self.hub.shed();
         Ok(())
+    }
+
+    /// Whether somebody has begun to wait for a keyframe since this was asked last, and none has come.
+    #[cfg(feature = "http")]
+    pub(crate) fn take_keyframe_wish(&self) -> bool {
+        self.stream.with_state(|state| {
+            let wish = state.keyframe_wish.take();
+            state.has_video() && wish == Some(state.counters.keyframes)
+        })
     }
 
     /// Decides about readers from now on.

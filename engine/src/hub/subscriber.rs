@@ -350,8 +350,11 @@ impl Subscriber {
     }
 
     /// Goes to a keyframe, else to the live edge; the configuration in force there is put before it.
-    fn start_at(&mut self, state: &State, keyframe: Option<(u64, i64, JoinHeaders)>) {
+    fn start_at(&mut self, state: &mut State, keyframe: Option<(u64, i64, JoinHeaders)>) {
         self.needs_keyframe = true;
+        if keyframe.is_none() {
+            state.wish_for_keyframe();
+        }
         self.waiting_since = Instant::now();
         let (cursor, at, join_headers) =
             keyframe.unwrap_or_else(|| (state.ring.head(), state.now_ms(), state.join_headers.clone()));

@@ -63,6 +63,9 @@ pub(crate) enum Refusal {
     NotPublished,
     /// It is fetched from an origin: nobody else publishes it.
     Reserved,
+    /// The page of a site asks that may not publish here.
+    #[cfg(feature = "http")]
+    OtherSite,
     /// No origin of it could be reached, or those that could have not got it.
     Unreachable,
     /// As many streams are fetched from origins as may be, in words.
@@ -92,6 +95,10 @@ impl fmt::Display for Refusal {
                  (limits.max_streams_per_address)"
             ),
             Self::Reserved => f.write_str(config::RESERVED),
+            #[cfg(feature = "http")]
+            Self::OtherSite => {
+                f.write_str("a page of another site asks, which is not in http.publish_origins")
+            }
             Self::Unreachable => f.write_str("the origins of this stream cannot be reached"),
             Self::Busy(text) => f.write_str(text),
             Self::Full => f.write_str("the server is full: it has as many players as it may have"),
@@ -164,6 +171,8 @@ pub(crate) struct Client {
     claims: Claims,
     /// What it has shown at `connect` that it has.
     proven: Option<Proven>,
+    /// Its address does not tell who it is.
+    is_brought: bool,
     /// Streams of engines that its stream has been.
     hops: Vec<String>,
     /// Whether it has asked for a stream; the first time is part of the connection's start.
@@ -220,6 +229,7 @@ impl Client {
             protocol,
             claims: Claims::default(),
             proven: None,
+            is_brought: false,
             hops: Vec::new(),
             has_asked: false,
         }
@@ -313,6 +323,12 @@ impl Client {
         self.proven = proven;
     }
 
+    /// Notes that its address does not tell who it is: a proxy asks for it, or may.
+    #[cfg(feature = "http")]
+    pub(crate) fn set_brought(&mut self) {
+        self.is_brought = true;
+    }
+
     /// Takes the name of a request apart.
     pub(crate) fn name(&self, action: Action, app: &str, name: &str) -> Result<StreamName, Refusal> {
         self.core.auth().parse_name(action, app, name).map_err(Refusal::BadName)
@@ -362,6 +378,7 @@ impl Client {
         request.claims = self.claims.clone();
         request.session = Some(self.id());
         request.proven = self.proven.clone();
+        request.is_brought = self.is_brought;
         #[cfg(feature = "http")]
         if let Some(hooks) = &self.core.hooks {
             hooks.note_request(&request, self.session.measured());
@@ -756,6 +773,8 @@ pub(crate) struct ConnectionPublisher {
     gap: MediaGap,
     /// How much it sends, where that is bounded.
     bit_rate: Option<BitRate>,
+    /// Whether it is ended because it sends more.
+    is_too_fast: bool,
 }
 
 impl ConnectionPublisher {
@@ -770,6 +789,7 @@ impl ConnectionPublisher {
             patience,
             gap,
             bit_rate,
+            is_too_fast: false,
         }
     }
 
@@ -781,9 +801,24 @@ impl ConnectionPublisher {
         match self.bit_rate.as_mut().map_or(PaceVerdict::Fine, |rate| rate.look(frame.payload.len(), now)) {
             PaceVerdict::Fine => {}
             PaceVerdict::Fast(speed) => self.log_fast(&speed),
-            PaceVerdict::TooFast(speed) => return Err(EndReason::Kicked(speed.to_string())),
+            PaceVerdict::TooFast(speed) => {
+                self.is_too_fast = true;
+                return Err(EndReason::Kicked(speed.to_string()));
+            }
         }
         self.published.push(frame)
+    }
+
+    /// Whether it has lost its right because it sends more than its app allows.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_too_fast(&self) -> bool {
+        self.is_too_fast
+    }
+
+    /// Whether a player has begun to wait for a keyframe since this was asked last, and none has come.
+    #[cfg(feature = "http")]
+    pub(crate) fn take_keyframe_wish(&self) -> bool {
+        self.published.publisher.as_ref().is_some_and(Publisher::take_keyframe_wish)
     }
 
     /// Ready when the right to publish has been taken away.

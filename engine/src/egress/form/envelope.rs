@@ -11,10 +11,12 @@ pub(super) const MAX_TAG_OPENING: usize = 10;
 pub(super) const MAX_CLOSING: usize = 2;
 
 /// First byte of a text message of WebSocket in one frame, and of a binary one (RFC 6455 5.2).
-#[cfg(feature = "mp4")]
+#[cfg(any(feature = "http", feature = "mp4"))]
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
+#[cfg(feature = "http")]
+const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
 /// Longest payload of a WebSocket control frame (RFC 6455 5.5).
@@ -79,9 +81,15 @@ impl Envelope {
     }
 
     /// A text message of a WebSocket.
-    #[cfg(feature = "mp4")]
-    pub(super) fn text(text: &str) -> Bytes {
+    #[cfg(any(feature = "http", feature = "mp4"))]
+    pub(crate) fn text(text: &str) -> Bytes {
         [&web_socket_opening(TEXT, text.len())[..], text.as_bytes()].concat().into()
+    }
+
+    /// A WebSocket ping with this payload, of which 125 bytes have room.
+    #[cfg(feature = "http")]
+    pub(crate) fn ping(payload: &[u8]) -> Bytes {
+        control(PING, &payload[..payload.len().min(MAX_CONTROL)])
     }
 
     /// The answer to a WebSocket ping with this payload, of which 125 bytes have room.

@@ -125,27 +125,39 @@ fn role_of(config: &HttpConfig, header: &str) -> Option<HttpRole> {
 
 /// Whether the address that asks is among the `allowed`, and nothing shows that somebody else is behind it.
 fn is_known_by_address(config: &HttpConfig, peer: IpAddr, request: &Parts, allowed: &[IpNet]) -> bool {
-    let is_among =
-        |networks: &[IpNet], address: &IpAddr| networks.iter().any(|network| network.contains(address));
+    let address = address_of(config, peer, request);
+    address.is_some_and(|address| {
+        is_among(allowed, &address) && names_us(config, request, address.is_loopback())
+    })
+}
+
+/// Whether nothing shows that somebody else is behind the address that asks.
+pub(super) fn is_itself(config: &HttpConfig, peer: IpAddr, request: &Parts) -> bool {
+    let peer = peer.to_canonical();
+    address_of(config, peer, request) == Some(peer) && names_us(config, request, peer.is_loopback())
+}
+
+fn is_among(networks: &[IpNet], address: &IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
+/// The address of who asks, where that can be told.
+fn address_of(config: &HttpConfig, peer: IpAddr, request: &Parts) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     let is_brought = OF_PROXIES.iter().chain([&FORWARDED_FOR]).any(|name| request.headers.contains_key(name));
-    let address = match (is_brought, is_among(&config.trusted_proxies, &peer)) {
+    match (is_brought, is_among(&config.trusted_proxies, &peer)) {
         (true, true) => {
             let told = told_addresses(request).map(|told| {
                 told.into_iter().rev().find(|address| !is_among(&config.trusted_proxies, address))
             });
             // A proxy tells nothing of who is on its own machine that we could check.
-            match told.flatten().filter(|address| !address.is_loopback()) {
-                Some(address) => address,
-                None => return false,
-            }
+            told.flatten().filter(|address| !address.is_loopback())
         }
-        (true, false) => return false,
+        (true, false) => None,
         // nginx, where it is told nothing else, asks so for others, and says nothing of them.
-        (false, _) if request.version < Version::HTTP_11 => return false,
-        (false, _) => peer,
-    };
-    is_among(allowed, &address) && names_us(config, request, address.is_loopback())
+        (false, _) if request.version < Version::HTTP_11 => None,
+        (false, _) => Some(peer),
+    }
 }
 
 /// The addresses that a request has come through, the last one last; none where one of them is not to be understood.
@@ -175,11 +187,20 @@ fn names_us(config: &HttpConfig, request: &Parts, is_loopback: bool) -> bool {
 
 /// Whether a page that says of what site it is is of this server, or of a listed site. What comes without is of no page.
 fn is_own_or_listed(config: &HttpConfig, request: &Parts) -> bool {
+    is_own_or_among(&config.control_origins, request)
+}
+
+/// Whether a page that publishes is of this server, or of a site that may. What comes without a site is of no page.
+pub(super) fn may_publish(config: &HttpConfig, request: &Parts) -> bool {
+    is_own_or_among(&config.publish_origins, request)
+}
+
+fn is_own_or_among(sites: &[String], request: &Parts) -> bool {
     if !request.headers.contains_key(ORIGIN) {
         return true;
     }
     let Some(site) = text(request, &ORIGIN).and_then(site) else { return false };
-    config.control_origins.contains(&site) || is_own(request, &site)
+    sites.contains(&site) || is_own(request, &site)
 }
 
 /// Whether a site is what the request asks.

@@ -1,4 +1,4 @@
-//! What follows the head of a request: taken by the API only, up to a size and within a time.
+//! What follows the head of a request: taken by the API, up to a size and within a time, and of publishers, as it comes.
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -61,7 +61,7 @@ impl Body {
     }
 
     /// The next piece; `None` at the end.
-    async fn piece(&mut self) -> Result<Option<Bytes>, Unread> {
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Unread> {
         let piece = match self {
             Self::Nothing => None,
             Self::Http1(body) => match body.frame().await {

@@ -329,7 +329,7 @@ async fn attend(
 ) {
     let reason = tokio::select! {
         () = viewer.gone(patience) => "asks no more".to_owned(),
-        reason = visit.kicked() => reason,
+        reason = visit.kicked() => reason.to_string(),
         () = core.draining.cancelled() => "server is shutting down".to_owned(),
     };
     core.hls.forget_viewer(&viewer);

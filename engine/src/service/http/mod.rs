@@ -1,4 +1,4 @@
-//! Players over HTTP: FLV and MP4 in replies and in the messages of WebSockets; and pages to watch it on.
+//! Players over HTTP: FLV and MP4 in replies and in the messages of WebSockets; publishers, the other way round; and pages for both.
 //!
 //! ```text
 //!   socket <──> hyper ──requests──> answers in words, or a visit: authorised, admitted, waits for the stream
@@ -18,6 +18,7 @@ mod control;
 mod h2;
 mod header;
 mod hls;
+mod ingest;
 mod manage;
 mod metrics;
 mod nginx_stat;
@@ -38,12 +39,15 @@ use super::Core;
 use super::arrival::{Arrived, may_begin, shake_hands};
 use crate::net::{Accepted, Conn, Halves, Permit, ServerTls};
 use crate::status::Protocol;
+use bytes::Bytes;
 use connection::{Requests, TakenOver};
+use ingest::Socket;
 use player::Player;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use visit::Publishing;
 
 /// What is spoken behind TLS, by its name in ALPN, the best first.
 pub(crate) const ALPN: &[&str] = &[HTTP_2, "http/1.1"];
@@ -64,10 +68,23 @@ async fn serve(core: Arc<Core>, accepted: Box<Accepted>, tls: Option<Arc<ServerT
     let taken_over = Box::pin(serve_requests(core, accepted, tls)).await;
     let Some((TakenOver { io, input, turn }, permit)) = taken_over else { return };
     let _permit = permit;
+    let turn = match turn.into_publishing() {
+        // Boxed: there are few publishers, and the task is as large as the larger kind.
+        Ok(publishing) => return Box::pin(publish(publishing, io, input)).await,
+        Err(turn) => turn,
+    };
     match io.into_halves() {
         Halves::Plain(reader, writer) => Player::start(turn, reader, writer, input).await,
-        // Boxed: few connections are of this kind, and the task is as large as the larger kind.
+        // Boxed: few connections are of this kind.
         Halves::Tls(reader, writer) => Box::pin(Player::start(turn, reader, writer, input)).await,
+    }
+}
+
+/// Takes a stream in until its connection ends.
+async fn publish(publishing: Publishing, io: Conn, input: Bytes) {
+    match io.into_halves() {
+        Halves::Plain(reader, writer) => Socket::start(publishing, reader, writer, &input).await,
+        Halves::Tls(reader, writer) => Socket::start(publishing, reader, writer, &input).await,
     }
 }
 

@@ -131,7 +131,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
                 output.lock().deliveries.push(delivery);
                 (envelope, true)
             }
-            Then::End => (Envelope::Plain, false),
+            Then::Publish(_) | Then::End => (Envelope::Plain, false),
         };
         let input = if envelope == Envelope::WebSocket { input.into() } else { BytesMut::new() };
         let draining = Box::pin(visit.core().draining.clone().cancelled_owned());

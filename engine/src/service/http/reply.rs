@@ -171,7 +171,7 @@ impl Body for Pieces {
     }
 }
 
-/// Methods that are served.
+/// Methods that are served without a body.
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// What all replies but pages have: pages of any site may read them, and nobody keeps them, as they are true at one moment only.
@@ -225,6 +225,11 @@ fn reply(status: StatusCode, headers: &[(&'static str, &'static str)], body: Str
 /// A reply in words.
 pub(super) fn words(status: StatusCode, text: impl Display) -> Reply {
     reply(status, &[("content-type", TEXT)], format!("{text}\n"))
+}
+
+/// The reply to what was done and has nothing to be told of.
+pub(super) fn nothing() -> Reply {
+    reply(StatusCode::NO_CONTENT, &[], String::new())
 }
 
 /// The same of what may be there when the player asks again.
@@ -409,6 +414,7 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Denied(_)
         | Refusal::Loop(_)
         | Refusal::Reserved
+        | Refusal::OtherSite
         | Refusal::Asked(_)
         | Refusal::NotProven(_) => StatusCode::FORBIDDEN,
         Refusal::Taken(_) => StatusCode::CONFLICT,

@@ -52,6 +52,15 @@ impl Answers {
             // Boxed: players need none of it.
             return Box::pin(api::answer(&self.asker, request, body)).await.into();
         }
+        let is_published = self.asker.core.config().http.publish;
+        let url = StreamUrl::find(request.uri.path(), request.uri.query());
+        if let (&Method::POST | &Method::PUT, Some(url)) = (&request.method, url)
+            && is_published
+            && url.container == Container::Flv
+        {
+            // Boxed: players need none of it.
+            return Box::pin(self.post(request, url, body)).await.into();
+        }
         if !body.is_nothing() {
             return reply::broken("requests have no body here").into();
         }
@@ -74,6 +83,9 @@ impl Answers {
             (&Method::OPTIONS, _) => reply::options().into(),
             (&Method::GET, Some(url)) => self.play(request, url).await,
             (&Method::HEAD, Some(url)) => self.look(request, url).await.into(),
+            (&Method::GET, None) if is_published && Upgrade::is_asked_for(request) => {
+                self.publish(request).await
+            }
             (&Method::GET | &Method::HEAD, None) => pages::answer(&self.asker.core, request).into(),
             _ => reply::wrong_method().into(),
         }
@@ -109,6 +121,23 @@ impl Answers {
             }
             Err(refused) => visit.refuse(&refused),
         }
+    }
+
+    /// Takes a stream in by WebSocket.
+    async fn publish(&self, request: &Parts) -> Answer {
+        let url = StreamUrl::of_publisher(request.uri.path(), request.uri.query());
+        let (upgrade, url) = match (Upgrade::of(request), url) {
+            (Ok(Some(upgrade)), Some(url)) => (upgrade, url),
+            (Err(reply), _) => return Answer::Reply(*reply),
+            (Ok(_), _) => return pages::answer(&self.asker.core, request).into(),
+        };
+        let mut visit = self.visit(auth::Door::WebSocket, request).await;
+        visit.is_to_publish(request);
+        let turn = match visit.ask_to_publish(url).await {
+            Ok(publisher) => Turn::publish(visit, publisher, &upgrade),
+            Err(refused) => Turn::refusal(visit, &refused, &upgrade),
+        };
+        Answer::Turn(Box::new(turn))
     }
 
     async fn play(&self, request: &Parts, url: StreamUrl) -> Answer {

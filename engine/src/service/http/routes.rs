@@ -60,6 +60,13 @@ impl StreamUrl {
         };
         Some(Self { container, app, name: format!("{stream}?{query}") })
     }
+
+    /// The stream that a path names as it is, which is how publishers by WebSocket name theirs.
+    pub(super) fn of_publisher(path: &str, query: Option<&str>) -> Option<Self> {
+        let (app, stream) = path.rsplit_once('/')?;
+        let name = format!("{stream}?{}", query.unwrap_or_default());
+        Some(Self { container: Container::Flv, app: app.to_owned(), name })
+    }
 }
 
 /// What of HLS a path names.

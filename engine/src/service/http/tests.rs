@@ -2,6 +2,7 @@
 
 mod h2;
 mod hls;
+mod ingest;
 mod manage;
 mod mp4;
 mod recordings;
@@ -47,7 +48,10 @@ fn open_with(core: &Arc<Core>, pipe: usize) -> DuplexStream {
     tokio::spawn(async move {
         if let Some(TakenOver { io, input, turn }) = requests.serve(ours).await {
             let (reader, writer) = tokio::io::split(io);
-            Player::start(turn, reader, writer, input).await;
+            match turn.into_publishing() {
+                Ok(publishing) => Socket::start(publishing, reader, writer, &input).await,
+                Err(turn) => Player::start(turn, reader, writer, input).await,
+            }
         }
     });
     theirs

@@ -1,7 +1,9 @@
-//! A request to play on its way through the engine, as those of all doors go: authorised, admitted, and waiting until the stream
-//! has something to show. Then its [`Turn`] says what is to become of the connection.
+//! A request to play or publish on its way through the engine, as those of all doors go: authorised, admitted, and, where it is to
+//! play, waiting until the stream has something to show. Then its [`Turn`] says what is to become of the connection.
 
+use super::access;
 use super::header;
+use super::ingest;
 use super::reply::{self, Reply};
 use super::routes::{Container, StreamUrl, Wishes, flv_of};
 use super::websocket::{Upgrade, code};
@@ -12,15 +14,16 @@ use crate::hops;
 use crate::hub::{EndReason, StreamTracks, Subscriber, WakeFor};
 use crate::key::StreamKey;
 use crate::service::Core;
-use crate::service::streams::{Admitted, Client, Refusal};
+use crate::service::streams::{Admitted, Client, ConnectionPublisher, Granted, Refusal};
 use crate::sessions::{Measured, Order, Queue, Traffic};
 use crate::status::StreamState;
 use bytes::{Bytes, BytesMut};
-use hyper::header::{HeaderName, HeaderValue, ORIGIN, REFERER, USER_AGENT};
+use hyper::header::{HeaderName, HeaderValue, ORIGIN, REFERER, USER_AGENT, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -47,13 +50,23 @@ enum Why {
 }
 
 impl Refused {
-    fn status(&self) -> StatusCode {
+    fn status(&self, action: Action) -> StatusCode {
         match &self.why {
+            Why::Refusal(refusal) if action == Action::Publish => ingest::status(refusal),
             Why::Refusal(refusal) => reply::status(refusal),
             Why::End(EndReason::Kicked(_)) => StatusCode::FORBIDDEN,
             Why::End(EndReason::Shutdown) => StatusCode::SERVICE_UNAVAILABLE,
             Why::End(_) => StatusCode::NOT_FOUND,
             Why::NotMp4 => StatusCode::NOT_ACCEPTABLE,
+        }
+    }
+
+    /// The code that closes a WebSocket for it.
+    fn close_code(&self, action: Action) -> u16 {
+        match &self.why {
+            Why::Refusal(refusal) if action == Action::Publish => ingest::close_code(refusal),
+            Why::End(EndReason::Shutdown) if action == Action::Publish => code::DRAINING,
+            _ => code::REFUSED + self.status(action).as_u16(),
         }
     }
 
@@ -110,9 +123,12 @@ impl Measured for Meter {
     }
 }
 
-/// Somebody who wants to play, from the request on. Dropped before its end, its peer has left.
+/// Somebody who wants to play or publish, from the request on. Dropped before its end, its peer has left.
 pub(super) struct Visit {
     core: Arc<Core>,
+    peer: SocketAddr,
+    /// What it wants: to play, unless it is said otherwise.
+    action: Action,
     /// Taken at the end.
     client: Option<Client>,
     meter: Arc<Meter>,
@@ -144,6 +160,8 @@ impl Visit {
         let refused = client.introduce(claims(request), hops.unwrap_or_default()).err();
         Self {
             core: core.clone(),
+            peer,
+            action: Action::Play,
             client: Some(client),
             meter,
             waiting: None,
@@ -174,6 +192,33 @@ impl Visit {
         let _ = self.meter.0.set(output);
     }
 
+    /// It wants to publish. Whose page asks counts then, and an address only where nobody else is behind it.
+    pub(super) fn is_to_publish(&mut self, request: &Parts) {
+        self.action = Action::Publish;
+        let config = self.core.config();
+        if !access::is_itself(&config.http, self.peer.ip(), request) {
+            self.client_mut().set_brought();
+        }
+        if !access::may_publish(&config.http, request) {
+            self.refused = Some(Refusal::OtherSite);
+        }
+    }
+
+    /// Asks to publish a stream.
+    pub(super) async fn ask_to_publish(&mut self, url: StreamUrl) -> Result<ConnectionPublisher, Refused> {
+        let (Granted { key, grant }, _) = self.ask(url).await?;
+        self.take_place(&key)?;
+        self.client().publish(&key, *grant).map_err(|refusal| refused(Some(&key), refusal))
+    }
+
+    /// Takes a place of its connection, where that may have several.
+    fn take_place(&mut self, key: &StreamKey) -> Result<(), Refused> {
+        if let Some(places) = &self.places {
+            self.place = Some(places.take().ok_or_else(|| refused(Some(key), Refusal::Full))?);
+        }
+        Ok(())
+    }
+
     /// Asks whether a stream may be played, and whether it is there.
     pub(super) async fn look(&mut self, url: StreamUrl) -> Result<Look, Refused> {
         let (key, _) = self.authorize(url).await?;
@@ -202,9 +247,7 @@ impl Visit {
     pub(super) async fn ask_to_play(&mut self, url: StreamUrl) -> Result<Shown, Refused> {
         let container = url.container;
         let (key, wishes) = self.authorize(url).await?;
-        if let Some(places) = &self.places {
-            self.place = Some(places.take().ok_or_else(|| refused(Some(&key), Refusal::Full))?);
-        }
+        self.take_place(&key)?;
         self.fetch(&key).await?;
         if self.waits_not && !self.is_there(&key) {
             return Err(refused(Some(&key), Refusal::NotPublished));
@@ -245,43 +288,51 @@ impl Visit {
     }
 
     /// Waits until the operator ends it, and says why.
-    pub(super) async fn kicked(&self) -> String {
-        match unless_kicked(self.client(), std::future::pending::<()>()).await {
-            Err(reason) => reason.to_string(),
-            Ok(()) => String::new(),
-        }
+    pub(super) async fn kicked(&self) -> EndReason {
+        kicked(self.client()).await
     }
 
     async fn authorize(&mut self, url: StreamUrl) -> Result<(StreamKey, Wishes), Refused> {
+        self.ask(url).await.map(|(granted, wishes)| (granted.key, wishes))
+    }
+
+    /// Asks whether it may do with a stream what it wants.
+    async fn ask(&mut self, url: StreamUrl) -> Result<(Granted, Wishes), Refused> {
         if let Some(refusal) = self.refused.take() {
             return Err(refused(None, refusal));
         }
-        let client = self.client_mut();
-        let name =
-            client.name(Action::Play, &url.app, &url.name).map_err(|refusal| refused(None, refusal))?;
+        let (action, client) = (self.action, self.client_mut());
+        let name = client.name(action, &url.app, &url.name).map_err(|refusal| refused(None, refusal))?;
         let (told, wishes) = (name.tellable(), Wishes::of(&name));
-        let verdict = client.ask(Action::Play, Ok(name));
+        let verdict = client.ask(action, Ok(name));
         let verdict = unless_kicked(client, verdict)
             .await
             .map_err(|reason| refused(told.as_ref(), Refusal::Denied(reason.to_string())))?;
         let mut granted = verdict.map_err(|refusal| refused(told.as_ref(), refusal))?;
         client.hold(&mut granted.grant);
-        Ok((granted.key, wishes))
+        Ok((granted, wishes))
     }
 
     /// Ends it with a refusal: the reply.
     pub(super) fn refuse(mut self, refused: &Refused) -> Reply {
         self.end_refused(refused);
-        reply::words(refused.status(), refused)
+        let status = refused.status(self.action);
+        let mut reply = reply::words(status, refused);
+        if status == StatusCode::UNAUTHORIZED {
+            // Where the key goes, no scheme of HTTP says.
+            reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Key"));
+        }
+        reply
     }
 
     fn end_refused(&mut self, refused: &Refused) {
         if let Why::Refusal(refusal) = &refused.why {
-            self.client().tell_refused("play", refused.key.clone(), refusal);
+            self.client().tell_refused(self.action.as_str(), refused.key.clone(), refusal);
         }
+        let action = self.action.as_str();
         let reason = match &refused.key {
-            Some(key) => format!("play of {key} refused: {refused}"),
-            None => format!("play refused: {refused}"),
+            Some(key) => format!("{action} of {key} refused: {refused}"),
+            None => format!("{action} refused: {refused}"),
         };
         let core = self.core.clone();
         self.end(&refused.to_string(), &reason, |session, peer| {
@@ -343,17 +394,18 @@ fn claims(request: &Parts) -> Claims {
 
 /// What comes of `future`, unless the operator ends the session before.
 async fn unless_kicked<T>(client: &Client, future: impl Future<Output = T>) -> Result<T, EndReason> {
-    let kicked = async {
-        loop {
-            if let Order::Kick(reason) = poll_fn(|cx| client.session().poll_order(cx)).await {
-                return EndReason::Kicked(reason);
-            }
-        }
-    };
     tokio::select! {
         biased;
-        reason = kicked => Err(reason),
+        reason = kicked(client) => Err(reason),
         done = future => Ok(done),
+    }
+}
+
+async fn kicked(client: &Client) -> EndReason {
+    loop {
+        if let Order::Kick(reason) = poll_fn(|cx| client.session().poll_order(cx)).await {
+            return EndReason::Kicked(reason);
+        }
     }
 }
 
@@ -431,8 +483,18 @@ pub(super) struct Turn {
 pub(super) enum Then {
     /// The stream follows.
     Play(Box<Playing>),
+    /// The peer sends a stream.
+    Publish(Box<ConnectionPublisher>),
     /// Nothing does.
     End,
+}
+
+/// A stream on its way from a publisher.
+pub(super) struct Publishing {
+    pub(super) visit: Visit,
+    /// What is sent first.
+    pub(super) head: BytesMut,
+    pub(super) publisher: ConnectionPublisher,
 }
 
 /// A stream on its way to a player.
@@ -447,7 +509,16 @@ impl Turn {
     pub(super) fn content_type(&self) -> HeaderValue {
         match &self.then {
             Then::Play(playing) => playing.content_type.clone(),
-            Then::End => HeaderValue::from_static("text/plain"),
+            Then::Publish(_) | Then::End => HeaderValue::from_static("text/plain"),
+        }
+    }
+
+    /// What there is to do for a publisher, where it is one.
+    pub(super) fn into_publishing(self: Box<Self>) -> Result<Publishing, Box<Self>> {
+        let Self { visit, head, then } = *self;
+        match then {
+            Then::Publish(publisher) => Ok(Publishing { visit, head, publisher: *publisher }),
+            then => Err(Box::new(Self { visit, head, then })),
         }
     }
 
@@ -475,12 +546,20 @@ impl Turn {
         Self::play(visit, shown, upgrade.head(), Envelope::WebSocket)
     }
 
+    /// A stream that the peer sends by WebSocket.
+    pub(super) fn publish(visit: Visit, publisher: ConnectionPublisher, upgrade: &Upgrade) -> Self {
+        Self { visit, head: upgrade.head(), then: Then::Publish(Box::new(publisher)) }
+    }
+
     /// A WebSocket that is closed at once, and says why.
     pub(super) fn refusal(mut visit: Visit, refused: &Refused, upgrade: &Upgrade) -> Self {
         visit.end_refused(refused);
         let mut head = upgrade.head();
-        let code = code::REFUSED + refused.status().as_u16();
-        head.extend_from_slice(&Envelope::WebSocket.end(code, &refused.to_string()));
+        let (code, words) = (refused.close_code(visit.action), refused.to_string());
+        head.extend_from_slice(&match visit.action {
+            Action::Publish => ingest::told(code, &words),
+            Action::Play => Envelope::WebSocket.end(code, &words),
+        });
         Self { visit, head, then: Then::End }
     }
 

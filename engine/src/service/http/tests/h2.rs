@@ -5,7 +5,7 @@ use crate::config::{HttpRole, HttpTokenConfig, TokenHash};
 use ::h2::client::{self, ResponseFuture, SendRequest};
 use ::h2::{Reason, RecvStream};
 use bytes::Bytes;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 
 /// A connection whose frames another task moves.
 pub(super) struct Client {
@@ -122,7 +122,8 @@ async fn all_that_is_asked_on_one_connection_is_answered_side_by_side_as_over_ht
         (Method::HEAD, "/live/a.flv", 200, ""),
         (Method::HEAD, "/live/b.flv", 404, ""),
         (Method::OPTIONS, "/live/a.flv", 204, ""),
-        (Method::POST, "/live/a.flv", 405, "GET, HEAD, OPTIONS"),
+        (Method::POST, "/live/a.flv", 415, "FLV is expected"),
+        (Method::DELETE, "/live/a.flv", 405, "GET, HEAD, OPTIONS"),
         (Method::CONNECT, "", 405, "GET, HEAD, OPTIONS"),
     ] {
         let request = match method {
@@ -412,4 +413,33 @@ async fn a_request_that_is_taken_back_while_it_waits_is_no_session_any_more() {
     assert!(matches!(next(&mut events).await, Event::PlayEnded { bytes_sent: 0, .. }));
     assert_eq!(closed_reason(&mut events).await, "closed by the peer");
     assert!(core.sessions.list().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_of_several_requests_are_published_beside_players_on_one_connection() {
+    let core = core(|_| ());
+    let mut client = Client::open(&core).await;
+    let frames = [video_header(0), audio_header(0), keyframe(0, 100), audio(5)];
+    let mut publish = |name: &str| {
+        let request = Request::builder().method(Method::POST).uri(format!("https://h/live/{name}.flv"));
+        let (reply, mut body) = client.send.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::copy_from_slice(&flv(&frames)), false).unwrap();
+        (reply, body)
+    };
+    let (first, mut body) = publish("a");
+    let (second, mut other) = publish("b");
+    let played = client.get("/live/a.flv").await;
+    assert_eq!(read(&mut played.into_body(), 50).await[..3], *b"FLV");
+    // More than its window holds at a time.
+    for at in 0..20 {
+        let tag = Bytes::copy_from_slice(&tags(&[keyframe(40 + at * 40, 10_000)]));
+        body.send_data(tag, at == 19).unwrap();
+    }
+    assert_eq!(first.await.unwrap().status(), StatusCode::NO_CONTENT);
+    assert_eq!(core.hub.stream(&key("live/a")).map(|info| info.state), None);
+    other.send_reset(Reason::CANCEL);
+    assert!(second.await.is_err(), "it was taken back");
+    sleep(Duration::from_millis(100)).await;
+    let state = core.hub.stream(&key("live/b")).map(|info| info.state);
+    assert_eq!(state, Some(crate::status::StreamState::Away));
 }
