@@ -14,8 +14,8 @@ const OFFLINE: &str = "CARGO_NET_OFFLINE";
 
 /// Our own files.
 const PAGE: &str = "page";
-/// The one that has no hash in its name.
-const ENTRY: &str = "play.html";
+/// Those that have no hash in their names: pages, and what pages of others import.
+const ENTRIES: [&str; 3] = ["embed.js", "play.html", "publish.html"];
 /// What the players of others are made of.
 const SOURCES: [&str; 5] = [".npmrc", "build.js", "package.json", "package-lock.json", PAGE];
 /// What is made of it, among others.
@@ -90,7 +90,7 @@ fn named(files: &BTreeMap<String, File>) -> BTreeMap<String, File> {
     files.iter().for_each(|(name, file)| (name, &file.body).hash(&mut hasher));
     let hash = format!("{:016x}", hasher.finish());
     let hashed = |name: &str| match name.rsplit_once('.') {
-        Some((stem, end)) if name != ENTRY => format!("{stem}-{hash}.{end}"),
+        Some((stem, end)) if !ENTRIES.contains(&name) => format!("{stem}-{hash}.{end}"),
         _ => name.to_owned(),
     };
     let renamed = |file: &File| {

@@ -1,4 +1,4 @@
-//! Files for browsers that an engine serves over HTTP: the page of a player.
+//! Files for browsers that an engine serves over HTTP: the page of a player, and the one that publishes a camera or a screen.
 //!
 //! ```no_run
 //! # fn main() -> streamengine::Result<()> {
@@ -59,51 +59,97 @@ mod tests {
     const OTHERS: [&str; 2] = ["mpegts.js", "hls.js"];
     /// What goes with them is fetched with them.
     const WITH_OTHERS: [&str; 3] = ["play_flv.js", "play_hls.js", "tags.js"];
+    /// The page that publishes.
+    const PUBLISHER: &str = "publish.html";
+    /// What publishes, in a thread of its own, and what is fetched where a browser lacks something.
+    const OF_THREADS: [&str; 4] = ["adapt.js", "clock.js", "publish_worker.js", "samples_worklet.js"];
+    /// What pages of others import, and no page of ours.
+    const OF_OTHERS: &str = "embed.js";
+    /// What is on the page that publishes alone.
+    const OF_PUBLISHER: [&str; 7] = [
+        "capture.js",
+        "encoders.js",
+        "muxer.js",
+        "publish.css",
+        "publish.js",
+        "publish_words.js",
+        "publisher.js",
+    ];
 
     #[test]
     fn the_page_and_its_modules_name_files_that_are_there_and_have_no_code_between_the_lines() {
-        let page = text(Assets::PLAYER);
+        let pages = [text(Assets::PLAYER), text(PUBLISHER)];
         let is_there = |name: &str| FILES.iter().any(|(file, _, _)| *file == name);
-        let on_page = named(page, "/assets/", '"');
+        let on_pages: Vec<_> = pages.iter().flat_map(|page| named(page, "/assets/", '"')).collect();
         let modules = FILES
             .iter()
             .map(|(name, ..)| *name)
             .filter(|name| name.ends_with(".js") && !OTHERS.contains(&plain(name).as_str()));
         for module in modules.clone() {
-            let is_later = WITH_OTHERS.contains(&plain(module).as_str());
-            assert_ne!(on_page.contains(&module), is_later, "{module}");
+            let is_later =
+                [&WITH_OTHERS[..], &OF_THREADS, &[OF_OTHERS]].concat().contains(&plain(module).as_str());
+            assert_ne!(on_pages.contains(&module), is_later, "{module}");
             for name in named(text(module), "'./", '\'') {
                 let is_optional = OTHERS.contains(&name) && !HAS_OTHER_PLAYERS;
                 assert!(is_there(name) || is_optional, "{module} names {name}");
             }
         }
-        assert!(modules.count() > 5 && on_page.iter().all(|name| is_there(name)), "{on_page:?}");
-        for forbidden in ["<style", " style=", " onclick=", "://"] {
-            assert!(!page.contains(forbidden), "{forbidden}");
+        assert!(modules.count() > 5 && on_pages.iter().all(|name| is_there(name)), "{on_pages:?}");
+        for page in pages {
+            for forbidden in ["<style", " style=", " onclick=", "://"] {
+                assert!(!page.contains(forbidden), "{forbidden}");
+            }
+            assert_eq!(
+                page.matches("<script").count(),
+                page.matches("<script type=\"module\" src=\"/").count()
+            );
         }
-        assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=\"/").count());
+    }
+
+    #[test]
+    fn modules_do_what_their_own_tests_say() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/test");
+        let tests = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let tests: Vec<_> = tests.filter(|path| path.to_string_lossy().ends_with(".test.js")).collect();
+        assert!(tests.len() > 3, "{tests:?}");
+        let Ok(run) = std::process::Command::new("node").arg("--test").args(tests).output() else {
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIP modules_do_what_their_own_tests_say: node is not installed"
+            );
+            return;
+        };
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
     }
 
     #[test]
     fn names_carry_a_hash_that_all_files_share() {
-        let hashed = FILES.iter().map(|(name, ..)| *name).filter(|name| *name != Assets::PLAYER);
+        let plain = [Assets::PLAYER, PUBLISHER, OF_OTHERS];
+        let hashed = FILES.iter().map(|(name, ..)| *name).filter(|name| !plain.contains(name));
         let hashes: Vec<_> =
             hashed.map(|name| name.rsplit_once('-').unwrap().1.split('.').next().unwrap()).collect();
         assert!(hashes.iter().all(|hash| hash.len() == 16 && *hash == hashes[0]), "{hashes:?}");
     }
 
     #[test]
-    fn the_page_is_small_and_what_others_made_is_packed_with_its_licences() {
+    fn the_pages_are_small_and_what_others_made_is_packed_with_its_licences() {
         let is_own = |name: &str| !OTHERS.contains(&plain(name).as_str()) && plain(name) != "licences.txt";
-        let own: usize = FILES.iter().filter(|(name, ..)| is_own(name)).map(|(_, body, _)| body.len()).sum();
-        assert!(own < 60_000, "{own} bytes");
+        let publishes = |name: &str| {
+            let plain = plain(name);
+            [&OF_PUBLISHER[..], &OF_THREADS].concat().contains(&plain.as_str()) || name == PUBLISHER
+        };
+        let size = |of: &dyn Fn(&str) -> bool| -> usize {
+            FILES.iter().filter(|(name, ..)| is_own(name) && of(name)).map(|(_, body, _)| body.len()).sum()
+        };
+        let (player, publisher) = (size(&|name| !publishes(name)), size(&publishes));
+        assert!(player < 65_000 && publisher < 90_000, "{player} and {publisher} bytes");
         let (licences, ..) = FILES.iter().find(|(name, ..)| name.starts_with("licences-")).unwrap();
         assert!(text(licences).contains("Apache-2.0 or MIT"));
         if !HAS_OTHER_PLAYERS {
             // Not eprintln: the test runner swallows what passing tests print that way.
             let _ = writeln!(
                 std::io::stderr(),
-                "SKIP the_page_is_small_and_what_others_made_is_packed_with_its_licences: built without the players of others"
+                "SKIP the_pages_are_small_and_what_others_made_is_packed_with_its_licences: built without the players of others"
             );
             return;
         }

@@ -1,0 +1,64 @@
+// One time for all tracks. Browsers count the time of each from an origin of its own: a camera's from the start of the machine, say.
+
+/** What came soonest after its making is looked for in the last parts of so long: ms. */
+const PART = 2000;
+const PARTS = 5;
+/** At first that is believed at once; later no step is heard or seen, of so many ms in each second. */
+const AT_FIRST = 2000;
+const STEP = 2;
+/** A time that is so far from where it should be has an origin of its own again: ms. */
+const ANEW = 1000;
+
+/** The time of one track, from its own timestamps to that of `performance.now()`. */
+export class TrackClock {
+    #parts = [];
+    #offset = null;
+    #since = 0;
+    #moved = 0;
+
+    /** Notes a frame, which came at `now` and has a `timestamp` of its track; both in ms. */
+    note(timestamp, now) {
+        const offset = now - timestamp;
+        if (this.#offset === null || Math.abs(offset - this.#offset) > ANEW) {
+            this.#parts = [{ since: now, least: offset }];
+            this.#offset = offset;
+            this.#since = now;
+            this.#moved = now;
+            return;
+        }
+        const newest = this.#parts.at(-1);
+        if (now - newest.since < PART) newest.least = Math.min(newest.least, offset);
+        else this.#parts.push({ since: now, least: offset });
+        if (this.#parts.length > PARTS) this.#parts.shift();
+        this.#move(now);
+    }
+
+    #move(now) {
+        const least = Math.min(...this.#parts.map(({ least }) => least));
+        if (now - this.#since < AT_FIRST) {
+            this.#offset = least;
+        } else {
+            const most = (now - this.#moved) * STEP / 1000;
+            this.#offset += Math.max(Math.min(least - this.#offset, most), -most);
+        }
+        this.#moved = now;
+    }
+
+    /** When what has this timestamp was made, as far as that is known. */
+    time(timestamp) {
+        return timestamp + this.#offset;
+    }
+}
+
+/** Times of what is sent over one connection: whole ms from 0 on, which never go back. */
+export class SendClock {
+    #origin = null;
+    #last = { audio: 0, video: 0 };
+
+    /** The time of a frame of a kind which was made at `made`. */
+    time(kind, made) {
+        this.#origin ??= made;
+        this.#last[kind] = Math.max(Math.round(made - this.#origin), this.#last[kind]);
+        return this.#last[kind];
+    }
+}
