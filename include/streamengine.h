@@ -1639,8 +1639,9 @@ se_status se_listen_rtmps(struct se_engine *engine,
  * `http://HOST:PORT/app/stream.flv` there (also `.live.flv`, and `/live?app=APP&stream=STREAM`), as fragments of MP4
  * `http://HOST:PORT/app/stream.mp4`, and on the same URLs with `ws://` it comes in the messages of a WebSocket, which players
  * in browsers can take too. Nothing is published here.
- * `http://HOST:PORT/play/app/stream` is a page that plays it, `http://HOST:PORT/` lists what is live (the key `http.index`
- * of the configuration). The player is in the library where npm was there to make it (`player` in `se_build_info_json`).
+ * `http://HOST:PORT/play/app/stream` is a page that plays it, `http://HOST:PORT/streams` lists what is live (the key `http.index`
+ * of the configuration), and `http://HOST:PORT/` is the dashboard (`http.dashboard`), in libraries that npm was there to make it
+ * for. The player is in the library too (`player` in `se_build_info_json`).
  *
  * @param engine A started engine.
  * @param address As in `se_listen_rtmp`.

@@ -1,4 +1,5 @@
-// Makes of others' players the files that the page loads where its own cannot play: `node build.js [FOLDER]`, by default `dist`.
+// Makes of others' players the files that the page loads where its own cannot play, and the dashboard: `node build.js [FOLDER]`, by
+// default `dist`. esbuild is the bundler that others are built around too: one is enough.
 
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative } from 'node:path';
@@ -79,14 +80,41 @@ const bundled = await build({
     outdir: 'out',
 });
 
+/**
+ * The dashboard, and what browsers load as they need it: what draws charts, and texts in each language beside English. No file imports another by its
+ * name, as names get a hash later: the page names them all.
+ */
+const LANGUAGES = ['de', 'fr', 'zh'];
+const dashboard = await build({
+    absWorkingDir: here,
+    entryPoints: {
+        dashboard: './dashboard/main.tsx',
+        uplot: './node_modules/uplot/dist/uPlot.esm.js',
+        ...Object.fromEntries(LANGUAGES.map((language) => [`words_${language}`, `./dashboard/words/${language}.ts`])),
+    },
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: ['chrome94', 'firefox98', 'safari15.4'],
+    jsx: 'automatic',
+    jsxImportSource: 'preact',
+    tsconfigRaw: {},
+    legalComments: 'none',
+    charset: 'utf8',
+    metafile: true,
+    write: false,
+    outdir: 'out',
+});
+const inputs = [bundled, dashboard].flatMap(({ metafile }) => Object.keys(metafile.inputs));
+
 /** Licences of everything in the bundles, in the words of its authors. */
 async function licences() {
-    const packages = new Set(Object.keys(bundled.metafile.inputs)
+    const packages = new Set(inputs
         .map((input) => input.match(/node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0])
         .filter(Boolean));
     const texts = [
         await readFile(join(here, 'page/licences.txt'), 'utf8'),
-        '\nWhere it cannot play, the page loads a player of others, made of the following.\n',
+        '\nWhere it cannot play, the page loads a player of others; that and the dashboard are made of the following.\n',
         `Changed in it: ${[...new Set(MENDED.map(([file]) => `mpegts.js/src/${file}`))].join(', ')}.\n`,
     ];
     for (const folder of [...packages].flatMap((folder) => [folder, ...WITHIN[folder] ?? []]).sort()) {
@@ -104,10 +132,12 @@ async function licences() {
 await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 
-const files = bundled.outputFiles.map(({ path, contents }) => [basename(path), contents]);
+const files = [bundled, dashboard].flatMap(({ outputFiles }) => outputFiles.map(({ path, contents }) => [basename(path), contents]));
 files.push(['licences.txt', Buffer.from(await licences())]);
 for (const [name, content] of files) {
     await writeFile(join(out, name), content);
     await writeFile(join(out, `${name}.gz`), gzipSync(content, { level: 9 }));
 }
+// It names the others, whose names get a hash, and so is not packed.
+await writeFile(join(out, 'index.html'), await readFile(join(here, 'dashboard/index.html')));
 console.log((await readdir(out)).map((file) => relative(here, join(out, file))).join('\n'));

@@ -1,5 +1,5 @@
-//! Writes a table of the files for browsers: our own page and player as they are in `page`, and players of others, which npm
-//! makes. Where it cannot, ours are all there is, and a warning says why.
+//! Writes a table of the files for browsers: our own page and player as they are in `page`, and what npm makes, players of others and
+//! the dashboard. Where it cannot, ours are all there is, and a warning says why.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,19 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-/// `off`, or a folder with the players of others ready made.
+/// `off`, or a folder with what npm makes ready made.
 const CHOICE: &str = "STREAMENGINE_WEB";
 /// Where cargo is told so, it goes to no network; nor do we.
 const OFFLINE: &str = "CARGO_NET_OFFLINE";
 
 /// Our own files.
 const PAGE: &str = "page";
-/// Those that have no hash in their names: pages, and what pages of others import.
-const ENTRIES: [&str; 3] = ["embed.js", "play.html", "publish.html"];
-/// What the players of others are made of.
-const SOURCES: [&str; 5] = [".npmrc", "build.js", "package.json", "package-lock.json", PAGE];
+/// Those that have no hash in their names, and name others: pages, and what pages of others import. npm's dashboard takes the place
+/// of a page that says how to get it.
+const ENTRIES: [&str; 4] = ["embed.js", "index.html", "play.html", "publish.html"];
+/// What npm's files are made of.
+const SOURCES: [&str; 6] = [".npmrc", "build.js", "package.json", "package-lock.json", PAGE, "dashboard"];
 /// What is made of it, among others.
-const MADE: &str = "mpegts.js";
+const MADE: [&str; 2] = ["mpegts.js", "dashboard.js"];
 
 /// A file: its bytes, and where these are packed.
 struct File {
@@ -38,8 +39,8 @@ fn main() {
     let mut files = read(Path::new(PAGE)).expect("the page is part of the sources");
     let others = others(&out).unwrap_or_else(|why| {
         println!(
-            "cargo:warning=the pages of this build have our own player only, neither mpegts.js nor hls.js: {why}. Once that \
-             is mended: cargo clean -p streamengine-web, and build again"
+            "cargo:warning=this build has no dashboard, and its pages have our own player only, neither mpegts.js nor hls.js: \
+             {why}. Once that is mended: cargo clean -p streamengine-web, and build again"
         );
         BTreeMap::new()
     });
@@ -64,7 +65,7 @@ fn read(folder: &Path) -> io::Result<BTreeMap<String, File>> {
     Ok(files)
 }
 
-/// The players of others.
+/// What npm makes.
 fn others(out: &Path) -> Result<BTreeMap<String, File>, String> {
     let folder = match env::var(CHOICE).unwrap_or_default().as_str() {
         "off" => return Ok(BTreeMap::new()),
@@ -78,9 +79,9 @@ fn others(out: &Path) -> Result<BTreeMap<String, File>, String> {
         }
     };
     let files = read(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    match files.contains_key(MADE) {
-        true => Ok(files),
-        false => Err(format!("{} has no {MADE}", folder.display())),
+    match MADE.iter().find(|made| !files.contains_key(**made)) {
+        None => Ok(files),
+        Some(made) => Err(format!("{} has no {made}", folder.display())),
     }
 }
 

@@ -18,10 +18,12 @@ pub struct Assets {
 impl Assets {
     /// The file that `/play/APP/STREAM` is answered with, for whatever stream: it finds the name in its own address.
     pub const PLAYER: &str = "play.html";
+    /// The file that `/` is answered with, where `http.dashboard` does not say otherwise: the page for those who manage the engine.
+    pub const DASHBOARD: &str = "index.html";
 
     /// Adds a file, or replaces the one of that name; `gzip` is the same packed, for browsers that take it so. It is at
     /// `/assets/NAME`, and kept by browsers for a year: another content needs another name, such as one with a hash in it. Only
-    /// [`Self::PLAYER`] is asked for anew each time.
+    /// [`Self::PLAYER`] and [`Self::DASHBOARD`] are asked for anew each time.
     #[must_use]
     pub fn file(mut self, name: impl Into<String>, body: impl Into<Bytes>, gzip: Option<Bytes>) -> Self {
         let name = name.into();

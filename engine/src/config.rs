@@ -141,8 +141,11 @@ pub struct HttpConfig {
     /// Load balancers in front of these listeners, as [`RtmpConfig::proxy_protocol_from`].
     #[serde(deserialize_with = "networks", serialize_with = "as_texts")]
     pub proxy_protocol_from: Vec<IpNet>,
-    /// Whether `/` lists the live streams to whoever asks, with links to their pages. It holds for HTTPS too.
+    /// Whether `/streams` lists the live streams to whoever asks, with links to their pages, and `/` where there is no
+    /// dashboard. It holds for HTTPS too.
     pub index: bool,
+    /// Whether `/` is the dashboard, for those who manage the engine, where the program has given one. It holds for HTTPS too.
+    pub dashboard: bool,
     /// The app whose streams are also where nginx-rtmp has playlists: `/hls/NAME.m3u8` and `/hls/NAME/index.m3u8`. Empty for none.
     pub hls_app: String,
     /// Who may see statistics, by address or network, at `/stat` and `/metrics`: this machine, unless it is said otherwise. What a
@@ -173,7 +176,7 @@ pub struct HttpConfig {
 
 setters! {
     HttpConfig:
-    Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from, stat_allow, control_allow, trusted_proxies } bool { index, publish }
+    Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from, stat_allow, control_allow, trusted_proxies } bool { index, dashboard, publish }
     String { hls_app } Vec<String> { control_origins, publish_origins, hosts } Vec<HttpTokenConfig> { token }
 }
 
@@ -183,6 +186,7 @@ impl Default for HttpConfig {
             listen: Vec::new(),
             proxy_protocol_from: Vec::new(),
             index: true,
+            dashboard: true,
             hls_app: "live".to_owned(),
             stat_allow: ["127.0.0.0/8", "::1"].into_iter().filter_map(network).collect(),
             control_allow: Vec::new(),

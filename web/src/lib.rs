@@ -1,4 +1,5 @@
-//! Files for browsers that an engine serves over HTTP: the page of a player, and the one that publishes a camera or a screen.
+//! Files for browsers that an engine serves over HTTP: the page of a player, the one that publishes a camera or a screen, and the
+//! dashboard.
 //!
 //! ```no_run
 //! # fn main() -> streamengine::Result<()> {
@@ -9,9 +10,9 @@
 //! ```
 //!
 //! The player is our own: ECMAScript modules as they are in `page`, so that every build has it. Players of others, mpegts.js and
-//! hls.js, are what the page loads where ours cannot play. npm makes them when this crate is built, which needs Node.js 18
-//! or later, and a network or npm's cache. Without them, or with `STREAMENGINE_WEB=off` or `CARGO_NET_OFFLINE=true` in the
-//! environment, the page does without. `STREAMENGINE_WEB=/A/FOLDER` takes those that `npm ci && node build.js /A/FOLDER` has
+//! hls.js, are what the page loads where ours cannot play. npm makes them, and the dashboard, when this crate is built, which needs
+//! Node.js 18 or later, and a network or npm's cache. Without them, or with `STREAMENGINE_WEB=off` or `CARGO_NET_OFFLINE=true` in
+//! the environment, the page does without, and in the dashboard's place is one that says how to get it. `STREAMENGINE_WEB=/A/FOLDER` takes those that `npm ci && node build.js /A/FOLDER` has
 //! made before.
 #![forbid(unsafe_code)]
 
@@ -25,7 +26,7 @@ static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 /// Whether this build has the page, with our own player.
 pub const HAS_PLAYER: bool = !FILES.is_empty();
 
-/// Whether it has the players of others too: npm has made them.
+/// Whether it has the players of others and the dashboard too: npm has made them.
 pub const HAS_OTHER_PLAYERS: bool = include!(concat!(env!("OUT_DIR"), "/has_others.rs"));
 
 /// The files, for [`EngineBuilder::assets`](streamengine::EngineBuilder::assets).
@@ -57,6 +58,22 @@ mod tests {
     }
 
     const OTHERS: [&str; 2] = ["mpegts.js", "hls.js"];
+    /// What the dashboard is made of, beside its page: what it loads at first, and what it loads as it needs it.
+    const DASHBOARD: [&str; 2] = ["dashboard.js", "dashboard.css"];
+    const WITH_DASHBOARD: [&str; 4] = ["uplot.js", "words_de.js", "words_fr.js", "words_zh.js"];
+    /// The most bytes of the dashboard's first load, and of all that browsers may ask for, packed where it is.
+    const FIRST_LOAD: usize = 60_000;
+    const IN_ALL: usize = 400_000;
+
+    fn is_of_dashboard(name: &str) -> bool {
+        DASHBOARD.iter().chain(&WITH_DASHBOARD).any(|file| *file == plain(name))
+    }
+
+    /// The bytes of a file on its way.
+    fn len(name: &str) -> usize {
+        let (_, body, gzip) = FILES.iter().find(|(file, _, _)| *file == name).unwrap();
+        gzip.unwrap_or(body).len()
+    }
     /// What goes with them is fetched with them.
     const WITH_OTHERS: [&str; 3] = ["play_flv.js", "play_hls.js", "tags.js"];
     /// The page that publishes.
@@ -81,10 +98,9 @@ mod tests {
         let pages = [text(Assets::PLAYER), text(PUBLISHER)];
         let is_there = |name: &str| FILES.iter().any(|(file, _, _)| *file == name);
         let on_pages: Vec<_> = pages.iter().flat_map(|page| named(page, "/assets/", '"')).collect();
-        let modules = FILES
-            .iter()
-            .map(|(name, ..)| *name)
-            .filter(|name| name.ends_with(".js") && !OTHERS.contains(&plain(name).as_str()));
+        let modules = FILES.iter().map(|(name, ..)| *name).filter(|name| {
+            name.ends_with(".js") && !OTHERS.contains(&plain(name).as_str()) && !is_of_dashboard(name)
+        });
         for module in modules.clone() {
             let is_later =
                 [&WITH_OTHERS[..], &OF_THREADS, &[OF_OTHERS]].concat().contains(&plain(module).as_str());
@@ -123,8 +139,65 @@ mod tests {
     }
 
     #[test]
+    fn the_dashboard_names_files_that_are_there_has_no_code_between_the_lines_and_is_small() {
+        let page = text(Assets::DASHBOARD);
+        let on_page = named(page, "/assets/", '"');
+        assert!(on_page.iter().all(|name| FILES.iter().any(|(file, _, _)| file == name)), "{on_page:?}");
+        for forbidden in ["<style", " style=", " onclick=", "://"] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+        assert_eq!(page.matches("<script").count(), page.matches("<script type=\"module\" src=\"/").count());
+        if !HAS_OTHER_PLAYERS {
+            assert!(page.contains("npm") && page.contains("href=\"/streams\""), "{page}");
+            return;
+        }
+        let all: Vec<_> = FILES.iter().map(|(name, ..)| *name).filter(|name| is_of_dashboard(name)).collect();
+        assert_eq!(all.len(), DASHBOARD.len() + WITH_DASHBOARD.len(), "{all:?}");
+        assert!(all.iter().all(|name| on_page.contains(name)), "{on_page:?}");
+        let first = all.iter().filter(|name| DASHBOARD.contains(&plain(name).as_str())).map(|name| len(name));
+        let first = page.len() + first.sum::<usize>();
+        let in_all: usize = FILES.iter().map(|(name, ..)| len(name)).sum();
+        let largest =
+            WITH_DASHBOARD[1..].iter().map(|word| all.iter().find(|name| plain(name) == *word).unwrap());
+        let with_words = first + largest.map(|name| len(name)).max().unwrap();
+        assert!(with_words <= FIRST_LOAD && in_all <= IN_ALL, "{first}, {with_words} and {in_all} bytes");
+    }
+
+    /// Names come from peers: they are to be text nodes, whatever is in them.
+    #[test]
+    fn no_source_of_the_dashboard_makes_markup_of_text() {
+        let mut left = vec![std::path::PathBuf::from("dashboard")];
+        let mut seen = 0;
+        while let Some(folder) = left.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    left.push(path);
+                    continue;
+                }
+                let source = std::fs::read_to_string(&path).unwrap();
+                seen += 1;
+                for forbidden in [
+                    "innerHTML",
+                    "outerHTML",
+                    "insertAdjacentHTML",
+                    "document.write",
+                    "eval(",
+                    "new Function",
+                ] {
+                    assert!(
+                        !source.to_lowercase().contains(&forbidden.to_lowercase()),
+                        "{forbidden} in {path:?}"
+                    );
+                }
+            }
+        }
+        assert!(seen > 20, "{seen} files");
+    }
+
+    #[test]
     fn names_carry_a_hash_that_all_files_share() {
-        let plain = [Assets::PLAYER, PUBLISHER, OF_OTHERS];
+        let plain = [Assets::PLAYER, Assets::DASHBOARD, PUBLISHER, OF_OTHERS];
         let hashed = FILES.iter().map(|(name, ..)| *name).filter(|name| !plain.contains(name));
         let hashes: Vec<_> =
             hashed.map(|name| name.rsplit_once('-').unwrap().1.split('.').next().unwrap()).collect();
@@ -133,7 +206,9 @@ mod tests {
 
     #[test]
     fn the_pages_are_small_and_what_others_made_is_packed_with_its_licences() {
-        let is_own = |name: &str| !OTHERS.contains(&plain(name).as_str()) && plain(name) != "licences.txt";
+        let is_own = |name: &str| {
+            !OTHERS.contains(&plain(name).as_str()) && !is_of_dashboard(name) && plain(name) != "licences.txt"
+        };
         let publishes = |name: &str| {
             let plain = plain(name);
             [&OF_PUBLISHER[..], &OF_THREADS].concat().contains(&plain.as_str()) || name == PUBLISHER
@@ -153,11 +228,21 @@ mod tests {
             );
             return;
         }
-        let packed: usize = FILES.iter().filter_map(|(_, _, gzip)| Some(gzip.as_ref()?.len())).sum();
+        let players = FILES.iter().filter(|(name, ..)| OTHERS.contains(&plain(name).as_str()));
+        let packed: usize = players.filter_map(|(_, _, gzip)| Some(gzip.as_ref()?.len())).sum();
         assert!(packed > 100_000 && packed < 200_000, "{packed} bytes");
-        for part in
-            ["mpegts.js 1.8", "hls.js 1.7", "Apache License", "es6-promise", "eventemitter3", "url-toolkit"]
-        {
+        for part in [
+            "mpegts.js 1.8",
+            "hls.js 1.7",
+            "Apache License",
+            "es6-promise",
+            "eventemitter3",
+            "url-toolkit",
+            "preact 11.2",
+            "@preact/signals 2.11",
+            "@preact/signals-core 1.",
+            "uplot 1.6",
+        ] {
             assert!(text(licences).contains(part), "{part}");
         }
     }

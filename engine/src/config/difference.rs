@@ -108,6 +108,7 @@ const EFFECTS: &[(&str, TakesEffect)] = {
         ("https.cert", FromNowOn),
         ("https.key", FromNowOn),
         ("http.index", AtOnce),
+        ("http.dashboard", AtOnce),
         ("http.hls_app", AtOnce),
         ("http.stat_allow", AtOnce),
         ("http.control_allow", AtOnce),

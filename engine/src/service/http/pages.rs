@@ -1,10 +1,10 @@
-//! Pages for browsers: the list of live streams, the page that plays one, and the files that these need.
+//! Pages for browsers: the dashboard, the list of live streams, the page that plays one, and the files that these need.
 //!
 //! A page is made of the program's [`Assets`](crate::Assets), or of what is written here; names of streams get into it escaped.
 
 use super::header;
 use super::reply::{self, Reply};
-use super::routes::{PageUrl, flv_of, page_of, poster_of};
+use super::routes::{LIST, PageUrl, flv_of, page_of, poster_of};
 use crate::assets::{Asset, Assets, hash};
 use crate::key::StreamKey;
 use crate::service::Core;
@@ -16,7 +16,7 @@ use hyper::http::request::Parts;
 use std::sync::LazyLock;
 
 bound! {
-    /// Streams that `/` lists; a page of more is of no use to people, and costs us (test `the_list_of_streams_has_an_end`).
+    /// Streams that are listed; a page of more is of no use to people, and costs us (test `the_list_of_streams_has_an_end`).
     const MAX_LISTED: usize = 500, without usize::MAX;
 }
 
@@ -38,13 +38,16 @@ fn own(stem: &str, ending: &str, body: &'static [u8]) -> (String, Asset) {
 pub(super) static STAT_STYLE: LazyLock<(String, Asset)> =
     LazyLock::new(|| own("stat", "css", include_bytes!("stat.css")));
 
-const NOTHING: &str = "there is nothing here; / lists the live streams, whose pages are at /play/APP/STREAM, and they at /APP/STREAM.flv";
+const NOTHING: &str = "there is nothing here; /streams lists the live streams, whose pages are at /play/APP/STREAM, and they at /APP/STREAM.flv";
 
 /// The reply to a request for something to look at.
 pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
-    let nothing = || reply::words(StatusCode::NOT_FOUND, NOTHING);
     match PageUrl::find(request.uri.path()) {
-        Some(PageUrl::Index) if core.config().http.index => reply::page(index(&core.hub.streams())),
+        Some(PageUrl::Index) => match core.assets.get(Assets::DASHBOARD) {
+            Some(page) if core.config().http.dashboard => asset(page, request, "no-cache"),
+            _ => list(core),
+        },
+        Some(PageUrl::List) => list(core),
         Some(PageUrl::Player(Ok(key))) => match core.assets.get(Assets::PLAYER) {
             Some(page) => asset(page, request, "no-cache"),
             None => reply::page(without_player(&key)),
@@ -57,8 +60,17 @@ pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
                 None => nothing(),
             },
         },
-        Some(PageUrl::Index) | None => nothing(),
+        None => nothing(),
     }
+}
+
+fn nothing() -> Reply {
+    reply::words(StatusCode::NOT_FOUND, NOTHING)
+}
+
+/// The list of live streams, where it is for everybody.
+fn list(core: &Core) -> Reply {
+    if core.config().http.index { reply::page(index(&core.hub.streams())) } else { nothing() }
 }
 
 /// A file, packed where the browser takes it so; or the word that it has it already.
@@ -136,7 +148,7 @@ the stream from <a href=\"{flv}\">the address of this link</a>, also with <code>
 <code>.flv</code>.</p>
 <p>Programs give the player with <code>EngineBuilder::assets</code>; the crate <code>streamengine-web</code> has
 one.</p>
-<p><a href=\"/\">Live streams</a></p>"
+<p><a href=\"{LIST}\">Live streams</a></p>"
     );
     html(key.as_str(), &body)
 }
@@ -250,6 +262,38 @@ mod tests {
         let (status, _, text) = get(&core, "/", &[]).await;
         assert!(status == StatusCode::NOT_FOUND && !text.contains("live/a"), "{text}");
         assert_eq!(get(&core, "/play/live/a", &[]).await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn the_dashboard_is_in_front_of_the_list_unless_it_is_switched_off_or_not_there() {
+        for (has_dashboard, has_index, is_on, expected) in [
+            (true, true, true, [Some("<h1>dashboard</h1>"), Some("Nothing is live")]),
+            (true, false, true, [Some("<h1>dashboard</h1>"), None]),
+            (true, true, false, [Some("Nothing is live"), Some("Nothing is live")]),
+            (true, false, false, [None, None]),
+            (false, true, true, [Some("Nothing is live"), Some("Nothing is live")]),
+        ] {
+            let mut core = core(|config: &mut Config| {
+                config.http.index = has_index;
+                config.http.dashboard = is_on;
+            });
+            let own = std::sync::Arc::get_mut(&mut core).unwrap();
+            if has_dashboard {
+                own.assets = Assets::default().file(Assets::DASHBOARD, "<h1>dashboard</h1>", None);
+            }
+            for (path, expected) in ["/", "/streams"].into_iter().zip(expected) {
+                let (status, headers, text) = get(&core, path, &[]).await;
+                assert!(text.contains(expected.unwrap_or("there is nothing here")), "{path}: {text}");
+                assert_eq!(status == StatusCode::OK, expected.is_some(), "{path}");
+                let is_dashboard = text.contains("dashboard</h1>");
+                assert_eq!(headers["cache-control"] == "no-cache", is_dashboard, "{path}");
+                let policy = headers.get("content-security-policy").map(|policy| policy.to_str().unwrap());
+                assert_eq!(
+                    policy.is_some_and(|policy| policy.contains("default-src 'self'")),
+                    expected.is_some()
+                );
+            }
+        }
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ const BY_QUERY: &str = "/live";
 
 /// No alias can be called so.
 const NO_ALIAS: &str = "_";
+/// The list of live streams.
+pub(super) const LIST: &str = "/streams";
 /// What the paths of players' pages begin with.
 const PLAYER: &str = "/play/";
 /// The same of those of recordings.
@@ -174,8 +176,10 @@ fn is_epoch(part: &str) -> bool {
 /// What is for browsers to look at, as a path names it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PageUrl<'a> {
-    /// The list of live streams.
+    /// The dashboard, or the list of live streams.
     Index,
+    /// The list of live streams.
+    List,
     /// The page of a player.
     Player(Result<StreamKey, KeyError>),
     /// A file that a page needs.
@@ -185,8 +189,10 @@ pub(super) enum PageUrl<'a> {
 impl<'a> PageUrl<'a> {
     /// What a path names that is no [`StreamUrl`].
     pub(super) fn find(path: &'a str) -> Option<Self> {
-        if path == "/" {
-            return Some(Self::Index);
+        match path {
+            "/" => return Some(Self::Index),
+            LIST => return Some(Self::List),
+            _ => {}
         }
         match (path.strip_prefix(ASSET), path.strip_prefix(PLAYER)) {
             (Some(name), _) => Some(Self::Asset(name)),
@@ -514,6 +520,8 @@ mod tests {
         let player = |name: &str| PageUrl::Player(name.parse());
         for (path, expected) in [
             ("/", Some(PageUrl::Index)),
+            ("/streams", Some(PageUrl::List)),
+            ("/streams/", None),
             ("/play/live/a", Some(player("live/a"))),
             ("/play/live/room/%E7%9B%B4", Some(player("live/room/直"))),
             ("/play/live/a%2Eflv", Some(player("live/a.flv"))),

@@ -1,0 +1,53 @@
+// The texts of the page in the language that was chosen, else the first of the browser's that there is, else English.
+
+import { signal } from '@preact/signals';
+import { en, type Words } from './words/en.ts';
+
+export const LANGUAGES = { en: 'English', de: 'Deutsch', fr: 'Français', zh: '中文' } as const;
+export type Language = keyof typeof LANGUAGES;
+const KEPT = 'streamengine-language';
+
+const isLanguage = (text: string | null | undefined): text is Language => Boolean(text) && Object.hasOwn(LANGUAGES, text ?? '');
+
+function first(): Language {
+    try {
+        const kept = localStorage.getItem(KEPT);
+        if (isLanguage(kept)) return kept;
+    } catch {
+        // Nothing is kept here.
+    }
+    return navigator.languages.map((language) => language.slice(0, 2).toLowerCase()).find(isLanguage) ?? 'en';
+}
+
+export const words = signal<Words>(en);
+export const language = signal<Language>('en');
+
+/** The address of a file of the server, which carries a hash: the page has it. */
+export function moduleUrl(name: string): string {
+    return document.querySelector<HTMLMetaElement>(`meta[name="module-${name}"]`)?.content ?? '';
+}
+
+/** Shows the page in a language. It stays in the present one where the texts cannot be had. */
+export async function speak(chosen: Language, isChosen = false): Promise<boolean> {
+    let found: Words = en;
+    if (chosen !== 'en') {
+        try {
+            found = (await import(moduleUrl(`words_${chosen}`)) as { default: Words }).default;
+        } catch {
+            return false;
+        }
+    }
+    words.value = found;
+    language.value = chosen;
+    document.documentElement.lang = chosen;
+    if (isChosen) {
+        try {
+            localStorage.setItem(KEPT, chosen);
+        } catch {
+            // It holds until the page is left.
+        }
+    }
+    return true;
+}
+
+export const spoken = speak(first());
