@@ -28,6 +28,8 @@ pub(crate) use difference::{Before, Difference, Matched};
 use crate::access::{self, AccessRule, network};
 use crate::key::{Secret, StreamKey, is_app_of_origin};
 use crate::limits::ms;
+#[cfg(feature = "http")]
+use crate::password::PasswordHash;
 use crate::policy::{StartAt, StreamPolicy, Takeover};
 use crate::proto::client::StopCommands;
 use crate::url::{OriginUrl, PathTemplate, RemoteUrl, RtmpUrl};
@@ -172,12 +174,23 @@ pub struct HttpConfig {
     pub hosts: Vec<String>,
     /// Who is known by a token.
     pub token: Vec<HttpTokenConfig>,
+    /// The password of those who log in, as its hash: a PHC string of argon2id, as [`PasswordHash`](crate::PasswordHash) makes it.
+    /// With none, and no [`Self::password_file`], nobody logs in until one is set.
+    pub password: Option<Secret>,
+    /// A file with that hash, which counts where it is there. Another password that is set later is written to it.
+    pub password_file: Option<PathBuf>,
+    /// Whether one may log in from another machine without TLS: passwords and cookies are on the wire then for all to read.
+    pub allow_plain_login: bool,
+    /// Whether this machine may do everything by `/api/v1` as long as no password is set.
+    pub local_admin: bool,
 }
 
 setters! {
     HttpConfig:
-    Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from, stat_allow, control_allow, trusted_proxies } bool { index, dashboard, publish }
-    String { hls_app } Vec<String> { control_origins, publish_origins, hosts } Vec<HttpTokenConfig> { token }
+    Vec<SocketAddr> { listen } Vec<IpNet> { proxy_protocol_from, stat_allow, control_allow, trusted_proxies }
+    bool { index, allow_plain_login, local_admin, dashboard, publish }
+    String { hls_app } Vec<String> { control_origins, publish_origins, hosts } Vec<HttpTokenConfig> { token };
+    Secret { password } PathBuf { password_file }
 }
 
 impl Default for HttpConfig {
@@ -196,6 +209,10 @@ impl Default for HttpConfig {
             trusted_proxies: Vec::new(),
             hosts: Vec::new(),
             token: Vec::new(),
+            password: None,
+            password_file: None,
+            allow_plain_login: false,
+            local_admin: true,
         }
     }
 }
@@ -207,10 +224,16 @@ impl HttpConfig {
             let mut before = self.token.iter().take(index);
             before.any(|other| other.name == token.name || other.sha256 == token.sha256)
         };
-        match self.token.iter().enumerate().any(is_there_twice) {
-            true => Err("http.token: each token has a name of its own, and is there once"),
-            false => Ok(()),
+        if self.token.iter().enumerate().any(is_there_twice) {
+            return Err("http.token: each token has a name of its own, and is there once");
         }
+        #[cfg(feature = "http")]
+        if self.password.as_ref().is_some_and(|hash| PasswordHash::parse(hash.expose()).is_err()) {
+            return Err(
+                "http.password is the argon2id hash of a password, as `streamengine passwd` makes it",
+            );
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,8 @@ use crate::key::StreamKey;
 use crate::keys::{self, Keys};
 use crate::limits::ms;
 use crate::local::{Publisher, Subscriber, block_on};
+#[cfg(feature = "http")]
+use crate::log_tail::LogTail;
 use crate::media::looping::{Clip, Repeat};
 use crate::net::{Accepted, Admission, Listener, ListeningSocket, Proxies, ServerTls, TlsIdentity};
 use crate::preflight;
@@ -73,6 +75,8 @@ pub struct EngineBuilder {
     authorizer: Option<Arc<dyn Authorize>>,
     #[cfg(feature = "http")]
     assets: Assets,
+    #[cfg(feature = "http")]
+    log_tail: Option<LogTail>,
     events: Events,
 }
 
@@ -113,6 +117,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn assets(mut self, assets: Assets) -> Self {
         self.assets = assets;
+        self
+    }
+
+    /// Has admins read the newest lines of the log over HTTP, at `/api/v1/log`; the program puts them in.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn log_tail(mut self, tail: LogTail) -> Self {
+        self.log_tail = Some(tail);
         self
     }
 
@@ -182,9 +194,10 @@ impl EngineBuilder {
         #[cfg(feature = "http")]
         {
             let config = core.config();
+            core.login.put(core.login.read(&config.http)?);
             core.hls.run_on(runtime.handle());
             core.hls.sweep(config.apps.values().chain([&config.default_app]).map(|app| &app.hls));
-            (core.assets, core.hooks) = (self.assets, hooks);
+            (core.assets, core.hooks, core.log_tail) = (self.assets, hooks, self.log_tail);
         }
         #[cfg(feature = "keys")]
         {

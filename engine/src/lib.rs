@@ -74,10 +74,16 @@ mod keys;
 mod limits;
 mod local;
 mod log_limit;
+#[cfg(feature = "http")]
+mod log_tail;
+#[cfg(feature = "http")]
+mod login;
 mod manage;
 pub mod media;
 mod net;
 mod origins;
+#[cfg(feature = "http")]
+mod password;
 mod policy;
 mod preflight;
 pub mod proto;
@@ -118,11 +124,15 @@ pub use key::{KeyError, Printable, Secret, StreamKey, StreamName};
 pub use keys::{KeyInfo, Keys, MadeKey, NewKey};
 pub use limits::Limits;
 pub use local::{Publisher, Subscriber};
+#[cfg(feature = "http")]
+pub use log_tail::{LogLine, LogTail};
 pub use manage::Manage;
 pub use net::TlsIdentity;
+#[cfg(feature = "http")]
+pub use password::PasswordHash;
 pub use policy::{StartAt, StreamPolicy, Takeover};
 pub use proto::client::StopCommands;
-pub use statistics::{AudioTrack, Rates, Sample, Snapshot, StreamStats, VideoTrack};
+pub use statistics::{AudioTrack, Rates, Sample, Snapshot, StreamProblem, StreamStats, VideoTrack};
 pub use status::{
     Door, EngineStats, FileState, FileStatus, ListenerInfo, OriginStatus, OriginStreamStatus, Protocol,
     RecordedFile, RecordingState, RecordingStatus, RelayDirection, RelayState, RelayStatus, SessionInfo,

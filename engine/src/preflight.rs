@@ -5,6 +5,8 @@ use crate::files::check_writable;
 use crate::key::{StreamKey, StreamName};
 use crate::media::looping::{Clip, Loop, Repeat};
 use crate::net::{DialTls, ServerTls, TlsIdentity, Verify, check_trust, is_address_of_this_machine};
+#[cfg(feature = "http")]
+use crate::password::PasswordHash;
 use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -39,6 +41,10 @@ pub(crate) fn check_start(config: &Config) -> Result<()> {
         records.filter(|record| record.when != RecordWhen::Off).filter_map(|record| record.dir.as_ref())
     {
         check_writable(dir, "record.dir")?;
+    }
+    #[cfg(feature = "http")]
+    if let Some(path) = &config.http.password_file {
+        PasswordHash::read(path)?;
     }
     #[cfg(feature = "http")]
     for dir in config.apps.values().chain([&config.default_app]).filter_map(|app| app.hls.dir.as_ref()) {

@@ -7,9 +7,11 @@
 //! So what they are told never differs, many who watch cost what one does, and whoever begins to watch finds the past.
 
 mod history;
+mod problems;
 mod tracks;
 
 pub use history::Sample;
+pub use problems::StreamProblem;
 pub use tracks::{AudioTrack, VideoTrack};
 
 use crate::Limits;
@@ -116,6 +118,8 @@ pub struct StreamStats {
     pub video: Option<VideoTrack>,
     /// Its main audio track.
     pub audio: Option<AudioTrack>,
+    /// What is wrong with it.
+    pub problems: Vec<StreamProblem>,
 }
 
 /// Bits per second over the last ten seconds.
@@ -229,7 +233,8 @@ impl Pasts {
         let past = self.streams.entry(info.key.clone()).or_default();
         past.note(Moment::of_stream(&info, audience), now);
         let (video, audio) = tracks::of(&info);
-        StreamStats {
+        let recently = past.recently();
+        let mut stream = StreamStats {
             rates: past.rates(),
             frame_rate: past.frame_rate(),
             keyframe_interval: past.keyframe_interval(),
@@ -237,8 +242,11 @@ impl Pasts {
             queue: audience.queue,
             video,
             audio,
+            problems: Vec::new(),
             info,
-        }
+        };
+        stream.problems = problems::of(&stream, &recently);
+        stream
     }
 
     /// Forgets the stream that has ended first; false where all go on.

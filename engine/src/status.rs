@@ -172,6 +172,8 @@ pub struct StreamInfo {
     pub keyframes: u64,
     /// Stream time of the newest frame in milliseconds.
     pub timestamp: Option<i64>,
+    /// Times that the time stamps of a publisher have gone back, or ahead by more than a second.
+    pub time_jumps: u64,
     /// Times a publisher was replaced or returned within the resume window.
     pub resumes: u64,
     /// Times a subscriber fell off the ring, or behind what the publisher allows, and jumped to a keyframe.

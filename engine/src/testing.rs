@@ -37,6 +37,16 @@ pub fn source(text: &str) -> RemoteUrl {
     url(text).into()
 }
 
+/// The hash of a password that is tried in no time.
+#[cfg(feature = "http")]
+pub fn cheap_hash(password: &str) -> String {
+    use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, Version};
+    let params = Params::new(Params::MIN_M_COST, 1, 1, None).unwrap();
+    let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash: PasswordHash = cheap.hash_password(password.as_bytes()).unwrap();
+    hash.to_string()
+}
+
 /// A ticket whose answer nobody hears.
 #[cfg(feature = "testing")]
 pub fn ticket() -> crate::Ticket {

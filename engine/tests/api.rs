@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 use streamengine::testing::{demo_frames, flv, key, wait};
-use streamengine::{Config, Engine, Protocol, Publisher};
+use streamengine::{Config, Engine, LogTail, Protocol, Publisher};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const VIEWER: &str = "a-viewers-token";
@@ -46,8 +46,14 @@ impl Answer {
 struct Server {
     engine: Engine,
     address: SocketAddr,
-    /// What else lives as long.
-    _beside: Option<(Publisher, TcpStream, tempfile::TempDir)>,
+    beside: Option<Beside>,
+}
+
+/// What else a server with one of everything has.
+struct Beside {
+    publisher: Publisher,
+    _player: TcpStream,
+    folder: tempfile::TempDir,
 }
 
 fn config(folder: &Path) -> Config {
@@ -111,12 +117,16 @@ stream = "live/clip"
 }
 
 impl Server {
-    /// One that has nothing but its configuration.
+    /// One that has nothing but its configuration, and the newest lines of a log.
     fn of(config: Config) -> Self {
-        let engine = Engine::builder().config(config).start().unwrap();
+        let tail = LogTail::default();
+        (1..=5).for_each(|number| {
+            tail.push(tracing::Level::WARN, "streamengine", &format!("{MARKUP} {number}"))
+        });
+        let engine = Engine::builder().config(config).log_tail(tail).start().unwrap();
         let address =
             engine.listeners().iter().find(|listener| listener.protocol == Protocol::Http).unwrap().address;
-        Self { engine, address, _beside: None }
+        Self { engine, address, beside: None }
     }
 
     fn start() -> Self {
@@ -132,7 +142,8 @@ impl Server {
             let new = streamengine::NewKey::play(key("live/a")).who(MARKUP.to_owned());
             engine.block_on(engine.keys().unwrap().add(&new)).unwrap();
         }
-        let server = Self { engine, address, _beside: Some((publisher, player, folder)) };
+        let beside = Some(Beside { publisher, _player: player, folder });
+        let server = Self { engine, address, beside };
         wait::until("a snapshot has all of it", || {
             let snapshot = server.engine.snapshot();
             snapshot.sessions.iter().any(|session| session.agent.is_some())
@@ -146,6 +157,10 @@ impl Server {
         let is_written = || server.engine.recordings().iter().any(|recording| recording.file.is_some());
         wait::until("it is recorded", is_written);
         server
+    }
+
+    fn beside(&self) -> &Beside {
+        self.beside.as_ref().unwrap()
     }
 
     fn ask_as(&self, token: Option<&str>, method: &str, target: &str, headers: &str, body: &str) -> Answer {
@@ -358,6 +373,55 @@ fn histories_can_be_read_on_from_where_they_were_read_to() {
 }
 
 #[test]
+fn the_log_can_be_read_on_from_where_it_was_read_to_by_admins_where_the_program_tells_it() {
+    let server = Server::start();
+    let description = server.get("/openapi.json").json();
+    let read = |query: &str| {
+        let told = server.change(&description, "GET", &format!("/log{query}"), "/log", &Value::Null);
+        let ids = told["items"].as_array().unwrap().iter().map(|line| line["id"].as_u64().unwrap());
+        (ids.collect::<Vec<_>>(), told["next"].clone())
+    };
+    assert_eq!(read(""), (vec![1, 2, 3, 4, 5], Value::Null));
+    assert_eq!(read("?limit=2"), (vec![4, 5], Value::Null));
+    assert_eq!(read("?after=1&limit=2"), (vec![2, 3], json!(3)));
+    assert_eq!(read("?after=3&limit=2"), (vec![4, 5], Value::Null));
+    assert_eq!(read("?after=5"), (vec![], Value::Null));
+    assert_eq!(server.send("GET", "/log?after=x", Body("", "")).status, 400);
+    let line = &server.send("GET", "/log?limit=1", Body("", "")).json()["items"][0];
+    assert_eq!((&line["level"], &line["target"]), (&json!("warn"), &json!("streamengine")));
+    assert!(
+        line["message"].as_str().unwrap().starts_with(MARKUP) && line["at_ms"].as_u64().unwrap() > 1 << 40
+    );
+    let silent = Engine::builder().listen_http("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let mut socket = connect(silent.listeners()[0].address);
+    write!(socket, "GET /api/v1/log HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 404") && reply.contains("problem+json"), "{reply}");
+}
+
+#[test]
+fn what_may_be_a_key_in_a_url_is_shown_to_admins_only() {
+    let server = Server::start();
+    let mut config = server.engine.config();
+    config.push[1].url = "rtmp://127.0.0.1:1/live/short".parse().unwrap();
+    config.push[1].remote_stream = None;
+    config.push[1].remote_app = None;
+    server.engine.reload(config).unwrap();
+    let of = |token| server.ask_as(Some(token), "GET", "/api/v1/config", "", "").json();
+    let (viewer, admin) = (of(VIEWER), of(ADMIN));
+    let url = |config: &Value, place: &str| config.pointer(place).unwrap().as_str().unwrap().to_owned();
+    assert!(url(&admin, "/push/1/url").ends_with("127.0.0.1:1/live/short"), "{}", admin["push"]);
+    assert!(url(&viewer, "/push/1/url").ends_with("127.0.0.1:1/live/***"), "{}", viewer["push"]);
+    assert!(url(&viewer, "/pull/0/url").ends_with("127.0.0.1:1/live/***"), "{}", viewer["pull"]);
+    assert!(url(&admin, "/hooks/on_done").contains("127.0.0.1:1/done"), "{}", admin["hooks"]);
+    assert!(url(&viewer, "/hooks/on_done").ends_with("127.0.0.1:1/***"), "{}", viewer["hooks"]);
+    for (name, value) in viewer["http"].as_object().unwrap() {
+        assert!(!value.is_null() || ["password", "password_file"].contains(&name.as_str()), "{name}");
+    }
+}
+
+#[test]
 fn load_balancers_need_no_token_and_may_ask_again_and_again() {
     let server = Server::start();
     let mut kept = connect(server.address);
@@ -462,7 +526,7 @@ fn files_and_origins_come_change_and_go() {
     let change = |method: &str, path: &str, template: &str, body: Value| {
         server.change(&description, method, path, template, &body)
     };
-    let clip = server._folder.path().join("clip.flv");
+    let clip = server.beside().folder.path().join("clip.flv");
     let file = json!({ "paths": [clip], "stream": "live/again", "loops": 7 });
     let added = change("POST", "/files", "/files", file.clone());
     let replaced = change("PUT", &format!("/files/{}", added["id"]), "/files/{id}", file.clone());
@@ -491,7 +555,7 @@ fn recordings_are_started_and_stopped_and_who_publishes_and_plays_is_ended() {
     let first = record(Value::Null);
     assert_eq!(server.send("POST", "/streams/live%2Fb/record", Body("", "")).status, 409, "it is recorded");
     change("DELETE", &format!("/recordings/{}", first["id"]), "/recordings/{id}", Value::Null);
-    let own = server._folder.path().join("own");
+    let own = server.beside().folder.path().join("own");
     fs::create_dir(&own).unwrap();
     let second = record(json!({ "dir": own, "format": "fmp4", "min_free_bytes": 0 }));
     assert_ne!(first["id"], second["id"]);
@@ -502,7 +566,7 @@ fn recordings_are_started_and_stopped_and_who_publishes_and_plays_is_ended() {
     change("POST", &format!("/sessions/{player}/kick?reason=too%20loud"), "/sessions/{id}/kick", Value::Null);
     wait::until("it is gone", || server.get(&format!("/sessions/{player}")).status == 404);
     change("POST", "/streams/live%2Fa/kick", "/streams/{stream}/kick", Value::Null);
-    wait::until("nobody publishes it", || server._publisher.push(demo_frames().remove(0)).is_err());
+    wait::until("nobody publishes it", || server.beside().publisher.push(demo_frames().remove(0)).is_err());
     assert_eq!(server.send("POST", "/streams/live%2Fnone/kick", Body("", "")).status, 404);
 }
 
@@ -526,6 +590,44 @@ fn a_key_is_told_once_and_is_good_until_it_is_revoked() {
     let revoked = server.change(&description, "DELETE", &format!("/keys/{id}"), "/keys/{key}", &Value::Null);
     assert!(revoked["revoked"].is_string(), "{revoked}");
     assert_eq!(server.send("DELETE", "/keys/none", Body("", "")).status, 404);
+}
+
+#[cfg(feature = "keys")]
+#[test]
+fn a_key_that_is_rotated_is_good_for_a_day_more_at_the_most() {
+    let server = Server::start();
+    let description = server.get("/openapi.json").json();
+    let new = json!({ "stream": "live/keyed", "who": "alice", "max_kbps": 5_000 });
+    let first = server.change(&description, "POST", "/keys", "/keys", &new);
+    let rotate = |made: &Value, body: &Value| {
+        let id = made["id"].as_str().unwrap();
+        server.change(&description, "POST", &format!("/keys/{id}/rotate"), "/keys/{key}/rotate", body)
+    };
+    let of = |made: &Value| {
+        let list = server.send("GET", "/keys", Body("", "")).json();
+        list["items"].as_array().unwrap().iter().find(|key| key["id"] == made["id"]).cloned().unwrap()
+    };
+    let second = rotate(&first, &json!({ "overlap_s": 86_400 }));
+    assert!(second["key"].is_string() && second["key"] != first["key"]);
+    let same = |made: &Value| (made["stream"].clone(), made["who"].clone(), made["max_kbps"].clone());
+    assert_eq!(same(&second), same(&first));
+    assert!(of(&first)["revoked"].is_null() && of(&first)["expires"].is_string(), "{}", of(&first));
+    let third = rotate(&second, &Value::Null);
+    assert!(of(&second)["revoked"].is_string() && of(&third)["revoked"].is_null());
+    let id = third["id"].as_str().unwrap();
+    for (body, status) in [(r#"{"overlap_s":86401}"#, 400), (r#"{"overlap_s":-1}"#, 400), (r#"{"x":1}"#, 400)]
+    {
+        assert_eq!(
+            server.send("POST", &format!("/keys/{id}/rotate"), Body(JSON, body)).status,
+            status,
+            "{body}"
+        );
+    }
+    assert!(of(&third)["revoked"].is_null() && of(&third)["expires"].is_null());
+    assert_eq!(server.send("POST", "/keys/none/rotate", Body("", "")).status, 404);
+    let revoked =
+        server.send("POST", &format!("/keys/{}/rotate", second["id"].as_str().unwrap()), Body("", ""));
+    assert_eq!(revoked.status, 409, "{revoked:?}");
 }
 
 #[test]

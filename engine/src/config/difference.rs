@@ -118,6 +118,10 @@ const EFFECTS: &[(&str, TakesEffect)] = {
         ("http.trusted_proxies", AtOnce),
         ("http.hosts", AtOnce),
         ("http.token", AtOnce),
+        ("http.password", AtOnce),
+        ("http.password_file", AtOnce),
+        ("http.allow_plain_login", AtOnce),
+        ("http.local_admin", AtOnce),
         ("publish.", FromNowOn),
         ("signed_urls.", FromNowOn),
         ("keys.url", AfterRestart),
@@ -343,8 +347,9 @@ fn changed_values(path: &str, old: &Value, new: &Value, changes: &mut Vec<Config
 }
 
 /// What a configuration has and does not show.
-fn hidden(config: &Config) -> [(&'static str, Option<&Secret>); 4] {
+fn hidden(config: &Config) -> [(&'static str, Option<&Secret>); 5] {
     [
+        ("http.password", config.http.password.as_ref()),
         ("publish.key", config.publish.key.as_ref()),
         ("signed_urls.secret", config.signed_urls.secret.as_ref()),
         ("keys.url", config.keys.url.as_ref()),

@@ -4,6 +4,8 @@
 use super::{Engine, Inner, Opened, check_order, proxies_of};
 use crate::config::{Before, Config, Difference, FileConfig, Matched, Reloaded};
 use crate::id::{FileId, ListenerId, RelayId};
+#[cfg(feature = "http")]
+use crate::login::Password;
 use crate::net::{Renewal, ServerTls, TlsIdentity};
 use crate::preflight;
 use crate::service::Current;
@@ -65,6 +67,8 @@ struct Ready {
     listen: [Vec<Listen>; 4],
     renewals: Vec<(Arc<ServerTls>, Renewal)>,
     play: Vec<Play>,
+    #[cfg(feature = "http")]
+    password: Password,
 }
 
 impl Engine {
@@ -108,6 +112,8 @@ impl Engine {
             listen: self.open_listeners(step, configured)?,
             renewals: self.renew_certificates(step, configured)?,
             play: self.open_files(step, configured)?,
+            #[cfg(feature = "http")]
+            password: self.inner.core.login.read(&step.config.http)?,
             current: self.inner.current(step.before, step.config.clone())?,
         })
     }
@@ -216,6 +222,8 @@ impl Engine {
             inner.core.apply_limits();
             inner.admission.set_limits(&inner.core.limits());
         }
+        #[cfg(feature = "http")]
+        inner.core.login.put(ready.password);
         ready.renewals.into_iter().for_each(|(tls, renewal)| tls.put(renewal));
         self.listen_anew(step, ready.listen, configured);
         inner.push_anew(step, configured);

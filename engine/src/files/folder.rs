@@ -235,18 +235,47 @@ impl Folder {
     }
 }
 
-/// What is there already is not written to: it may be a link to something else.
-fn write_new(path: &Path, pieces: &[Bytes]) -> io::Result<()> {
+/// Writes a file that its owner alone may read, as a whole, and waits until the disk has it: it is there with all of its bytes or, as
+/// it was, not at all. A link is written to, not replaced.
+///
+/// # Errors
+/// Those of the operating system, with the name.
+#[cfg(feature = "http")]
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut unfinished = path.clone().into_os_string();
+    unfinished.push(UNFINISHED);
+    let unfinished = PathBuf::from(unfinished);
+    let mut write = || {
+        let mut file = open_new(&unfinished, &mut options)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)
+    };
+    write().map_err(|cause| {
+        let _ = fs::remove_file(&unfinished);
+        Error::io(format_args!("write {}", path.display()), cause)
+    })
+}
+
+fn write_new(path: &Path, pieces: &[Bytes]) -> io::Result<()> {
+    let mut file = open_new(path, &mut OpenOptions::new())?;
+    pieces.iter().try_for_each(|piece| file.write_all(piece))
+}
+
+/// What is there already is not written to: it may be a link to something else.
+fn open_new(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.write(true).create_new(true);
-    let mut file = match options.open(path) {
+    match options.open(path) {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(path)?;
-            options.open(path)?
+            options.open(path)
         }
-        opened => opened?,
-    };
-    pieces.iter().try_for_each(|piece| file.write_all(piece))
+        opened => opened,
+    }
 }
 
 /// The names of the folders in one, those that are text. Links are none.

@@ -42,6 +42,8 @@ pub(super) struct Timeline {
     /// The longest step forward that frames have been seen to take: further ones are no surprise.
     widest: i64,
     splicing: bool,
+    /// See [`Self::jumps`].
+    jumps: u64,
     /// See [`Self::take_return`].
     has_returned: bool,
 }
@@ -122,6 +124,9 @@ impl Timeline {
             }
             None => self.first_fit(placed),
         };
+        if matches!(fit, Fit::AfterSpike | Fit::Late) {
+            self.jumps = self.jumps.saturating_add(1);
+        }
         match fit {
             Fit::Well => self.accept(id, placed, now),
             Fit::AfterSpike => self.accept_after_spike(id, placed, now),
@@ -147,6 +152,11 @@ impl Timeline {
     #[inline]
     pub(super) fn take_return(&mut self) -> bool {
         std::mem::take(&mut self.has_returned)
+    }
+
+    /// How often frames have come that did not fit: back in time, or too far ahead. Frames that agree with one count with it.
+    pub(super) fn jumps(&self) -> u64 {
+        self.jumps
     }
 
     /// Whether a track that has had frames has none any more, while others go on.
@@ -229,6 +239,7 @@ impl Timeline {
         let held = last.map_or_else(|| self.next(), |last| last.saturating_add(self.frame_ms(id)));
         let Some(mut odd) = self.odd.filter(|odd| odd.agrees(timestamp, is_ahead)) else {
             self.odd = Some(Odd { id, timestamp, held, is_ahead, count: 1 });
+            self.jumps = self.jumps.saturating_add(1);
             return held;
         };
         odd.count = odd.count.saturating_add(1);

@@ -34,6 +34,10 @@ use crate::keys::Keys;
 use crate::limits::{Limits, ms};
 use crate::log_limit::PeerLog;
 #[cfg(feature = "http")]
+use crate::log_tail::LogTail;
+#[cfg(feature = "http")]
+use crate::login::Login;
+#[cfg(feature = "http")]
 use crate::manage::Manage;
 use crate::origins::Origins;
 #[cfg(feature = "http")]
@@ -116,6 +120,12 @@ pub(crate) struct Core {
     /// What is done to the engine by requests; nothing before it is started. It does not keep the engine alive.
     #[cfg(feature = "http")]
     pub(crate) manager: OnceLock<Arc<dyn Manage>>,
+    /// What the embedding program has logged, where it tells.
+    #[cfg(feature = "http")]
+    pub(crate) log_tail: Option<LogTail>,
+    /// Who has logged in.
+    #[cfg(feature = "http")]
+    pub(crate) login: Login,
     /// Keys of publishers and players.
     #[cfg(feature = "keys")]
     pub(crate) keys: Option<Keys>,
@@ -188,6 +198,10 @@ impl Core {
             assets: Assets::default(),
             #[cfg(feature = "http")]
             manager: OnceLock::new(),
+            #[cfg(feature = "http")]
+            log_tail: None,
+            #[cfg(feature = "http")]
+            login: Login::default(),
             #[cfg(feature = "keys")]
             keys: None,
             #[cfg(feature = "http")]

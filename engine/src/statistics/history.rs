@@ -17,6 +17,11 @@ const RATED: usize = 10;
 const MORE_SAMPLES: usize = 60;
 /// How long the past of a stream is kept that has ended.
 const KEPT: Duration = Duration::from_secs(600);
+/// What a stream has now, for what is wrong with it: over so many seconds, as single ones differ with their keyframes.
+const NOW: usize = 5;
+/// What is usual is that of a minute before, of which there has to be so much.
+const USUAL: usize = 60;
+const LEAST_USUAL: usize = 20;
 /// What is noted of a stream each second: where nothing was for longer, it is over.
 const IS_OVER_AFTER: Duration = Duration::from_secs(3);
 
@@ -55,6 +60,7 @@ pub(super) struct Moment {
     video_frames: u64,
     keyframes: u64,
     skipped: u64,
+    jumps: u64,
     players: usize,
     queue: Duration,
     skew: i64,
@@ -72,6 +78,7 @@ impl Moment {
             video_frames: info.video_frames,
             keyframes: info.keyframes,
             skipped: info.frames_skipped,
+            jumps: info.time_jumps,
             players: audience.players,
             queue: audience.queue,
             skew: info.skew_ms.unwrap_or_default(),
@@ -98,6 +105,46 @@ pub(super) struct Past {
     recent: VecDeque<(Duration, Moment)>,
     /// None where there are too many streams.
     samples: Option<VecDeque<Sample>>,
+    /// None before there is video.
+    keyframes: Option<Keyframes>,
+}
+
+/// When there was a keyframe, to a second.
+#[derive(Debug, Clone, Copy)]
+struct Keyframes {
+    count: u64,
+    /// When there was the last one; or the first frame of video, where there was none.
+    since: Duration,
+    /// From one to the next, the last time.
+    usual: Option<Duration>,
+}
+
+/// What a stream did lately, for what is wrong with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Recently {
+    /// What it has now.
+    pub(super) kbps: u64,
+    pub(super) frame_rate: f64,
+    /// What it had in the minute before; `None` where that is not known.
+    pub(super) usual: Option<Usual>,
+    /// Whether there is video just now.
+    pub(super) has_video: bool,
+    /// Time since the last keyframe, or since the first frame of video.
+    pub(super) since_keyframe: Option<Duration>,
+    /// What is usual from one to the next.
+    pub(super) usual_keyframe: Option<Duration>,
+    /// Newest audio minus newest video a second ago.
+    pub(super) skew_before: Option<i64>,
+    /// Of the last ten seconds: jumps of its times, and frames that viewers have missed.
+    pub(super) jumps: u64,
+    pub(super) skipped: u64,
+}
+
+/// What a stream has most of the time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Usual {
+    pub(super) kbps: u64,
+    pub(super) frame_rate: f64,
 }
 
 impl Default for Past {
@@ -109,7 +156,7 @@ impl Default for Past {
 impl Past {
     /// One that has only begun; a long one has samples.
     pub(super) fn new(is_long: bool) -> Self {
-        Self { recent: VecDeque::new(), samples: is_long.then(VecDeque::new) }
+        Self { recent: VecDeque::new(), samples: is_long.then(VecDeque::new), keyframes: None }
     }
 
     pub(super) fn is_long(&self) -> bool {
@@ -140,7 +187,9 @@ impl Past {
         // Another of the same name counts from 0.
         if self.recent.back().is_some_and(|(_, before)| moment.age < before.age) {
             self.recent.clear();
+            self.keyframes = None;
         }
+        self.note_keyframes(&moment, now);
         self.recent.push_back((now, moment));
         if self.recent.len() > RATED + 1 {
             self.recent.pop_front();
@@ -154,6 +203,52 @@ impl Past {
             samples.reserve_exact(MORE_SAMPLES);
         }
         samples.push_back(sample);
+    }
+
+    fn note_keyframes(&mut self, moment: &Moment, now: Duration) {
+        if moment.video_frames == 0 {
+            return;
+        }
+        let before = self.keyframes;
+        let known =
+            self.keyframes.get_or_insert(Keyframes { count: moment.keyframes, since: now, usual: None });
+        let more = u32::try_from(moment.keyframes.saturating_sub(known.count)).unwrap_or(u32::MAX);
+        if let (Some(before), 1..) = (before, more) {
+            let usual = now.saturating_sub(before.since) / more;
+            *known = Keyframes { count: moment.keyframes, since: now, usual: Some(usual) };
+        }
+    }
+
+    /// What it did lately.
+    pub(super) fn recently(&self) -> Recently {
+        let Some((now, moment)) = self.recent.back().copied() else { return Recently::default() };
+        let before = |seconds: usize| self.recent.iter().rev().nth(seconds).copied();
+        let since = |seconds| before(seconds).map(|from| Step { from, to: (now, moment) });
+        let (step, ten) = (since(NOW), self.recent_step());
+        let has_more = self.recent.len() > 1;
+        Recently {
+            kbps: step.as_ref().map_or(0, |step| step.per_second(8, |moment| moment.bytes_in) / 1_000),
+            frame_rate: step
+                .map_or(0.0, |step| step.per_second(100, |moment| moment.video_frames) as f64 / 100.0),
+            usual: self.usual(now, moment.age),
+            has_video: since(2).is_some_and(|step| step.more(|moment| moment.video_frames) > 0),
+            since_keyframe: self.keyframes.map(|keyframes| now.saturating_sub(keyframes.since)),
+            usual_keyframe: self.keyframes.and_then(|keyframes| keyframes.usual),
+            skew_before: before(1).map(|(_, moment)| moment.skew),
+            jumps: if has_more { ten.more(|moment| moment.jumps) } else { moment.jumps },
+            skipped: if has_more { ten.more(|moment| moment.skipped) } else { 0 },
+        }
+    }
+
+    /// What it had in the minute before now, of which the seconds before its beginning are no part.
+    fn usual(&self, now: Duration, age: Duration) -> Option<Usual> {
+        let begun = now.saturating_sub(age).as_secs();
+        let samples = self.samples.iter().flatten().rev().skip(NOW).take(USUAL);
+        let samples: Vec<_> = samples.filter(|sample| u64::from(sample.at_s) > begun).collect();
+        let count = u64::try_from(samples.len()).ok().filter(|_| samples.len() >= LEAST_USUAL)?;
+        let kbps = samples.iter().map(|sample| u64::from(sample.in_kbps)).sum::<u64>();
+        let frames = samples.iter().map(|sample| u64::from(sample.frame_rate_x10)).sum::<u64>();
+        Some(Usual { kbps: kbps.checked_div(count)?, frame_rate: frames as f64 / 10.0 / count as f64 })
     }
 
     /// What has changed since the last second.

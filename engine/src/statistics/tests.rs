@@ -143,3 +143,42 @@ async fn a_stream_is_told_with_its_players_and_its_tracks() {
     assert_eq!(told["streams"][0]["key"], "live/a");
     assert_eq!(told["streams"][0]["video"]["codec"], told["streams"][0]["video_codec"]);
 }
+
+#[tokio::test]
+async fn what_is_wrong_is_found_in_what_a_stream_did_lately_and_is_over_when_that_is() {
+    let mut looked = Looked::new(&Limits::default());
+    let publisher = looked.publish("live/a");
+    publisher.push(video_header(0)).unwrap();
+    let (mut at, mut second) = (0, 0);
+    // A second of 25 frames of so many bytes, the first of which is a keyframe or not.
+    let mut next = |looked: &mut Looked, has_keyframe: bool, len: usize| {
+        for number in 0..25 {
+            let frame = if has_keyframe && number == 0 { keyframe(at, len) } else { inter(at, len) };
+            publisher.push(frame).unwrap();
+            at += 40;
+        }
+        second += 1;
+        looked.look(second).streams[0].problems.clone()
+    };
+    for _ in 0..30 {
+        assert_eq!(next(&mut looked, true, 10_000), []);
+    }
+    let found: Vec<_> = (0..11).map(|_| next(&mut looked, false, 10_000)).collect();
+    assert!(found[..10].iter().all(Vec::is_empty), "{found:?}");
+    assert_eq!(found[10], [StreamProblem::NoKeyframe { since_ms: 11_000, usual_ms: 1_000 }]);
+    assert_eq!(next(&mut looked, true, 10_000), []);
+    // It breaks down to a tenth; what is usual follows after a while.
+    let found: Vec<_> = (0..60).map(|_| next(&mut looked, true, 1_000)).collect();
+    let is_low = |found: &Vec<StreamProblem>| {
+        matches!(found[..], [StreamProblem::LowBitrate { kbps: 150..=300, usual_kbps: 600.. }])
+    };
+    let from = found.iter().position(is_low).unwrap();
+    assert!((3..=5).contains(&from) && is_low(&found[10]) && found[59].is_empty(), "{from}: {found:?}");
+    for _ in 0..10 {
+        assert_eq!(next(&mut looked, true, 1_000), []);
+    }
+    publisher.push(inter(1_000, 1_000)).unwrap();
+    assert_eq!(next(&mut looked, true, 1_000), [StreamProblem::JumpingTimes { jumps: 1 }]);
+    let found: Vec<_> = (0..10).map(|_| next(&mut looked, true, 1_000)).collect();
+    assert!(found[8].len() == 1 && found[9].is_empty(), "{found:?}");
+}

@@ -63,6 +63,7 @@ impl Stream {
             video_frames: counters.frames[FrameKind::Video as usize],
             keyframes: counters.keyframes,
             timestamp: state.timeline.end(),
+            time_jumps: state.timeline.jumps(),
             resumes: counters.resumes,
             lags: counters.lags,
             frames_skipped: counters.skipped,

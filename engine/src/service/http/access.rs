@@ -1,15 +1,18 @@
-//! Who may see what the engine tells of itself, and who may change something: by token, or by address.
+//! Who may see what the engine tells of itself, and who may change something: by token, by password, or by address.
 //!
-//! Whoever has a token is known by it, from wherever he asks. Addresses alone tell less than they seem to: a proxy on this machine
-//! asks from it for strangers, and a page of another site makes a browser ask that is near us. So an address counts only where
-//! nothing shows that somebody else is behind it.
+//! Whoever has a token is known by it, from wherever he asks, and so is a browser by the cookie that it has been given for the
+//! password. Addresses alone tell less than they seem to: a proxy on this machine asks from it for strangers, and a page of another
+//! site makes a browser ask that is near us. So an address counts only where nothing shows that somebody else is behind it.
 
+use super::Asker;
 use super::header;
 use super::reply::{self, Reply};
-use crate::config::{HttpConfig, HttpRole, site};
+use super::routes::is_of_api;
+use crate::config::{HttpConfig, HttpRole, HttpTokenConfig, site};
+use crate::status::Protocol;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN, REFERER, USER_AGENT,
-    VARY, VIA, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, REFERER,
+    USER_AGENT, VARY, VIA, WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
@@ -19,11 +22,12 @@ use std::fmt;
 use std::net::IpAddr;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// What proxies send with what they bring, beside that.
 const OF_PROXIES: [HeaderName; 5] = [
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
+    FORWARDED_PROTO,
     HeaderName::from_static("x-real-ip"),
     VIA,
 ];
@@ -39,19 +43,50 @@ pub(super) enum Denied {
     WrongToken,
     /// His token is good for less.
     NotThisRole,
+    /// His address is good for less.
+    LessByAddress,
     /// The page of a site asks that is not listed.
     OtherSite,
 }
 
+/// By what somebody is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Address,
+    Token,
+    Password,
+}
+
+impl By {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Token => "token",
+            Self::Password => "password",
+        }
+    }
+}
+
+/// Somebody who is known.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) role: HttpRole,
+    pub(super) by: By,
+    /// Of a token.
+    pub(super) name: Option<String>,
+}
+
 impl Denied {
-    /// The status of the reply; where there are tokens, it asks for one.
-    pub(super) fn status(self, config: &HttpConfig) -> StatusCode {
-        let asks_for_token = match self {
+    /// The status of the reply; where one can be known by more than one's address, it asks for that.
+    pub(super) fn status(self, asker: &Asker) -> StatusCode {
+        let asks = match self {
             Self::WrongToken => true,
-            Self::Stranger => !config.token.is_empty(),
+            Self::Stranger | Self::LessByAddress => {
+                !asker.core.config().http.token.is_empty() || asker.core.login.has_password()
+            }
             Self::NotThisRole | Self::OtherSite => false,
         };
-        if asks_for_token { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN }
+        if asks { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN }
     }
 
     /// The reply in words, with this status.
@@ -67,10 +102,10 @@ impl Denied {
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Stranger => {
-                "this is for the addresses of http.stat_allow and http.control_allow, and for whoever has a token \
-                 ([[http.token]]); what comes through a proxy, or asks for this server by a name that is not in http.hosts, has no \
-                 address that counts"
+            Self::Stranger | Self::LessByAddress => {
+                "this is for who has logged in (http.password), for the addresses of http.stat_allow and http.control_allow, and for \
+                 whoever has a token ([[http.token]]); what comes through a proxy, or asks for this server by a name that is not in \
+                 http.hosts, has no address that counts"
             }
             Self::WrongToken => "this token is none that the server knows ([[http.token]])",
             Self::NotThisRole => "this token is good for looking only (its role is \"viewer\")",
@@ -79,32 +114,124 @@ impl fmt::Display for Denied {
     }
 }
 
-/// Whether somebody at `peer` may do by a request what needs this role.
-pub(super) fn check(
-    config: &HttpConfig,
-    peer: IpAddr,
-    request: &Parts,
-    needed: HttpRole,
-) -> Result<(), Denied> {
+/// Whether somebody may do by a request what needs this role: the one that he has.
+pub(super) fn check(asker: &Asker, request: &Parts, needed: HttpRole) -> Result<HttpRole, Denied> {
+    let known = who(asker, request)?.ok_or(Denied::Stranger)?;
+    if known.role < needed {
+        return Err(match known.by {
+            By::Address => Denied::LessByAddress,
+            By::Token | By::Password => Denied::NotThisRole,
+        });
+    }
+    // No page has a token that nobody has given it; the rest a browser sends by itself.
+    let is_sent_by_itself = known.by != By::Token;
+    match needed == HttpRole::Admin
+        && is_sent_by_itself
+        && is_caused_by_other_site(&asker.core.config().http, request)
+    {
+        true => Err(Denied::OtherSite),
+        false => Ok(known.role),
+    }
+}
+
+/// Who asks, as far as that is known, and what he may.
+pub(super) fn who(asker: &Asker, request: &Parts) -> Result<Option<Known>, Denied> {
+    let config = &asker.core.config().http;
     if !is_own_or_listed(config, request) {
         return Err(Denied::OtherSite);
     }
     if let Some(token) = request.headers.get(AUTHORIZATION) {
-        let known = token.to_str().ok().and_then(|token| role_of(config, token));
-        let role = known.ok_or(Denied::WrongToken)?;
-        return if role >= needed { Ok(()) } else { Err(Denied::NotThisRole) };
+        let known =
+            token.to_str().ok().and_then(|token| token_of(config, token)).ok_or(Denied::WrongToken)?;
+        return Ok(Some(Known { role: known.role, by: By::Token, name: Some(known.name.clone()) }));
     }
-    let allowed = match needed {
-        HttpRole::Viewer => &config.stat_allow,
-        HttpRole::Admin => &config.control_allow,
+    if is_logged_in(asker, request) {
+        return Ok(Some(Known { role: HttpRole::Admin, by: By::Password, name: None }));
+    }
+    let by_address = |role| Known { role, by: By::Address, name: None };
+    Ok(role_of_address(asker, request).map(by_address))
+}
+
+/// What the address that asks is good for.
+fn role_of_address(asker: &Asker, request: &Parts) -> Option<HttpRole> {
+    let config = &asker.core.config().http;
+    let address = known_address(config, asker.peer.ip(), request)?;
+    let is_among = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
+    // Before there is a password, who is at the machine sets it. That a page of another site has him do so is out of the question.
+    let may_begin = || {
+        config.local_admin
+            && address.is_loopback()
+            && is_of_api(request.uri.path())
+            && !asker.core.login.has_password()
+            && !is_caused_by_other_site(config, request)
     };
-    if !is_known_by_address(config, peer, request, allowed) {
-        return Err(Denied::Stranger);
+    if is_among(&config.control_allow) || may_begin() {
+        return Some(HttpRole::Admin);
     }
-    match needed == HttpRole::Admin && is_caused_by_other_site(config, request) {
-        true => Err(Denied::OtherSite),
-        false => Ok(()),
+    is_among(&config.stat_allow).then_some(HttpRole::Viewer)
+}
+
+/// Whether a change by somebody who need not be known is asked for by no page of another site.
+pub(super) fn check_site(asker: &Asker, request: &Parts) -> Result<(), Denied> {
+    let config = &asker.core.config().http;
+    match is_own_or_listed(config, request) && !is_caused_by_other_site(config, request) {
+        true => Ok(()),
+        false => Err(Denied::OtherSite),
     }
+}
+
+/// How a browser comes here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Over TLS, which may end at a proxy that is trusted.
+    Encrypted,
+    /// From this machine.
+    Local,
+    /// As everybody can read it.
+    Plain,
+}
+
+impl Way {
+    pub(super) fn of(asker: &Asker, request: &Parts) -> Self {
+        let (config, peer) = (&asker.core.config().http, asker.peer.ip().to_canonical());
+        let is_of_proxy =
+            peer.is_loopback() || config.trusted_proxies.iter().any(|network| network.contains(&peer));
+        let is_brought_over_tls = || {
+            text(request, &FORWARDED_PROTO).is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+        };
+        match asker.protocol {
+            Protocol::Https => Self::Encrypted,
+            _ if is_of_proxy && is_brought_over_tls() => Self::Encrypted,
+            _ if peer.is_loopback() && !is_brought(request) => Self::Local,
+            _ => Self::Plain,
+        }
+    }
+
+    /// What the cookie of a session is called. By this prefix browsers know one that nobody without TLS can have set (RFC 6265bis, 4.1.3.2).
+    pub(super) fn cookie(self) -> &'static str {
+        match self {
+            Self::Encrypted => "__Host-streamengine",
+            Self::Local | Self::Plain => "streamengine",
+        }
+    }
+}
+
+/// The values of the cookies that may be of a session: pages beside us can have set some of the same name.
+pub(super) fn cookies<'a>(asker: &Asker, request: &'a Parts) -> impl Iterator<Item = &'a str> {
+    let name = Way::of(asker, request).cookie();
+    let lines = request.headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter_map(move |(of, value)| (of == name).then_some(value))
+}
+
+fn is_logged_in(asker: &Asker, request: &Parts) -> bool {
+    cookies(asker, request).any(|cookie| asker.core.login.knows(cookie))
+}
+
+/// The address by which it is counted how often somebody tries: what a trusted proxy tells, else the one that asks.
+pub(super) fn counted_address(asker: &Asker, request: &Parts) -> IpAddr {
+    let (config, peer) = (&asker.core.config().http, asker.peer.ip());
+    told_by_proxies(config, peer.to_canonical(), request).unwrap_or(peer)
 }
 
 /// What the reply to a page of a listed site has besides: that the page may read it.
@@ -116,48 +243,44 @@ pub(super) fn allow_origin(config: &HttpConfig, request: &Parts, reply: &mut Rep
     reply.headers_mut().insert(VARY, HeaderValue::from_static("origin"));
 }
 
-/// What the token of an `Authorization` header is good for.
-fn role_of(config: &HttpConfig, header: &str) -> Option<HttpRole> {
+/// The token of an `Authorization` header, where it is known.
+fn token_of<'a>(config: &'a HttpConfig, header: &str) -> Option<&'a HttpTokenConfig> {
     let (scheme, token) = header.split_once(' ')?;
     let known = config.token.iter().find(|known| known.sha256.is_of(token.trim()))?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(known.role)
-}
-
-/// Whether the address that asks is among the `allowed`, and nothing shows that somebody else is behind it.
-fn is_known_by_address(config: &HttpConfig, peer: IpAddr, request: &Parts, allowed: &[IpNet]) -> bool {
-    let address = address_of(config, peer, request);
-    address.is_some_and(|address| {
-        is_among(allowed, &address) && names_us(config, request, address.is_loopback())
-    })
+    scheme.eq_ignore_ascii_case("bearer").then_some(known)
 }
 
 /// Whether nothing shows that somebody else is behind the address that asks.
 pub(super) fn is_itself(config: &HttpConfig, peer: IpAddr, request: &Parts) -> bool {
-    let peer = peer.to_canonical();
-    address_of(config, peer, request) == Some(peer) && names_us(config, request, peer.is_loopback())
+    known_address(config, peer, request) == Some(peer.to_canonical())
 }
 
-fn is_among(networks: &[IpNet], address: &IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(address))
+/// Whether a proxy says that it brings this.
+fn is_brought(request: &Parts) -> bool {
+    OF_PROXIES.iter().chain([&FORWARDED_FOR]).any(|name| request.headers.contains_key(name))
 }
 
-/// The address of who asks, where that can be told.
-fn address_of(config: &HttpConfig, peer: IpAddr, request: &Parts) -> Option<IpAddr> {
+/// The address that asks; none where something shows that somebody else may be behind it.
+fn known_address(config: &HttpConfig, peer: IpAddr, request: &Parts) -> Option<IpAddr> {
     let peer = peer.to_canonical();
-    let is_brought = OF_PROXIES.iter().chain([&FORWARDED_FOR]).any(|name| request.headers.contains_key(name));
-    match (is_brought, is_among(&config.trusted_proxies, &peer)) {
-        (true, true) => {
-            let told = told_addresses(request).map(|told| {
-                told.into_iter().rev().find(|address| !is_among(&config.trusted_proxies, address))
-            });
-            // A proxy tells nothing of who is on its own machine that we could check.
-            told.flatten().filter(|address| !address.is_loopback())
-        }
-        (true, false) => None,
+    let address = match is_brought(request) {
+        true => told_by_proxies(config, peer, request)?,
         // nginx, where it is told nothing else, asks so for others, and says nothing of them.
-        (false, _) if request.version < Version::HTTP_11 => None,
-        (false, _) => Some(peer),
+        false if request.version < Version::HTTP_11 => return None,
+        false => peer,
+    };
+    names_us(config, request, address.is_loopback()).then_some(address)
+}
+
+/// The address for which trusted proxies ask, as they tell it.
+fn told_by_proxies(config: &HttpConfig, peer: IpAddr, request: &Parts) -> Option<IpAddr> {
+    let is_proxy = |address: &IpAddr| config.trusted_proxies.iter().any(|network| network.contains(address));
+    if !is_proxy(&peer) {
+        return None;
     }
+    let last = told_addresses(request)?.into_iter().rev().find(|address| !is_proxy(address));
+    // A proxy tells nothing of who is on its own machine that we could check.
+    last.filter(|address| !address.is_loopback())
 }
 
 /// The addresses that a request has come through, the last one last; none where one of them is not to be understood.

@@ -10,6 +10,8 @@ use tokio::time::timeout;
 bound! {
     /// Bytes of a body (test `f37_a_body_of_more_than_256_kib_is_answered_with_413`).
     pub(super) const MAX_BODY: usize = 256 * 1024, without usize::MAX;
+    /// Bytes of one that anybody may send (test `a_body_of_strangers_is_short`).
+    pub(super) const MAX_BODY_OF_STRANGERS: usize = 4 * 1024, without usize::MAX;
 }
 
 /// What follows the head of a request.
@@ -22,7 +24,10 @@ pub(super) enum Body {
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
-    TooLarge,
+    /// It has more than `most` bytes.
+    TooLarge {
+        most: usize,
+    },
     TooSlow,
     Broken,
 }
@@ -44,16 +49,16 @@ impl Body {
         matches!(self, Self::Nothing)
     }
 
-    /// The whole of it.
-    pub(super) async fn read(mut self, within: Duration) -> Result<Bytes, Unread> {
-        timeout(within, self.pieces()).await.unwrap_or(Err(Unread::TooSlow))
+    /// The whole of it, of so many bytes at most.
+    pub(super) async fn read(mut self, most: usize, within: Duration) -> Result<Bytes, Unread> {
+        timeout(within, self.pieces(most)).await.unwrap_or(Err(Unread::TooSlow))
     }
 
-    async fn pieces(&mut self) -> Result<Bytes, Unread> {
+    async fn pieces(&mut self, most: usize) -> Result<Bytes, Unread> {
         let mut whole = BytesMut::new();
         while let Some(piece) = self.piece().await? {
-            if piece.len() > MAX_BODY.get().saturating_sub(whole.len()) {
-                return Err(Unread::TooLarge);
+            if piece.len() > most.saturating_sub(whole.len()) {
+                return Err(Unread::TooLarge { most });
             }
             whole.extend_from_slice(&piece);
         }

@@ -64,20 +64,27 @@ fn wrong_method(methods: &'static str) -> Reply {
 
 async fn checked(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {
     match admit(asker, request, url.role()) {
-        Ok(()) => allowed(asker, request, url).await,
+        Ok(_) => allowed(asker, request, url).await,
         Err((denied, status)) => denied.reply(status),
     }
 }
 
-/// Whether somebody may do by a request what needs this role; else it is told in the log, and the status of the reply is there.
-pub(super) fn admit(asker: &Asker, request: &Parts, role: HttpRole) -> Result<(), (Denied, StatusCode)> {
-    let config = &asker.core.config().http;
-    access::check(config, asker.peer.ip(), request, role).map_err(|denied| {
-        if let Some(left_out) = asker.core.log.allow(asker.peer.ip(), Level::WARN) {
-            tracing::warn!(peer = %asker.peer, path = request.uri.path(), left_out, "refused: {denied}");
-        }
-        (denied, denied.status(config))
-    })
+/// Whether somebody may do by a request what needs this role: the one that he has; else it is told in the log, and the status of the
+/// reply is there.
+pub(super) fn admit(
+    asker: &Asker,
+    request: &Parts,
+    needed: HttpRole,
+) -> Result<HttpRole, (Denied, StatusCode)> {
+    access::check(asker, request, needed).map_err(|denied| refused(asker, request, denied))
+}
+
+/// Tells the log of a refusal; the status of the reply.
+pub(super) fn refused(asker: &Asker, request: &Parts, denied: Denied) -> (Denied, StatusCode) {
+    if let Some(left_out) = asker.core.log.allow(asker.peer.ip(), Level::WARN) {
+        tracing::warn!(peer = %asker.peer, path = request.uri.path(), left_out, "refused: {denied}");
+    }
+    (denied, denied.status(asker))
 }
 
 async fn allowed(asker: &Asker, request: &Parts, url: ManageUrl<'_>) -> Reply {

@@ -165,6 +165,12 @@ impl Metrics {
             unit(),
             some(|stream| stream.info.skew_ms.map(|skew| skew as f64 / 1_000.0)),
         );
+        self.gauge(
+            "stream_problems",
+            "How much is wrong with it",
+            None,
+            of(|stream| stream.problems.len() as f64),
+        );
         let intervals = streams
             .iter()
             .filter_map(|stream| Some((labels(stream), stream.keyframe_interval?.as_secs_f64())));

@@ -259,8 +259,10 @@ mod tests {
     async fn an_index_that_is_switched_off_is_not_there() {
         let core = core(|config: &mut Config| config.http.index = false);
         let _published = publish(&core, "live/a");
-        let (status, _, text) = get(&core, "/", &[]).await;
-        assert!(status == StatusCode::NOT_FOUND && !text.contains("live/a"), "{text}");
+        for path in ["/", "/streams"] {
+            let (status, _, text) = get(&core, path, &[]).await;
+            assert!(status == StatusCode::NOT_FOUND && !text.contains("live/a"), "{text}");
+        }
         assert_eq!(get(&core, "/play/live/a", &[]).await.0, StatusCode::OK);
     }
 
@@ -288,10 +290,10 @@ mod tests {
                 let is_dashboard = text.contains("dashboard</h1>");
                 assert_eq!(headers["cache-control"] == "no-cache", is_dashboard, "{path}");
                 let policy = headers.get("content-security-policy").map(|policy| policy.to_str().unwrap());
-                assert_eq!(
-                    policy.is_some_and(|policy| policy.contains("default-src 'self'")),
-                    expected.is_some()
-                );
+                let is_strict = |policy: &str| {
+                    policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'")
+                };
+                assert_eq!(policy.is_some_and(is_strict), expected.is_some());
             }
         }
     }

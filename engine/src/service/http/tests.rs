@@ -3,6 +3,7 @@
 mod h2;
 mod hls;
 mod ingest;
+mod login;
 mod manage;
 mod mp4;
 mod recordings;

@@ -3,7 +3,7 @@
 use super::operations::{Act, Found, Operation, ROOT, Takes, value};
 use super::problem::Problem;
 #[cfg(feature = "keys")]
-use super::views::{AddedKey, Items};
+use super::views::{AddedKey, Items, Rotation};
 use super::{apart, told};
 use crate::config::{
     Config, FileConfig, OptionSource, OriginConfig, PullConfig, PushConfig, RecordConfig, entry,
@@ -16,7 +16,7 @@ use crate::keys::NewKey;
 use crate::manage::Manage;
 #[cfg(feature = "keys")]
 use crate::service::Core;
-use crate::service::http::body::Body;
+use crate::service::http::body::{Body, MAX_BODY, MAX_BODY_OF_STRANGERS};
 use crate::service::http::reply::{self, Reply};
 use crate::status::RelayDirection;
 use crate::{Error, ErrorKind, Result as Outcome};
@@ -31,7 +31,13 @@ use std::time::Duration;
 const REASON: &str = "ended by the operator";
 
 /// What secrets are told as.
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
+
+#[cfg(feature = "keys")]
+bound! {
+    /// For how long a key may go on to be good that is replaced (test `a_key_that_is_rotated_is_good_for_a_day_more_at_the_most`).
+    const MAX_OVERLAP_S: u64 = 86_400, without 1 << 40;
+}
 
 /// What a request wants changed.
 pub(super) struct Change<'a> {
@@ -57,7 +63,7 @@ impl Content {
         Ok(entry(self.json())?)
     }
 
-    fn json(&self) -> &str {
+    pub(super) fn json(&self) -> &str {
         match self {
             Self::Json(text) | Self::Toml(text) => text,
             Self::Nothing => "{}",
@@ -75,7 +81,9 @@ impl Content {
         match (takes, body.is_nothing()) {
             (Takes::Nothing, false) => return Err(wrong("this takes no body")),
             (Takes::Nothing | Takes::Perhaps(_), true) => return Ok(Self::Nothing),
-            (Takes::Json(_) | Takes::Config(_), true) => return Err(wrong("the body is missing")),
+            (Takes::Json(_) | Takes::Password(_) | Takes::Config(_), true) => {
+                return Err(wrong("the body is missing"));
+            }
             (_, false) => {}
         }
         let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -88,10 +96,12 @@ impl Content {
                 return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
             }
         };
-        let text = body.read(within).await?;
+        let is_password = matches!(takes, Takes::Password(_));
+        let most = if is_password { MAX_BODY_OF_STRANGERS.get() } else { MAX_BODY.get() };
+        let text = body.read(most, within).await?;
         let text = String::from_utf8(text.into()).map_err(|_| wrong("the body is no text in UTF-8"))?;
-        // What has been read here and is sent back would take its secrets' place.
-        match text.contains(MASK) {
+        // What has been read here and is sent back would take its secrets' place. A password may be anything.
+        match text.contains(MASK) && !is_password {
             true => Err(wrong(
                 "the body has *** in it, which stands for a secret that is not told; give the secret itself",
             )),
@@ -186,7 +196,7 @@ impl Change<'_> {
                 Ok(told(StatusCode::OK, &self.apart(move |manager| manager.reload(config)).await?))
             }
             #[cfg(feature = "keys")]
-            act @ (Act::Keys | Act::AddKey | Act::RevokeKey) => self.change_keys(act).await,
+            act @ (Act::Keys | Act::AddKey | Act::RotateKey | Act::RevokeKey) => self.change_keys(act).await,
             // What is to be looked at only.
             _ => Err(Problem::wrong_method()),
         }
@@ -266,6 +276,20 @@ impl Change<'_> {
                 };
                 Ok(told(StatusCode::CREATED, &AddedKey::new(key.as_ref(), info)))
             }
+            Act::RotateKey => {
+                let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, "the body is {\"overlap_s\": SECONDS}");
+                let Rotation { overlap_s } = serde_json::from_str(self.body.json()).map_err(wrong)?;
+                if overlap_s > MAX_OVERLAP_S.get() {
+                    let text = format!("overlap_s can be 0 to {}", MAX_OVERLAP_S.stated());
+                    return Err(Problem::new(StatusCode::BAD_REQUEST, text));
+                }
+                let id = self.found.text();
+                let made = keys.rotate(&id, Duration::from_secs(overlap_s)).await?;
+                if overlap_s == 0 {
+                    keys.revoke(&id).await?;
+                }
+                Ok(told(StatusCode::CREATED, &AddedKey::new(Some(&made.key), made.info)))
+            }
             _ => Ok(told(StatusCode::OK, &keys.revoke(&self.found.text()).await?)),
         }
     }
@@ -278,6 +302,6 @@ impl Change<'_> {
 }
 
 /// What is done, and of which there is nothing to tell.
-fn nothing() -> Reply {
+pub(super) fn nothing() -> Reply {
     reply::told(StatusCode::NO_CONTENT, reply::TEXT, Bytes::new())
 }

@@ -137,10 +137,9 @@ impl Listener {
         self.told.elapsed() < COMMENT_EVERY || self.send(":\n\n".into()).await
     }
 
-    /// Whether he may, by the configuration of now.
+    /// Whether he may, by the configuration and the sessions of now.
     fn may_listen(&self) -> bool {
-        let config = self.asker.core.config();
-        access::check(&config.http, self.asker.peer.ip(), &self.request, HttpRole::Viewer).is_ok()
+        access::check(&self.asker, &self.request, HttpRole::Viewer).is_ok()
     }
 
     /// Tells an event; false where nobody listens any more. JSON has no line ends in it.

@@ -9,6 +9,7 @@
 
 mod change;
 mod events;
+mod login;
 mod openapi;
 mod operations;
 mod problem;
@@ -64,18 +65,28 @@ async fn replied(
     };
     let found = found.ok_or_else(nothing)?;
     let operation = found.operation(&request.method).ok_or_else(Problem::wrong_method)?;
-    if let Some(role) = operation.role {
-        manage::admit(asker, request, role)?;
-    }
+    let role = match operation.role {
+        Some(needed) => Some(manage::admit(asker, request, needed)?),
+        None => {
+            login::admit(asker, request, operation.act)?;
+            None
+        }
+    };
     let (core, query) = (&asker.core, request.uri.query().unwrap_or_default());
     let content_type = header::text(&request.headers, &CONTENT_TYPE);
     let within = ms(core.limits().http_header_timeout_ms);
     let body = Content::read(&operation.takes, content_type, body, within).await?;
+    if login::is_one(operation.act) {
+        return login::answer(asker, request, operation.act, &body).await;
+    }
     if operation.act == Act::Events {
         return events::answer(asker, request, query);
     }
+    if operation.act == Act::Log {
+        return read::log(core, query);
+    }
     if operation.role != Some(HttpRole::Admin) {
-        return read::answer(core, operation, &found, query).await;
+        return read::answer(core, operation, &found, query, role).await;
     }
     let manager = read::manager(core)?.clone();
     let change = Change {

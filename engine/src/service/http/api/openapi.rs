@@ -38,12 +38,15 @@ fn described() -> Value {
             "title": "streamengine",
             "version": "1",
             "description": "Watches and steers a streamengine. The role of an operation is in `x-role`: `viewer` or `admin`, by \
-                a token of `[[http.token]]`, or by an address of `http.stat_allow` or `http.control_allow`.",
+                a token of `[[http.token]]`, by the cookie of a login, or by an address of `http.stat_allow` or `http.control_allow`.",
         },
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "session": { "type": "apiKey", "in": "cookie", "name": "streamengine" },
+            },
         },
     });
     speak_of_json(&mut document);
@@ -88,7 +91,7 @@ fn described_operation(
     if let Some(role) = operation.role {
         described["x-role"] = role.as_str().into();
         // By address, too, where the configuration says so.
-        described["security"] = json!([{ "token": [] }, {}]);
+        described["security"] = json!([{ "token": [] }, { "session": [] }, {}]);
     }
     described
 }
@@ -97,7 +100,9 @@ fn described_operation(
 fn body(takes: &Takes, taken: &mut SchemaGenerator) -> Option<(Value, bool)> {
     Some(match takes {
         Takes::Nothing => return None,
-        Takes::Json(schema) => (json!({ "application/json": { "schema": schema(taken) } }), true),
+        Takes::Json(schema) | Takes::Password(schema) => {
+            (json!({ "application/json": { "schema": schema(taken) } }), true)
+        }
         Takes::Perhaps(schema) => (json!({ "application/json": { "schema": schema(taken) } }), false),
         Takes::Config(schema) => {
             let toml = json!({ "schema": { "type": "string" } });

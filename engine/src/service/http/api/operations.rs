@@ -2,8 +2,8 @@
 
 use super::problem::Problem;
 #[cfg(feature = "keys")]
-use super::views::AddedKey;
-use super::views::{Health, Items, Summary, Time, Version};
+use super::views::{AddedKey, Rotation};
+use super::views::{Health, Items, LogLines, NewPassword, Session, Shown, Summary, Time, Version};
 use crate::config::{
     FileConfig, HttpRole, OriginConfig, PullConfig, PushConfig, PushTuning, RecordConfig, Reloaded,
 };
@@ -58,6 +58,8 @@ pub(super) struct Operation {
 pub(super) enum Takes {
     Nothing,
     Json(Schemas),
+    /// The same of anybody, with secrets in it.
+    Password(Schemas),
     /// It may be left out.
     Perhaps(Schemas),
     /// A whole configuration, also as TOML.
@@ -88,7 +90,12 @@ pub(super) enum Act {
     Recordings,
     Recording,
     Config,
+    Log,
     Events,
+    WhoAsks,
+    LogIn,
+    LogOut,
+    SetPassword,
     Description,
     AddPush,
     AddPull,
@@ -110,6 +117,8 @@ pub(super) enum Act {
     AddKey,
     #[cfg(feature = "keys")]
     RevokeKey,
+    #[cfg(feature = "keys")]
+    RotateKey,
     SetConfig,
 }
 
@@ -230,6 +239,19 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ANY,
         "The configuration in force, defaults included, in the shape of the TOML configuration. Secrets are \"***\".",
     ),
+    act(
+        Method::GET,
+        "/log",
+        Act::Log,
+        Takes::Nothing,
+        200,
+        Some(of::<LogLines>()),
+        "The newest lines of the log, the oldest first, where the program that carries the engine tells them.",
+    )
+    .with(&[
+        ("after", "Only lines behind the one of this id."),
+        ("limit", "So many at most: the newest, or with `after` the next ones; `next` is the id behind which there are more."),
+    ]),
     look(
         "/events",
         Act::Events,
@@ -242,6 +264,31 @@ pub(super) const OPERATIONS: &[Operation] = &[
         ("names", "Only those of these names, with commas between them."),
         ("snapshot", "With 1, an event `summary` each second, too."),
     ]),
+    look(
+        "/session",
+        Act::WhoAsks,
+        of::<Session>(),
+        "Who asks, as far as that is known, and what he may. Anybody may ask.",
+    )
+    .by_anybody(),
+    act(
+        Method::POST,"/session",
+        Act::LogIn,
+        Takes::Password(of::<Shown>()),
+        204, None,
+        "Logs in by the password: the reply has a cookie. 401 where it is wrong, 409 where none is set, 429 where this address was wrong \
+         too often, 403 from another machine without TLS.",
+    )
+    .by_anybody(),
+    act(Method::DELETE,"/session", Act::LogOut, Takes::Nothing, 204, None, "Logs out; the cookie is good no more.")
+        .by_anybody(),
+    act(
+        Method::PUT,"/password",
+        Act::SetPassword,
+        Takes::Password(of::<NewPassword>()),
+        204, None,
+        "Sets another password. All sessions end; the reply has the cookie of a new one.",
+    ),
     look("/openapi.json", Act::Description, ANY, "This description."),
     act(
         Method::PUT,"/relays/{id}/tuning",
@@ -341,6 +388,17 @@ pub(super) const OPERATIONS: &[Operation] = &[
         Takes::Nothing,
         200,Some(of::<KeyInfo>()),
         "Revokes a key; what it has opened ends.",
+    ),
+    #[cfg(feature = "keys")]
+    act(
+        Method::POST,
+        "/keys/{key}/rotate",
+        Act::RotateKey,
+        Takes::Perhaps(of::<Rotation>()),
+        201,
+        Some(of::<AddedKey>()),
+        "Makes a key that opens what another one does, which is revoked, at once or after a while. The new one is told in the reply, and never \
+         again.",
     ),
     act(
         Method::PUT,"/config",

@@ -1,14 +1,15 @@
 //! What is wrong with a request of the API, as RFC 9457 has it told: `application/problem+json`.
 
 use crate::service::http::access::Denied;
-use crate::service::http::body::{MAX_BODY, Unread};
+use crate::service::http::body::Unread;
 use crate::service::http::reply::{self, Reply};
 use crate::{Error, ErrorKind};
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// What is wrong.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
     asks_for_token: bool,
+    /// When to come again.
+    retry_after: Option<Duration>,
 }
 
 /// What is wrong, as JSON tells it (RFC 9457).
@@ -34,7 +37,12 @@ pub(super) struct ProblemTold<'a> {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), asks_for_token: false }
+        Self { status, detail: detail.into(), asks_for_token: false, retry_after: None }
+    }
+
+    /// The same of what may be asked again after a while.
+    pub(super) fn retry_after(self, time: Duration) -> Self {
+        Self { retry_after: Some(time), ..self }
     }
 
     /// What there is not.
@@ -65,6 +73,10 @@ impl Problem {
         if self.asks_for_token {
             reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if let Some(time) = self.retry_after {
+            let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
         if let Some(allow) = allow.and_then(|allow| HeaderValue::from_str(allow).ok()) {
             reply.headers_mut().insert(ALLOW, allow);
         }
@@ -82,9 +94,8 @@ impl From<(Denied, StatusCode)> for Problem {
 impl From<Unread> for Problem {
     fn from(unread: Unread) -> Self {
         match unread {
-            Unread::TooLarge => {
-                let text = format!("the body has more than {} bytes", MAX_BODY.stated());
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+            Unread::TooLarge { most } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {most} bytes"))
             }
             Unread::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
             Unread::Broken => Self::new(StatusCode::BAD_REQUEST, "the body has come in part only"),

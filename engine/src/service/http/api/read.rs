@@ -1,11 +1,13 @@
 //! What is to be looked at.
 
+use super::change::MASK;
 use super::openapi;
 use super::operations::{Act, Found, Operation};
 use super::problem::Problem;
-use super::views::{Health, Items, Summary, Time, Version};
+use super::views::{Health, Items, LogLines, Summary, Time, Version};
 use super::{JSON, apart, json, told};
 use crate::Config;
+use crate::config::HttpRole;
 use crate::id::{FileId, RecordingId, RelayId, SessionId};
 use crate::key::StreamKey;
 use crate::manage::Manage;
@@ -18,12 +20,13 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The reply to a request to look at something.
+/// The reply to a request of somebody in this role to look at something.
 pub(super) async fn answer(
     core: &Arc<Core>,
     operation: &Operation,
     found: &Found<'_>,
     query: &str,
+    role: Option<HttpRole>,
 ) -> Result<Reply, Problem> {
     let value = match operation.act {
         Act::Version => told(StatusCode::OK, &Version::new()),
@@ -49,6 +52,10 @@ pub(super) async fn answer(
         Act::Files => form(core, SnapshotForm::ApiFiles),
         Act::Origins => form(core, SnapshotForm::ApiOrigins),
         Act::StreamRecordings => recorded(core, found.stream()?).await?,
+        Act::Config => {
+            let config = manager(core)?.config();
+            told(StatusCode::OK, &shown(&config, role.unwrap_or(HttpRole::Viewer)))
+        }
         act => of_engine(&**manager(core)?, act, found)?,
     };
     Ok(value)
@@ -111,7 +118,8 @@ fn of_engine(manager: &dyn Manage, act: Act, found: &Found<'_>) -> Result<Reply,
             let mut origins = manager.origins().into_iter();
             one("origin", found, origins.find(|origin| origin.alias == alias))?
         }
-        _ => told(StatusCode::OK, &shown(&manager.config())),
+        // What is done, and not looked at.
+        _ => return Err(Problem::wrong_method()),
     })
 }
 
@@ -121,13 +129,49 @@ fn one(what: &str, found: &Found<'_>, value: Option<impl Serialize>) -> Result<R
     Ok(told(StatusCode::OK, &value.ok_or_else(missing)?))
 }
 
+/// The newest lines of the log.
+pub(super) fn log(core: &Core, query: &str) -> Result<Reply, Problem> {
+    let none = || Problem::missing("log here: the program that carries the engine does not tell it");
+    let tail = core.log_tail.as_ref().ok_or_else(none)?;
+    let number = |field: &'static str| {
+        let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, format!("{field} is a number"));
+        query_value(query, field).map(|text| text.parse::<u64>().map_err(wrong)).transpose()
+    };
+    let limit = number("limit")?.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let (items, has_more) = tail.lines(number("after")?, limit);
+    let next = items.last().filter(|_| has_more).map(|line| line.id);
+    Ok(told(StatusCode::OK, &LogLines { items, next }))
+}
+
 /// A configuration as those see it who may look. The hashes of tokens are secrets here: one that people have made up can be found by
-/// its hash, and may be good for more than looking.
-fn shown(config: &Config) -> Value {
+/// its hash, and may be good for more than looking. From those who may look only, what of URLs may be a key is kept, too: short names
+/// of streams elsewhere, which are shown to others, and paths of services.
+fn shown(config: &Config, role: HttpRole) -> Value {
     let mut shown = config.to_json();
     let tokens = shown.pointer_mut("/http/token").and_then(Value::as_array_mut);
     for hash in tokens.into_iter().flatten().filter_map(|token| token.get_mut("sha256")) {
-        *hash = Value::from("***");
+        *hash = Value::from(MASK);
+    }
+    if role == HttpRole::Admin {
+        return shown;
+    }
+    for list in ["/push", "/pull"] {
+        let relays = shown.pointer_mut(list).and_then(Value::as_array_mut);
+        for url in relays.into_iter().flatten().filter_map(|relay| relay.get_mut("url")) {
+            mask(url, |path| path.rsplit_once('/').map_or("", |(folder, _)| folder));
+        }
+    }
+    for hook in shown.pointer_mut("/hooks").and_then(Value::as_object_mut).into_iter().flatten() {
+        mask(hook.1, |_| "");
     }
     shown
+}
+
+/// Masks what of the path of a URL is not `kept`.
+fn mask(url: &mut Value, kept: impl FnOnce(&str) -> &str) {
+    let Some((scheme, rest)) = url.as_str().and_then(|url| url.split_once("://")) else { return };
+    let Some((authority, path)) = rest.split_once('/') else { return };
+    let folder = kept(path.split(['?', '#']).next().unwrap_or_default());
+    let slash = if folder.is_empty() { "" } else { "/" };
+    *url = Value::from(format!("{scheme}://{authority}/{folder}{slash}{MASK}"));
 }

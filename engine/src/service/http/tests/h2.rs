@@ -37,6 +37,24 @@ impl Client {
         self.send.send_request(request, true).unwrap().0
     }
 
+    /// A request with headers and perhaps a body.
+    pub(super) async fn send(
+        &mut self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response<RecvStream> {
+        let request = Request::builder().method(method).uri(format!("https://h{target}"));
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(());
+        let (response, mut stream) = self.send.send_request(request.unwrap(), body.is_empty()).unwrap();
+        if !body.is_empty() {
+            stream.send_data(Bytes::copy_from_slice(body.as_bytes()), true).unwrap();
+        }
+        response.await.unwrap()
+    }
+
     pub(super) async fn get(&mut self, target: &str) -> Response<RecvStream> {
         self.ask(Method::GET, target).await.unwrap()
     }

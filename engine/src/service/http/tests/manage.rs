@@ -38,13 +38,13 @@ fn managed() -> Arc<Core> {
     })
 }
 
-fn parts(method: Method, version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {
+pub(super) fn parts(method: Method, version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {
     let request = Request::builder().method(method).uri(target).version(version);
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(()).unwrap().into_parts().0
 }
 
-async fn ask(core: &Arc<Core>, peer: &str, request: &Parts) -> (StatusCode, HeaderMap, String) {
+pub(super) async fn ask(core: &Arc<Core>, peer: &str, request: &Parts) -> (StatusCode, HeaderMap, String) {
     let peer = (peer.parse::<IpAddr>().unwrap(), 4000).into();
     let answers = Answers::new(Asker { core: core.clone(), peer, protocol: Protocol::Http, places: None });
     let Answer::Reply(reply) = answers.answer(request, Body::Nothing).await else { panic!("a stream") };
@@ -231,6 +231,145 @@ async fn who_may_see_and_change_what_is_as_the_table_says() {
         }
     }
     assert_eq!(wrong, [""; 0]);
+}
+
+/// Whether a password is set, then as above; the cookie `SESSION` stands for one of a session.
+type LoginCase<'a> = (bool, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+
+const SESSION: (&str, &str) = ("cookie", "a=b; SESSION; c=d");
+const NO_SESSION: (&str, &str) =
+    ("cookie", "streamengine=0000000000000000000000000000000000000000000000000000000000000000");
+/// What is let in has no body.
+const CHANGE: &str = "POST /api/v1/files";
+
+/// Without settings but a token of each role. Nothing opens from another machine before there is a password.
+const LOGIN: &[LoginCase<'_>] = &[
+    // The first visit: this machine may do all by the API, asked by its own names, and nobody else may.
+    (false, HERE, "localhost:8080", &[], "/api/v1/streams", 200),
+    (false, HERE, "localhost:8080", &[], CHANGE, 400),
+    (false, HERE, "127.0.0.1:8080", &[], "PUT /api/v1/password", 400),
+    (
+        false,
+        "::1",
+        "[::1]:8080",
+        &[("origin", "http://[::1]:8080"), ("sec-fetch-site", "same-origin")],
+        CHANGE,
+        400,
+    ),
+    (false, HERE, "localhost:8080", &[], DROP, 401),
+    (false, HERE, "evil.example", &[], CHANGE, 401),
+    (false, HERE, "live.example", &[], "/api/v1/config", 401),
+    (false, HERE, "localhost", &[("x-forwarded-for", FAR)], CHANGE, 401),
+    (false, HERE, "localhost", &[("x-forwarded-for", HERE)], CHANGE, 401),
+    (false, HERE, "localhost", &[("via", "1.1 proxy")], "PUT /api/v1/password", 401),
+    (false, HERE, "localhost", &[("x-real-ip", FAR)], CHANGE, 401),
+    (false, HERE, "localhost", &[("forwarded", "for=127.0.0.1")], CHANGE, 401),
+    (false, HERE, "localhost", &[("origin", "http://evil.example")], CHANGE, 403),
+    (false, HERE, "localhost", &[("origin", "null")], CHANGE, 403),
+    (false, HERE, "localhost:8080", &[("origin", "http://localhost:9000")], CHANGE, 403),
+    (false, HERE, "localhost", &[("sec-fetch-site", "cross-site")], CHANGE, 401),
+    (false, HERE, "localhost", &[("sec-fetch-site", "same-site")], CHANGE, 401),
+    (false, HERE, "localhost", &[("referer", "http://evil.example/")], CHANGE, 401),
+    (false, HERE, "localhost", &[("user-agent", "Mozilla/5.0")], CHANGE, 401),
+    (false, HERE, "localhost", &[("sec-fetch-site", "none"), ("user-agent", "Mozilla/5.0")], CHANGE, 400),
+    (false, HERE, "localhost", &[NO_SESSION], CHANGE, 400),
+    (false, LAN, "10.0.0.1", &[], "/api/v1/streams", 401),
+    (false, LAN, "10.0.0.1", &[], CHANGE, 401),
+    (false, LAN, "localhost", &[], "PUT /api/v1/password", 401),
+    (false, FAR, "localhost", &[], CHANGE, 401),
+    (false, FAR, "localhost", &[("x-forwarded-for", HERE)], CHANGE, 401),
+    (false, PROXY, "localhost", &[("x-forwarded-for", HERE)], CHANGE, 401),
+    (false, PROXY, "live.example", &[("x-forwarded-for", FAR)], CHANGE, 401),
+    (false, FAR, "live.example", &[NO_SESSION], "/api/v1/streams", 401),
+    (false, FAR, "live.example", &[], "POST /api/v1/session", 400),
+    (false, FAR, "live.example", &[], "/api/v1/session", 200),
+    // With a password, this machine is one that may look, as http.stat_allow says.
+    (true, HERE, "localhost:8080", &[], "/api/v1/streams", 200),
+    (true, HERE, "localhost:8080", &[], CHANGE, 401),
+    (true, HERE, "localhost:8080", &[], "PUT /api/v1/password", 401),
+    (true, HERE, "localhost:8080", &[], "GET /api/v1/session", 200),
+    (true, HERE, "localhost", &[("x-forwarded-for", FAR)], "/api/v1/streams", 401),
+    (true, FAR, "live.example", &[], "/api/v1/streams", 401),
+    // Who has logged in is known from wherever, and by whatever name.
+    (true, HERE, "localhost:8080", &[SESSION], CHANGE, 400),
+    (true, FAR, "live.example", &[SESSION], "/api/v1/streams", 200),
+    (true, FAR, "any.example", &[SESSION], CHANGE, 400),
+    (true, FAR, "any.example", &[SESSION], "/stat", 200),
+    (true, FAR, "any.example", &[SESSION], DROP, 200),
+    (true, FAR, "any.example", &[SESSION, ("x-forwarded-for", FAR)], CHANGE, 400),
+    (
+        true,
+        FAR,
+        "any.example",
+        &[SESSION, ("origin", "http://any.example"), ("sec-fetch-site", "same-origin")],
+        CHANGE,
+        400,
+    ),
+    (true, FAR, "any.example", &[NO_SESSION, SESSION], CHANGE, 400),
+    (true, FAR, "any.example", &[NO_SESSION], CHANGE, 401),
+    (
+        true,
+        FAR,
+        "any.example",
+        &[("cookie", "streamengine="), ("cookie", "streamengine")],
+        "/api/v1/streams",
+        401,
+    ),
+    // No page of another site has it do so.
+    (true, FAR, "any.example", &[SESSION, ("origin", "http://evil.example")], "/api/v1/streams", 403),
+    (true, FAR, "any.example", &[SESSION, ("origin", "http://any.example:9000")], CHANGE, 403),
+    (true, FAR, "any.example", &[SESSION, ("origin", "null")], CHANGE, 403),
+    (true, FAR, "any.example", &[SESSION, ("sec-fetch-site", "same-site")], CHANGE, 403),
+    (true, FAR, "any.example", &[SESSION, ("sec-fetch-site", "cross-site")], DROP, 403),
+    (true, FAR, "any.example", &[SESSION, ("referer", "http://evil.example/x")], DROP, 403),
+    (true, FAR, "any.example", &[SESSION, ("user-agent", "Mozilla/5.0")], DROP, 403),
+    (true, FAR, "any.example", &[("origin", "http://evil.example")], "POST /api/v1/session", 403),
+    (true, FAR, "any.example", &[("sec-fetch-site", "cross-site")], "POST /api/v1/session", 403),
+    (true, FAR, "any.example", &[SESSION, ("origin", "http://evil.example")], "DELETE /api/v1/session", 403),
+    (true, FAR, "any.example", &[SESSION, ("sec-fetch-site", "same-site")], "DELETE /api/v1/session", 403),
+    // A token counts for what it is, whatever comes with it.
+    (true, FAR, "any.example", &[SESSION, VIEWER], CHANGE, 403),
+    (true, FAR, "any.example", &[SESSION, WRONG], "/api/v1/streams", 401),
+    (true, FAR, "any.example", &[ADMIN], "PUT /api/v1/password", 400),
+    // Whoever wants to leave, may.
+    (true, FAR, "any.example", &[], "DELETE /api/v1/session", 204),
+    (false, FAR, "any.example", &[NO_SESSION], "DELETE /api/v1/session", 204),
+];
+
+#[tokio::test]
+async fn who_may_do_what_before_there_is_a_password_and_then_is_as_the_table_says() {
+    let settings = |config: &mut Config| {
+        let of = managed().config().clone();
+        (config.http.token, config.http.trusted_proxies) = (of.http.token, of.http.trusted_proxies);
+    };
+    let mut wrong = Vec::new();
+    for (has_password, peer, host, headers, target, expected) in LOGIN {
+        let core = core(settings);
+        let session = if *has_password { super::login::session(&core).await } else { String::new() };
+        let (method, target) = target.split_once(' ').unwrap_or(("GET", *target));
+        let all = [&[("host", *host)][..], *headers].concat();
+        let all: Vec<_> =
+            all.iter().map(|(name, value)| (*name, value.replace("SESSION", &session))).collect();
+        let all: Vec<_> = all.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let request = parts(method.parse().unwrap(), Version::HTTP_11, target, &all);
+        let (status, replied, text) = ask(&core, peer, &request).await;
+        if status != *expected {
+            wrong.push(format!(
+                "{has_password} {peer} {host} {headers:?} {method} {target}: {status}, {text:?}"
+            ));
+        }
+        assert!(!replied.contains_key("access-control-allow-origin"));
+        let policy = replied["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_first_visit_that_is_not_wanted_is_not_there() {
+    let core = core(|config| config.http.local_admin = false);
+    let request = |target: &str| parts(Method::POST, Version::HTTP_11, target, &[("host", "localhost")]);
+    assert_eq!(ask(&core, HERE, &request("/api/v1/files")).await.0, 403);
 }
 
 #[tokio::test]
