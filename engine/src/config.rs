@@ -17,7 +17,7 @@ pub use difference::{ChangeKind, ConfigChange, Reloaded, TakesEffect};
 pub use hls::{HlsConfig, HlsFormat, HlsWhen};
 #[cfg(feature = "http")]
 pub(crate) use http::site;
-pub use http::{HttpRole, HttpTokenConfig, TokenHash};
+pub use http::{DestinationConfig, HttpRole, HttpTokenConfig, TokenHash};
 pub use record::{RecordConfig, RecordFormat, RecordWhen};
 #[cfg(feature = "http")]
 pub(crate) use source::entry;
@@ -71,6 +71,8 @@ pub struct Config {
     pub apps: BTreeMap<String, AppConfig>,
     /// Streams pushed to other servers.
     pub push: Vec<PushConfig>,
+    /// Where publishers over WebSocket may have their streams pushed to, by names that they choose among.
+    pub destination: Vec<DestinationConfig>,
     /// Streams fetched from other servers.
     pub pull: Vec<PullConfig>,
     /// Servers that streams are fetched from when somebody wants to play them, by alias.
@@ -89,7 +91,7 @@ setters! {
     Config:
     RtmpConfig { rtmp } RtmpsConfig { rtmps } HttpConfig { http } HttpsConfig { https } PublishConfig { publish }
     SignedUrlsConfig { signed_urls } KeysConfig { keys } HooksConfig { hooks } AuthConfig { auth } AppConfig { default_app }
-    BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<PullConfig> { pull } BTreeMap<String, OriginConfig> { origins }
+    BTreeMap<String, AppConfig> { apps } Vec<PushConfig> { push } Vec<DestinationConfig> { destination } Vec<PullConfig> { pull } BTreeMap<String, OriginConfig> { origins }
     Vec<FileConfig> { file }
     TlsConfig { tls } EngineConfig { engine } Limits { limits }
 }
@@ -492,15 +494,34 @@ pub struct PushTuning {
     /// Bytes per chunk from the next connection on, 1 to 2^31-1; else
     /// [`CHUNK_SIZE_OUT`](crate::proto::chunk::CHUNK_SIZE_OUT).
     pub chunk_size: Option<u32>,
+    /// What becomes of Opus where the target has not announced that it takes it.
+    pub opus: OpusPolicy,
     /// More text fields of the object of `connect`, such as `swfUrl` and `pageUrl`, from the next connection on.
     /// They go before our own `flashVer` and `type`. Not for secrets: they are shown with the effective values.
     pub connect: BTreeMap<String, String>,
 }
 
 setters! {
-    PushTuning: StopCommands { stop_commands } bool { from_zero } BTreeMap<String, String> { connect };
+    PushTuning: StopCommands { stop_commands } OpusPolicy { opus } bool { from_zero } BTreeMap<String, String> { connect };
     RetryTimes { retry } u32 { max_retries, chunk_size } u64 { connect_timeout_ms, write_timeout_ms } TlsConfig { tls }
 }
+
+/// What becomes of a stream's Opus where a target has not announced in `connect` (E-RTMP, `fourCcList`) that it takes it. Browsers
+/// publish it where they have no AAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "http", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum OpusPolicy {
+    /// It is sent: many servers pass on what they do not know, and announce nothing.
+    #[default]
+    Send,
+    /// Nothing is sent, and the state tells why.
+    Refuse,
+    /// The stream is sent without its sound.
+    LeaveOut,
+}
+
+named!(OpusPolicy { Send => "send", Refuse => "refuse", LeaveOut => "leave-out" });
 
 /// Waits between attempts of a relay, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -922,6 +943,7 @@ impl Config {
         self.auth.check(self).or_else(|text| fail(&text))?;
         self.apps.keys().try_for_each(|app| check_app(app).or_else(|text| fail(&text)))?;
         self.push.iter().try_for_each(PushConfig::check)?;
+        http::check_destinations(&self.destination).or_else(|text| fail(&text))?;
         self.pull.iter().try_for_each(PullConfig::check)?;
         self.origins.iter().try_for_each(|(alias, origin)| origin.check(alias))?;
         self.file.iter().try_for_each(|file| check_not_of_origin(&file.stream))?;

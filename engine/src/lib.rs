@@ -105,12 +105,12 @@ pub use auth::{Action, AuthRequest, Authorize, Claims, Grant, PublishRule, Ticke
 #[doc(hidden)]
 pub use bound::Bound;
 pub use config::{
-    AppConfig, AuthConfig, ChangeKind, Config, ConfigChange, ConfigSource, Decider, EngineConfig, FileConfig,
-    FlushKind, HlsConfig, HlsFormat, HlsWhen, HookMethod, HookStyle, HooksConfig, HttpConfig, HttpRole,
-    HttpTokenConfig, HttpsConfig, KeysConfig, OnRefusal, OptionSource, OriginConfig, PublishConfig,
-    PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RecordConfig, RecordFormat, RecordWhen,
-    Reloaded, RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle, SignedUrlsConfig, SubscriberConfig,
-    TakesEffect, TlsConfig, TokenHash, WhenAway,
+    AppConfig, AuthConfig, ChangeKind, Config, ConfigChange, ConfigSource, Decider, DestinationConfig,
+    EngineConfig, FileConfig, FlushKind, HlsConfig, HlsFormat, HlsWhen, HookMethod, HookStyle, HooksConfig,
+    HttpConfig, HttpRole, HttpTokenConfig, HttpsConfig, KeysConfig, OnRefusal, OptionSource, OpusPolicy,
+    OriginConfig, PublishConfig, PublisherConfig, PullConfig, PullWhen, PushConfig, PushTuning, RecordConfig,
+    RecordFormat, RecordWhen, Reloaded, RetryTimes, RtmpConfig, RtmpsConfig, SignatureStyle,
+    SignedUrlsConfig, SubscriberConfig, TakesEffect, TlsConfig, TokenHash, WhenAway,
 };
 pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};

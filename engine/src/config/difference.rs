@@ -133,6 +133,7 @@ const EFFECTS: &[(&str, TakesEffect)] = {
         ("default_app.", FromNowOn),
         ("apps.", FromNowOn),
         ("push", AtOnce),
+        ("destination", FromNowOn),
         ("pull", AtOnce),
         ("origins.", AtOnce),
         ("file", AtOnce),
@@ -399,7 +400,7 @@ fn changed_origins(old: &Config, new: &Config, told: &[ConfigChange]) -> Vec<Con
 /// The sections that are not the same, whatever they show.
 fn changed_sections(old: &Config, new: &Config) -> impl Iterator<Item = &'static str> + use<> {
     let Config { rtmp, rtmps, http, https, publish, signed_urls, keys, hooks, auth, .. } = old;
-    let Config { default_app, apps, push, pull, origins, file, tls, engine, limits, .. } = old;
+    let Config { default_app, apps, push, destination, pull, origins, file, tls, engine, limits, .. } = old;
     let sections = [
         ("rtmp", *rtmp == new.rtmp),
         ("rtmps", *rtmps == new.rtmps),
@@ -413,6 +414,7 @@ fn changed_sections(old: &Config, new: &Config) -> impl Iterator<Item = &'static
         ("default_app", *default_app == new.default_app),
         ("apps", *apps == new.apps),
         ("push", *push == new.push),
+        ("destination", *destination == new.destination),
         ("pull", *pull == new.pull),
         ("origins", *origins == new.origins),
         ("file", *file == new.file),
@@ -504,7 +506,7 @@ mod tests {
         let named = named.into_iter().chain(["always", "off", "watched", "fmp4", "ts", "nginx-rtmp", "srs"]);
         let named =
             named.chain(["post", "get", "refuse", "allow", "hmac-sha256", "node-media-server", "manual"]);
-        let named = named.chain(["flv", "viewer", "admin", "http://other:1"]);
+        let named = named.chain(["flv", "viewer", "admin", "http://other:1", "send"]);
         let texts = || TEXTS.into_iter().chain(named.clone()).map(Value::from).filter(|text| *text != now);
         let candidates: Vec<Value> = match &now {
             Value::Bool(value) => vec![(!value).into()],
@@ -526,7 +528,7 @@ mod tests {
 
     /// All keys of the sample with those of the first entry of each list, and the key that a change of it is told by.
     fn keys(sample: &Value) -> Vec<(String, String)> {
-        let lists = ["push", "pull", "file", "http.token"];
+        let lists = ["push", "destination", "pull", "file", "http.token"];
         let of_lists = lists.into_iter().flat_map(|list| {
             let first = format!("{list}.0");
             let inner = leaves("", at(&mut sample.clone(), &first)).into_iter();

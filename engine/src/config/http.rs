@@ -1,6 +1,8 @@
-//! Who may see over HTTP what an engine tells of itself, and who may change something there.
+//! Who may see over HTTP what an engine tells of itself, who may change something there, and where publishers may send their streams on.
 
+use super::{OpusPolicy, parsed};
 use crate::key::Secret;
+use crate::url::RtmpUrl;
 use crate::{Error, ErrorKind};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -49,6 +51,60 @@ impl HttpTokenConfig {
         let config = Self::new(name, role, TokenHash::of(&token));
         Ok((Secret::new(token), config))
     }
+}
+
+/// A server that publishers over WebSocket may have their stream pushed to while they publish. They know its name only.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DestinationConfig {
+    /// What it is called.
+    pub name: String,
+    /// Where to: `rtmp[s]://[user:pass@]host[:port]/app/stream[?query]`.
+    #[serde(deserialize_with = "parsed")]
+    pub url: RtmpUrl,
+    /// The app whose publishers may choose it; empty for all.
+    #[serde(default)]
+    pub app: String,
+    /// What becomes of Opus where it has not announced that it takes it.
+    #[serde(default = "refuse")]
+    pub opus: OpusPolicy,
+}
+
+setters!(DestinationConfig: String { name, app } RtmpUrl { url } OpusPolicy { opus });
+
+impl DestinationConfig {
+    /// One that the publishers of all apps may choose.
+    pub fn new(name: impl Into<String>, url: RtmpUrl) -> Self {
+        Self { name: name.into(), url, app: String::new(), opus: refuse() }
+    }
+
+    /// Whether publishers of an app may choose it.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_for(&self, app: &str) -> bool {
+        self.app.is_empty() || self.app == app
+    }
+}
+
+fn refuse() -> OpusPolicy {
+    OpusPolicy::Refuse
+}
+
+/// Checks what the types cannot: names are what publishers choose by.
+pub(super) fn check_destinations(all: &[DestinationConfig]) -> Result<(), String> {
+    for (index, destination) in all.iter().enumerate() {
+        let DestinationConfig { name, app, .. } = destination;
+        if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+            return Err("destination.name is 1 to 64 bytes of text".to_owned());
+        }
+        let is_taken = |other: &DestinationConfig| {
+            other.name == *name && (other.app == *app || app.is_empty() || other.app.is_empty())
+        };
+        if all.iter().take(index).any(is_taken) {
+            return Err(format!("destination.name: {name} is there twice"));
+        }
+    }
+    Ok(())
 }
 
 /// The SHA-256 of a token, 64 hexadecimal digits. It may be known: nobody finds a token of 128 random bits by it. Shorter ones, and

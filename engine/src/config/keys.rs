@@ -1,7 +1,7 @@
 //! Keys of the configuration where serde's derived code would not do: tables that are read as one and kept as several
 //! structs, and values that exclude each other.
 
-use super::{OnRefusal, PushConfig, PushTuning, RetryTimes, TlsConfig, parsed};
+use super::{OnRefusal, OpusPolicy, PushConfig, PushTuning, RetryTimes, TlsConfig, parsed};
 use crate::key::{Secret, StreamKey};
 use crate::proto::chunk::MAX_CHUNK_SIZE;
 use crate::proto::client::{StopCommands, is_own_field};
@@ -34,6 +34,8 @@ pub(super) struct PushKeys {
     stop_commands: StopCommands,
     #[serde(default)]
     from_zero: bool,
+    #[serde(default)]
+    opus: OpusPolicy,
     #[serde(default, deserialize_with = "chunk_size")]
     chunk_size: Option<u32>,
     #[serde(default, deserialize_with = "connect")]
@@ -50,6 +52,7 @@ impl From<PushKeys> for PushConfig {
             tls: keys.tls,
             stop_commands: keys.stop_commands,
             from_zero: keys.from_zero,
+            opus: keys.opus,
             chunk_size: keys.chunk_size,
             connect: keys.connect,
         };

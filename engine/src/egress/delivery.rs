@@ -3,6 +3,7 @@
 
 use super::form::{Encoded, Form, Framing, Message};
 use super::{Shard, ShardHandle, ShardWriter, WireBatch};
+use crate::hub::StreamTracks;
 use crate::hub::{Backlog, EndReason, Place, Subscriber};
 use crate::key::StreamKey;
 use crate::media::{Frame, FrameKind};
@@ -31,6 +32,8 @@ pub(crate) struct Delivery {
     paused: bool,
     wants_audio: bool,
     wants_video: bool,
+    /// It gets nothing of the sound, its configuration neither.
+    is_without_audio: bool,
     /// Time of the newest frame sent, by kind.
     newest: [Option<i64>; 3],
     /// What [`Self::newest`] was at the last return to the live point: nothing is sent twice.
@@ -73,6 +76,7 @@ impl Delivery {
             paused: false,
             wants_audio: true,
             wants_video: true,
+            is_without_audio: false,
             newest: [None; 3],
             sent_before: [None; 3],
             first: None,
@@ -197,6 +201,17 @@ impl Delivery {
         self.paused = paused;
     }
 
+    /// What is known of the stream's tracks now.
+    pub(crate) fn tracks(&self) -> StreamTracks {
+        self.subscriber.tracks()
+    }
+
+    /// From now on it gets nothing of the sound: its peer would not know what it is.
+    pub(crate) fn leave_audio_out(&mut self) {
+        self.receive(FrameKind::Audio, false);
+        self.is_without_audio = true;
+    }
+
     /// Stops or restarts one kind of media; video restarts with a keyframe.
     pub(crate) fn receive(&mut self, kind: FrameKind, wanted: bool) {
         self.take_back();
@@ -243,7 +258,8 @@ impl Delivery {
             FrameKind::Data => true,
         };
         let is_new = self.sent_before[frame.kind as usize].is_none_or(|sent| frame.timestamp > sent);
-        !self.paused && (frame.is_config() || (asked_for && is_new))
+        let is_known = frame.kind != FrameKind::Audio || !self.is_without_audio;
+        !self.paused && is_known && (frame.is_config() || (asked_for && is_new))
     }
 
     fn send(&mut self, frame: Frame, queue: &mut WriteQueue<Message>) {

@@ -172,6 +172,21 @@ const START_LIVE: f64 = -2_000.0;
 const VIDEO_CODECS: [&str; 6] = ["vp08", "vp09", "av01", "avc1", "hvc1", "vvc1"];
 const AUDIO_CODECS: [&str; 6] = ["ac-3", "ec-3", "Opus", ".mp3", "fLaC", "mp4a"];
 
+/// Whether a server whose answer to `connect` has these properties takes Opus: it, or any codec (`*`), is in `fourCcList` or
+/// `audioFourCcInfoMap` (E-RTMP v2, "Enhancing NetConnection connect Command").
+pub(crate) fn announces_opus(server: &HashMap<String, Amf0Value>) -> bool {
+    let is_it = |code: &str| code == "Opus" || code == "*";
+    let is_listed = match server.get(FOUR_CC_LIST_KEY) {
+        Some(Amf0Value::StrictArray(list)) => list.iter().filter_map(|code| as_text(Some(code))).any(is_it),
+        _ => false,
+    };
+    let is_mapped = match server.get(AUDIO_INFO_KEY) {
+        Some(Amf0Value::Object(map)) => map.keys().any(|code| is_it(code)),
+        _ => false,
+    };
+    is_listed || is_mapped
+}
+
 impl ClientSession {
     /// A session whose output already holds C0 and C1.
     pub fn new(options: ClientOptions, limits: &Limits) -> Self {

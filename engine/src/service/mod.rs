@@ -19,7 +19,7 @@ use crate::address::Holdings;
 #[cfg(feature = "http")]
 use crate::assets::Assets;
 use crate::auth::{Exchange, Gate};
-use crate::config::{AppConfig, Config};
+use crate::config::{AppConfig, Config, OpusPolicy};
 use crate::egress::Egress;
 use crate::events::Events;
 #[cfg(feature = "http")]
@@ -45,13 +45,17 @@ use crate::record::KnownParts;
 use crate::sessions::Sessions;
 use crate::starts::Starts;
 use crate::statistics::Statistics;
+#[cfg(feature = "http")]
+use crate::status::RelayState;
 use crate::url::{RemoteUrl, RtmpUrl};
 use parking_lot::Mutex;
 use settings::Settings;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 #[cfg(feature = "http")]
-use std::sync::OnceLock;
+use std::sync::{OnceLock, Weak};
+#[cfg(feature = "http")]
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::Notify;
 #[cfg(feature = "http")]
@@ -74,21 +78,96 @@ bound! {
 pub(crate) struct GrantedRelays {
     granted: Mutex<HashMap<StreamKey, Wanted>>,
     changed: Notify,
+    /// Publishers that want to know how the pushes of their streams fare.
+    #[cfg(feature = "http")]
+    watches: Mutex<HashMap<StreamKey, Weak<Mutex<Watched>>>>,
+}
+
+/// How the pushes of one stream fare, for its publisher.
+#[cfg(feature = "http")]
+pub(crate) struct PushWatch(Arc<Mutex<Watched>>);
+
+#[cfg(feature = "http")]
+#[derive(Default)]
+struct Watched {
+    /// What has happened since it was asked last, of each target the newest.
+    news: Vec<PushNews>,
+    waiter: Option<Waker>,
+}
+
+/// How a push fares.
+#[cfg(feature = "http")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PushNews {
+    pub(crate) url: RtmpUrl,
+    pub(crate) state: RelayState,
+    /// What went wrong last, where nothing has gone well since.
+    pub(crate) error: Option<String>,
+}
+
+#[cfg(feature = "http")]
+impl PushWatch {
+    /// Ready with what has happened.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Vec<PushNews>> {
+        let mut watched = self.0.lock();
+        if watched.news.is_empty() {
+            watched.waiter = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(std::mem::take(&mut watched.news))
+    }
+}
+
+/// Where a stream is granted to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) url: RtmpUrl,
+    pub(crate) opus: OpusPolicy,
+}
+
+impl From<RtmpUrl> for Target {
+    fn from(url: RtmpUrl) -> Self {
+        Self { url, opus: OpusPolicy::default() }
+    }
 }
 
 /// What is granted for one stream.
 #[derive(Default)]
 pub(crate) struct Wanted {
     /// Where it goes while it is published, and to no other place that was granted before.
-    pub(crate) push: Option<Vec<RtmpUrl>>,
+    pub(crate) push: Option<Vec<Target>>,
     /// Where it is fetched from while somebody plays it.
     pub(crate) pull: Option<RemoteUrl>,
 }
 
 impl GrantedRelays {
     /// With the right to publish a stream.
-    pub(crate) fn push(&self, stream: &StreamKey, urls: Vec<RtmpUrl>) {
-        self.change(stream, |wanted| wanted.push = Some(urls));
+    pub(crate) fn push(&self, stream: &StreamKey, targets: Vec<Target>) {
+        self.change(stream, |wanted| wanted.push = Some(targets));
+    }
+
+    /// From now on tells how the pushes of a stream fare, to this publisher and no other.
+    #[cfg(feature = "http")]
+    pub(crate) fn watch(&self, stream: &StreamKey) -> PushWatch {
+        let watched = Arc::<Mutex<Watched>>::default();
+        let mut watches = self.watches.lock();
+        watches.retain(|_, watch| watch.strong_count() > 0);
+        watches.insert(stream.clone(), Arc::downgrade(&watched));
+        PushWatch(watched)
+    }
+
+    /// A push of a stream fares otherwise than before.
+    #[cfg(feature = "http")]
+    pub(crate) fn tell(&self, stream: &StreamKey, news: PushNews) {
+        let Some(watched) = self.watches.lock().get(stream).and_then(Weak::upgrade) else { return };
+        let mut watched = watched.lock();
+        watched.news.retain(|older| older.url != news.url);
+        watched.news.push(news);
+        let waiter = watched.waiter.take();
+        drop(watched);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
     }
 
     /// With the right to play one.

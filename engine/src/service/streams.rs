@@ -22,9 +22,9 @@ use crate::limits::ms;
 use crate::media::Frame;
 use crate::origins::{self, Missing};
 use crate::policy::{StartAt, StreamPolicy};
-use crate::service::Core;
 use crate::service::media_gap::MediaGap;
 use crate::service::pace::{BitRate, Verdict as PaceVerdict};
+use crate::service::{Core, Target};
 use crate::sessions::{Measured, Session};
 use crate::status::{Protocol, SessionRole};
 use crate::{Error, ErrorKind, Result, hops};
@@ -403,13 +403,14 @@ impl Client {
         let mut request = publish_request(&app, &grant.publisher, source, grant.principal, &self.hops);
         request.place = Some(self.place(key)?);
         let published = Published::take(&self.core, key, request, Some((self.id(), self.peer.ip())))?;
-        self.core.relays.push(key, grant.push);
+        let granted: Vec<_> = grant.push.into_iter().map(Target::from).collect();
+        self.core.relays.push(key, granted.clone());
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
         let limits = self.core.limits();
         let (patience, gap) = (app.publisher_timeout(&limits), MediaGap::new(&app, &limits));
         let bit_rate = max_kbps.or(app.max_kbps).map(BitRate::new);
-        Ok(ConnectionPublisher::new(published, patience, gap, bit_rate))
+        Ok(ConnectionPublisher { granted, ..ConnectionPublisher::new(published, patience, gap, bit_rate) })
     }
 
     /// A place for a stream among those of the peer's address; who returns to a stream has it still.
@@ -775,6 +776,9 @@ pub(crate) struct ConnectionPublisher {
     bit_rate: Option<BitRate>,
     /// Whether it is ended because it sends more.
     is_too_fast: bool,
+    /// Where its stream goes whatever it wants.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "nobody chooses among others"))]
+    granted: Vec<Target>,
 }
 
 impl ConnectionPublisher {
@@ -790,6 +794,7 @@ impl ConnectionPublisher {
             gap,
             bit_rate,
             is_too_fast: false,
+            granted: Vec::new(),
         }
     }
 
@@ -819,6 +824,19 @@ impl ConnectionPublisher {
     #[cfg(feature = "http")]
     pub(crate) fn take_keyframe_wish(&self) -> bool {
         self.published.publisher.as_ref().is_some_and(Publisher::take_keyframe_wish)
+    }
+
+    /// The stream's name.
+    #[cfg(feature = "http")]
+    pub(crate) fn key(&self) -> &StreamKey {
+        self.published.key()
+    }
+
+    /// Has the stream go to these targets, besides those that came with the right to publish it.
+    #[cfg(feature = "http")]
+    pub(crate) fn push_to(&self, chosen: impl IntoIterator<Item = Target>) {
+        let Published { core, key, .. } = &self.published;
+        core.relays.push(key, self.granted.iter().cloned().chain(chosen).collect());
     }
 
     /// Ready when the right to publish has been taken away.

@@ -25,7 +25,7 @@ pub fn sample() -> Config {
 /// The effective values with URLs that can be read back.
 pub fn values() -> Value {
     let mut values = sample().to_json();
-    for list in ["push", "pull"] {
+    for list in ["push", "destination", "pull"] {
         values[list][0]["url"] = "rtmp://h/a/b".into();
     }
     values["origins"]["a"]["urls"] = serde_json::json!(["rtmp://h:1935"]);

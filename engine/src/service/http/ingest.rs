@@ -1,6 +1,7 @@
 //! Publishers over HTTP: FLV in the messages of a WebSocket (`socket.rs`), and in the body of a request (`post.rs`). They go the way
 //! of all publishers; what is their own is here: FLV from pieces of any size, and how it is told why it does not go on.
 
+mod destinations;
 mod post;
 mod socket;
 

@@ -1,4 +1,5 @@
-//! Pages for browsers: the dashboard, the list of live streams, the page that plays one, and the files that these need.
+//! Pages for browsers: the dashboard, the list of live streams, the page that plays one, the page that publishes one, and the files
+//! that these need.
 //!
 //! A page is made of the program's [`Assets`](crate::Assets), or of what is written here; names of streams get into it escaped.
 
@@ -40,6 +41,9 @@ pub(super) static STAT_STYLE: LazyLock<(String, Asset)> =
 
 const NOTHING: &str = "there is nothing here; /streams lists the live streams, whose pages are at /play/APP/STREAM, and they at /APP/STREAM.flv";
 
+const NO_PUBLISHER: &str = "this server has no page to publish from: programs that embed the engine give it one by EngineBuilder::assets, as \
+    of the crate streamengine-web";
+
 /// The reply to a request for something to look at.
 pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
     match PageUrl::find(request.uri.path()) {
@@ -52,7 +56,16 @@ pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
             Some(page) => asset(page, request, "no-cache"),
             None => reply::page(without_player(&key)),
         },
-        Some(PageUrl::Player(Err(error))) => reply::words(StatusCode::BAD_REQUEST, error),
+        Some(PageUrl::Publisher(Ok(_))) => match core.assets.get(Assets::PUBLISHER) {
+            Some(page) if core.config().http.publish => {
+                reply::that_captures(asset(page, request, "no-cache"))
+            }
+            Some(_) => reply::words(StatusCode::NOT_FOUND, "nobody publishes over HTTP here (http.publish)"),
+            None => reply::words(StatusCode::NOT_FOUND, NO_PUBLISHER),
+        },
+        Some(PageUrl::Player(Err(error)) | PageUrl::Publisher(Err(error))) => {
+            reply::words(StatusCode::BAD_REQUEST, error)
+        }
         Some(PageUrl::Asset(name)) => match core.assets.get(name) {
             Some(found) => asset(found, request, reply::FOR_A_YEAR),
             None => match [&*STYLE, &*POSTERS, &*STAT_STYLE].into_iter().find(|(own, _)| name == own) {
@@ -348,6 +361,38 @@ mod tests {
         }
         for path in ["/assets/", "/assets/../p.js", "/assets/x.js", "/play.html"] {
             assert_eq!(get(&core, path, &[]).await.0, StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_to_publish_from_may_capture_and_is_there_where_one_may_publish() {
+        let without = core(|_| ());
+        let (status, _, text) = get(&without, "/publish/live/a", &[]).await;
+        assert!(status == StatusCode::NOT_FOUND && text.contains("EngineBuilder::assets"), "{text}");
+        for (is_allowed, expected) in [(true, StatusCode::OK), (false, StatusCode::NOT_FOUND)] {
+            let mut core = core(|config: &mut Config| config.http.publish = is_allowed);
+            let own = std::sync::Arc::get_mut(&mut core).unwrap();
+            own.assets = Assets::default().file(Assets::PUBLISHER, "<h1>publisher</h1>", None);
+            let (status, headers, text) = get(&core, "/publish/live/room/a", &[]).await;
+            assert_eq!(status, expected);
+            assert_eq!(get(&core, "/publish/live/..", &[]).await.0, StatusCode::BAD_REQUEST);
+            if !is_allowed {
+                continue;
+            }
+            assert_eq!(text, "<h1>publisher</h1>");
+            assert_eq!(
+                headers["permissions-policy"],
+                "camera=(self), microphone=(self), display-capture=(self)"
+            );
+            let policy = headers["content-security-policy"].to_str().unwrap();
+            for part in [
+                "worker-src 'self' blob:",
+                "connect-src 'self' ws: wss:",
+                "script-src 'self' 'wasm-unsafe-eval'",
+            ] {
+                assert!(policy.contains(part), "{policy}");
+            }
+            assert_eq!(policy.matches("script-src").count(), 1, "{policy}");
         }
     }
 }

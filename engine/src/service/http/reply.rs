@@ -5,7 +5,8 @@ use crate::service::streams::Refusal;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER, VARY,
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    HeaderName, HeaderValue, RETRY_AFTER, VARY,
 };
 use hyper::{Response, StatusCode};
 use std::collections::VecDeque;
@@ -201,6 +202,9 @@ const PAGE: [(&str, &str); 3] = [
     ("referrer-policy", "strict-origin"),
 ];
 
+/// What of the machine a page may use (Permissions Policy, W3C).
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+
 /// For how long a file may be kept whose name belongs to its content.
 pub(super) const FOR_A_YEAR: &str = "public, max-age=31536000, immutable";
 
@@ -268,6 +272,17 @@ pub(super) fn asset(status: StatusCode, asset: &Asset, packed: Option<&Bytes>, c
         reply.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
     reply
+}
+
+/// The same page, which may use camera, microphone and screen, and compile the encoder that it brings.
+pub(super) fn that_captures(mut page: Reply) -> Reply {
+    let policy = format!("{}; script-src 'self' 'wasm-unsafe-eval'", PAGE[0].1);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    let permissions = HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self)");
+    page.headers_mut().insert(PERMISSIONS_POLICY, permissions);
+    page
 }
 
 fn page_reply(status: StatusCode, body: Bytes, content_type: &'static str, cache: &'static str) -> Reply {

@@ -25,6 +25,8 @@ const NO_ALIAS: &str = "_";
 pub(super) const LIST: &str = "/streams";
 /// What the paths of players' pages begin with.
 const PLAYER: &str = "/play/";
+/// The same of those from which one publishes.
+const PUBLISHER: &str = "/publish/";
 /// The same of those of recordings.
 const RECORDINGS: &str = "/recordings/";
 /// The same of the files that pages need.
@@ -182,6 +184,8 @@ pub(super) enum PageUrl<'a> {
     List,
     /// The page of a player.
     Player(Result<StreamKey, KeyError>),
+    /// The page of a publisher.
+    Publisher(Result<StreamKey, KeyError>),
     /// A file that a page needs.
     Asset(&'a str),
 }
@@ -194,12 +198,13 @@ impl<'a> PageUrl<'a> {
             LIST => return Some(Self::List),
             _ => {}
         }
-        match (path.strip_prefix(ASSET), path.strip_prefix(PLAYER)) {
-            (Some(name), _) => Some(Self::Asset(name)),
-            (_, Some(name)) => {
-                let (app, stream) = name.rsplit_once('/')?;
-                Some(Self::Player(StreamKey::new(app, stream)))
-            }
+        if let Some(name) = path.strip_prefix(ASSET) {
+            return Some(Self::Asset(name));
+        }
+        let stream = |name: &str| name.rsplit_once('/').map(|(app, stream)| StreamKey::new(app, stream));
+        match (path.strip_prefix(PLAYER), path.strip_prefix(PUBLISHER)) {
+            (Some(name), _) => stream(name).map(Self::Player),
+            (_, Some(name)) => stream(name).map(Self::Publisher),
             (None, None) => None,
         }
     }

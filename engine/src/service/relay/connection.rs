@@ -5,9 +5,10 @@ use super::task::{AttemptError, Relay, add};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
+use crate::media::flv::Codec;
 use crate::net::{Conn, Sink, poll_yield, read};
 use crate::proto::Received;
-use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession, announces_opus};
 use crate::sessions::Measured;
 use crate::status::RelayState;
 use crate::url::RtmpUrl;
@@ -35,8 +36,17 @@ pub(super) struct Established<'a> {
     pub(super) stream_id: u32,
     /// The chunk size that was announced, where it is not the usual one.
     pub(super) chunk_size: Option<u32>,
-    /// The ids of engines that the server says the stream passes, its own; empty from other software.
+    /// What the server says of itself.
+    pub(super) server: Server,
+}
+
+/// What a server says of itself at `connect`.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    /// The ids of engines that the stream passes, its own; empty from other software.
     pub(super) hops: Vec<String>,
+    /// Whether it takes Opus.
+    pub(super) takes_opus: bool,
 }
 
 /// Dials `url` and asks for its stream, in no more than its time where the relay has one.
@@ -77,8 +87,8 @@ async fn connect<'a>(
         }
         let mut connection = Connection::new(relay, conn, session);
         match connection.request().await? {
-            Answer::Granted { stream_id, hops } => {
-                return Ok(Established { connection, stream_id, hops, chunk_size });
+            Answer::Granted { stream_id, server } => {
+                return Ok(Established { connection, stream_id, server, chunk_size });
             }
             Answer::ConnectRefused { description, .. } if auth.refused(url, &description, &nonce()) => {}
             Answer::ConnectRefused { code, description } | Answer::StreamRefused { code, description } => {
@@ -93,7 +103,7 @@ fn nonce() -> String {
 }
 
 enum Answer {
-    Granted { stream_id: u32, hops: Vec<String> },
+    Granted { stream_id: u32, server: Server },
     ConnectRefused { code: String, description: String },
     StreamRefused { code: String, description: String },
 }
@@ -199,12 +209,14 @@ impl<'a> Connection<'a> {
         let mut server = None;
         loop {
             match self.event().await? {
-                ClientEvent::Connected { hops, .. } => server = Some(hops),
+                ClientEvent::Connected { hops, properties } => {
+                    server = Some(Server { hops, takes_opus: announces_opus(&properties) });
+                }
                 ClientEvent::Publishing { stream_id } => {
-                    return Ok(Answer::Granted { stream_id, hops: server.unwrap_or_default() });
+                    return Ok(Answer::Granted { stream_id, server: server.unwrap_or_default() });
                 }
                 ClientEvent::Playing => {
-                    return Ok(Answer::Granted { stream_id: 0, hops: server.unwrap_or_default() });
+                    return Ok(Answer::Granted { stream_id: 0, server: server.unwrap_or_default() });
                 }
                 ClientEvent::Rejected { code, description } => {
                     return Ok(match server {
@@ -268,6 +280,20 @@ impl<'a> Connection<'a> {
     /// Sends this stream from now on, in [`Self::forward`].
     pub(super) fn send(&mut self, stream: Delivery) {
         self.output.lock().deliveries.push(stream);
+    }
+
+    /// Whether the stream that goes out has Opus now.
+    pub(super) fn has_opus(&self) -> bool {
+        let output = self.output.lock();
+        let audio = output.deliveries.first().and_then(|delivery| delivery.tracks().audio);
+        audio.is_some_and(|audio| audio.codec == Codec::Opus)
+    }
+
+    /// The stream that goes out has no sound from now on.
+    pub(super) fn leave_audio_out(&self) {
+        if let Some(delivery) = self.output.lock().deliveries.first_mut() {
+            delivery.leave_audio_out();
+        }
     }
 
     /// Like [`Self::exchange`], and puts frames on their way whenever all before them have left. As long as the

@@ -2,12 +2,12 @@
 //! included; a pull, as long as somebody plays the stream.
 
 use super::Relays;
-use crate::config::{PullConfig, PullWhen, PushConfig};
+use crate::config::{PullConfig, PullWhen, PushConfig, PushTuning};
 use crate::id::RelayId;
 use crate::key::StreamKey;
-use crate::service::{Core, Wanted};
+use crate::service::{Core, Target, Wanted};
 use crate::status::{StreamInfo, StreamState};
-use crate::url::{RemoteUrl, RtmpUrl};
+use crate::url::RemoteUrl;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// What has been begun for a stream.
 #[derive(Default)]
 struct Begun {
-    pushes: Vec<(RtmpUrl, RelayId)>,
+    pushes: Vec<(Target, RelayId)>,
     pull: Option<Fetch>,
 }
 
@@ -63,8 +63,8 @@ impl Begun {
     }
 
     fn change(&mut self, core: &Core, relays: &Relays, stream: &StreamKey, wanted: Wanted) {
-        if let Some(urls) = wanted.push {
-            self.push(relays, stream, urls);
+        if let Some(targets) = wanted.push {
+            self.push(relays, stream, targets);
         }
         if let Some(url) = wanted.pull {
             self.fetch(core, relays, stream, url);
@@ -72,18 +72,19 @@ impl Begun {
     }
 
     /// Begins what is new and ends what is no longer wanted; what stays is not touched.
-    fn push(&mut self, relays: &Relays, stream: &StreamKey, urls: Vec<RtmpUrl>) {
+    fn push(&mut self, relays: &Relays, stream: &StreamKey, targets: Vec<Target>) {
         let (stays, goes): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.pushes).into_iter().partition(|(url, _)| urls.contains(url));
+            std::mem::take(&mut self.pushes).into_iter().partition(|(target, _)| targets.contains(target));
         end(relays, goes.into_iter().map(|(_, id)| id));
         self.pushes = stays;
-        for url in urls {
-            if self.pushes.iter().any(|(other, _)| *other == url) {
+        for target in targets {
+            if self.pushes.iter().any(|(other, _)| other.url == target.url) {
                 continue;
             }
-            let push = PushConfig::new(stream.clone(), url.clone());
+            let tuning = PushTuning::default().opus(target.opus);
+            let push = PushConfig::new(stream.clone(), target.url.clone()).tuning(tuning);
             match push.check() {
-                Ok(()) => self.pushes.push((url, relays.push(push))),
+                Ok(()) => self.pushes.push((target, relays.push(push))),
                 Err(error) => tracing::warn!(%stream, "a push that comes with the right to publish: {error}"),
             }
         }

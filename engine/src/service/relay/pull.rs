@@ -76,8 +76,8 @@ async fn by_rtmp(
 ) -> Result<Ended, AttemptError> {
     let establish = establish(relay, url, ClientRole::Play, terms.hops.clone());
     let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Ended::Stopped) };
-    let Established { mut connection, hops, .. } = established?;
-    let mut intake = Intake::new(relay, terms, hops_of(url, &hops), connection.answers())?;
+    let Established { mut connection, server, .. } = established?;
+    let mut intake = Intake::new(relay, terms, hops_of(url, &server.hops), connection.answers())?;
     let result = receive(relay, url, &mut connection, &mut intake, audience, stop).await;
     if result.is_ok() {
         if !matches!(result, Ok(Ended::Moved)) {

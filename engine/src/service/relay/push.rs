@@ -5,10 +5,11 @@ use super::may_move;
 use super::task::{AttemptError, Ended, NextStep, Relay, Retry, add};
 use super::watchdog::Watchdog;
 use crate::ErrorKind;
-use crate::config::PushConfig;
+use crate::config::{OpusPolicy, PushConfig};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hops;
 use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
+use crate::media::flv::Codec;
 use crate::policy::StartAt;
 use crate::proto::client::{ClientEvent, ClientRole};
 use crate::status::{RelayState, StreamState};
@@ -78,21 +79,54 @@ async fn push_once(
     let hops = onward_hops(relay)?;
     let establish = establish(relay, url, ClientRole::Publish, hops);
     let Some(established) = stop.run_until_cancelled(establish).await else { return Ok(Ended::Stopped) };
-    let Established { mut connection, stream_id, chunk_size, .. } = established?;
+    let Established { mut connection, stream_id, chunk_size, server } = established?;
     let granted = Instant::now();
+    let mut opus = Opus { policy: relay.tuning().opus, is_taken: server.takes_opus, is_left_out: false };
     if started.elapsed() > FRESH.get() {
         subscriber.rejoin();
     }
+    let has_opus = subscriber.tracks().audio.is_some_and(|audio| audio.codec == Codec::Opus);
+    let mut delivery = outgoing(relay, RtmpFraming::server(stream_id, chunk_size), subscriber)?;
+    opus.judge(has_opus, || delivery.leave_audio_out())?;
     // First, so that a relay that publishes also shows what it has yet to send.
-    connection.send(outgoing(relay, RtmpFraming::server(stream_id, chunk_size), subscriber)?);
+    connection.send(delivery);
     relay.tell_begun();
     relay.enter(RelayState::Publishing);
-    let result = feed(relay, url, &mut connection, stop).await;
+    let result = feed(relay, url, &mut connection, opus, stop).await;
     retry.granted(granted.elapsed());
     if result.is_ok() {
         connection.close().await;
     }
     result
+}
+
+/// What becomes of the stream's Opus on one connection.
+struct Opus {
+    policy: OpusPolicy,
+    /// The target has announced that it takes it.
+    is_taken: bool,
+    is_left_out: bool,
+}
+
+impl Opus {
+    /// Looks whether the stream, which `has_opus` or has not, may go on as it does.
+    fn judge(&mut self, has_opus: bool, leave_out: impl FnOnce()) -> Result<(), AttemptError> {
+        if !has_opus || self.is_taken || self.is_left_out {
+            return Ok(());
+        }
+        match self.policy {
+            OpusPolicy::Send => Ok(()),
+            OpusPolicy::Refuse => Err(AttemptError::held_back(
+                ErrorKind::Unsupported,
+                "the stream has Opus, and the target has not announced that it takes that (opus = \"leave-out\" sends the picture)",
+            )),
+            OpusPolicy::LeaveOut => {
+                self.is_left_out = true;
+                leave_out();
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The stream as it goes to the target, in the rhythm of its app.
@@ -132,6 +166,7 @@ async fn feed(
     relay: &Relay,
     url: &RtmpUrl,
     connection: &mut Connection<'_>,
+    mut opus: Opus,
     stop: &CancellationToken,
 ) -> Result<Ended, AttemptError> {
     let mut watchdog = Watchdog::new((relay.write_timeout() / 20).clamp(WATCHDOG.0, WATCHDOG.1));
@@ -148,7 +183,11 @@ async fn feed(
                 Err(EndReason::Lagging) => return Err(too_slow()),
                 Err(_) => return Ok(Ended::Idle),
             },
-            may_judge = watchdog.look() => check_stall(relay, connection, may_judge)?,
+            may_judge = watchdog.look() => {
+                check_stall(relay, connection, may_judge)?;
+                // Its sound may have begun later, or be another now.
+                opus.judge(connection.has_opus(), || connection.leave_audio_out())?;
+            }
         }
     }
 }
@@ -184,4 +223,30 @@ fn check_stall(relay: &Relay, connection: &mut Connection<'_>, may_judge: bool) 
 
 fn too_slow() -> AttemptError {
     AttemptError::lost(ErrorKind::Limit, "the target reads too slowly: it cannot keep up with the stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opus_goes_to_a_target_that_takes_it_and_else_as_is_said() {
+        for (policy, is_taken, is_refused, is_left_out) in [
+            (OpusPolicy::Send, false, false, false),
+            (OpusPolicy::Refuse, false, true, false),
+            (OpusPolicy::LeaveOut, false, false, true),
+            (OpusPolicy::Refuse, true, false, false),
+            (OpusPolicy::LeaveOut, true, false, false),
+        ] {
+            let mut opus = Opus { policy, is_taken, is_left_out: false };
+            opus.judge(false, || panic!("there is none yet")).unwrap();
+            let mut times = 0;
+            let verdicts = [(); 2].map(|()| opus.judge(true, || times += 1));
+            assert_eq!(verdicts.iter().all(Result::is_err), is_refused, "{policy} {is_taken}");
+            assert_eq!(times, usize::from(is_left_out), "{policy} {is_taken}");
+            if let [Err(error), _] = verdicts {
+                assert!(error.kind == ErrorKind::Unsupported && error.text.contains("Opus"), "{error:?}");
+            }
+        }
+    }
 }

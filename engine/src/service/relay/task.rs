@@ -11,6 +11,8 @@ use crate::log_limit::{LogLimit, left_out as left_out_lines};
 use crate::net::{DialOptions, DialStep, DialTls, Dialer};
 use crate::proto::ProtocolError;
 use crate::service::Core;
+#[cfg(feature = "http")]
+use crate::service::PushNews;
 use crate::sessions::{Measured, Queue};
 use crate::status::{RelayDirection, RelayState, RelayStatus};
 use crate::url::{RemoteUrl, RtmpUrl};
@@ -177,7 +179,20 @@ impl Relay {
             condition.retry_at = condition.retry_at.filter(|_| state == RelayState::BackingOff);
         }
         if matches!(self.told, Told::Everybody) {
-            self.core.events.emit(Event::RelayState(self.status()));
+            let status = self.status();
+            #[cfg(feature = "http")]
+            self.tell_publisher(&status);
+            self.core.events.emit(Event::RelayState(status));
+        }
+    }
+
+    /// Tells the publisher of the stream, where it wants to know. What it is told of ends with the next connection that stands.
+    #[cfg(feature = "http")]
+    fn tell_publisher(&self, status: &RelayStatus) {
+        if let (RelayDirection::Push, RemoteUrl::Rtmp(url)) = (self.direction, &*self.url) {
+            let error = status.last_error.clone().filter(|_| !status.state.is_established());
+            let (url, state) = (url.clone(), status.state);
+            self.core.relays.tell(&self.stream, PushNews { url, state, error });
         }
     }
 

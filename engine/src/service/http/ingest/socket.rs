@@ -5,12 +5,13 @@
 
 use super::super::visit::{Publishing, Visit};
 use super::super::websocket::{Messages, Sent, Violation, code};
+use super::destinations::Destinations;
 use super::{Halt, Ingest};
 use crate::Limits;
 use crate::egress::{ConnectionOutput, Envelope, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::net::{DeadlineTimer, Reprieve, Sink, WakeFlag, io_words, poll_yield, read};
-use crate::service::Part;
+use crate::service::{Part, PushNews};
 use crate::sessions::{Order, Session};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
@@ -41,7 +42,7 @@ pub(in crate::service::http) struct Socket<R, W> {
     messages: Messages,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     timer: DeadlineTimer,
-    /// Raised by orders, `draining`, `timer` and the loss of the right to publish.
+    /// Raised by orders, `draining`, `timer`, the loss of the right to publish, and what destinations do.
     wake_flag: WakeFlag,
     reprieve: Reprieve,
     since: Instant,
@@ -53,6 +54,7 @@ pub(in crate::service::http) struct Socket<R, W> {
     pinged: Option<Instant>,
     /// Whose turn it is when several things have happened.
     reads_first: bool,
+    destinations: Destinations,
     /// There may be more than was read at once: others have a turn before.
     has_more: bool,
     has_yielded: bool,
@@ -66,6 +68,8 @@ enum Wake {
     Written,
     /// The right to publish is gone.
     Lost(EndReason),
+    /// Destinations fare otherwise than before.
+    Pushed(Vec<PushNews>),
     Order(Order),
     Draining,
     Deadline,
@@ -130,6 +134,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
         let output = Arc::new(ConnectionOutput::new(writer));
         visit.measure(output.clone());
         output.lock().queue.push_output(&mut head);
+        let destinations = Destinations::new(visit.core(), &publisher);
         let ingest = Ingest::new(publisher, &visit.core().limits());
         let draining = Box::pin(visit.core().draining.clone().cancelled_owned());
         let now = Instant::now();
@@ -149,6 +154,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
             next_keyframe: now,
             pinged: None,
             reads_first: false,
+            destinations,
             has_more: false,
             has_yielded: false,
         };
@@ -159,7 +165,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
     }
 
     async fn work(&mut self) -> End {
-        self.tell(&json!({ "open": true, "destinations": [] }));
+        self.tell(&json!({ "open": true, "destinations": self.destinations.names() }));
         let mut digested = self.digest();
         loop {
             if let Err(end) = digested {
@@ -181,7 +187,8 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
 
     async fn wait(&mut self) -> Wake {
         let judged = self.reprieve.extend(self.deadline());
-        let earliest = self.next_ack.map_or(judged, |ack| ack.min(judged));
+        let others = [self.next_ack, self.destinations.due()];
+        let earliest = others.into_iter().flatten().fold(judged, Instant::min);
         if self.timer.set(earliest) {
             self.wake_flag.raise();
         }
@@ -197,10 +204,11 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        let Self { visit, draining, timer, wake_flag, ingest, .. } = self;
+        let Self { visit, draining, timer, wake_flag, ingest, destinations, .. } = self;
+        let session = visit.client().session();
         if let Some(mut raised) = wake_flag.poll(cx)
             && let Poll::Ready(wake) =
-                poll_seldom(&mut raised, visit.client().session(), draining.as_mut(), timer, ingest)
+                poll_seldom(&mut raised, session, draining.as_mut(), timer, ingest, destinations)
         {
             // The others have not been polled.
             wake_flag.raise();
@@ -235,6 +243,12 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
             Wake::Read(bytes) => self.on_read(bytes),
             Wake::Written | Wake::Order(Order::Reconnect(_) | Order::Redirect(_)) => Ok(()),
             Wake::Lost(reason) => Err(Halt::Lost(reason).into()),
+            Wake::Pushed(news) => {
+                for text in self.destinations.take(news) {
+                    self.tell(&text);
+                }
+                Ok(())
+            }
             Wake::Order(Order::Kick(reason)) => Err(Halt::Lost(EndReason::Kicked(reason)).into()),
             Wake::Draining => Err(Halt::Lost(EndReason::Shutdown).into()),
             Wake::Deadline => self.on_timer(),
@@ -275,12 +289,20 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
         let wishes: Wishes = serde_json::from_str(text).map_err(|error| {
             End::told(code::NOT_UNDERSTOOD, format!("a text that is not understood: {error}"))
         })?;
-        match wishes.destinations.unwrap_or_default().first() {
-            Some(name) => {
-                let name = crate::Printable(name);
-                Err(End::told(code::NOT_ALLOWED, format!("there is no destination {name} for this app")))
-            }
-            None => Ok(()),
+        let Some(names) = wishes.destinations else { return Ok(()) };
+        self.destinations.choose(&names).map_err(|name| {
+            let name = crate::Printable(&name);
+            End::told(code::NOT_ALLOWED, format!("there is no destination {name} for this app"))
+        })?;
+        self.push_chosen(Instant::now());
+        Ok(())
+    }
+
+    /// Has the stream go where it is to, when it is time for that.
+    fn push_chosen(&mut self, now: Instant) {
+        let Self { visit, destinations, ingest, wake_flag, .. } = self;
+        if destinations.apply(visit.core(), &ingest.publisher, now) {
+            wake_flag.raise();
         }
     }
 
@@ -288,6 +310,9 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
         let now = Instant::now();
         if self.next_ack.is_some_and(|at| at <= now) {
             self.acknowledge(now);
+        }
+        if self.destinations.due().is_some_and(|at| at <= now) {
+            self.push_chosen(now);
         }
         let due = self.deadline();
         if due > now || !self.reprieve.may_judge(due, now) {
@@ -416,6 +441,7 @@ fn poll_seldom(
     draining: Pin<&mut WaitForCancellationFutureOwned>,
     timer: &mut DeadlineTimer,
     ingest: &mut Ingest,
+    destinations: &Destinations,
 ) -> Poll<Wake> {
     if let Poll::Ready(order) = session.poll_order(cx) {
         return Poll::Ready(Wake::Order(order));
@@ -426,5 +452,8 @@ fn poll_seldom(
     if timer.poll(cx).is_ready() {
         return Poll::Ready(Wake::Deadline);
     }
-    ingest.publisher.poll_lost(cx).map(Wake::Lost)
+    if let Poll::Ready(reason) = ingest.publisher.poll_lost(cx) {
+        return Poll::Ready(Wake::Lost(reason));
+    }
+    destinations.poll(cx).map(Wake::Pushed)
 }

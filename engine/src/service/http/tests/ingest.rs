@@ -361,8 +361,14 @@ async fn the_body_of_a_request_is_published_in_chunks_or_of_a_length_until_its_e
         assert_eq!(core.sessions.list()[0].bytes_in, stream.len() as u64);
         assert_eq!(state(&core, "live/a"), Some(StreamState::Live));
         io.write_all(last).await.unwrap();
-        let reply = read_head(&mut io).await;
-        assert!(reply.starts_with("HTTP/1.1 204 "), "{reply}");
+        // ffmpeg waits for no answer.
+        match headers.contains("Expect") {
+            true => drop(io),
+            false => {
+                let reply = read_head(&mut io).await;
+                assert!(reply.starts_with("HTTP/1.1 204 "), "{reply}");
+            }
+        }
         let mut seen = Vec::new();
         while !matches!(seen.last(), Some(Event::StreamEnded { .. })) {
             seen.push(next(&mut events).await);
