@@ -1,5 +1,6 @@
 // Makes of others' players the files that the page loads where its own cannot play, and the dashboard: `node build.js [FOLDER]`, by
-// default `dist`. esbuild is the bundler that others are built around too: one is enough.
+// default `dist`. With `STREAMENGINE_WEB_AAC=1`, also the encoder of AAC that the publishing page loads where a browser has none.
+// esbuild is the bundler that others are built around too: one is enough.
 
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative } from 'node:path';
@@ -7,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
+const hasAac = process.env.STREAMENGINE_WEB_AAC === '1';
 const here = dirname(fileURLToPath(import.meta.url));
 const out = process.argv[2] ?? join(here, 'dist');
 
@@ -58,6 +60,10 @@ async function manifest(folder) {
 /** What is in a file beside its package, as that tells nothing of their licences: those lie in packages of their own. */
 const WITHIN = { 'node_modules/hls.js': ['node_modules/eventemitter3', 'node_modules/url-toolkit'] };
 
+const AAC_LICENCES = 'Where a browser encodes no AAC, the publishing page loads an encoder of others, of @mediabunny/aac-encoder and mediabunny, '
+    + 'both MPL-2.0, unchanged; their source is at https://github.com/Vanilagy/mediabunny. The encoder itself is that of FFmpeg '
+    + '(https://ffmpeg.org), LGPL-2.1 or later, compiled to WebAssembly by its authors\u2019 build script there.\n';
+
 const { version } = await manifest('node_modules/mpegts.js');
 const bundled = await build({
     absWorkingDir: here,
@@ -65,6 +71,7 @@ const bundled = await build({
         // From its sources: what is not used stays out.
         mpegts: './node_modules/mpegts.js/src/mpegts.js',
         hls: './node_modules/hls.js/dist/hls.light.mjs',
+        ...hasAac ? { aac: './aac/aac.js' } : {},
     },
     bundle: true,
     minify: true,
@@ -110,11 +117,12 @@ const inputs = [bundled, dashboard].flatMap(({ metafile }) => Object.keys(metafi
 /** Licences of everything in the bundles, in the words of its authors. */
 async function licences() {
     const packages = new Set(inputs
-        .map((input) => input.match(/node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0])
+        .map((input) => input.match(/(?:aac\/)?node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0])
         .filter(Boolean));
     const texts = [
         await readFile(join(here, 'page/licences.txt'), 'utf8'),
         '\nWhere it cannot play, the page loads a player of others; that and the dashboard are made of the following.\n',
+        hasAac ? AAC_LICENCES : '',
         `Changed in it: ${[...new Set(MENDED.map(([file]) => `mpegts.js/src/${file}`))].join(', ')}.\n`,
     ];
     for (const folder of [...packages].flatMap((folder) => [folder, ...WITHIN[folder] ?? []]).sort()) {

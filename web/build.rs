@@ -9,6 +9,8 @@ use std::{env, fs, io};
 
 /// `off`, or a folder with what npm makes ready made.
 const CHOICE: &str = "STREAMENGINE_WEB";
+/// `1`: with AAC for browsers that have none, which is large and under licences of its own.
+const AAC: &str = "STREAMENGINE_WEB_AAC";
 /// Where cargo is told so, it goes to no network; nor do we.
 const OFFLINE: &str = "CARGO_NET_OFFLINE";
 
@@ -18,7 +20,8 @@ const PAGE: &str = "page";
 /// of a page that says how to get it.
 const ENTRIES: [&str; 4] = ["embed.js", "index.html", "play.html", "publish.html"];
 /// What npm's files are made of.
-const SOURCES: [&str; 6] = [".npmrc", "build.js", "package.json", "package-lock.json", PAGE, "dashboard"];
+const SOURCES: [&str; 7] =
+    [".npmrc", "aac", "build.js", "package.json", "package-lock.json", PAGE, "dashboard"];
 /// What is made of it, among others.
 const MADE: [&str; 2] = ["mpegts.js", "dashboard.js"];
 
@@ -32,7 +35,7 @@ fn main() {
     for source in SOURCES.iter().chain(&["build.rs"]) {
         println!("cargo:rerun-if-changed={source}");
     }
-    for variable in [CHOICE, OFFLINE] {
+    for variable in [CHOICE, AAC, OFFLINE] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
@@ -120,11 +123,12 @@ fn named(files: &BTreeMap<String, File>) -> BTreeMap<String, File> {
 /// Makes them in a copy, as cargo's build scripts must leave the sources alone; the folder.
 fn make(out: &Path) -> Result<PathBuf, String> {
     let (copy, made) = (out.join("npm"), out.join("dist"));
+    let fetch = ["ci", "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=20000"];
+    let has_aac = env::var(AAC).is_ok_and(|wanted| wanted == "1");
     let result = prepare(&copy)
         .map_err(|error| format!("{}: {error}", copy.display()))
-        .and_then(|()| {
-            run(&copy, "npm", &["ci", "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=20000"])
-        })
+        .and_then(|()| run(&copy, "npm", &fetch))
+        .and_then(|()| if has_aac { run(&copy.join("aac"), "npm", &fetch) } else { Ok(()) })
         .and_then(|()| run(&copy, "node", &["build.js", &made.to_string_lossy()]));
     // Some ten megabytes for each profile that is built.
     let _ = fs::remove_dir_all(&copy);

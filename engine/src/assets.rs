@@ -20,13 +20,15 @@ impl Assets {
     pub const PLAYER: &str = "play.html";
     /// The file that `/` is answered with, where `http.dashboard` does not say otherwise: the page for those who manage the engine.
     pub const DASHBOARD: &str = "index.html";
-
-    /// The file that `/publish/APP/STREAM` is answered with, in the same way.
+    /// The file that `/publish/APP/STREAM` is answered with, in the same way: the page that publishes a stream.
     pub const PUBLISHER: &str = "publish.html";
+    /// What pages of others import, at `/assets/embed.js`.
+    pub const EMBED: &str = "embed.js";
 
     /// Adds a file, or replaces the one of that name; `gzip` is the same packed, for browsers that take it so. It is at
     /// `/assets/NAME`, and kept by browsers for a year: another content needs another name, such as one with a hash in it. Only
-    /// [`Self::PLAYER`], [`Self::PUBLISHER`] and [`Self::DASHBOARD`] are asked for anew each time.
+    /// [`Self::PLAYER`], [`Self::PUBLISHER`], [`Self::DASHBOARD`] and [`Self::EMBED`] are asked for anew each time. Scripts may be read
+    /// by pages of any site.
     #[must_use]
     pub fn file(mut self, name: impl Into<String>, body: impl Into<Bytes>, gzip: Option<Bytes>) -> Self {
         let name = name.into();

@@ -19,6 +19,8 @@ const MEASURED_MOST = 1000;
 const BASE = 10_000;
 /** So much of what the way has room for is used. */
 const SHARE = 0.82;
+/** The least share that is left at once, as a machine that is busy for a moment looks like a way without room. */
+const LEAST = 0.45;
 /** The least that is sent, sound and picture: bits a second. */
 const FLOOR = 120_000;
 /** More is tried after so long without lateness, and each time after a second of it: ms. */
@@ -44,8 +46,11 @@ const TOO_MUCH = 1.5;
 const TOO_LONG = 2500;
 /** For how long that is believed of a size: ms. */
 const BELIEVED = 60_000;
-/** So much that is left over tells that the way is full, and not that it was: ms. */
-const LEFT = 60;
+/**
+ * So much that waits tells that the way is full: of the target's bits, ms, and bytes at least. With less, it is machines that are late.
+ */
+const FULL = 60;
+const FULL_LEAST = 8000;
 /** After so long with all that is wished for, what was known is no longer true: ms. */
 const FORGOTTEN = 20_000;
 
@@ -68,6 +73,7 @@ export class Adaptation {
     #known = null;
     #hold = HOLD;
     #heldUntil = 0;
+    #cutAt = -Infinity;
     #stepped = 0;
     #fullSince = null;
     #step = { rate: 0, size: 0, sizedAt: -Infinity };
@@ -160,7 +166,7 @@ export class Adaptation {
     /** Whether a frame that has come at this time is to be encoded. */
     admits(now) {
         const late = this.late(now);
-        this.#leavesOut = late > (this.#leavesOut ? TAKE_UP : LEAVE_OUT);
+        this.#leavesOut = this.#isFull && late > (this.#leavesOut ? TAKE_UP : LEAVE_OUT);
         if (this.#leavesOut) return false;
         const period = 1000 / this.choice.rate;
         // Frames come a little early and late.
@@ -178,6 +184,10 @@ export class Adaptation {
         return Math.max(told, untold, 0);
     }
 
+    get #isFull() {
+        return this.waiting > Math.max(FULL * this.#target / 8000, FULL_LEAST);
+    }
+
     get #base() {
         return Math.min(...this.#delays.map(({ delay }) => delay), ACKNOWLEDGED);
     }
@@ -189,14 +199,14 @@ export class Adaptation {
         const took = last.at - first.at;
         if (took < MEASURED_LEAST) return null;
         const rate = (last.bytes - first.bytes) * 8000 / took;
-        return this.waiting * 8000 > LEFT * rate ? rate : null;
+        return rate;
     }
 
     #judge(now) {
         const base = this.#base;
         const [before, last] = this.#delays.slice(-2);
         // A keyframe alone is late too, and over soon.
-        const isLate = last !== undefined && Math.min(before.delay, last.delay) - base > LATE;
+        const isLate = last !== undefined && this.#isFull && Math.min(before.delay, last.delay) - base > LATE;
         if (isLate) this.#lessen(now);
         else if (this.late(now) < LATE) this.#try(now);
         this.#isLate = isLate;
@@ -217,8 +227,10 @@ export class Adaptation {
             this.#heldUntil = now + this.#hold;
         }
         if (room * SHARE >= this.#target && this.#isLate) return;
+        if (now - this.#cutAt < MEASURED_LEAST) return;
+        this.#cutAt = now;
         this.#known = room;
-        this.#target = Math.max(Math.min(this.#target, room * SHARE), FLOOR);
+        this.#target = Math.max(Math.min(this.#target, room * SHARE), this.#target * LEAST, FLOOR);
     }
 
     #try(now) {
@@ -245,7 +257,7 @@ export class Adaptation {
         step.rate = fitting(RATES, step.rate, share);
         const size = Math.max(fitting(SIZES, step.size, share), this.#isTooMuch(now) ? step.size + 1 : 0);
         if (size === step.size || size >= SIZES.length) return;
-        const isTooMuch = this.#picture < this.#larger.bitrate && now - this.#larger.at < BELIEVED;
+        const isTooMuch = this.#target < this.#whole && this.#picture < this.#larger.bitrate && now - this.#larger.at < BELIEVED;
         const isKept = now - step.sizedAt < SIZE_KEPT || now < this.#heldUntil || isTooMuch;
         if (size > step.size || !isKept) Object.assign(step, { size, sizedAt: now });
     }

@@ -50,15 +50,20 @@ export class TrackClock {
     }
 }
 
-/** Times of what is sent over one connection: whole ms from 0 on, which never go back. */
+/** Times of what is sent over one connection: whole ms from 0 on, of each kind later than the one before. */
 export class SendClock {
     #origin = null;
-    #last = { audio: 0, video: 0 };
+    #last = { audio: -1, video: -1 };
+
+    /** Whether what was made at `made` is from before the beginning. */
+    isBefore(made) {
+        return this.#origin !== null && made < this.#origin - 0.5;
+    }
 
     /** The time of a frame of a kind which was made at `made`. */
     time(kind, made) {
         this.#origin ??= made;
-        this.#last[kind] = Math.max(Math.round(made - this.#origin), this.#last[kind]);
+        this.#last[kind] = Math.max(Math.round(made - this.#origin), this.#last[kind] + 1);
         return this.#last[kind];
     }
 }

@@ -1,6 +1,6 @@
 // Encoders for a live stream: pictures as H.264, sound as AAC or, where that cannot be had, Opus.
 
-import { aacConfiguration, opusHead } from './muxer.js';
+import { aacConfiguration, opusHead, opusRecord } from './muxer.js';
 
 /** A keyframe so often, as browsers make none by themselves: ms. */
 const KEYFRAMES = 2000;
@@ -54,7 +54,7 @@ export class PictureEncoder {
     #encoder = null;
     #bitrateMode = 'constant';
     #asked = '';
-    #size = [0, 0];
+    #size = null;
     #keyAt = -Infinity;
     #failures = [];
 
@@ -65,7 +65,7 @@ export class PictureEncoder {
         this.#told = told;
     }
 
-    /** Width and height of what is encoded. */
+    /** Width and height of what is encoded; null before the first frame. */
     get size() {
         return this.#size;
     }
@@ -267,7 +267,8 @@ function native(codec, configuration, record, told) {
                 hasTold = true;
                 const { numberOfChannels, sampleRate } = decoderConfig ?? configuration;
                 const given = decoderConfig?.description;
-                told.record(codec, given ? bytesOf(given) : record(numberOfChannels, sampleRate));
+                const bytes = given ? bytesOf(given) : record(numberOfChannels, sampleRate);
+                told.record(codec, codec === 'opus' ? opusRecord(bytes) : bytes);
             }
             told.frame({ codec, timestamp: chunk.timestamp / 1000, bytes: copied(chunk) });
         },

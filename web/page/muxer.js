@@ -5,6 +5,8 @@ const VIDEO = 9;
 const SCRIPT = 18;
 /** The longest payload of a tag, whose size has three bytes. */
 const LONGEST = 0xff_ff_ff;
+/** Samples a second of all Opus that is decoded. */
+const OPUS_RATE = 48_000;
 
 /** Codecs of sound: the byte that a tag's payload begins with, and what follows it before a configuration and before frames. */
 const SOUNDS = {
@@ -66,16 +68,26 @@ export function audioFrame(time, codec, frame) {
     return tag(AUDIO, time, SOUNDS[codec].frame, frame);
 }
 
-/** Opus' identification header (RFC 7845 5.1), where an encoder gives none. */
-export function opusHead(channels, rate) {
+/**
+ * Opus' identification header (RFC 7845 5.1), where an encoder gives none. The rate in it is for information alone, and Chromium plays
+ * nothing of another than 48,000 in MP4, whatever microphones have.
+ */
+export function opusHead(channels) {
     const view = new DataView(new ArrayBuffer(19));
     ascii('OpusHead').forEach((byte, at) => view.setUint8(at, byte));
     view.setUint8(8, 1);
     view.setUint8(9, channels);
-    // What an encoder needs to begin, of 48,000 samples a second.
+    // What an encoder needs to begin.
     view.setUint16(10, 312, true);
-    view.setUint32(12, rate, true);
+    view.setUint32(12, OPUS_RATE, true);
     return new Uint8Array(view.buffer);
+}
+
+/** Of an encoder's identification header, with the same rate in it. */
+export function opusRecord(head) {
+    const record = head.slice();
+    if (record.length >= 19) new DataView(record.buffer).setUint32(12, OPUS_RATE, true);
+    return record;
 }
 
 const RATES = [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];

@@ -348,7 +348,7 @@ function number(value, digits = 0) {
     return value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-function live({ seconds, bitrate, rate, size, acknowledged, late, sound, offered, missing, destinations }) {
+function live({ seconds, bitrate, rate, frames, size, acknowledged, late, sound, offered, missing, destinations }) {
     const clock = [seconds / 3600, seconds / 60 % 60, seconds % 60].map((part) => String(Math.floor(part)).padStart(2, '0')).join(':');
     numbers([
         ['time', clock],
@@ -356,6 +356,7 @@ function live({ seconds, bitrate, rate, size, acknowledged, late, sound, offered
         ['picture', size ? size.join(' × ') : words('none')],
         ['rate', number(rate)],
         ['sound', { aac: 'AAC', 'aac-wasm': 'AAC (WebAssembly)', opus: 'Opus' }[sound] ?? words('none')],
+        ['leftOut', `${number(frames.leftOut)} / ${number(frames.sent + frames.leftOut)}`],
         ['taken', `${number(acknowledged / 1e6, 1)} MB`],
         ['delay', `${number(late)} ms`],
     ]);

@@ -23,14 +23,16 @@ const LATELY = 2000;
 /** The server may not have seen yet that we were lost: it is asked for so long whether somebody else publishes: ms. */
 const OWN_GHOST = 60_000;
 /** What a server closes with. */
-const CLOSED = { ended: 1000, drained: 1001, refused: 4401, forbidden: 4403, taken: 4409 };
+const CLOSED = { ended: 1000, drained: 1001, taken: 4409 };
+/** By these it says that another attempt may do: what came was too little, there is no room now. */
+const LATER = [4408, 4503];
 
 let given = null;
 let connection = null;
 let isStopped = false;
 let attempts = 0;
 let liveSince = null;
-let lostAt = 0;
+let lostAt = -Infinity;
 let retrying = 0;
 let adaptation = null;
 let pictures = null;
@@ -154,8 +156,8 @@ function acknowledged(own, bytes) {
 function closed(own, { code, reason }) {
     const words = own.error ?? reason ?? '';
     if (code === CLOSED.ended && own.isOpen) return over('ended', { by: 'server', words });
-    const isOurs = code === CLOSED.taken && liveSince !== null && now() - lostAt < OWN_GHOST;
-    if (code >= 4000 && !isOurs) return over('refused', { code, words });
+    const isOurs = code === CLOSED.taken && !own.isOpen && now() - lostAt < OWN_GHOST;
+    if (code >= 4000 && !isOurs && !LATER.includes(code)) return over('refused', { code, words });
     lost(code === CLOSED.drained ? 'drained' : own.isOpen ? 'lost' : 'unreachable', words);
 }
 
@@ -311,7 +313,7 @@ function sendSound({ codec, made, bytes }) {
     if (!own?.isOpen || !tracks.audio) return;
     // Players begin with a picture, where there is one.
     const isEarly = tracks.video && !own.hasKeyframe && now() - own.since < OPENED;
-    if (isEarly && tracks.video.cameAt !== undefined) return;
+    if ((isEarly && tracks.video.cameAt !== undefined) || own.clock.isBefore(made)) return;
     const time = own.clock.time('audio', made);
     announce(own, 'audio', time);
     send(own, audioFrame(time, codec, bytes));

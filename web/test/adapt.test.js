@@ -90,6 +90,22 @@ test('what does not get as small as it has to gets a smaller size', () => {
     assert.ok(late(run, 10_000, 60_000) <= 800, `${late(run, 10_000, 60_000)} ms`);
 });
 
+test('acknowledgements that come late say nothing where little is on its way', async () => {
+    const { Adaptation } = await import('../page/adapt.js');
+    const adaptation = new Adaptation({ bitrate: 2_372_000, rate: 30, sound: 128_000 });
+    // 125 kbit/s, and a server that is kept busy by others now and then.
+    let left = 0;
+    for (let now = 0, sent = 0; now < 60_000; now += 33) {
+        if (adaptation.admits(now)) {
+            adaptation.sent(500, now, true);
+            sent += 500;
+        } else left += 1;
+        if (now % 660 < 33) adaptation.acknowledged(sent - 1_000, now);
+    }
+    assert.equal(adaptation.isLess, false);
+    assert.equal(left, 0);
+});
+
 test('acknowledgements of what was never sent, or that go back, are passed over', async () => {
     const { Adaptation } = await import('../page/adapt.js');
     const adaptation = new Adaptation({ bitrate: 1_000_000, rate: 30 });

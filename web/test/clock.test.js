@@ -32,8 +32,10 @@ test('another device begins with an origin of its own', () => {
     assert.equal(clock.time(9_000_010), 150);
 });
 
-test('times that are sent begin with 0 and never go back', () => {
+test('times that are sent begin with 0, and no two of a kind are one', () => {
     const clock = new SendClock();
-    assert.deepEqual([1_000, 1_033.4, 1_020, 900, 1_050].map((made) => clock.time('video', made)), [0, 33, 33, 33, 50]);
-    assert.deepEqual([990, 1_010].map((made) => clock.time('audio', made)), [0, 10]);
+    assert.ok(!clock.isBefore(0));
+    assert.deepEqual([1_000, 1_033.4, 1_020, 900, 1_050].map((made) => clock.time('video', made)), [0, 33, 34, 35, 50]);
+    assert.ok(clock.isBefore(990) && !clock.isBefore(1_000));
+    assert.deepEqual([1_000, 1_010].map((made) => clock.time('audio', made)), [0, 10]);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { aacConfiguration, audioConfiguration, audioFrame, header, metadata, opusHead, videoConfiguration, videoFrame } from '../page/muxer.js';
+import { aacConfiguration, audioConfiguration, audioFrame, header, metadata, opusHead, opusRecord, videoConfiguration, videoFrame } from '../page/muxer.js';
 
 const hex = (bytes) => Buffer.from(bytes).toString('hex');
 const BODY = Uint8Array.from([1, 2, 3]);
@@ -28,7 +28,8 @@ test('configurations are made where an encoder gives none', () => {
     assert.equal(hex(aacConfiguration(2, 44_100)), '1210');
     assert.equal(hex(aacConfiguration(1, 48_000)), '1188');
     assert.equal(aacConfiguration(1, 47_999), null);
-    assert.equal(hex(opusHead(2, 48_000)), '4f7075734865616401023801' + '80bb0000' + '000000');
+    assert.equal(hex(opusRecord(Uint8Array.from(Buffer.from('4f707573486561640102380144ac0000000000', 'hex')))), hex(opusHead(2)));
+    assert.equal(hex(opusHead(2)), '4f7075734865616401023801' + '80bb0000' + '000000');
 });
 
 test('metadata is an array of AMF0', () => {

@@ -380,10 +380,11 @@ fn mp4a(audio: Audio, track: &Mp4Track, object: u8, specific: Option<&[u8]>) -> 
     Mp4a { audio, esds, btrt: None, taic: None }
 }
 
-/// `OpusHead` (RFC 7845 5.1), whose numbers are the other way round in MP4.
+/// `OpusHead` (RFC 7845 5.1), whose numbers are the other way round in MP4. The rate before encoding is for information alone, and
+/// Chromium plays nothing where it is another than that of the entry, which is always 48,000.
 fn dops(track: &Mp4Track) -> Result<Dops> {
     let head = track.config.strip_prefix(b"OpusHead").ok_or_else(|| wrong(track))?;
-    let [_, channels, s0, s1, r0, r1, r2, r3, g0, g1, rest @ ..] = head else { return Err(wrong(track)) };
+    let [_, channels, s0, s1, _, _, _, _, g0, g1, rest @ ..] = head else { return Err(wrong(track)) };
     let channel_mapping = match rest {
         [0, ..] | [] => None,
         [family, streams, coupled, mapping @ ..] => Some(OpusChannelMapping {
@@ -397,7 +398,7 @@ fn dops(track: &Mp4Track) -> Result<Dops> {
     Ok(Dops {
         output_channel_count: *channels,
         pre_skip: u16::from_le_bytes([*s0, *s1]),
-        input_sample_rate: u32::from_le_bytes([*r0, *r1, *r2, *r3]),
+        input_sample_rate: 48_000,
         output_gain: i16::from_le_bytes([*g0, *g1]),
         channel_mapping,
     })
@@ -496,6 +497,13 @@ mod tests {
         assert_eq!(mp3.config, MP3_FRAME);
         let opus = track(Codec::Opus, b"OpusHead").with_frame(&Bytes::from_static(b"\xfc"));
         assert_eq!(opus.config, &b"OpusHead"[..]);
+    }
+
+    #[test]
+    fn opus_of_any_rate_is_told_to_be_of_the_rate_of_its_entry() {
+        let head = b"OpusHead\x01\x02\x38\x01\x44\xac\0\0\0\0\0";
+        let init = mp4_init(&[track(Codec::Opus, head)]).unwrap();
+        assert_eq!(after(&init, b"dOps")[..10], [0, 2, 1, 0x38, 0, 0, 0xbb, 0x80, 0, 0]);
     }
 
     #[test]

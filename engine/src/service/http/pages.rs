@@ -67,6 +67,7 @@ pub(super) fn answer(core: &Core, request: &Parts) -> Reply {
             reply::words(StatusCode::BAD_REQUEST, error)
         }
         Some(PageUrl::Asset(name)) => match core.assets.get(name) {
+            Some(found) if name == Assets::EMBED => asset(found, request, "no-cache"),
             Some(found) => asset(found, request, reply::FOR_A_YEAR),
             None => match [&*STYLE, &*POSTERS, &*STAT_STYLE].into_iter().find(|(own, _)| name == own) {
                 Some((_, found)) => asset(found, request, reply::FOR_A_YEAR),
@@ -332,6 +333,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_page_that_publishes_may_ask_for_devices_and_pages_of_others_import_what_is_new() {
+        let mut core = core(|_| ());
+        let (status, _, text) = get(&core, "/publish/live/a", &[]).await;
+        assert!(status == StatusCode::NOT_FOUND && text.contains("streamengine-web"), "{text}");
+        let own = std::sync::Arc::get_mut(&mut core).unwrap();
+        own.assets =
+            Assets::default().file("publish.html", "<h1>publish</h1>", None).file("embed.js", "embed", None);
+        let (status, headers, text) = get(&core, "/publish/live/a", &[]).await;
+        assert!(
+            status == StatusCode::OK && text == "<h1>publish</h1>" && headers["cache-control"] == "no-cache"
+        );
+        assert!(headers["permissions-policy"].to_str().unwrap().contains("camera=(self)"));
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.contains("'wasm-unsafe-eval'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
+        assert!(!headers.contains_key("access-control-allow-origin"));
+        let (_, headers, _) = get(&core, "/assets/embed.js", &[]).await;
+        assert!(headers["cache-control"] == "no-cache" && headers["access-control-allow-origin"] == "*");
+        assert_eq!(get(&core, "/publish/live/..", &[]).await.0, StatusCode::BAD_REQUEST);
+    }
+
+    #[tokio::test]
     async fn assets_are_kept_by_browsers_packed_where_they_take_it_and_asked_for_once() {
         let mut core = core(|_| ());
         let own = std::sync::Arc::get_mut(&mut core).unwrap();
@@ -359,6 +384,8 @@ mod tests {
                 (StatusCode::NOT_MODIFIED, "", tag.as_str())
             );
         }
+        let (status, headers, _) = get(&core, "/assets/p.js", &[]).await;
+        assert!(status == StatusCode::OK && headers["access-control-allow-origin"] == "*");
         for path in ["/assets/", "/assets/../p.js", "/assets/x.js", "/play.html"] {
             assert_eq!(get(&core, path, &[]).await.0, StatusCode::NOT_FOUND, "{path}");
         }

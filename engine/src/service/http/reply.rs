@@ -5,8 +5,8 @@ use crate::service::streams::Refusal;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderName, HeaderValue, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER, VARY,
 };
 use hyper::{Response, StatusCode};
 use std::collections::VecDeque;
@@ -191,7 +191,7 @@ pub(super) const FLV: HeaderValue = HeaderValue::from_static("video/x-flv");
 pub(super) const MP4: HeaderValue = HeaderValue::from_static("video/mp4");
 
 /// What pages have, and the files that they are made of. Nothing of another site's is in them or around them; a stream's
-/// query, which may hold a secret, is not told to others as where one came from. No other site's page may read them.
+/// query, which may hold a secret, is not told to others as where one came from. No other site's page may read them, but scripts.
 const PAGE: [(&str, &str); 3] = [
     (
         "content-security-policy",
@@ -268,20 +268,31 @@ pub(super) fn asset(status: StatusCode, asset: &Asset, packed: Option<&Bytes>, c
     if packed.is_some() {
         reply.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    // Pages of others import them.
+    if asset.content_type.starts_with("text/javascript") {
+        reply = that_compiles(reply);
+        reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
     if asset.gzip.is_some() {
         reply.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
     reply
 }
 
-/// The same page, which may use camera, microphone and screen, and compile the encoder that it brings.
-pub(super) fn that_captures(mut page: Reply) -> Reply {
+/// The same page, which may use camera, microphone and screen, and the encoder that it brings.
+pub(super) fn that_captures(page: Reply) -> Reply {
+    let mut page = that_compiles(page);
+    let permissions = HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self)");
+    page.headers_mut().insert(PERMISSIONS_POLICY, permissions);
+    page
+}
+
+/// The same file, which may have WebAssembly. A script needs it where it is a thread of its own.
+fn that_compiles(mut page: Reply) -> Reply {
     let policy = format!("{}; script-src 'self' 'wasm-unsafe-eval'", PAGE[0].1);
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     }
-    let permissions = HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self)");
-    page.headers_mut().insert(PERMISSIONS_POLICY, permissions);
     page
 }
 
