@@ -5,7 +5,7 @@
 pub(crate) mod access;
 
 use access::secret;
-pub(crate) use access::{KeysArgs, SignArgs, TokenArgs};
+pub(crate) use access::{KeysArgs, PasswdArgs, SignArgs, TokenArgs};
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -179,6 +179,8 @@ pub(crate) enum Command {
     Sign(SignArgs),
     /// Make a token for who watches or steers a server over HTTP
     Token(TokenArgs),
+    /// Set the password by which one logs in to a server over HTTP
+    Passwd(PasswdArgs),
     /// Have a server read its configuration again, and tell what has changed
     #[cfg(unix)]
     #[command(after_help = with_status(RELOAD_HELP))]
@@ -228,6 +230,10 @@ pub(crate) struct ServeArgs {
     /// postgres://USER:PASSWORD@HOST/NAME; see the command keys
     #[arg(long, value_name = "FILE|URL", env = "STREAMENGINE_KEYS", hide_env_values = true, value_parser = secret)]
     pub(crate) keys: Option<Secret>,
+    /// The file with the password by which one logs in over HTTP, which the command passwd writes, and the server where another
+    /// password is set
+    #[arg(long, value_name = "PATH")]
+    pub(crate) password_file: Option<PathBuf>,
     /// Let anybody publish who can reach the port [default: from this machine only]
     #[arg(long, conflicts_with = "publish_key")]
     pub(crate) open: bool,

@@ -202,6 +202,9 @@ fn apply_options(config: &mut Config, args: &ServeArgs) {
         }
     }
     apply_secrets(config, args.publish_key.as_ref(), args.keys.as_ref());
+    if let Some(path) = &args.password_file {
+        config.http.password_file = Some(path.clone());
+    }
     if args.open {
         config.publish.key = None;
         config.publish.open = true;

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
-use streamengine::{Config, Engine, Error, ErrorKind, EventReceiver, ListenerInfo};
+use streamengine::{Config, Engine, EngineBuilder, Error, ErrorKind, EventReceiver, ListenerInfo, LogTail};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -164,8 +164,17 @@ pub(crate) struct Started {
 impl Started {
     /// Starts an engine.
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        Self::of(Engine::builder(), config)
+    }
+
+    /// Starts one that tells admins of the log.
+    pub(crate) fn telling(config: Config, log: LogTail) -> Result<Self, Error> {
+        Self::of(Engine::builder().log_tail(log), config)
+    }
+
+    fn of(builder: EngineBuilder, config: Config) -> Result<Self, Error> {
         descriptors::warn_if_too_few(&config);
-        let builder = Engine::builder().config(config).assets(streamengine_web::assets());
+        let builder = builder.config(config).assets(streamengine_web::assets());
         let (events, to_print) = (builder.events(), builder.events());
         let engine = builder.start()?;
         engine.listeners().iter().for_each(tell);

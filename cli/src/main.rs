@@ -15,6 +15,7 @@ mod keys;
 mod latency;
 mod lines;
 mod output;
+mod passwd;
 mod probe;
 mod rates;
 mod record;
@@ -23,6 +24,7 @@ mod relay;
 mod reload;
 mod serve;
 mod sign;
+mod tail;
 mod token;
 
 use args::{Cli, Command};
@@ -59,6 +61,7 @@ fn run(command: Command, console: &output::Console) -> Result<(), Failure> {
         Command::Keys(args) => keys::run(args),
         Command::Sign(args) => sign::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Passwd(args) => passwd::run(&args),
         #[cfg(unix)]
         Command::Reload(args) => reload::run(&args),
         Command::CheckConfig(args) => config::check(&args.file),

@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::args::LogArgs;
 use crate::lines::{FLUSH_TIMEOUT, Lines, WholeLines};
+use crate::tail::TailLayer;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -11,7 +12,8 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use streamengine::{
-    Engine, ErrorKind, EventReceiver, Protocol, Received, RelayDirection, RelayState, RelayStatus, RtmpUrl,
+    Engine, ErrorKind, EventReceiver, LogTail, Protocol, Received, RelayDirection, RelayState, RelayStatus,
+    RtmpUrl,
 };
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
@@ -25,6 +27,8 @@ pub(crate) struct Console {
     lines: Lines,
     is_live: bool,
     is_quiet: bool,
+    /// The newest lines of the log.
+    pub(crate) tail: LogTail,
 }
 
 impl Console {
@@ -42,13 +46,14 @@ impl Console {
         // A failure to write is counted by who writes; tracing would tell of it on stderr again.
         let log =
             tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(LogWriter(lines.clone()));
-        let registry = tracing_subscriber::registry().with(filter);
+        let tail = LogTail::default();
+        let registry = tracing_subscriber::registry().with(filter).with(TailLayer(tail.clone()));
         match args.log_json {
             true => registry.with(log.json()).init(),
             false => registry.with(log.with_ansi(has_colours).with_target(false)).init(),
         }
         tell_panics(lines.clone());
-        Ok(Self { lines, is_live, is_quiet: args.quiet })
+        Ok(Self { lines, is_live, is_quiet: args.quiet, tail })
     }
 
     /// Lines to redraw in place; `None` where there is no terminal.

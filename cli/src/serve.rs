@@ -11,7 +11,7 @@ use crate::{Failure, addresses, config, rates};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use streamengine::{Engine, Error, ErrorKind, Protocol, WeakEngine};
+use streamengine::{Engine, Error, ErrorKind, HttpConfig, LogTail, Protocol, WeakEngine};
 use tokio::sync::Notify;
 
 /// How often rates are logged where there is no terminal.
@@ -23,9 +23,11 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
     let serving = config::for_serve(&args)?;
     let (config, hangup) = (serving.config.clone(), Arc::new(Notify::new()));
     let stop = Stop::on_signals(Hangup::Told(hangup.clone()))?;
+    let login = config.http.clone();
     let (rule, asks) = (config.publish_rule(), config.publish.authmod_adobe);
     let app = config.apps.keys().next().map_or_else(|| "live".to_owned(), String::clone);
-    let Some(started) = stop.or(move || start(&serving))? else { return Ok(()) };
+    let tail = console.tail.clone();
+    let Some(started) = stop.or(move || start(&serving, tail))? else { return Ok(()) };
     let (Started { engine, to_print, .. }, beside) =
         started.map_err(|error| config::why_not(error, config))?;
     if only_rtmps(&engine) {
@@ -34,6 +36,7 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
         );
     }
     tracing::info!("publishing: {}", config::publishing(&rule, asks));
+    tell_of_login(&engine, &login);
     let is_json = args.json;
     let reloads = ForReloads { args, engine: engine.downgrade(), beside, hangup }.start()?;
     let lines = output::announce(is_json, &Ready::new([&engine]), [(to_print, Origin::Only)]);
@@ -57,6 +60,26 @@ pub(crate) fn run(args: ServeArgs, console: &Console) -> Result<(), Failure> {
 
 fn only_rtmps(engine: &Engine) -> bool {
     engine.listeners().iter().all(|listener| listener.protocol != Protocol::Rtmp)
+}
+
+/// Says how to set a password where there is none, and what that means.
+fn tell_of_login(engine: &Engine, http: &HttpConfig) {
+    let serves = |protocol| engine.listeners().iter().any(|listener| listener.protocol == protocol);
+    let is_kept = http.password_file.as_ref().is_some_and(|path| path.exists());
+    if http.password.is_some() || is_kept || !(serves(Protocol::Http) || serves(Protocol::Https)) {
+        return;
+    }
+    let how = match &http.password_file {
+        Some(path) => format!("streamengine passwd --file {}", path.display()),
+        None => "streamengine passwd".to_owned(),
+    };
+    let who = match http.local_admin {
+        true => {
+            "from this machine everything may be seen and changed over HTTP, and nobody logs in from elsewhere"
+        }
+        false => "nobody logs in over HTTP",
+    };
+    tracing::info!("no password is set, so {who}; `{how}` makes one");
 }
 
 /// What it takes to read the configuration again.
@@ -85,8 +108,8 @@ impl ForReloads {
     }
 }
 
-fn start(serving: &Serving) -> Result<(Started, Beside), Error> {
-    let started = Started::new(serving.to_start())?;
+fn start(serving: &Serving, log: LogTail) -> Result<(Started, Beside), Error> {
+    let started = Started::telling(serving.to_start(), log)?;
     let mut beside = Beside::default();
     beside.suit(&started.engine, serving)?;
     Ok((started, beside))

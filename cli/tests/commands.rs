@@ -38,9 +38,10 @@ fn serve(args: &[&str]) -> (Process, u16) {
 
 #[test]
 fn help_of_every_command_has_examples_and_exit_status() {
-    for name in
-        ["serve", "loop", "relay", "record", "demo", "probe", "latency", "reload", "keys", "sign", "token"]
-    {
+    for name in [
+        "serve", "loop", "relay", "record", "demo", "probe", "latency", "reload", "keys", "sign", "token",
+        "passwd",
+    ] {
         let ended = run(&[name, "--help"]);
         assert_eq!(ended.code, Some(0), "{name}");
         for part in ["Examples:", "Exit status:", &format!("streamengine {name}")] {

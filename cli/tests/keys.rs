@@ -10,8 +10,11 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use streamengine::testing::{demo_frames, flv, rtmp, wait};
 use tempfile::TempDir;
+
+const ANY: &str = "127.0.0.1:0";
 
 /// A folder with a database.
 struct Database {
@@ -222,6 +225,86 @@ fn a_signed_url_opens_its_stream_for_a_while() {
     }
     let ended = run(&["sign", &url, "--for", "2h"]);
     assert!(ended.code == Some(2) && ended.stderr.contains("signed_urls.secret"), "{}", ended.stderr);
+}
+
+/// Runs `passwd` with a password on stdin.
+fn passwd(password: &str, args: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_streamengine"));
+    command.arg("passwd").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_password_opens_the_api_to_who_logs_in_by_it_and_is_written_where_it_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = passwd("1234567", &[]);
+    assert_eq!(short.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&short.stderr).contains("8 characters"), "{short:?}");
+    let made = passwd("first-password", &[]);
+    let lines = String::from_utf8(made.stdout).unwrap();
+    assert!(lines.starts_with("[http]\npassword = \"$argon2id$") && !lines.contains("first"), "{lines}");
+    let config = folder.path().join("streamengine.toml");
+    std::fs::write(&config, lines).unwrap();
+    assert_eq!(run(&["check-config", config.to_str().unwrap()]).code, Some(0));
+    let file = folder.path().join("password");
+    let path = file.to_str().unwrap();
+    let written = passwd("second-password", &["--file", path]);
+    assert!(written.status.success() && written.stdout.is_empty(), "{written:?}");
+    let server = Process::start(&["serve", "--rtmp", ANY, "--http", ANY, "--json", "--password-file", path]);
+    let address = server.event()["http"][0].as_str().unwrap().to_owned();
+    let ask = |method: &str, path: &str, headers: &str, body: &str| {
+        let mut socket = TcpStream::connect(&address).unwrap();
+        let length = body.len();
+        let head =
+            format!("{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}");
+        let content = match length {
+            0 => String::new(),
+            _ => format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
+        };
+        write!(socket, "{head}{content}\r\n{body}").unwrap();
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).unwrap();
+        reply
+    };
+    let log_in = |password: &str| ask("POST", "/session", "", &format!("{{\"password\":\"{password}\"}}"));
+    assert!(log_in("first-password").starts_with("HTTP/1.1 401"));
+    let reply = log_in("second-password");
+    let (_, cookie) = reply.split_once("set-cookie: ").unwrap_or_else(|| panic!("{reply}"));
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    assert!(ask("GET", "/log", "", "").starts_with("HTTP/1.1 401"));
+    let log = ask("GET", "/log", &cookie, "");
+    assert!(log.contains("logged in") && !log.contains("second-password"), "{log}");
+    let body = "{\"new\":\"third-password\",\"current\":\"second-password\"}";
+    assert!(ask("PUT", "/password", &cookie, body).starts_with("HTTP/1.1 204"));
+    drop(server);
+    let kept = std::fs::read_to_string(&file).unwrap();
+    let hash = streamengine::PasswordHash::parse(&kept).unwrap();
+    assert_eq!(hash.expose(), kept.trim());
+    let again = Process::start(&["serve", "--rtmp", ANY, "--http", ANY, "--json", "--password-file", path]);
+    let address = again.event()["http"][0].as_str().unwrap().to_owned();
+    let mut socket = TcpStream::connect(&address).unwrap();
+    let body = "{\"password\":\"third-password\"}";
+    let head = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+    write!(
+        socket,
+        "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 204"), "{reply}");
+}
+
+#[test]
+fn who_serves_without_a_password_is_told_how_to_set_one() {
+    let mut server = Process::start(&["serve", "--rtmp", ANY, "--http", ANY, "--json"]);
+    server.event();
+    server.signal("TERM");
+    server.wait();
+    let log = server.stderr();
+    assert!(log.contains("no password is set") && log.contains("streamengine passwd"), "{log}");
 }
 
 #[test]

@@ -48,8 +48,19 @@ fn has(test: &str, program: &str) -> bool {
     is_there
 }
 
-const COMMANDS: [&str; 10] =
-    ["serve", "loop", "relay", "record", "demo", "probe", "latency", "reload", "token", "check-config"];
+const COMMANDS: [&str; 11] = [
+    "serve",
+    "loop",
+    "relay",
+    "record",
+    "demo",
+    "probe",
+    "latency",
+    "reload",
+    "token",
+    "passwd",
+    "check-config",
+];
 
 #[test]
 fn manual_pages_and_completions_know_every_command() {

@@ -1,4 +1,4 @@
-//! The commands about who may do what: keys, signed URLs, and tokens.
+//! The commands about who may do what: keys, signed URLs, tokens, and the password.
 
 use super::{EXIT_STATUS, positive, with_status};
 use clap::{Args, Subcommand};
@@ -40,6 +40,16 @@ Examples:
 
 A token is shown once, when it is made; the configuration has its hash only. A viewer may look, at /stat, /metrics and /api/v1; an \
 admin may change something too.";
+
+const PASSWD_HELP: &str = "\
+Examples:
+  streamengine passwd
+  streamengine passwd --file /var/lib/streamengine/password
+  streamengine serve --password-file /var/lib/streamengine/password
+
+The password is asked for twice; where stdin is no terminal, its first line is the password. It has 8 characters at least. Who logs in by it \
+over HTTP may see and change everything. What is printed, or written to the file, is its hash (argon2id). A server that runs takes another \
+file by the command reload, and all who have logged in are logged out.";
 
 #[derive(Debug, Args)]
 #[command(after_help = with_status(KEYS_HELP))]
@@ -216,4 +226,12 @@ mod tests {
             assert!(moment(text).unwrap_err().contains("30d"), "{text}");
         }
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = with_status(PASSWD_HELP))]
+pub(crate) struct PasswdArgs {
+    /// Write the hash to this file, for its owner only, in place of printing the line for the configuration
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
 }
