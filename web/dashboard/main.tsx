@@ -17,7 +17,7 @@ import { Sessions } from './pages/sessions.tsx';
 import { Settings } from './pages/settings.tsx';
 import { StreamPage } from './pages/stream.tsx';
 import { linkTo, PAGES, route, type Route } from './route.ts';
-import { act, isAdmin, link, look, read, said, session } from './state.ts';
+import { act, isAdmin, link, look, read, said, session, wantsLogin } from './state.ts';
 import { spoken, words } from './words.ts';
 
 /** Where the server is away, it is looked for so often: ms. */
@@ -57,15 +57,20 @@ function Navigation() {
 }
 
 function Foot() {
-    const { common, link: t } = words.value;
+    const { common, link: t, login } = words.value;
     const logout = () => act(async () => {
         await ask('DELETE', '/session');
         await look();
+        wantsLogin.value = true;
     });
+    const mayLogIn = !isAdmin.value && session.value?.password_set;
     return (
         <div class="foot">
             <p class={`link ${link.value}`} role="status"><span class="sign" aria-hidden="true" />{t[link.value]}</p>
             {isAdmin.value ? null : <p class="soft">{common.viewerOnly}</p>}
+            {mayLogIn ? <Button small onClick={() => {
+                wantsLogin.value = true;
+            }}>{login.submit}</Button> : null}
             {session.value?.by === 'password' ? <Button small onClick={() => void logout()}>{common.logout}</Button> : null}
         </div>
     );
@@ -112,7 +117,9 @@ function Page() {
 function App() {
     const now = session.value;
     const [isSkipped, setSkipped] = useState(false);
-    if (now) return !now.role ? <><Login session={now} /><Notes /></> : isFirst() && !isSkipped ? <><First onDone={() => setSkipped(true)} /><Notes /></> : <Page />;
+    if (now && (!now.role || (wantsLogin.value && now.role === 'viewer'))) return <><Login session={now} /><Notes /></>;
+    if (now && isFirst() && !isSkipped) return <><First onDone={() => setSkipped(true)} /><Notes /></>;
+    if (now) return <Page />;
     const { link: t } = words.value;
     return <main class="alone"><p class="brand">streamengine</p><h1 class="soft">{t[link.value]}</h1></main>;
 }

@@ -72,7 +72,7 @@ export function Table<T>({ label, columns, rows, id, sorted }: {
                 </thead>
                 <tbody>{shown.slice(0, SHOWN).map((row) => (
                     <tr key={id(row)}>{columns.map((column) => (
-                        <td key={column.name} class={classOf(column)} data-label={column.isUntitled ? undefined : column.title}>{column.cell(row)}</td>
+                        <td key={column.name} class={classOf(column)} data-label={column.isUntitled ? undefined : column.title}><div>{column.cell(row)}</div></td>
                     ))}</tr>
                 ))}</tbody>
             </table>

@@ -8,6 +8,8 @@ import { words } from './words.ts';
 /** Who is here; `null` until that is known. */
 export const session = signal<Session | null>(null);
 export const isAdmin = computed(() => session.value?.role === 'admin');
+/** Whether who may look only is about to log in. */
+export const wantsLogin = signal(false);
 /** Whether the server answers. */
 export const link = signal<'connecting' | 'live' | 'lost'>('connecting');
 export const summary = signal<Summary | null>(null);
@@ -57,7 +59,8 @@ export async function act(does: () => Promise<unknown>, done?: string): Promise<
         return true;
     } catch (problem) {
         note(wordsOf(problem), true);
-        if (problem instanceof Problem && problem.status === 401) void look();
+        // Who was let in a moment ago may not be any more.
+        if (problem instanceof Problem && [401, 403].includes(problem.status)) void look();
         return false;
     }
 }

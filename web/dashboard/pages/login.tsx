@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import { ask, Problem, type Session } from '../api.ts';
 import { Button, Copy, Field, Form, Wrong } from '../parts.tsx';
-import { keep, look } from '../state.ts';
+import { keep, look, wantsLogin } from '../state.ts';
 import { words } from '../words.ts';
 import { Password } from './settings.tsx';
 
@@ -15,6 +15,7 @@ export function Login({ session }: { session: Session }) {
         } catch (problem) {
             throw problem instanceof Problem ? new Wrong(refusal(problem)) : problem;
         }
+        wantsLogin.value = false;
         await look();
     };
     return (
@@ -33,6 +34,9 @@ export function Login({ session }: { session: Session }) {
                     <Copy label="streamengine" text="streamengine passwd" />
                 </>
             )}
+            {session.role ? <p><Button kind="plain" onClick={() => {
+                wantsLogin.value = false;
+            }}>{t.look}</Button></p> : null}
             <p><a href="/streams">{words.value.common.publicList}</a></p>
         </main>
     );

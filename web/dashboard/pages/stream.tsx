@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks';
-import { ask, part, type Connection, type Recording, type Stream } from '../api.ts';
+import { ask, part, Problem, type Connection, type Recording, type Stream } from '../api.ts';
 import { Chart } from '../chart.tsx';
 import { bytes, count, decimal, duration, milliseconds, NOTHING, rate } from '../format.ts';
 import { adviceOf, detailOf, stateOf, titleOf, toneOf } from '../health.ts';
@@ -183,10 +183,19 @@ function Viewers({ stream }: { stream: string }) {
     );
 }
 
+/** Who has left in the meantime is disconnected, too. */
+async function kick(id: number) {
+    try {
+        await ask('POST', `/sessions/${id}/kick?reason=dashboard`);
+    } catch (problem) {
+        if (!(problem instanceof Problem && problem.status === 404)) throw problem;
+    }
+}
+
 export function Kick({ session, onClose }: { session: Connection; onClose: () => void }) {
     const { stream: t } = words.value;
     return <Confirm title={t.kickTitle(session.peer)} text={t.kickText} label={t.kick} done={t.kicked}
-        does={() => ask('POST', `/sessions/${session.id}/kick?reason=dashboard`)} onClose={onClose} />;
+        does={() => kick(session.id)} onClose={onClose} />;
 }
 
 function Addresses({ stream }: { stream: string }) {

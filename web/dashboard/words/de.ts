@@ -49,6 +49,7 @@ const de: Words = {
     },
     login: {
         title: 'Anmelden',
+        look: 'Nur zusehen',
         password: 'Passwort',
         submit: 'Anmelden',
         wrong: 'Das ist nicht das Passwort.',

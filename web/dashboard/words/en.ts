@@ -49,6 +49,7 @@ export const en = {
     },
     login: {
         title: 'Log in',
+        look: 'Only look',
         password: 'Password',
         submit: 'Log in',
         wrong: 'This is not the password.',

@@ -49,6 +49,7 @@ const fr: Words = {
     },
     login: {
         title: 'Connexion',
+        look: 'Seulement regarder',
         password: 'Mot de passe',
         submit: 'Se connecter',
         wrong: 'Ce n’est pas le mot de passe.',

@@ -49,6 +49,7 @@ const zh: Words = {
     },
     login: {
         title: '登录',
+        look: '仅查看',
         password: '密码',
         submit: '登录',
         wrong: '密码不正确。',
