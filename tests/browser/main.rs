@@ -1,5 +1,6 @@
 //! Our pages in a real browser: Chromium plays what is published, at the live edge, and goes on after what streams go through.
 
+mod dashboard;
 mod hls;
 mod recordings;
 
@@ -536,7 +537,7 @@ fn pages_have_no_faults_of_accessibility_in_any_width_and_scheme() {
     let playing = Page::open_with(&engine.page(&name), &["--axe", "--until", "playing"]);
     assert_eq!(playing.violations(), [""; 0]);
     drop(playing);
-    let index = Page::open_with(&engine.http_url("/"), &["--axe", "--until", "picture"]);
+    let index = Page::open_with(&engine.http_url("/streams"), &["--axe", "--until", "picture"]);
     assert_eq!(index.violations(), [""; 0]);
 }
 
@@ -551,11 +552,11 @@ fn the_list_of_streams_shows_the_newest_keyframes_that_it_gets() {
         publish(&engine.url(&format!("{app}/{}", unique("list"))), Show { kinds, ..SHOW })
     });
     let has_keyframes = || {
-        let list = HttpPeer::dial(engine.http()).ok()?.fetch("/", "").ok()?.text();
+        let list = HttpPeer::dial(engine.http()).ok()?.fetch("/streams", "").ok()?.text();
         (list.matches("/play/").count() == 4 && list.matches("data-poster").count() == 3).then_some(())
     };
     assert!(poll(PATIENCE, has_keyframes).is_some(), "three streams have keyframes");
-    let page = Page::open(&engine.http_url("/"));
+    let page = Page::open(&engine.http_url("/streams"));
     let shown = page.wait("a picture", |sight| sight.size.0 == 640);
     let newer = page.wait("a newer picture", |sight| sight.size.0 == 640 && sight.source != shown.source);
     // Of an app that refuses one picture no other is asked for; the browser tells of that one.

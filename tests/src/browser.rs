@@ -3,7 +3,8 @@
 use crate::peers::command;
 use crate::{PATIENCE, Proc, Signal, find_program, workspace};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -108,10 +109,7 @@ impl Page {
     /// The same with options of `watch.js`.
     pub fn open_with(url: &str, options: &[&str]) -> Self {
         let profile = tempfile::tempdir().expect("temporary folder");
-        let mut node = command("node", [workspace().join("tests/browser/watch.js")]);
-        node.arg(url).arg("--profile").arg(profile.path()).args(options);
-        node.env("STREAMENGINE_BROWSER", packages());
-        node.env("CHROMIUM", find_program("chromium").expect("chromium"));
+        let node = driver("watch.js", &[url], profile.path(), options);
         Self { process: Proc::spawn("browser", node), _profile: profile }
     }
 
@@ -159,8 +157,41 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // The browser is in a group of its own, and ends with who has started it.
-        self.process.signal(Signal::TERM);
-        self.process.try_wait(Duration::from_secs(5));
+        end(&self.process);
     }
+}
+
+/// The browser is in a group of its own, and ends with who has started it.
+fn end(driver: &Proc) {
+    driver.signal(Signal::TERM);
+    driver.try_wait(Duration::from_secs(5));
+}
+
+/// A script of `tests/browser` that uses a browser of its own, and comes to an end by itself.
+pub struct Driver {
+    /// The script.
+    pub process: Proc,
+    _profile: TempDir,
+}
+
+/// Starts such a script.
+pub fn drive(script: &str, args: &[&str], options: &[&str]) -> Driver {
+    let profile = tempfile::tempdir().expect("temporary folder");
+    let node = driver(script, args, profile.path(), options);
+    Driver { process: Proc::spawn(script, node), _profile: profile }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        end(&self.process);
+    }
+}
+
+/// The command of a script.
+fn driver(script: &str, args: &[&str], profile: &Path, options: &[&str]) -> Command {
+    let mut node = command("node", [workspace().join("tests/browser").join(script)]);
+    node.args(args).arg("--profile").arg(profile).args(options);
+    node.env("STREAMENGINE_BROWSER", packages());
+    node.env("CHROMIUM", find_program("chromium").expect("chromium"));
+    node
 }

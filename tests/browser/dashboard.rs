@@ -1,0 +1,153 @@
+//! The dashboard in a real browser: everything that it is for, by mouse, by keyboard alone and on a phone; nothing that axe finds; no
+//! name of a peer that becomes markup.
+
+use super::{SHOW, publish};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+use streamengine_tests::browser::{drive, package_file};
+use streamengine_tests::{Engine, PATIENCE, Proc, demo_clip, needs, peers, unique};
+
+/// All steps of a walk, on a machine that does other things too.
+const WALK: Duration = Duration::from_secs(400);
+
+/// Records by hand, into this folder.
+fn config(folder: &Path) -> String {
+    format!(
+        "[default_app.record]\nwhen = \"manual\"\ndir = {folder:?}\nformat = \"fmp4\"\nserve = true\nmin_free_bytes = 0\n\
+         [publish]\nopen = true\n"
+    )
+}
+
+/// An engine with everything that the dashboard shows.
+fn start(folder: &Path) -> Engine {
+    Engine::serve().http().arg("--keys").arg(folder.join("keys.db")).config(config(folder)).start()
+}
+
+/// What the driver wants after so many wishes, or nothing at its end.
+fn next_wish(driver: &Proc, granted: usize) -> Option<String> {
+    let mut wishes = 0;
+    let wish = |line: &str| {
+        let told: Value = serde_json::from_str(line).ok()?;
+        if told["done"] == true {
+            return Some(None);
+        }
+        let wish = told["wants"].as_str()?.to_owned();
+        wishes += 1;
+        (wishes > granted).then_some(Some(wish))
+    };
+    let found = driver.out.find_after(0, WALK, wish);
+    found.unwrap_or_else(|| panic!("the walk came to no end\n{}", driver.log()))
+}
+
+/// Walks through the dashboard, and does what the walk wants of others.
+fn walk(options: &[&str]) {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (engine, other) = (start(folder.path()), Engine::start());
+    let name = format!("live/{}", unique("walk"));
+    let given = json!({
+        "stream": name,
+        "file": demo_clip(),
+        "other": format!("rtmp://{}", other.rtmp),
+    })
+    .to_string();
+    let driver = drive("dashboard.js", &["walk", &engine.http_url("/"), "--given", &given], options);
+    let mut others = Vec::new();
+    while let Some(wish) = next_wish(&driver.process, others.len()) {
+        match wish.as_str() {
+            "a publisher" => {
+                others.push(publish(&engine.url(&name), SHOW));
+                engine.wait_publish(&name);
+            }
+            "a viewer" => {
+                let args = ["-v", "quiet", "-i", &engine.url(&name), "-f", "null", "-"];
+                others.push(Proc::spawn("viewer", peers::command("ffmpeg", args)));
+                engine.wait_players(&name, 1);
+            }
+            other => panic!("nobody knows what {other} is"),
+        }
+    }
+    driver.process.succeed(PATIENCE);
+}
+
+#[test]
+fn everything_is_done_by_mouse() {
+    needs!("ffmpeg", "browser");
+    walk(&["--by", "mouse"]);
+}
+
+#[test]
+fn everything_is_done_by_keyboard_alone() {
+    needs!("ffmpeg", "browser");
+    walk(&["--by", "keyboard"]);
+}
+
+#[test]
+fn everything_is_done_on_a_phone() {
+    needs!("ffmpeg", "browser");
+    walk(&["--phone"]);
+}
+
+#[test]
+fn the_first_visit_sets_a_password_which_is_asked_for_then() {
+    needs!("browser");
+    let engine = Engine::serve().http().start();
+    drive("dashboard.js", &["login", &engine.http_url("/")], &[]).process.succeed(WALK);
+}
+
+/// What peers may say of themselves.
+const HOSTILE: &str = "<img/src=x/onerror=window.hostile=1>";
+/// What is shown of it where it may be a secret.
+const MASKED: &str = "<img/src=";
+
+#[test]
+fn pages_have_no_faults_of_accessibility_and_names_never_become_markup() {
+    needs!("ffmpeg", "browser");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let long = format!("{}/{}", "a".repeat(127), "b".repeat(128));
+    let relays = format!(
+        "[[push]]\nstream = \"live/shown\"\nurl = \"rtmp://127.0.0.1:1/live/{HOSTILE}{}\"\n\
+         [[file]]\nstream = \"{long}\"\npaths = [{:?}]\n",
+        "x".repeat(200),
+        demo_clip(),
+    );
+    let engine = Engine::serve()
+        .http()
+        .arg("--keys")
+        .arg(folder.path().join("keys.db"))
+        .config(config(folder.path()) + &relays)
+        .start();
+    let _publisher = publish(&engine.url("live/shown"), SHOW);
+    engine.wait_publish("live/shown");
+    let agent =
+        ["-v", "quiet", "-user_agent", HOSTILE, "-i", &engine.http_url("/live/shown.flv"), "-f", "null", "-"];
+    let _viewer = Proc::spawn("viewer", peers::command("ffmpeg", agent));
+    engine.wait_players("live/shown", 1);
+    let pages = format!(
+        ",streams/live%2Fshown,streams/{},sessions,relays,files,recordings,keys,log,settings",
+        long.replace('/', "%2F")
+    );
+    let options = ["examine", &engine.http_url("/"), "--pages", &pages, "--names", MASKED];
+    drive("dashboard.js", &options, &[]).process.succeed(WALK);
+}
+
+#[test]
+fn its_sources_compile_with_all_texts_in_each_language_and_do_what_their_tests_say() {
+    needs!("node", "npm:typescript");
+    assert!(package_file("preact").is_dir(), "what it is made of is beside the compiler");
+    let mut node = peers::command("node", [streamengine_tests::workspace().join("tests/browser/typed.js")]);
+    node.env("STREAMENGINE_BROWSER", package_file("").parent().expect("a folder"));
+    Proc::spawn("typed.js", node).succeed(Duration::from_secs(200));
+}
+
+#[test]
+fn the_compiler_sees_what_the_bundler_takes() {
+    let versions = |path: &str| -> Value {
+        let text = std::fs::read_to_string(streamengine_tests::workspace().join(path)).expect("a manifest");
+        serde_json::from_str::<Value>(&text).expect("JSON")["dependencies"].clone()
+    };
+    let (bundled, compiled) = (versions("web/package.json"), versions("tests/browser/package.json"));
+    for package in ["preact", "@preact/signals", "uplot", "hls.js"] {
+        assert!(bundled[package].is_string() && bundled[package] == compiled[package], "{package}");
+    }
+}
