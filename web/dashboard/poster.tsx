@@ -9,16 +9,20 @@ const PATIENCE = 5000;
 
 /** Apps that let us see nothing: whoever asks them too often waits for other answers, too. */
 const refusing = new Set<string>();
+/** Streams without a picture. */
+const unshown = new Set<string>();
 /** One at a time, as browsers have few connections. */
 let asking: Promise<unknown> = Promise.resolve();
 
 function picture(stream: string, isWanted: () => boolean): Promise<Blob | null> {
     const ask = async () => {
-        if (!isWanted() || refusing.has(split(stream)[0])) return null;
+        if (!isWanted() || unshown.has(stream) || refusing.has(split(stream)[0])) return null;
         const aborting = new AbortController();
         setTimeout(() => aborting.abort(), PATIENCE);
         const reply = await fetch(`/${pathOf(stream)}/keyframe.mp4`, { cache: 'no-store', signal: aborting.signal });
         if (reply.ok) return reply.blob();
+        // In a codec or profile that no picture is made of.
+        if (reply.status === 415) unshown.add(stream);
         if (reply.status === 401 || reply.status === 403) refusing.add(split(stream)[0]);
         return null;
     };
