@@ -7,6 +7,7 @@ mod attacks;
 mod granted;
 mod hls_files;
 mod http;
+mod ingest;
 mod keys;
 mod life;
 mod memory;

@@ -3,6 +3,7 @@
 mod commands;
 mod hls;
 mod hooks;
+mod ingest;
 mod judges;
 mod mp4;
 mod mp4_files;
