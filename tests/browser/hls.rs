@@ -21,7 +21,7 @@ pub(super) enum Player {
 }
 
 impl Player {
-    fn open(self, engine: &Engine, name: &str) -> Page {
+    pub(super) fn open(self, engine: &Engine, name: &str) -> Page {
         let page = workspace().join("tests/browser/hls.html");
         let url = escaped(&engine.http_url(&format!("/{name}/index.m3u8")));
         let library = escaped(&format!("file://{}", package_file("hls.js/dist/hls.min.js").display()));

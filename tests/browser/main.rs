@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod hls;
+mod publish;
 mod recordings;
 
 use std::panic::AssertUnwindSafe;

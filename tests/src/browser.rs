@@ -1,4 +1,4 @@
-//! A page in Chromium, watched by `tests/browser/watch.js`.
+//! A page in Chromium, watched by `tests/browser/watch.js`, or one that publishes, driven by `tests/browser/publish.js`.
 
 use crate::peers::command;
 use crate::{PATIENCE, Proc, Signal, find_program, workspace};
@@ -96,8 +96,7 @@ impl Sight {
 
 /// A page in a browser of its own.
 pub struct Page {
-    process: Proc,
-    _profile: TempDir,
+    driver: Driver,
 }
 
 impl Page {
@@ -108,15 +107,13 @@ impl Page {
 
     /// The same with options of `watch.js`.
     pub fn open_with(url: &str, options: &[&str]) -> Self {
-        let profile = tempfile::tempdir().expect("temporary folder");
-        let node = driver("watch.js", &[url], profile.path(), options);
-        Self { process: Proc::spawn("browser", node), _profile: profile }
+        Self { driver: drive("watch.js", &[url], options) }
     }
 
     /// Waits so long for a line of which `pick` makes something.
     fn line<T>(&self, mark: usize, patience: Duration, what: &str, pick: impl FnMut(&str) -> Option<T>) -> T {
-        let found = self.process.out.find_after(mark, patience, pick);
-        found.unwrap_or_else(|| panic!("the browser did not show {what}\n{}", self.process.log()))
+        let found = self.driver.process.out.find_after(mark, patience, pick);
+        found.unwrap_or_else(|| panic!("the browser did not show {what}\n{}", self.driver.process.log()))
     }
 
     /// Waits for a sight, of those from now on, that `is` accepts.
@@ -125,7 +122,7 @@ impl Page {
     }
 
     fn wait_for(&self, patience: Duration, what: &str, mut is: impl FnMut(&Sight) -> bool) -> Sight {
-        self.line(self.process.out.mark(), patience, what, |line| Sight::read(line).filter(&mut is))
+        self.line(self.driver.process.out.mark(), patience, what, |line| Sight::read(line).filter(&mut is))
     }
 
     /// Waits until there is a picture, or sound.
@@ -155,9 +152,103 @@ impl Page {
     }
 }
 
-impl Drop for Page {
-    fn drop(&mut self) {
-        end(&self.process);
+/// What a page that publishes said at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// Milliseconds since 1970.
+    pub at: f64,
+    /// `setup`, `preview`, `live`, `reconnecting`, ...
+    pub state: String,
+    /// The same in words.
+    pub words: String,
+    /// What it says besides.
+    pub notice: String,
+    /// What it tells of what goes out, by what that is called.
+    pub numbers: Value,
+    /// The state of each destination.
+    pub places: Value,
+    /// Its own address.
+    pub url: String,
+    /// Errors on the console so far.
+    pub faults: Vec<String>,
+}
+
+impl Said {
+    fn read(line: &str) -> Option<Self> {
+        let seen: Value = serde_json::from_str(line).ok()?;
+        let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
+        let faults = seen["faults"].as_array()?.iter();
+        Some(Self {
+            at: seen["at"].as_f64()?,
+            state: text("state"),
+            words: text("words"),
+            notice: text("notice"),
+            numbers: seen["numbers"].clone(),
+            places: seen["places"].clone(),
+            url: text("url"),
+            faults: faults.filter_map(|fault| Some(fault.as_str()?.to_owned())).collect(),
+        })
+    }
+
+    /// One of the numbers, as it is written.
+    pub fn number(&self, name: &str) -> &str {
+        self.numbers[name].as_str().unwrap_or_default()
+    }
+
+    /// Pictures that were left out, and all, since the beginning.
+    pub fn left_out(&self) -> Option<(u64, u64)> {
+        let text = self.number("Pictures left out").replace(',', "");
+        let (out, all) = text.split_once(" / ")?;
+        Some((out.parse().ok()?, all.parse().ok()?))
+    }
+}
+
+/// A page that publishes, in a browser of its own.
+pub struct Studio {
+    driver: Driver,
+}
+
+impl Studio {
+    /// Opens a URL with options of `publish.js`, and has it go live.
+    pub fn open(url: &str, options: &[&str]) -> Self {
+        Self { driver: drive("publish.js", &[url], options) }
+    }
+
+    fn line<T>(&self, mark: usize, patience: Duration, what: &str, pick: impl FnMut(&str) -> Option<T>) -> T {
+        let found = self.driver.process.out.find_after(mark, patience, pick);
+        found.unwrap_or_else(|| panic!("the page did not show {what}\n{}", self.driver.process.log()))
+    }
+
+    /// Waits until it says, from now on, what `is` accepts.
+    pub fn wait(&self, what: &str, mut is: impl FnMut(&Said) -> bool) -> Said {
+        let mark = self.driver.process.out.mark();
+        self.line(mark, PATIENCE, what, |line| Said::read(line).filter(&mut is))
+    }
+
+    /// Waits for a state.
+    pub fn wait_state(&self, state: &str) -> Said {
+        self.wait(state, |said| said.state == state)
+    }
+
+    /// When the button was pressed by which it goes live: ms since 1970.
+    pub fn pressed(&self) -> f64 {
+        self.line(0, PATIENCE, "a button", |line| {
+            serde_json::from_str::<Value>(line).ok()?["pressed"].as_f64()
+        })
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> Vec<Said> {
+        self.driver.process.out.all().iter().filter_map(|line| Said::read(line)).collect()
+    }
+
+    /// What axe has found in a state, for a page that was opened with `--axe`.
+    pub fn violations(&self, state: &str) -> Vec<String> {
+        self.line(0, PATIENCE, "what axe finds", |line| {
+            let told: Value = serde_json::from_str(line).ok()?;
+            let violations = told["violations"].as_array().filter(|_| told["in"] == state)?;
+            Some(violations.iter().map(ToString::to_string).collect())
+        })
     }
 }
 

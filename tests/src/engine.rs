@@ -196,6 +196,11 @@ impl Engine {
         }
     }
 
+    /// The page that publishes a stream.
+    pub fn studio(&self, name: &str) -> String {
+        self.http_url(&format!("/publish/{name}"))
+    }
+
     /// The page that plays a stream.
     pub fn page(&self, name: &str) -> String {
         self.http_url(&format!("/play/{name}"))

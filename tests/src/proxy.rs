@@ -17,6 +17,8 @@ pub enum Fault {
     Delay(Duration),
     /// Passes on this many bytes a second towards the client, all of them towards the server.
     Trickle(usize),
+    /// Passes on this many bytes a second towards the server, all of them towards the client.
+    Squeeze(usize),
     /// Takes nothing, sends nothing, closes nothing: the network is gone.
     BlackHole,
     /// Takes nothing of the client any more; what the server sends still arrives.
@@ -114,6 +116,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, direction: Direction, control:
     loop {
         let fault = *locked(&control.fault);
         let room = match fault {
+            Fault::Squeeze(rate) if direction == Direction::ToServer => (rate / 50).clamp(1, buffer.len()),
             Fault::Trickle(rate) if direction == Direction::ToClient => (rate / 10).clamp(1, buffer.len()),
             held if is_held(held, direction) => {
                 let guard = locked(&control.fault);
@@ -142,6 +145,10 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, direction: Direction, control:
             Fault::Delay(time) => std::thread::sleep(time),
             Fault::Trickle(_) if direction == Direction::ToClient => {
                 std::thread::sleep(Duration::from_millis(100));
+            }
+            // As long as these bytes take, which may be few.
+            Fault::Squeeze(rate) if direction == Direction::ToServer => {
+                std::thread::sleep(Duration::from_secs_f64(count as f64 / rate as f64));
             }
             _ => {}
         }

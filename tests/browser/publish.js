@@ -1,0 +1,199 @@
+// Opens a page that publishes in Chromium, goes live, and tells, as one JSON object a line, what the page says: four times a second
+//
+//   {"at":1764460800000,"state":"live","words":"Live","notice":"","numbers":{"Sent":"850 kbit/s",...},"places":{"archive":"live"},
+//    "url":"http://...","faults":[]}
+//
+// and, when it presses the button by which a stream goes out, `{"pressed":1764460800000}`; both in ms of the clock on the wall.
+// `faults` is what the console has of errors. Ends by being killed.
+//
+//   node publish.js URL --profile FOLDER [--shows clock|noise] [--wish 640x360,2500] [--then SECONDS=EXPRESSION ...] [--places NAME,...]
+//                       [--axe] [--denied] [--embedded]
+//
+// The camera and the microphone are Chromium's own false ones, or, with --shows, ones of ours: a picture that is white for the first
+// 300 ms of each second, in which there is a tone for 100 ms, with the time of its making in 32 cells along its bottom ninth as those
+// have it that watch.js reads; with `noise` it has so much in it that no encoder gets it small. --wish is chosen on the page. So long
+// after the page is live, each --then is evaluated in it; `camera.resize(960, 540)` makes the picture of ours another size. --places
+// were chosen before. With --axe it tells, in each state, once, what axe finds in three widths, light and dark, as
+// {"violations":[...],"in":"live"}. With --denied the browser gives no devices. With --embedded nothing is pressed.
+
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const { values: given, positionals: [url] } = parseArgs({
+    allowPositionals: true,
+    options: {
+        profile: { type: 'string' },
+        shows: { type: 'string' },
+        wish: { type: 'string' },
+        then: { type: 'string', multiple: true, default: [] },
+        places: { type: 'string' },
+        axe: { type: 'boolean' },
+        denied: { type: 'boolean' },
+        embedded: { type: 'boolean' },
+    },
+});
+const require = createRequire(join(process.env.STREAMENGINE_BROWSER ?? import.meta.dirname, 'package.json'));
+const { chromium } = require('playwright-core');
+
+/** Runs in the page, before its own scripts: devices of ours. */
+function show(isNoise) {
+    const devices = navigator.mediaDevices;
+    if (!devices) return;
+    const canvas = document.createElement('canvas');
+    const context = canvas.getContext('2d', { alpha: false, willReadFrequently: true });
+    window.camera = {
+        resize(width, height) {
+            [canvas.width, canvas.height] = [width, height];
+        },
+    };
+    window.camera.resize(640, 360);
+
+    function draw() {
+        const { width, height } = canvas;
+        const now = Date.now();
+        context.fillStyle = now % 1000 < 300 ? '#fff' : '#000';
+        context.fillRect(0, 0, width, height * 8 / 9);
+        if (isNoise) {
+            const noise = context.createImageData(160, 120);
+            const values = new Uint32Array(noise.data.buffer);
+            for (let i = 0; i < values.length; i += 1) values[i] = Math.random() * 2 ** 32;
+            context.putImageData(noise, width - 160, 0);
+        }
+        for (let cell = 0; cell < 32; cell += 1) {
+            context.fillStyle = Math.floor(now % 2 ** 32 / 2 ** (31 - cell)) % 2 ? '#fff' : '#000';
+            context.fillRect(cell * width / 32, height * 8 / 9, width / 32 + 1, height / 9);
+        }
+    }
+
+    async function tone() {
+        const graph = new AudioContext();
+        await graph.resume();
+        const [source, gate, out] = [graph.createOscillator(), graph.createGain(), graph.createMediaStreamDestination()];
+        gate.gain.value = 0;
+        source.frequency.value = 1000;
+        source.connect(gate).connect(out);
+        source.start();
+        let last = 0;
+        setInterval(() => {
+            const at = graph.currentTime + (1000 - Date.now() % 1000) / 1000;
+            if (at - last < 0.5) return;
+            last = at;
+            gate.gain.setValueAtTime(0.5, at);
+            gate.gain.setValueAtTime(0, at + 0.1);
+        }, 200);
+        return out.stream.getTracks();
+    }
+
+    devices.getUserMedia = async ({ video, audio }) => {
+        if (video) {
+            draw();
+            setInterval(draw, 1000 / 30);
+        }
+        return new MediaStream([...video ? canvas.captureStream(30).getTracks() : [], ...audio ? await tone() : []]);
+    };
+}
+
+/** Runs in the page: what it says now. */
+function look() {
+    const text = (selector) => document.querySelector(selector)?.textContent ?? '';
+    const pairs = (selector, name, value) => Object.fromEntries(
+        [...document.querySelectorAll(selector)].map((line) => [line.querySelector(name).textContent, line.querySelector(value).textContent]),
+    );
+    return {
+        at: Date.now(),
+        state: document.querySelector('main')?.dataset.state,
+        words: text('#words'),
+        notice: text('#notice'),
+        numbers: pairs('#numbers > div', 'dt', 'dd'),
+        places: pairs('#places > label', 'span', 'small'),
+        url: location.href,
+    };
+}
+
+const context = await chromium.launchPersistentContext(given.profile, {
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: false,
+    ignoreHTTPSErrors: true,
+    viewport: { width: 1024, height: 768 },
+    locale: 'en-US',
+    args: [
+        '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+        '--disable-background-networking', '--disable-component-update', '--disable-sync',
+        '--autoplay-policy=no-user-gesture-required',
+        '--host-resolver-rules=MAP insecure.test 127.0.0.1',
+        '--use-fake-device-for-media-stream=fps=30',
+        ...given.denied ? ['--deny-permission-prompts'] : ['--use-fake-ui-for-media-stream'],
+    ],
+});
+const page = context.pages()[0] ?? await context.newPage();
+const faults = [];
+page.on('console', (message) => {
+    if (message.type() === 'error') faults.push(message.text());
+});
+page.on('pageerror', (error) => faults.push(String(error)));
+if (given.shows) await page.addInitScript(show, given.shows === 'noise');
+if (given.places) {
+    await page.addInitScript((wished) => {
+        sessionStorage.setItem('streamengine-destinations', JSON.stringify({ offered: wished, wished }));
+    }, given.places.split(','));
+}
+await page.goto(url);
+
+const examined = new Set();
+
+async function examine(state) {
+    if (!given.axe || examined.has(state) || state === 'connecting' || state === 'asking') return;
+    examined.add(state);
+    const found = [];
+    await page.evaluate(readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8'));
+    for (const colorScheme of ['light', 'dark']) {
+        await page.emulateMedia({ colorScheme });
+        for (const width of [320, 768, 1440]) {
+            await page.setViewportSize({ width, height: width === 320 ? 640 : 900 });
+            const { violations } = await page.evaluate('axe.run()');
+            found.push(...violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`));
+            if (await page.evaluate('document.documentElement.scrollWidth > innerWidth')) found.push(`wider than the window of ${width}`);
+        }
+    }
+    console.log(JSON.stringify({ violations: found, in: state }));
+}
+
+/** What is pressed in a state. */
+async function press(state) {
+    if (given.embedded || !['setup', 'preview'].includes(state)) return;
+    if (state === 'preview') {
+        if (given.wish) {
+            const [size, bitrate] = given.wish.split(',');
+            await page.selectOption('#size', size);
+            await page.fill('#bitrate', bitrate);
+        }
+        console.log(JSON.stringify({ pressed: Date.now() }));
+    }
+    await page.click('#act');
+}
+
+const pending = given.then.map((then) => then.match(/^([\d.]+)=(.*)$/s)).map(([, seconds, script]) => ({ seconds: Number(seconds), script }));
+let liveSince = null;
+let pressed = null;
+
+try {
+    for (;;) {
+        const seen = await page.evaluate(look);
+        console.log(JSON.stringify({ ...seen, faults }));
+        await examine(seen.state);
+        if (seen.state !== pressed) {
+            pressed = seen.state;
+            await press(seen.state);
+        }
+        if (seen.state === 'live') liveSince ??= Date.now();
+        while (liveSince !== null && pending.length > 0 && Date.now() - liveSince >= pending[0].seconds * 1000) {
+            await page.evaluate(pending.shift().script);
+        }
+        await new Promise((done) => setTimeout(done, 250));
+    }
+} catch (error) {
+    // Asked to end, the driver closes the browser first.
+    if (!/has been closed/.test(String(error))) throw error;
+}
