@@ -107,7 +107,7 @@ fn hosts(
 }
 
 /// This machine's address on the way to others. Nothing is sent: connecting a UDP socket only looks the way up.
-fn own_address(is_ipv6: bool) -> Option<IpAddr> {
+pub(crate) fn own_address(is_ipv6: bool) -> Option<IpAddr> {
     // Addresses for documentation, which nobody has.
     let (any, outside): (IpAddr, IpAddr) = match is_ipv6 {
         false => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),

@@ -209,7 +209,8 @@ pub(crate) struct ServeArgs {
     /// addresses that plain RTMP is served on, where it is free; nothing where --https is given]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) http: Vec<SocketAddr>,
-    /// The same over TLS, and over plain HTTP only where --http is given too; repeatable
+    /// The same over TLS, and over plain HTTP only where --http is given too; repeatable. Without --cert, with a
+    /// certificate that signs itself, of which browsers warn once
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     pub(crate) https: Vec<SocketAddr>,
     /// Serve nothing over HTTP, whatever the configuration says
@@ -221,6 +222,10 @@ pub(crate) struct ServeArgs {
     /// Private key for --rtmps and --https (PEM)
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
+    /// Where to keep a certificate that signs itself [default: $STATE_DIRECTORY, as systemd names it, else streamengine in
+    /// $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
     /// Publishing needs this key, as STREAM?key=KEY or STREAM:KEY. Better from the environment: other users of this
     /// machine can read command lines
     #[arg(long, value_name = "KEY", env = "STREAMENGINE_PUBLISH_KEY", hide_env_values = true)]

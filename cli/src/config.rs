@@ -1,7 +1,7 @@
 //! The configuration from file, environment and options; and `check-config`.
 
 use crate::args::{ServeArgs, TrustArgs};
-use crate::{Failure, foreign, host, output};
+use crate::{Failure, foreign, host, output, self_signed};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Serving, Failure> {
     let is_told = source.has("http.listen") || !args.http.is_empty() || args.no_http;
     let mut config = build(source, args.config.as_deref())?;
     apply_options(&mut config, args);
+    sign_for_https(&mut config, args)?;
     check_identities(&config, args)?;
     config.check()?;
     Ok(Serving::new(config, is_told))
@@ -78,6 +79,16 @@ fn build(source: ConfigSource, file: Option<&Path>) -> Result<Config, Failure> {
         None => error,
     };
     Ok(source.build().map_err(named)?)
+}
+
+/// Gives HTTPS that is asked for a certificate that signs itself, where there is none.
+fn sign_for_https(config: &mut Config, args: &ServeArgs) -> Result<(), Failure> {
+    let https = &mut config.https;
+    if !args.https.is_empty() && https.cert.is_none() && https.key.is_none() {
+        let files = self_signed::kept_or_made(args.state_dir.as_deref(), &https.listen)?;
+        (https.cert, https.key) = (Some(files.cert), Some(files.key));
+    }
+    Ok(())
 }
 
 /// What has TLS needs a certificate, and a certificate something that has TLS.

@@ -22,6 +22,7 @@ mod record;
 mod relay;
 #[cfg(unix)]
 mod reload;
+mod self_signed;
 mod serve;
 mod sign;
 mod tail;

@@ -279,8 +279,38 @@ fn https_listens_with_the_same_certificate_as_rtmps_and_alone() {
     assert_eq!(["rtmp", "rtmps", "http", "https"].map(count), [1, 1, 0, 1], "{told}");
     let told = ready(&["--rtmps", ANY]);
     assert_eq!(told["http"], serde_json::json!([]), "nothing plain was asked for");
-    let alone = run(&["serve", "--https", ANY]).stderr;
-    assert!(alone.contains("--https needs a certificate"), "{alone}");
+    let alone = run(&["serve", "--rtmps", ANY]).stderr;
+    assert!(alone.contains("--rtmps needs a certificate"), "{alone}");
+}
+
+#[test]
+fn https_without_a_certificate_signs_one_itself_and_keeps_it() {
+    let directory = TempDir::new().unwrap();
+    let state = directory.path().join("a/state");
+    let start = || {
+        let args = ["serve", "--json", "--rtmp", ANY, "--https", ANY, "--state-dir", state.to_str().unwrap()];
+        let told = Process::start(&args).event();
+        assert_eq!(told["https"].as_array().unwrap().len(), 1, "{told}");
+        std::fs::read_to_string(state.join("self-signed.pem")).unwrap()
+    };
+    let first = start();
+    assert!(first.starts_with("-----BEGIN CERTIFICATE-----"), "{first}");
+    assert_eq!(start(), first, "the one that was trusted");
+    let key = state.join("self-signed-key.pem");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&key), mode(&state)), (0o600, 0o700));
+    }
+    // Near its end there is a new one, and so where its key is lost.
+    let certificate = std::fs::File::options().write(true).open(state.join("self-signed.pem")).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(336 * 24 * 60 * 60);
+    certificate.set_modified(old).unwrap();
+    let second = start();
+    assert_ne!(second, first);
+    std::fs::remove_file(key).unwrap();
+    assert_ne!(start(), second);
 }
 
 #[test]
