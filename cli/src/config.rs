@@ -51,7 +51,10 @@ pub(crate) fn for_serve(args: &ServeArgs) -> Result<Serving, Failure> {
         source.set(key, value).map_err(|error| error.context("--set"))?;
     }
     let is_told = source.has("http.listen") || !args.http.is_empty() || args.no_http;
+    let is_told_of_admin = source.has("http.local_admin");
     let mut config = build(source, args.config.as_deref())?;
+    // Who starts a server sets its password in the browser beside it.
+    config.http.local_admin |= !is_told_of_admin;
     apply_options(&mut config, args);
     sign_for_https(&mut config, args)?;
     check_identities(&config, args)?;

@@ -5,6 +5,7 @@
 mod connection;
 mod figures;
 mod hls;
+mod listener;
 mod source;
 mod stamp;
 mod way;
@@ -16,13 +17,14 @@ use crate::host::{self, Hangup, Started, Stop};
 use crate::output;
 use crate::{Failure, config, relay};
 use figures::{Figures, Report};
+use listener::Listener;
 use source::Source;
 use stamp::{Clock, Stamp};
 use std::time::Duration;
 use streamengine::{Engine, OnRefusal, PushConfig, RtmpUrl, StreamKey};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
-use way::{Listener, Way};
+use way::Way;
 
 streamengine::bound! {
     /// How long the server may take to let the stream in, and each way to its first frame: HLS needs some segments

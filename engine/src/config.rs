@@ -183,7 +183,7 @@ pub struct HttpConfig {
     pub password_file: Option<PathBuf>,
     /// Whether one may log in from another machine without TLS: passwords and cookies are on the wire then for all to read.
     pub allow_plain_login: bool,
-    /// Whether this machine may do everything by `/api/v1` as long as no password is set.
+    /// Whether this machine may do everything by `/api/v1` as long as no password is set. `serve` has it so unless it is told otherwise.
     pub local_admin: bool,
 }
 
@@ -214,7 +214,7 @@ impl Default for HttpConfig {
             password: None,
             password_file: None,
             allow_plain_login: false,
-            local_admin: true,
+            local_admin: false,
         }
     }
 }

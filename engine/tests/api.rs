@@ -392,7 +392,8 @@ fn the_log_can_be_read_on_from_where_it_was_read_to_by_admins_where_the_program_
     assert!(
         line["message"].as_str().unwrap().starts_with(MARKUP) && line["at_ms"].as_u64().unwrap() > 1 << 40
     );
-    let silent = Engine::builder().listen_http("127.0.0.1:0".parse().unwrap()).start().unwrap();
+    let local = Config::default().http(streamengine::HttpConfig::default().local_admin(true));
+    let silent = Engine::builder().config(local).listen_http("127.0.0.1:0".parse().unwrap()).start().unwrap();
     let mut socket = connect(silent.listeners()[0].address);
     write!(socket, "GET /api/v1/log HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut reply = String::new();

@@ -268,8 +268,8 @@ fn requests_are_answered_as_their_table_says() {
         ("GET /live/a.flv HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_owned(), 400, "one Host"),
         (
             "POST /live/a.flv HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n".to_owned(),
-            405,
-            "GET, HEAD, OPTIONS",
+            415,
+            "FLV is expected in the body",
         ),
         ("DELETE /live/a.flv HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 405, "GET, HEAD, OPTIONS"),
         (UPGRADE.replace("Version: 13", "Version: 8"), 426, "version 13"),

@@ -2,7 +2,7 @@
 
 use super::News;
 use super::connection::{Client, Trust};
-use super::way::Listener;
+use super::listener::Listener;
 use std::time::Duration;
 use streamengine::HttpUrl;
 use tokio::time::{Instant, sleep_until};

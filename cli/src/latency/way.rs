@@ -1,7 +1,7 @@
 //! The ways by which a stream can be played, and a player for each.
 
 use super::connection::Trust;
-use super::stamp::{Clock, Finder};
+use super::listener::Listener;
 use super::{News, Told, hls, websocket};
 use crate::foreign::Role;
 use crate::{Failure, output, relay};
@@ -94,35 +94,6 @@ fn over_http(protocol: Protocol, url: &str) -> Result<Way, Failure> {
     Ok(Way { protocol, url })
 }
 
-/// Who hears what a player gets.
-pub(super) struct Listener {
-    clock: Clock,
-    number: usize,
-    tell: UnboundedSender<Told>,
-    finder: Finder,
-}
-
-impl Listener {
-    pub(super) fn new(clock: Clock, number: usize, tell: UnboundedSender<Told>) -> Self {
-        Self { clock, number, tell, finder: Finder::default() }
-    }
-
-    /// What has just come; an error where nobody wants it any more.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let at = self.clock.now();
-        self.finder.read(bytes).into_iter().try_for_each(|stamp| self.tell(News::Frame { stamp, at }))
-    }
-
-    /// What follows does not go on from what has come.
-    pub(super) fn forget(&mut self) {
-        self.finder = Finder::default();
-    }
-
-    pub(super) fn tell(&self, news: News) -> Result<(), String> {
-        self.tell.send((self.number, news)).map_err(|_| "nobody listens".to_owned())
-    }
-}
-
 /// Plays by a way until nobody listens. What an engine can pull it pulls: the relay's number is returned.
 pub(super) fn play(
     way: &Way,
@@ -141,7 +112,7 @@ pub(super) fn play(
             Ok(None)
         }
         (url, _) => {
-            let stream = relay::private_name(&format!("way-{}", listener.number))?;
+            let stream = relay::private_name(&format!("way-{}", listener.number()))?;
             let subscriber = engine.subscribe(&stream)?;
             let pull = PullConfig::new(url.clone(), stream).on_refusal(OnRefusal::Fail);
             let pull = engine.add_pull(pull)?;

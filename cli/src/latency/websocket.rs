@@ -1,7 +1,7 @@
 //! Plays FLV that comes in messages of a WebSocket.
 
 use super::connection::{Trust, connect, words};
-use super::way::Listener;
+use super::listener::Listener;
 use futures_lite::StreamExt;
 use streamengine::HttpUrl;
 use tokio_tungstenite::client_async;

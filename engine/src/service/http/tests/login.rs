@@ -174,7 +174,7 @@ async fn a_body_of_strangers_is_short() {
 
 #[tokio::test]
 async fn without_a_password_nobody_logs_in_and_this_machine_sets_one() {
-    let core = core(|_| ());
+    let core = core(|config| config.http.local_admin = true);
     let (here, far) = (Browser::at(&core, HERE), Browser::at(&core, FAR));
     assert_eq!([here.log_in("").await.status, far.log_in("any").await.status], [409, 409]);
     let session = far.send("GET", "/session", None, None).await.json();

@@ -341,6 +341,7 @@ async fn who_may_do_what_before_there_is_a_password_and_then_is_as_the_table_say
     let settings = |config: &mut Config| {
         let of = managed().config().clone();
         (config.http.token, config.http.trusted_proxies) = (of.http.token, of.http.trusted_proxies);
+        config.http.local_admin = true;
     };
     let mut wrong = Vec::new();
     for (has_password, peer, host, headers, target, expected) in LOGIN {
@@ -367,7 +368,7 @@ async fn who_may_do_what_before_there_is_a_password_and_then_is_as_the_table_say
 
 #[tokio::test]
 async fn a_first_visit_that_is_not_wanted_is_not_there() {
-    let core = core(|config| config.http.local_admin = false);
+    let core = core(|_| ());
     let request = |target: &str| parts(Method::POST, Version::HTTP_11, target, &[("host", "localhost")]);
     assert_eq!(ask(&core, HERE, &request("/api/v1/files")).await.0, 403);
 }
