@@ -104,6 +104,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("H=", "cli/tests/keys.rs", "fn the_curl_lines_of_the_book_do_what_it_says"),
     ("B=", "cli/tests/keys.rs", "fn the_curl_lines_of_the_book_do_what_it_says"),
     ("curl ", "cli/tests/keys.rs", "fn the_curl_lines_of_the_book_do_what_it_says"),
+    (
+        "ffmpeg -re -i film.mp4 -c copy -f flv -method POST",
+        "tests/interop/ingest.rs",
+        "fn what_ffmpeg_posts_arrives_as_it_is",
+    ),
     ("packaging/deb", "cli/tests/packaging.rs", "packaging/deb"),
     ("python3 -m unittest discover bench", ".ci/run", "python3 -m unittest discover bench"),
     ("bench/instructions", ".ci/run", "bench/instructions"),

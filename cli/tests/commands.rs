@@ -145,7 +145,6 @@ fn a_wrong_command_line_is_status_2() {
         &["serve", "--rtmp", "nowhere"],
         &["serve", "--rtmps", ANY],
         &["serve", "--rtmps", ANY, "--cert", "c.pem"],
-        &["serve", "--https", ANY],
         &["serve", "--cert", "c.pem", "--key", "k.pem"],
         &["serve", "--http", "8080"],
         &["serve", "--http", ANY, "--no-http"],

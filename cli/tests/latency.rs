@@ -94,7 +94,7 @@ fn what_cannot_be_played_or_published_is_told_in_words_with_status_1() {
     let url = format!("rtmp://{rtmp}/live/test");
     for (way, words) in [
         (format!("http://{http}/live/test/none.m3u8"), "replied 404"),
-        (format!("ws://{http}/recordings"), "HTTP error"),
+        (format!("ws://{http}/recordings"), "(4400"),
         ("http://127.0.0.1:1/live/test.flv".to_owned(), "127.0.0.1:1"),
     ] {
         let measured = run(&["latency", &url, &way, "--seconds", "1"]);

@@ -64,7 +64,7 @@ mod tests {
     /// What the dashboard is made of, beside its page: what it loads at first, and what it loads as it needs it.
     const DASHBOARD: [&str; 2] = ["dashboard.js", "dashboard.css"];
     const WITH_DASHBOARD: [&str; 4] = ["uplot.js", "words_de.js", "words_fr.js", "words_zh.js"];
-    /// The most bytes of the dashboard's first load, and of all that browsers may ask for, packed where it is.
+    /// The most bytes of the dashboard's first load, and of all that browsers may ask for who watch and manage, packed where it is.
     const FIRST_LOAD: usize = 60_000;
     const IN_ALL: usize = 400_000;
 
@@ -125,6 +125,12 @@ mod tests {
         }
     }
 
+    /// Whether a file is for who publishes.
+    fn publishes(name: &str) -> bool {
+        let plain = if name == OF_OTHERS { name.to_owned() } else { plain(name) };
+        [&OF_PUBLISHER[..], &OF_THREADS, &[OF_OTHERS]].concat().contains(&plain.as_str()) || name == PUBLISHER
+    }
+
     #[test]
     fn modules_do_what_their_own_tests_say() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/test");
@@ -159,7 +165,8 @@ mod tests {
         assert!(all.iter().all(|name| on_page.contains(name)), "{on_page:?}");
         let first = all.iter().filter(|name| DASHBOARD.contains(&plain(name).as_str())).map(|name| len(name));
         let first = page.len() + first.sum::<usize>();
-        let in_all: usize = FILES.iter().map(|(name, ..)| len(name)).sum();
+        let in_all: usize =
+            FILES.iter().filter(|(name, ..)| !publishes(name)).map(|(name, ..)| len(name)).sum();
         let largest =
             WITH_DASHBOARD[1..].iter().map(|word| all.iter().find(|name| plain(name) == *word).unwrap());
         let with_words = first + largest.map(|name| len(name)).max().unwrap();
@@ -212,15 +219,11 @@ mod tests {
         let is_own = |name: &str| {
             !OTHERS.contains(&plain(name).as_str()) && !is_of_dashboard(name) && plain(name) != "licences.txt"
         };
-        let publishes = |name: &str| {
-            let plain = plain(name);
-            [&OF_PUBLISHER[..], &OF_THREADS].concat().contains(&plain.as_str()) || name == PUBLISHER
-        };
         let size = |of: &dyn Fn(&str) -> bool| -> usize {
             FILES.iter().filter(|(name, ..)| is_own(name) && of(name)).map(|(_, body, _)| body.len()).sum()
         };
-        let (player, publisher) = (size(&|name| !publishes(name)), size(&publishes));
-        assert!(player < 65_000 && publisher < 90_000, "{player} and {publisher} bytes");
+        let (player, publisher) = (size(&|name| !publishes(name)), size(&|name| publishes(name)));
+        assert!(player < 65_000 && publisher < 100_000, "{player} and {publisher} bytes");
         let (licences, ..) = FILES.iter().find(|(name, ..)| name.starts_with("licences-")).unwrap();
         assert!(text(licences).contains("Apache-2.0 or MIT"));
         if !HAS_OTHER_PLAYERS {
