@@ -4,6 +4,8 @@
 //! [`StreamKey::new`] or [`StreamName::parse`], so that authorisation, hub, files and statistics all see
 //! the same value.
 
+use crate::{Error, ErrorKind};
+use ring::rand::{SecureRandom, SystemRandom};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -247,6 +249,17 @@ impl From<KeyError> for crate::Error {
 /// A secret text: a publish key or a query that may hold a token. It prints as `***`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
+
+/// So many bytes that nobody can guess.
+///
+/// # Errors
+/// [`ErrorKind::Io`] where the operating system gives no random numbers.
+pub(crate) fn random(len: usize) -> crate::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    let none = |_| Error::new(ErrorKind::Io, "the operating system gives no random numbers");
+    SystemRandom::new().fill(&mut bytes).map_err(none)?;
+    Ok(bytes)
+}
 
 /// By hand, because the derived error would quote a secret of the wrong type.
 impl<'de> serde::Deserialize<'de> for Secret {

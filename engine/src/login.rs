@@ -13,7 +13,6 @@ use crate::key::Secret;
 use crate::password::PasswordHash;
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -306,17 +305,13 @@ impl Shared {
 impl State {
     /// Begins a session: its cookie.
     fn begin(&mut self) -> Result<Secret> {
-        let mut random = [0; 32];
-        let none = |_| Error::new(ErrorKind::Io, "the operating system gives no random numbers");
-        SystemRandom::new().fill(&mut random).map_err(none)?;
-        let cookie: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (id, now) = (TokenHash::of(&cookie), Instant::now());
+        let ((cookie, id), now) = (TokenHash::make()?, Instant::now());
         self.sessions.retain(|session| !session.is_over(now));
         while self.sessions.len() >= MAX_SESSIONS.get() {
             self.sessions.pop_front();
         }
         self.sessions.push_back(Session { id, begun: now, used: now });
-        Ok(Secret::new(cookie))
+        Ok(cookie)
     }
 }
 

@@ -12,13 +12,13 @@
 use super::gate::NoGrant;
 use super::{Claims, Proven};
 use crate::config::Config;
-use crate::key::Secret;
+use crate::key::{Secret, random};
 use crate::{Error, ErrorKind, Result, adobe};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::percent_decode_str;
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -160,9 +160,7 @@ impl Exchange {
 impl Shared {
     /// What is asked of a user at an address now.
     fn opaque(&self, user: &str, peer: IpAddr) -> std::result::Result<String, NoGrant> {
-        let mut opaque = vec![0; NONCE_LEN];
-        let no_random = |_| NoGrant::Failed("the operating system gives no random numbers".to_owned());
-        SystemRandom::new().fill(&mut opaque).map_err(no_random)?;
+        let mut opaque = random(NONCE_LEN).map_err(|error| NoGrant::Failed(error.to_string()))?;
         let at = u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX);
         opaque.extend(at.to_be_bytes());
         let tag = hmac::sign(&self.secret, &signed(&opaque, user, peer));

@@ -1,10 +1,8 @@
 //! Who may see over HTTP what an engine tells of itself, who may change something there, and where publishers may send their streams on.
 
 use super::{OpusPolicy, parsed};
-use crate::key::Secret;
+use crate::key::{Secret, random};
 use crate::url::RtmpUrl;
-use crate::{Error, ErrorKind};
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -44,12 +42,8 @@ impl HttpTokenConfig {
     /// # Errors
     /// [`ErrorKind::Io`] where the operating system gives no random numbers.
     pub fn make(name: impl Into<String>, role: HttpRole) -> crate::Result<(Secret, Self)> {
-        let mut random = [0; 32];
-        let none = |_| Error::new(ErrorKind::Io, "the operating system gives no random numbers");
-        SystemRandom::new().fill(&mut random).map_err(none)?;
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let config = Self::new(name, role, TokenHash::of(&token));
-        Ok((Secret::new(token), config))
+        let (token, sha256) = TokenHash::make()?;
+        Ok((token, Self::new(name, role, sha256)))
     }
 }
 
@@ -124,6 +118,13 @@ impl TokenHash {
         let mut bytes = [0; 32];
         bytes.iter_mut().zip(digest.as_ref()).for_each(|(byte, of_digest)| *byte = *of_digest);
         Self(bytes)
+    }
+
+    /// A new token of 256 random bits, and its hash.
+    pub(crate) fn make() -> crate::Result<(Secret, Self)> {
+        let token: String = random(32)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = Self::of(&token);
+        Ok((Secret::new(token), hash))
     }
 
     /// Whether it is the hash of this token; takes as long whatever the token is.

@@ -1,11 +1,11 @@
 //! The tables of the keys, in SQLite and in PostgreSQL, or a query of the operator's own.
 
 use super::export::{Keyring, Row};
-use super::text::{self, Hasher, Verifier};
+use super::text::{Hasher, Verifier};
 use super::{KeyInfo, seconds, time};
 use crate::auth::{Action, Known};
 use crate::config::KeysConfig;
-use crate::key::{Secret, StreamKey};
+use crate::key::{Secret, StreamKey, random};
 use crate::{Error, ErrorKind, Result};
 use arc_swap::ArcSwapOption;
 use serde::Deserialize;
@@ -181,7 +181,7 @@ impl Database {
             }
         };
         timeout(PATIENCE, connect).await.map_err(|_| no_answer())?.map_err(failed)?;
-        let secret = text::random(32)?;
+        let secret = random(32)?;
         let migrations = [("keys", self.inner.pools.tables()), ("passwords", PASSWORDS.into())];
         let migrations = (1..).zip(migrations).map(|(version, (name, sql))| {
             Migration::new(version, name.into(), MigrationType::Simple, sql, false)

@@ -1,10 +1,9 @@
 //! What keys look like, and what is kept of them.
 
-use crate::key::Secret;
+use crate::key::{Secret, random};
 use crate::{Error, ErrorKind, Result};
 use crate::{adobe, auth};
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
 
 /// Digits and letters that nobody takes for each other: good in URLs, in stream names, and read aloud.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -23,14 +22,6 @@ pub(super) fn make() -> Result<(String, Secret)> {
 fn letters(len: usize) -> Result<String> {
     let random = random(len)?;
     Ok(random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
-}
-
-/// So many bytes that nobody can guess.
-pub(super) fn random(len: usize) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; len];
-    let no_random = |_| Error::new(ErrorKind::Io, "the operating system gives no random numbers");
-    SystemRandom::new().fill(&mut bytes).map_err(no_random)?;
-    Ok(bytes)
 }
 
 /// Whether somebody's own text can be a key.
