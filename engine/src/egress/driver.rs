@@ -5,6 +5,7 @@ use super::{ConnectionOutput, Delivery};
 use crate::Limits;
 use crate::limits::ms;
 use crate::net::{Sink, read};
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -46,6 +47,16 @@ pub(crate) enum Stuck {
     NotReading,
     /// It takes something, but cannot catch up any more.
     TooSlow,
+}
+
+impl fmt::Display for Stuck {
+    /// Why its connection ends.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotReading => "the peer has stopped reading",
+            Self::TooSlow => "reading too slowly",
+        })
+    }
 }
 
 impl<W: Sink> ConnectionOutput<W> {

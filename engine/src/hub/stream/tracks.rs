@@ -42,6 +42,13 @@ pub(crate) struct StreamTracks {
     pub(crate) are_settled: bool,
 }
 
+impl StreamTracks {
+    /// Whether the sound is Opus.
+    pub(crate) fn has_opus(&self) -> bool {
+        self.audio.is_some_and(|audio| audio.codec == Codec::Opus)
+    }
+}
+
 /// Of each kind the track with the lowest number that its publisher has sent.
 #[derive(Default)]
 pub(super) struct MainTracks([Option<MainTrack>; 2]);

@@ -3,7 +3,7 @@
 use super::visit::{Playing, Then, Turn, Visit};
 use super::websocket::{self, Said, Violation, code};
 use crate::Limits;
-use crate::egress::{ConnectionOutput, Envelope, Patience, Stuck};
+use crate::egress::{ConnectionOutput, Envelope, Patience};
 use crate::hub::EndReason;
 use crate::media::FrameKind;
 use crate::net::{DeadlineTimer, Reprieve, Sink, WakeFlag, read};
@@ -277,10 +277,7 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Player<R, W> {
         {
             return Err(End::failed(&error));
         }
-        self.output.check(now, patience).map_err(|stuck| match stuck {
-            Stuck::NotReading => End::cut("the peer has stopped reading"),
-            Stuck::TooSlow => End::cut("reading too slowly"),
-        })?;
+        self.output.check(now, patience).map_err(|stuck| End::cut(stuck.to_string()))?;
         match self.output.overdue(now) {
             Some(_) => self.fill(),
             None => Ok(()),

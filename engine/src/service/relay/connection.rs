@@ -5,7 +5,6 @@ use super::task::{AttemptError, Relay, add};
 use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
 use crate::hub::EndReason;
 use crate::limits::ms;
-use crate::media::flv::Codec;
 use crate::net::{Conn, Sink, poll_yield, read};
 use crate::proto::Received;
 use crate::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession, announces_opus};
@@ -284,9 +283,7 @@ impl<'a> Connection<'a> {
 
     /// Whether the stream that goes out has Opus now.
     pub(super) fn has_opus(&self) -> bool {
-        let output = self.output.lock();
-        let audio = output.deliveries.first().and_then(|delivery| delivery.tracks().audio);
-        audio.is_some_and(|audio| audio.codec == Codec::Opus)
+        self.output.lock().deliveries.first().is_some_and(|delivery| delivery.tracks().has_opus())
     }
 
     /// The stream that goes out has no sound from now on.

@@ -9,7 +9,6 @@ use crate::config::{OpusPolicy, PushConfig};
 use crate::egress::{Clock, Delivery, Framing, RtmpFraming};
 use crate::hops;
 use crate::hub::{EndReason, Interest, SubscribeOptions, Subscriber};
-use crate::media::flv::Codec;
 use crate::policy::StartAt;
 use crate::proto::client::{ClientEvent, ClientRole};
 use crate::status::{RelayState, StreamState};
@@ -85,9 +84,8 @@ async fn push_once(
     if started.elapsed() > FRESH.get() {
         subscriber.rejoin();
     }
-    let has_opus = subscriber.tracks().audio.is_some_and(|audio| audio.codec == Codec::Opus);
     let mut delivery = outgoing(relay, RtmpFraming::server(stream_id, chunk_size), subscriber)?;
-    opus.judge(has_opus, || delivery.leave_audio_out())?;
+    opus.judge(delivery.tracks().has_opus(), || delivery.leave_audio_out())?;
     // First, so that a relay that publishes also shows what it has yet to send.
     connection.send(delivery);
     relay.tell_begun();

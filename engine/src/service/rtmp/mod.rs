@@ -21,7 +21,7 @@ use super::streams::{Client, Connected, ConnectionPublisher, Granted, Refusal};
 use super::{Core, Part};
 use crate::Limits;
 use crate::auth::Door;
-use crate::egress::{ConnectionOutput, Delivery, Patience, Stuck};
+use crate::egress::{ConnectionOutput, Delivery, Patience};
 use crate::hub::EndReason;
 use crate::limits::ms;
 use crate::net::{
@@ -508,12 +508,8 @@ impl<R: AsyncRead + Unpin, W: Sink> Connection<R, W> {
                 _ => "nothing published or played in time",
             }));
         }
-        self.output.check(now, Patience::new(&self.limits())).map_err(|stuck| {
-            End::cut(match stuck {
-                Stuck::NotReading => "the peer has stopped reading",
-                Stuck::TooSlow => "reading too slowly",
-            })
-        })?;
+        let patience = Patience::new(&self.limits());
+        self.output.check(now, patience).map_err(|stuck| End::cut(stuck.to_string()))?;
         if self.has_players() && self.next_ping <= now {
             self.ping(now);
         }

@@ -8,7 +8,7 @@ use super::super::websocket::{Messages, Sent, Violation, code};
 use super::destinations::Destinations;
 use super::{Halt, Ingest};
 use crate::Limits;
-use crate::egress::{ConnectionOutput, Envelope, Patience, Stuck};
+use crate::egress::{ConnectionOutput, Envelope, Patience};
 use crate::hub::EndReason;
 use crate::net::{DeadlineTimer, Reprieve, Sink, WakeFlag, io_words, poll_yield, read};
 use crate::service::{Part, PushNews};
@@ -319,10 +319,8 @@ impl<R: AsyncRead + Unpin + Send, W: Sink> Socket<R, W> {
             return Ok(());
         }
         self.look_at_socket()?;
-        self.output.check(now, Patience::new(&self.limits())).map_err(|stuck| match stuck {
-            Stuck::NotReading => End::cut("the peer has stopped reading"),
-            Stuck::TooSlow => End::cut("reading too slowly"),
-        })?;
+        let patience = Patience::new(&self.limits());
+        self.output.check(now, patience).map_err(|stuck| End::cut(stuck.to_string()))?;
         if self.ingest.publisher.ask_at().is_some_and(|at| at <= now) {
             self.ping(now);
         }
