@@ -98,7 +98,7 @@ async fn measure(
 ) -> Result<Vec<Figures>, Failure> {
     let clock = Clock::start();
     let stream = relay::private_name("latency")?;
-    let source = Source::start(engine.publish(&stream)?, clock.clone())?;
+    let source = Source::start(engine, engine.publish(&stream)?, clock.clone())?;
     publish(engine, stream, to).await?;
     tracing::info!("publishing to {to}");
     let (tell, mut told) = mpsc::unbounded_channel();

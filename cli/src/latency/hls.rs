@@ -32,12 +32,10 @@ pub(super) async fn play(url: &HttpUrl, trust: &Trust, listener: &mut Listener) 
         if playlist.is_over {
             return Err("the stream has ended".to_owned());
         }
-        let period = match (first.blocks, new.is_empty()) {
-            (true, _) => Duration::ZERO,
-            (false, true) => playlist.period() / 2,
-            (false, false) => playlist.period(),
-        };
-        sleep_until(asked + period.max(if first.blocks { Duration::ZERO } else { SHORTEST_PERIOD })).await;
+        if !first.blocks {
+            let period = if new.is_empty() { playlist.period() / 2 } else { playlist.period() };
+            sleep_until(asked + period.max(SHORTEST_PERIOD)).await;
+        }
     }
 }
 
