@@ -10,10 +10,9 @@
 // of a peer has become markup, and that --names is to be read where connections and relays are listed; with --shots it takes pictures of
 // them all.
 
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { AUTOPLAY, FLAGS, chromium, executablePath, isTooWide, violations } from './chromium.js';
 
 const { values: given, positionals: [task, url] } = parseArgs({
     allowPositionals: true,
@@ -28,8 +27,6 @@ const { values: given, positionals: [task, url] } = parseArgs({
         names: { type: 'string' },
     },
 });
-const require = createRequire(join(process.env.STREAMENGINE_BROWSER ?? import.meta.dirname, 'package.json'));
-const { chromium } = require('playwright-core');
 
 /** For what takes its time, on a machine that does other things too: ms. */
 const PATIENCE = 60_000;
@@ -37,12 +34,12 @@ const WIDTHS = [390, 900, 1440];
 const PAGES = ['', 'sessions', 'relays', 'files', 'recordings', 'keys', 'log', 'settings'];
 
 const context = await chromium.launchPersistentContext(given.profile, {
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    executablePath,
     headless: false,
     locale: 'en-GB',
     viewport: given.phone ? { width: 390, height: 844 } : { width: 1280, height: 900 },
     hasTouch: given.phone ?? false,
-    args: ['--headless=new', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--autoplay-policy=no-user-gesture-required'],
+    args: [...FLAGS, AUTOPLAY],
 });
 context.setDefaultTimeout(PATIENCE);
 const page = context.pages()[0] ?? await context.newPage();
@@ -258,12 +255,6 @@ async function marked() {
     expect(await page.locator('img, iframe, script:not([src])').count() === 0, 'a name has become markup');
 }
 
-async function violations() {
-    await page.evaluate(readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8'));
-    const { violations: found } = await page.evaluate('axe.run()');
-    return found.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html }) => html).join(' ')}`);
-}
-
 async function examine() {
     await context.addInitScript(() => localStorage.setItem('streamengine-first', 'done'));
     const found = [];
@@ -276,8 +267,8 @@ async function examine() {
                 await page.locator('main h1').waitFor();
                 await settled();
                 const place = `${name || 'overview'}, ${colorScheme}, ${width}`;
-                for (const violation of await violations()) found.push(`${place}: ${violation}`);
-                if (await page.evaluate('document.documentElement.scrollWidth > innerWidth')) found.push(`${place}: wider than the window`);
+                for (const violation of await violations(page, 3)) found.push(`${place}: ${violation}`);
+                if (await isTooWide(page)) found.push(`${place}: wider than the window`);
                 await marked();
                 if (given.names && ['sessions', 'relays'].includes(name)) await seen(given.names);
                 if (given.shots) {
@@ -302,7 +293,7 @@ async function settled() {
 async function login() {
     await page.goto(url);
     await page.getByRole('heading', { level: 1, name: 'Choose a password' }).waitFor();
-    const found = await violations();
+    const found = await violations(page, 3);
     await mouse.write(field('New password'), 'short');
     await mouse.write(field('The same once more'), 'short');
     await mouse.press(button('Set password'));
@@ -318,7 +309,7 @@ async function login() {
     isRefusalDue = true;
     await mouse.press(button('Log out'));
     await page.getByRole('heading', { level: 1, name: 'Log in' }).waitFor();
-    found.push(...await violations());
+    found.push(...await violations(page, 3));
     expect(found.length === 0, found.join('\n'));
     step('axe finds nothing');
 }

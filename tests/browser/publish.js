@@ -16,10 +16,8 @@
 // were chosen before. With --axe it tells, in each state, once, what axe finds in three widths, light and dark, as
 // {"violations":[...],"in":"live"}. With --denied the browser gives no devices. With --embedded nothing is pressed.
 
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { AUTOPLAY, FLAGS, chromium, everyLook, executablePath, isTooWide, violations } from './chromium.js';
 
 const { values: given, positionals: [url] } = parseArgs({
     allowPositionals: true,
@@ -34,8 +32,6 @@ const { values: given, positionals: [url] } = parseArgs({
         embedded: { type: 'boolean' },
     },
 });
-const require = createRequire(join(process.env.STREAMENGINE_BROWSER ?? import.meta.dirname, 'package.json'));
-const { chromium } = require('playwright-core');
 
 /** Runs in the page, before its own scripts: devices of ours. */
 function show(isNoise) {
@@ -113,15 +109,13 @@ function look() {
 }
 
 const context = await chromium.launchPersistentContext(given.profile, {
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    executablePath,
     headless: false,
     ignoreHTTPSErrors: true,
     viewport: { width: 1024, height: 768 },
     locale: 'en-US',
     args: [
-        '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-        '--disable-background-networking', '--disable-component-update', '--disable-sync',
-        '--autoplay-policy=no-user-gesture-required',
+        ...FLAGS, AUTOPLAY,
         '--host-resolver-rules=MAP insecure.test 127.0.0.1',
         '--use-fake-device-for-media-stream=fps=30',
         ...given.denied ? ['--deny-permission-prompts'] : ['--use-fake-ui-for-media-stream'],
@@ -147,15 +141,9 @@ async function examine(state) {
     if (!given.axe || examined.has(state) || state === 'connecting' || state === 'asking') return;
     examined.add(state);
     const found = [];
-    await page.evaluate(readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8'));
-    for (const colorScheme of ['light', 'dark']) {
-        await page.emulateMedia({ colorScheme });
-        for (const width of [320, 768, 1440]) {
-            await page.setViewportSize({ width, height: width === 320 ? 640 : 900 });
-            const { violations } = await page.evaluate('axe.run()');
-            found.push(...violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`));
-            if (await page.evaluate('document.documentElement.scrollWidth > innerWidth')) found.push(`wider than the window of ${width}`);
-        }
+    for await (const { width } of everyLook(page)) {
+        found.push(...await violations(page));
+        if (await isTooWide(page)) found.push(`wider than the window of ${width}`);
     }
     console.log(JSON.stringify({ violations: found, in: state }));
 }

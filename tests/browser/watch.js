@@ -19,9 +19,9 @@
 
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { AUTOPLAY, FLAGS, chromium, everyLook, executablePath, isTooWide, violations } from './chromium.js';
 
 const { values: given, positionals: [url] } = parseArgs({
     allowPositionals: true,
@@ -35,9 +35,6 @@ const { values: given, positionals: [url] } = parseArgs({
         away: { type: 'string' },
     },
 });
-// Where tests/run has put what package-lock.json names.
-const require = createRequire(join(process.env.STREAMENGINE_BROWSER ?? import.meta.dirname, 'package.json'));
-const { chromium } = require('playwright-core');
 
 /** Runs in the page, before its own scripts. */
 function observe() {
@@ -115,12 +112,7 @@ function look() {
     };
 }
 
-const flags = [
-    '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    ...given.untouched ? [] : ['--autoplay-policy=no-user-gesture-required'],
-];
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const flags = [...FLAGS, ...given.untouched ? [] : [AUTOPLAY]];
 
 /** As it starts browsers, playwright has all of their pages in front, and none of them sleeps. */
 async function browser() {
@@ -151,27 +143,15 @@ page.on('pageerror', (error) => faults.push(String(error)));
 await page.addInitScript(observe);
 await page.goto(url);
 
-async function violations() {
-    // As it is evaluated by the browser's debugger, the policy of the page does not hold for it.
-    await page.evaluate(readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8'));
-    const { violations } = await page.evaluate('axe.run()');
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-}
-
 async function examine() {
     const found = { violations: [] };
-    for (const colorScheme of ['light', 'dark']) {
-        await page.emulateMedia({ colorScheme });
-        for (const width of [320, 768, 1440]) {
-            await page.setViewportSize({ width, height: width === 320 ? 640 : 900 });
-            if (given.axe) found.violations.push(...await violations());
-            if (given.shots) {
-                const path = join(given.shots, `${given.until}-${colorScheme}-${width}.png`);
-                await page.screenshot({ path });
-            }
-            const wide = await page.evaluate('document.documentElement.scrollWidth > innerWidth');
-            if (wide) found.violations.push(`at ${width} the page is wider than the window`);
+    for await (const { colorScheme, width } of everyLook(page)) {
+        if (given.axe) found.violations.push(...await violations(page));
+        if (given.shots) {
+            const path = join(given.shots, `${given.until}-${colorScheme}-${width}.png`);
+            await page.screenshot({ path });
         }
+        if (await isTooWide(page)) found.violations.push(`at ${width} the page is wider than the window`);
     }
     console.log(JSON.stringify(found));
 }
