@@ -6,11 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{CertificateParams, KeyPair};
 use ring::digest::{SHA256, digest};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use streamengine::write_private;
 
 /// How long one is good for. Some browsers take none that is good for more than 398 days.
 const GOOD_FOR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -75,8 +76,8 @@ fn make(folder: &Path, files: &Files, listened: &[SocketAddr]) -> io::Result<Str
     let cert = params.self_signed(&key).map_err(io::Error::other)?.pem();
     make_folder(folder)?;
     // The key first: a certificate that is there has its own.
-    replace(&files.key, &key.serialize_pem())?;
-    replace(&files.cert, &cert)?;
+    write_private(&files.key, key.serialize_pem().as_bytes()).map_err(io::Error::other)?;
+    write_private(&files.cert, cert.as_bytes()).map_err(io::Error::other)?;
     Ok(cert)
 }
 
@@ -114,20 +115,6 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
-}
-
-/// Writes a file that only this user can read, and puts it in its place whole.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let _ = fs::remove_file(&beside);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
 }
 
 /// The SHA-256 of a certificate, as browsers show it.

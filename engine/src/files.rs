@@ -4,7 +4,7 @@ mod folder;
 mod recording_name;
 
 #[cfg(feature = "http")]
-pub(crate) use folder::write_private;
+pub use folder::write_private;
 pub(crate) use folder::{Folder, check_writable, folders};
 pub use recording_name::RecordingName;
 #[cfg(feature = "http")]

@@ -116,6 +116,9 @@ pub use engine::{Engine, EngineBuilder, WeakEngine};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventReceiver, Received};
 pub use files::RecordingName;
+#[cfg(feature = "http")]
+#[doc(hidden)]
+pub use files::write_private;
 pub use hub::{EndReason, StreamChange, StreamWatcher};
 pub use id::{FileId, ListenerId, RecordingId, RelayId, SessionId};
 pub use ipnet::IpNet;

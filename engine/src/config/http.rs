@@ -40,7 +40,7 @@ impl HttpTokenConfig {
     /// A new token of 256 random bits, which is to be told once, and what a configuration has of it.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] where the operating system gives no random numbers.
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) where the operating system gives no random numbers.
     pub fn make(name: impl Into<String>, role: HttpRole) -> crate::Result<(Secret, Self)> {
         let (token, sha256) = TokenHash::make()?;
         Ok((token, Self::new(name, role, sha256)))

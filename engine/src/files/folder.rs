@@ -241,7 +241,7 @@ impl Folder {
 /// # Errors
 /// Those of the operating system, with the name.
 #[cfg(feature = "http")]
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
