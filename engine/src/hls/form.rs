@@ -36,6 +36,8 @@ pub(super) enum Writer {
     Mp4 {
         /// The number of the last part.
         sequence: u32,
+        /// What times are counted from, as [`Segmenter::new`](super::segmenter::Segmenter::new) has it.
+        origin: i64,
     },
     Ts {
         /// `None` before the first tracks.
@@ -46,9 +48,9 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    pub(super) fn new(format: HlsFormat) -> Self {
+    pub(super) fn new(format: HlsFormat, origin: i64) -> Self {
         match format {
-            HlsFormat::Fmp4 => Self::Mp4 { sequence: 0 },
+            HlsFormat::Fmp4 => Self::Mp4 { sequence: 0, origin },
             HlsFormat::Ts => Self::Ts { muxer: None, tracks: Vec::new() },
         }
     }
@@ -73,9 +75,12 @@ impl Writer {
     /// A part. Only one of 2 GiB could not be written.
     pub(super) fn part(&mut self, runs: &[Run<'_>]) -> Bytes {
         match self {
-            Self::Mp4 { sequence } => {
+            Self::Mp4 { sequence, origin } => {
                 *sequence = sequence.wrapping_add(1);
-                let begins = |run: &Run<'_>| u64::try_from(run.begins).unwrap_or_default();
+                let begins = |run: &Run<'_>| {
+                    let origin = origin.saturating_mul(run.track.timescale.into()) / 1_000;
+                    u64::try_from(run.begins.saturating_add(origin)).unwrap_or_default()
+                };
                 let runs = runs.iter().map(|run| Mp4Run {
                     track: run.track.id,
                     begins: begins(run),

@@ -117,18 +117,19 @@ impl Muxer {
 
     fn playing(&self, plan: &Plan, frames: &[Frame]) -> Playing {
         let window = i64::try_from(self.config.window_ms).unwrap_or(i64::MAX / TICKS) * (TICKS / 1_000);
+        let origin = origin(frames);
         let terms = Terms {
             rules: plan.rules,
             window,
             format: plan.format,
             max_bytes: self.hls.shared.limits.load().hls_bytes,
-            first: first_number(frames),
+            first: first_number(origin, frames),
         };
         tracing::info!(
             stream = %self.stream.key, target_s = plan.rules.target_s, renditions = plan.renditions(), "HLS begins"
         );
         let mut playing = Playing {
-            segmenter: Segmenter::new(plan),
+            segmenter: Segmenter::new(plan, origin),
             window: Window::new(terms),
             cuts: Vec::new(),
             gap: i64::from(plan.rules.target_s) * TICKS,
@@ -260,14 +261,25 @@ impl Playing {
     }
 }
 
+/// When the stream's time was 0, in milliseconds since 1970, as the newest of these frames has come just now. Media are timed from
+/// there, so that those of a server which has been restarted lie where their dates say: hls.js 1.7 goes on by the times that it knows,
+/// and showed nothing, or nothing for a quarter of a minute, where they began anew.
+fn origin(frames: &[Frame]) -> i64 {
+    let newest = times(frames).max().unwrap_or_default();
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    i64::try_from(now).unwrap_or_default().saturating_sub(newest)
+}
+
 /// MEDIA-SEQUENCE to begin with: when the oldest of these frames came, in seconds since 1970. As segments last a second at least, a
 /// stream that begins anew, after a restart too, has higher numbers than before, and players go on. The time of the newest would not
 /// do: numbers would be ahead of the clock by all that the ring held, and the stream's next life would have some of them again.
-fn first_number(frames: &[Frame]) -> u64 {
-    let times = || frames.iter().filter(|frame| !frame.is_config()).map(|frame| frame.timestamp);
-    let held = times().max().zip(times().min()).map_or(0, |(newest, oldest)| newest.saturating_sub(oldest));
-    let held = Duration::from_millis(u64::try_from(held).unwrap_or_default());
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.saturating_sub(held).as_secs())
+fn first_number(origin: i64, frames: &[Frame]) -> u64 {
+    let oldest = times(frames).min().unwrap_or_default();
+    u64::try_from(origin.saturating_add(oldest) / 1_000).unwrap_or_default()
+}
+
+fn times(frames: &[Frame]) -> impl Iterator<Item = i64> {
+    frames.iter().filter(|frame| !frame.is_config()).map(|frame| frame.timestamp)
 }
 
 fn duration(ticks: i64) -> Duration {
@@ -281,9 +293,9 @@ mod tests {
 
     #[test]
     fn numbers_begin_when_the_oldest_frame_came() {
-        let now = first_number(&[]);
-        let frames: Vec<_> = (0..=300).map(|at| inter(at * 100, 8)).collect();
-        let first = first_number(&frames);
+        let now = first_number(origin(&[]), &[]);
+        let frames: Vec<_> = (0..=300).map(|at| inter(5_000 + at * 100, 8)).collect();
+        let first = first_number(origin(&frames), &frames);
         assert!((now - 30..=now - 29).contains(&first), "{first} of {now}");
     }
 }

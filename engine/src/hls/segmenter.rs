@@ -95,7 +95,9 @@ pub(super) struct Segmenter {
 }
 
 impl Segmenter {
-    pub(super) fn new(plan: &Plan) -> Self {
+    /// Times in MP4 are counted from `origin`: when the stream's time was 0, in milliseconds since 1970. Those of MPEG-TS have no room
+    /// for it.
+    pub(super) fn new(plan: &Plan, origin: i64) -> Self {
         Self {
             rules: plan.rules,
             format: plan.format,
@@ -104,7 +106,7 @@ impl Segmenter {
             tracks: plan.tracks.iter().cloned().map(Track::new).collect(),
             late: None,
             frame: Some(plan.rules.frame),
-            writers: (0..plan.renditions()).map(|_| Writer::new(plan.format)).collect(),
+            writers: (0..plan.renditions()).map(|_| Writer::new(plan.format, origin)).collect(),
             waiting: None,
             edge: i64::MIN,
             part_begins: None,
@@ -455,7 +457,7 @@ mod tests {
         let track = |kind, number| Planned { kind, id: 0, rendition: 0, number, first: None };
         let rules = Rules { target_s: 2, longest: 2 * TICKS, segment: TICKS, part: None, frame: TICKS / 25 };
         let tracks = vec![track(FrameKind::Video, 1), track(FrameKind::Audio, 2)];
-        let mut segmenter = Segmenter::new(&Plan { rules, format: HlsFormat::Fmp4, tracks });
+        let mut segmenter = Segmenter::new(&Plan { rules, format: HlsFormat::Fmp4, tracks }, 0);
         let mut cuts = Vec::new();
         segmenter.push(&audio_header(0), &mut cuts);
         (0..5_000).for_each(|number| segmenter.push(&audio(number * 23), &mut cuts));

@@ -12,7 +12,7 @@ fn cuts_of(frames: &[Frame], part_ms: Option<u64>) -> Vec<Cut> {
 /// The same where so many of them have come when it begins.
 fn cuts_planned(frames: &[Frame], first: usize, part_ms: Option<u64>) -> Vec<Cut> {
     let plan = Plan::of(&frames[..first], MainIds::default(), wishes(part_ms)).expect("something to play");
-    let (mut segmenter, mut cuts) = (Segmenter::new(&plan), Vec::new());
+    let (mut segmenter, mut cuts) = (Segmenter::new(&plan, 0), Vec::new());
     frames.iter().for_each(|frame| segmenter.push(frame, &mut cuts));
     segmenter.flush(&mut cuts);
     cuts
@@ -108,7 +108,7 @@ fn sound_that_lasts_longer_than_the_picture_is_in_the_last_parts() {
     let sound = (1..20).map(|count| newest + 1 + count * 1_024_000 / 44_100).take_while(|at| *at < ends);
     frames.extend(sound.map(audio));
     let plan = Plan::of(&frames, MainIds::default(), wishes(Some(200))).unwrap();
-    let (mut segmenter, mut cuts) = (Segmenter::new(&plan), Vec::new());
+    let (mut segmenter, mut cuts) = (Segmenter::new(&plan, 0), Vec::new());
     frames.iter().for_each(|frame| segmenter.push(frame, &mut cuts));
     segmenter.flush(&mut cuts);
     let last = cuts.iter().rev().find_map(|cut| match cut {

@@ -174,7 +174,7 @@ fn play(shape: &Shape) -> Judge {
     let plan = Plan::of(&frames, main, wishes).expect("a stream that can be played");
     let window = window(&plan, 1_795_000_000);
     let mut judge = Judge { shape: shape.clone(), window, last: None, breaks: 0, versions: 0 };
-    let (mut segmenter, mut cuts, start) = (Segmenter::new(&plan), Vec::new(), SystemTime::now());
+    let (mut segmenter, mut cuts, start) = (Segmenter::new(&plan, 0), Vec::new(), SystemTime::now());
     let mut edge = 0;
     let apply = |judge: &mut Judge, cuts: &mut Vec<Cut>, edge: i64| {
         for cut in cuts.drain(..) {
@@ -290,7 +290,7 @@ fn snapshot() -> Snapshot {
     let frames: Vec<_> = steps.into_iter().filter_map(Step::into_frame).collect();
     let plan = Plan::of(&frames, MainIds::default(), wishes(Some(200))).unwrap();
     let mut window = window(&plan, 100);
-    let (mut segmenter, mut cuts) = (Segmenter::new(&plan), Vec::new());
+    let (mut segmenter, mut cuts) = (Segmenter::new(&plan, 0), Vec::new());
     frames.iter().for_each(|frame| segmenter.push(frame, &mut cuts));
     cuts.into_iter().for_each(|cut| window.push(cut, SystemTime::now(), 0));
     window.snapshot(FOLDER)
