@@ -3,6 +3,7 @@
 mod dashboard;
 mod hls;
 mod publish;
+mod published;
 mod recordings;
 
 use std::panic::AssertUnwindSafe;

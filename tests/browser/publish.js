@@ -6,12 +6,13 @@
 // and, when it presses the button by which a stream goes out, `{"pressed":1764460800000}`; both in ms of the clock on the wall.
 // `faults` is what the console has of errors. Ends by being killed.
 //
-//   node publish.js URL --profile FOLDER [--shows clock|noise] [--wish 640x360,2500] [--then SECONDS=EXPRESSION ...] [--places NAME,...]
-//                       [--axe] [--denied] [--embedded]
+//   node publish.js URL --profile FOLDER [--shows clock|noise] [--large] [--wish 640x360,2500] [--then SECONDS=EXPRESSION ...]
+//                       [--places NAME,...] [--axe] [--denied] [--embedded]
 //
-// The camera and the microphone are Chromium's own false ones, or, with --shows, ones of ours: a picture that is white for the first
-// 300 ms of each second, in which there is a tone for 100 ms, with the time of its making in 32 cells along its bottom ninth as those
-// have it that watch.js reads; with `noise` it has so much in it that no encoder gets it small. --wish is chosen on the page. So long
+// The camera and the microphone are Chromium's own false ones, or, with --shows, ones of ours: a picture of 640x360, or 1280x720 with
+// --large, that is white for the first 300 ms of each second, with the time of its making in 32 cells along its bottom ninth as those
+// have it that watch.js reads; on the left a tone in the first 100 ms of each second, on the right another one all the time. With
+// `noise` the picture has so much in it that no encoder gets it small. --wish is chosen on the page. So long
 // after the page is live, each --then is evaluated in it; `camera.resize(960, 540)` makes the picture of ours another size. --places
 // were chosen before. With --axe it tells, in each state, once, what axe finds in three widths, light and dark, as
 // {"violations":[...],"in":"live"}. With --denied the browser gives no devices. With --embedded nothing is pressed.
@@ -24,6 +25,7 @@ const { values: given, positionals: [url] } = parseArgs({
     options: {
         profile: { type: 'string' },
         shows: { type: 'string' },
+        large: { type: 'boolean' },
         wish: { type: 'string' },
         then: { type: 'string', multiple: true, default: [] },
         places: { type: 'string' },
@@ -34,7 +36,7 @@ const { values: given, positionals: [url] } = parseArgs({
 });
 
 /** Runs in the page, before its own scripts: devices of ours. */
-function show(isNoise) {
+function show({ isNoise, size }) {
     const devices = navigator.mediaDevices;
     if (!devices) return;
     const canvas = document.createElement('canvas');
@@ -44,7 +46,7 @@ function show(isNoise) {
             [canvas.width, canvas.height] = [width, height];
         },
     };
-    window.camera.resize(640, 360);
+    window.camera.resize(...size);
 
     function draw() {
         const { width, height } = canvas;
@@ -63,14 +65,17 @@ function show(isNoise) {
         }
     }
 
-    async function tone() {
+    async function tones() {
         const graph = new AudioContext();
         await graph.resume();
-        const [source, gate, out] = [graph.createOscillator(), graph.createGain(), graph.createMediaStreamDestination()];
-        gate.gain.value = 0;
-        source.frequency.value = 1000;
-        source.connect(gate).connect(out);
-        source.start();
+        const [sides, out] = [graph.createChannelMerger(2), graph.createMediaStreamDestination()];
+        const [gate] = [[1000, 0], [440, 0.25]].map(([frequency, gain], side) => {
+            const [source, loud] = [new OscillatorNode(graph, { frequency }), new GainNode(graph, { gain })];
+            source.connect(loud).connect(sides, 0, side);
+            source.start();
+            return loud;
+        });
+        sides.connect(out);
         let last = 0;
         setInterval(() => {
             const at = graph.currentTime + (1000 - Date.now() % 1000) / 1000;
@@ -87,7 +92,7 @@ function show(isNoise) {
             draw();
             setInterval(draw, 1000 / 30);
         }
-        return new MediaStream([...video ? canvas.captureStream(30).getTracks() : [], ...audio ? await tone() : []]);
+        return new MediaStream([...video ? canvas.captureStream(30).getTracks() : [], ...audio ? await tones() : []]);
     };
 }
 
@@ -104,6 +109,7 @@ function look() {
         notice: text('#notice'),
         numbers: pairs('#numbers > div', 'dt', 'dd'),
         places: pairs('#places > label', 'span', 'small'),
+        footer: text('footer'),
         url: location.href,
     };
 }
@@ -127,7 +133,9 @@ page.on('console', (message) => {
     if (message.type() === 'error') faults.push(message.text());
 });
 page.on('pageerror', (error) => faults.push(String(error)));
-if (given.shows) await page.addInitScript(show, given.shows === 'noise');
+if (given.shows) {
+    await page.addInitScript(show, { isNoise: given.shows === 'noise', size: given.large ? [1280, 720] : [640, 360] });
+}
 if (given.places) {
     await page.addInitScript((wished) => {
         sessionStorage.setItem('streamengine-destinations', JSON.stringify({ offered: wished, wished }));

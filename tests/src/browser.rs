@@ -167,6 +167,8 @@ pub struct Said {
     pub numbers: Value,
     /// The state of each destination.
     pub places: Value,
+    /// What is at its end: links, or what a script of the test has written there.
+    pub footer: String,
     /// Its own address.
     pub url: String,
     /// Errors on the console so far.
@@ -185,6 +187,7 @@ impl Said {
             notice: text("notice"),
             numbers: seen["numbers"].clone(),
             places: seen["places"].clone(),
+            footer: text("footer"),
             url: text("url"),
             faults: faults.filter_map(|fault| Some(fault.as_str()?.to_owned())).collect(),
         })
