@@ -1,6 +1,7 @@
 // What the scripts that use a browser do alike: where it is, how it is started, and what axe finds in a page.
 
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
@@ -16,6 +17,18 @@ export const FLAGS = [
 ];
 /** Pages make sound, and nobody has to touch them before. */
 export const AUTOPLAY = '--autoplay-policy=no-user-gesture-required';
+
+/** One that is not as playwright starts them: there all pages are in front, and none of them sleeps. Gives its context. */
+export async function ownBrowser(profile, flags) {
+    const address = ['--remote-debugging-port=0', `--user-data-dir=${profile}`];
+    const child = spawn(executablePath, [...flags, ...address, 'about:blank'], { stdio: 'ignore' });
+    process.on('exit', () => child.kill());
+    for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit());
+    const told = join(profile, 'DevToolsActivePort');
+    while (!existsSync(told) || !readFileSync(told, 'utf8').includes('\n')) await new Promise((done) => setTimeout(done, 50));
+    const [port] = readFileSync(told, 'utf8').split('\n');
+    return (await chromium.connectOverCDP(`http://127.0.0.1:${port}`, { noDefaults: true })).contexts()[0];
+}
 
 /** What axe finds in a page as it is, with so much of it as has the fault. */
 export async function violations(page, most = Infinity) {

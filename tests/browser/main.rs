@@ -3,6 +3,7 @@
 mod dashboard;
 mod hls;
 mod publish;
+mod publish_faults;
 mod published;
 mod recordings;
 

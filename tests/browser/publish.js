@@ -7,18 +7,24 @@
 // `faults` is what the console has of errors. Ends by being killed.
 //
 //   node publish.js URL --profile FOLDER [--shows clock|noise] [--large] [--wish 640x360,2500] [--then SECONDS=EXPRESSION ...]
-//                       [--places NAME,...] [--axe] [--denied] [--embedded]
+//                       [--places NAME,...] [--axe] [--denied] [--embedded] [--screen] [--unshare SECONDS] [--away SECONDS]
+//                       [--sleep SECONDS] [--without NAME]
 //
 // The camera and the microphone are Chromium's own false ones, or, with --shows, ones of ours: a picture of 640x360, or 1280x720 with
 // --large, that is white for the first 300 ms of each second, with the time of its making in 32 cells along its bottom ninth as those
 // have it that watch.js reads; on the left a tone in the first 100 ms of each second, on the right another one all the time. With
 // `noise` the picture has so much in it that no encoder gets it small. --wish is chosen on the page. So long
-// after the page is live, each --then is evaluated in it; `camera.resize(960, 540)` makes the picture of ours another size. --places
+// after the page is live, each --then is evaluated in it; `camera.resize(960, 540)` makes the picture of ours another size, and
+// `camera.unplug()` ends it as a device that is unplugged. --places
 // were chosen before. With --axe it tells, in each state, once, what axe finds in three widths, light and dark, as
-// {"violations":[...],"in":"live"}. With --denied the browser gives no devices. With --embedded nothing is pressed.
+// {"violations":[...],"in":"live"}. With --denied the browser gives no devices. With --embedded nothing is pressed. With --screen
+// another tab is shared, on which things move and sound; after --unshare it is closed, which stops that as the browser's own button
+// does. With --away another tab is in front as soon as the page is live, for so long; with --sleep the whole browser stands still for
+// so long, as when a laptop is shut. --without is what the browser lacks, a property of its window.
 
+import { readFileSync, readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { AUTOPLAY, FLAGS, chromium, everyLook, executablePath, isTooWide, violations } from './chromium.js';
+import { AUTOPLAY, FLAGS, chromium, everyLook, executablePath, isTooWide, ownBrowser, violations } from './chromium.js';
 
 const { values: given, positionals: [url] } = parseArgs({
     allowPositionals: true,
@@ -32,6 +38,11 @@ const { values: given, positionals: [url] } = parseArgs({
         axe: { type: 'boolean' },
         denied: { type: 'boolean' },
         embedded: { type: 'boolean' },
+        screen: { type: 'boolean' },
+        unshare: { type: 'string' },
+        away: { type: 'string' },
+        sleep: { type: 'string' },
+        without: { type: 'string' },
     },
 });
 
@@ -44,6 +55,12 @@ function show({ isNoise, size }) {
     window.camera = {
         resize(width, height) {
             [canvas.width, canvas.height] = [width, height];
+        },
+        unplug() {
+            const track = window.camera.track;
+            track.stop();
+            // Which it does not tell of where a page has stopped it.
+            track.dispatchEvent(new Event('ended'));
         },
     };
     window.camera.resize(...size);
@@ -92,7 +109,9 @@ function show({ isNoise, size }) {
             draw();
             setInterval(draw, 1000 / 30);
         }
-        return new MediaStream([...video ? canvas.captureStream(30).getTracks() : [], ...audio ? await tones() : []]);
+        const pictures = video ? canvas.captureStream(30).getTracks() : [];
+        [window.camera.track] = pictures.length > 0 ? pictures : [window.camera.track];
+        return new MediaStream([...pictures, ...audio ? await tones() : []]);
     };
 }
 
@@ -111,22 +130,38 @@ function look() {
         places: pairs('#places > label', 'span', 'small'),
         footer: text('footer'),
         url: location.href,
+        hidden: document.hidden,
     };
 }
 
-const context = await chromium.launchPersistentContext(given.profile, {
-    executablePath,
-    headless: false,
-    ignoreHTTPSErrors: true,
-    viewport: { width: 1024, height: 768 },
-    locale: 'en-US',
-    args: [
-        ...FLAGS, AUTOPLAY,
-        '--host-resolver-rules=MAP insecure.test 127.0.0.1',
-        '--use-fake-device-for-media-stream=fps=30',
-        ...given.denied ? ['--deny-permission-prompts'] : ['--use-fake-ui-for-media-stream'],
-    ],
-});
+/** Runs in the tab that is shared. */
+function move() {
+    document.title = 'Shared';
+    const [graph, shown] = [new AudioContext(), document.body.appendChild(document.createElement('h1'))];
+    const source = new OscillatorNode(graph, { frequency: 640 });
+    source.connect(graph.destination);
+    source.start();
+    setInterval(() => {
+        shown.textContent = Date.now();
+    }, 50);
+}
+
+const flags = [
+    ...FLAGS, AUTOPLAY,
+    '--host-resolver-rules=MAP insecure.test 127.0.0.1',
+    '--use-fake-device-for-media-stream=fps=30',
+    ...given.screen ? ['--auto-select-tab-capture-source-by-title=Shared'] : [],
+    ...given.denied ? ['--deny-permission-prompts'] : given.screen ? [] : ['--use-fake-ui-for-media-stream'],
+];
+
+async function browser() {
+    if (given.away) return ownBrowser(given.profile, flags);
+    return chromium.launchPersistentContext(given.profile, {
+        executablePath, headless: false, ignoreHTTPSErrors: true, viewport: { width: 1024, height: 768 }, locale: 'en-US', args: flags,
+    });
+}
+
+const context = await browser();
 const page = context.pages()[0] ?? await context.newPage();
 const faults = [];
 page.on('console', (message) => {
@@ -135,6 +170,15 @@ page.on('console', (message) => {
 page.on('pageerror', (error) => faults.push(String(error)));
 if (given.shows) {
     await page.addInitScript(show, { isNoise: given.shows === 'noise', size: given.large ? [1280, 720] : [640, 360] });
+}
+if (given.without) await page.addInitScript((name) => delete window[name], given.without);
+let shared = null;
+if (given.screen) {
+    // What the page would be asked for by the browser, where it shows no questions.
+    await context.grantPermissions(['camera', 'microphone'], { origin: new URL(url).origin });
+    shared = await context.newPage();
+    await shared.evaluate(move);
+    await page.bringToFront();
 }
 if (given.places) {
     await page.addInitScript((wished) => {
@@ -167,7 +211,44 @@ async function press(state) {
         }
         console.log(JSON.stringify({ pressed: Date.now() }));
     }
-    await page.click('#act');
+    await page.click(given.screen && state === 'setup' ? '#other' : '#act');
+}
+
+/** Another tab is in front for some time, as people do with tabs. */
+async function leave(seconds) {
+    const other = await context.newPage();
+    await other.bringToFront();
+    setTimeout(() => page.bringToFront(), seconds * 1000);
+}
+
+/** All that the browser runs in stands still for some time. */
+function sleep(seconds) {
+    const parents = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).flatMap((pid) => {
+        try {
+            return [[Number(pid), Number(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\)/s, '').split(' ')[2])]];
+        } catch {
+            // It has just ended.
+            return [];
+        }
+    });
+    const below = (pid) => parents.filter(([, parent]) => parent === pid).flatMap(([child]) => [child, ...below(child)]);
+    const all = below(process.pid);
+    const tell = (signal) => all.forEach((pid) => {
+        try {
+            process.kill(pid, signal);
+        } catch {
+            // Likewise.
+        }
+    });
+    tell('SIGSTOP');
+    setTimeout(() => tell('SIGCONT'), seconds * 1000);
+}
+
+/** What happens once the page is live. */
+function meet() {
+    if (given.away) leave(given.away);
+    if (given.sleep) setTimeout(() => sleep(given.sleep), 2000);
+    if (given.unshare) setTimeout(() => shared.close(), given.unshare * 1000);
 }
 
 const pending = given.then.map((then) => then.match(/^([\d.]+)=(.*)$/s)).map(([, seconds, script]) => ({ seconds: Number(seconds), script }));
@@ -183,7 +264,10 @@ try {
             pressed = seen.state;
             await press(seen.state);
         }
-        if (seen.state === 'live') liveSince ??= Date.now();
+        if (seen.state === 'live' && liveSince === null) {
+            liveSince = Date.now();
+            meet();
+        }
         while (liveSince !== null && pending.length > 0 && Date.now() - liveSince >= pending[0].seconds * 1000) {
             await page.evaluate(pending.shift().script);
         }

@@ -14,10 +14,10 @@ use streamengine_tests::{Engine, Fault, PATIENCE, Proxy, Recorder, needs, unique
 /// A picture of ours in which there is a time and much else, and what is wished for.
 const NOISE: [&str; 4] = ["--shows", "noise", "--wish", "640x360,2500"];
 /// The same without much else.
-const CLOCK: [&str; 2] = ["--shows", "clock"];
+pub(super) const CLOCK: [&str; 2] = ["--shows", "clock"];
 
 /// Milliseconds since 1970.
-fn now_ms() -> f64 {
+pub(super) fn now_ms() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs_f64() * 1_000.0
 }
 
@@ -27,7 +27,7 @@ fn wall(at: Instant) -> f64 {
 }
 
 /// A page that is live, the name of its stream, and a player.
-fn live(engine: &Engine, options: &[&str]) -> (String, Studio, Recorder) {
+pub(super) fn live(engine: &Engine, options: &[&str]) -> (String, Studio, Recorder) {
     let name = format!("live/{}", unique("studio"));
     let studio = Studio::open(&engine.studio(&name), options);
     engine.wait_publish(&name);
@@ -36,11 +36,11 @@ fn live(engine: &Engine, options: &[&str]) -> (String, Studio, Recorder) {
     (name, studio, player)
 }
 
-fn is_picture(tag: &Tag) -> bool {
+pub(super) fn is_picture(tag: &Tag) -> bool {
     tag.track() == Some(Track::Video) && tag.frame().is_some()
 }
 
-fn pictures(tags: &[(Instant, Tag)]) -> Vec<&(Instant, Tag)> {
+pub(super) fn pictures(tags: &[(Instant, Tag)]) -> Vec<&(Instant, Tag)> {
     tags.iter().filter(|(_, tag)| is_picture(tag)).collect()
 }
 
@@ -97,21 +97,21 @@ fn picture_and_sound_are_together_and_the_sound_is_whole() {
         studio.wait("sound", |said| ["Opus", "AAC", "AAC (WebAssembly)"].contains(&said.number("Sound")));
     let recording = player.stop();
     let skews = published::skews(&recording, now_ms());
-    let likeness = published::likeness(&recording);
-    let (least, most_late) = skews
+    let likeness = published::likeness(&recording, published::TONE);
+    let (least, latest) = skews
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &skew| (least.min(skew), most.max(skew)));
     let worst = likeness.iter().copied().fold(1.0, f64::min);
     let spoiled = likeness.iter().filter(|&&like| like < 0.99).count();
     println!(
-        "sound ({}) comes {least:.1} to {most_late:.1} ms after its picture, {} times; {spoiled} of {} pieces of it are less than \
+        "sound ({}) comes {least:.1} to {latest:.1} ms after its picture, {} times; {spoiled} of {} pieces of it are less than \
          0.99 alike, the worst {worst:.4}; {} pictures left out",
         last.number("Sound"),
         skews.len(),
         likeness.len(),
         last.number("Pictures left out")
     );
-    assert!(skews.len() > 4 && least.abs().max(most_late.abs()) <= most(40), "{skews:.1?}");
+    assert!(skews.len() > 4 && least.abs().max(latest.abs()) <= most(40), "{skews:.1?}");
     assert!(!is_idle() || spoiled == 0, "{spoiled} of {}, {worst}", likeness.len());
     assert!(published::median(&likeness) > 0.99, "{likeness:.3?}");
 }

@@ -9,9 +9,10 @@ use tempfile::TempDir;
 
 /// Samples a second of sound that is looked at.
 const RATE: usize = 48_000;
-/// The tone that the page of `publish.js --shows` has on the right, in Hz.
-const TONE: f64 = 440.0;
-/// Samples of a piece: whole periods of the tone.
+/// The tones that `publish.js` has on the right with `--shows`, and in the tab that it shares, in Hz.
+pub(super) const TONE: f64 = 440.0;
+pub(super) const SHARED: f64 = 640.0;
+/// Samples of a piece: whole periods of these.
 const PIECE: usize = RATE / 40;
 
 /// A recording as a file.
@@ -87,9 +88,9 @@ pub(super) fn skews(recording: &Recording, now: f64) -> Vec<f64> {
     tones(recording).into_iter().filter_map(skew).collect()
 }
 
-/// How much of the sound on the right is the tone that it was, piece by piece: 1 where it is nothing else. Where samples are missing
+/// How much of the sound on the right is the tone that it was, in Hz, piece by piece: 1 where it is nothing else. Where samples are missing
 /// or wrong, it is less.
-pub(super) fn likeness(recording: &Recording) -> Vec<f64> {
+pub(super) fn likeness(recording: &Recording, tone: f64) -> Vec<f64> {
     let rate = RATE.to_string();
     let options = ["-map", "0:a", "-af", "pan=mono|c0=c1", "-ar", &rate, "-f", "f32le"];
     let bytes = converted(recording, &options).stdout;
@@ -97,14 +98,14 @@ pub(super) fn likeness(recording: &Recording) -> Vec<f64> {
         bytes.as_chunks::<4>().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect();
     // Encoders and graphs of sound have a beginning.
     let samples = samples.get(RATE / 2..).expect("half a second of sound");
-    samples.windows(PIECE).step_by(PIECE / 4).map(tone_in).collect()
+    samples.windows(PIECE).step_by(PIECE / 4).map(|piece| share(tone, piece)).collect()
 }
 
-/// The share of the tone in a piece.
-fn tone_in(piece: &[f64]) -> f64 {
+/// The share of a tone in a piece.
+fn share(tone: f64, piece: &[f64]) -> f64 {
     let whole: f64 = piece.iter().map(|sample| sample * sample).sum();
     let part = |wave: fn(f64) -> f64| {
-        let step = std::f64::consts::TAU * TONE / RATE as f64;
+        let step = std::f64::consts::TAU * tone / RATE as f64;
         piece.iter().enumerate().map(|(at, sample)| sample * wave(at as f64 * step)).sum::<f64>()
     };
     let (sine, cosine) = (part(f64::sin), part(f64::cos));

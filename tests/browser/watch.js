@@ -17,11 +17,9 @@
 // {"violations":[...]}; with --shots it takes pictures of them. Pages that tell no state are in that of a `picture`, once there is
 // one, and of a `page` before.
 
-import { spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { AUTOPLAY, FLAGS, chromium, everyLook, executablePath, isTooWide, violations } from './chromium.js';
+import { AUTOPLAY, FLAGS, chromium, everyLook, executablePath, isTooWide, ownBrowser, violations } from './chromium.js';
 
 const { values: given, positionals: [url] } = parseArgs({
     allowPositionals: true,
@@ -114,23 +112,11 @@ function look() {
 
 const flags = [...FLAGS, ...given.untouched ? [] : [AUTOPLAY]];
 
-/** As it starts browsers, playwright has all of their pages in front, and none of them sleeps. */
 async function browser() {
-    if (given.away) return (await ownBrowser()).contexts()[0];
+    if (given.away) return ownBrowser(given.profile, flags);
     return chromium.launchPersistentContext(given.profile, {
         executablePath, headless: false, ignoreHTTPSErrors: true, viewport: { width: 1024, height: 768 }, args: flags,
     });
-}
-
-async function ownBrowser() {
-    const address = ['--remote-debugging-port=0', `--user-data-dir=${given.profile}`];
-    const child = spawn(executablePath, [...flags, ...address, 'about:blank'], { stdio: 'ignore' });
-    process.on('exit', () => child.kill());
-    for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit());
-    const told = join(given.profile, 'DevToolsActivePort');
-    while (!existsSync(told) || !readFileSync(told, 'utf8').includes('\n')) await new Promise((done) => setTimeout(done, 50));
-    const [port] = readFileSync(told, 'utf8').split('\n');
-    return chromium.connectOverCDP(`http://127.0.0.1:${port}`, { noDefaults: true });
 }
 
 const context = await browser();

@@ -171,6 +171,8 @@ pub struct Said {
     pub footer: String,
     /// Its own address.
     pub url: String,
+    /// Nobody can see it.
+    pub hidden: bool,
     /// Errors on the console so far.
     pub faults: Vec<String>,
 }
@@ -189,6 +191,7 @@ impl Said {
             places: seen["places"].clone(),
             footer: text("footer"),
             url: text("url"),
+            hidden: seen["hidden"] == true,
             faults: faults.filter_map(|fault| Some(fault.as_str()?.to_owned())).collect(),
         })
     }

@@ -238,7 +238,8 @@ function audioData({ samples, channels, rate, timestamp }) {
 }
 
 function captured(own, item) {
-    own.clock.note(item.timestamp / 1000, now());
+    // A piece of sound can come once its last sample is made, a picture at once.
+    own.clock.note(item.timestamp / 1000 + (item.numberOfFrames ?? 0) * 1000 / (item.sampleRate ?? 1), now());
     own.cameAt = now();
     if (own.kind === 'audio') {
         sound ??= new SoundEncoder({
