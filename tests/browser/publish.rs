@@ -5,11 +5,13 @@
 use super::hls::{Player, fatal};
 use super::published::{self, decoded};
 use super::{is_idle, median, most, open_playing, watched};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 use streamengine_tests::browser::{Page, Said, Sight, Studio};
 use streamengine_tests::flv::{Tag, Track};
-use streamengine_tests::{Engine, Fault, PATIENCE, Proxy, Recorder, needs, unique};
+use streamengine_tests::{
+    Engine, Fault, PATIENCE, Proc, Proxy, Recorder, free_address, needs, peers, poll, unique, workspace,
+};
 
 /// A picture of ours in which there is a time and much else, and what is wished for.
 const NOISE: [&str; 4] = ["--shows", "noise", "--wish", "640x360,2500"];
@@ -339,6 +341,31 @@ fn what_is_chosen_on_the_page_is_pushed_to_and_each_place_is_told_of() {
     let closed = asking.wait("a close", |said| said.footer.contains("4403"));
     assert!(closed.footer.contains("no destination nowhere"), "{closed:?}");
     assert!(listener.accept().is_err(), "what is not chosen is not dialled");
+}
+
+#[test]
+fn the_example_publishes_and_plays_in_a_page_of_another_site() {
+    needs!("browser", "python3");
+    let site = free_address();
+    let origins = format!("[http]\npublish_origins = [\"http://{site}\"]\n");
+    let engine = Engine::serve().http().config(origins).start();
+    let (port, host, folder) =
+        (site.port().to_string(), site.ip().to_string(), workspace().join("examples/browser"));
+    let folder = folder.to_str().expect("a path");
+    let args = ["-m", "http.server", &port, "--bind", &host, "--directory", folder];
+    let server = Proc::spawn("python3", peers::command("python3", args));
+    let is_up = poll(PATIENCE, || TcpStream::connect(site).ok()).is_some();
+    assert!(is_up, "{}", server.log());
+    let name = format!("live/{}", unique("example"));
+    let url = format!("http://{site}/?server={}&stream={name}", engine.http_url(""));
+    let page = Page::open_with(&url, &["--camera", "--press", "idle"]);
+    engine.wait_publish(&name);
+    let live = page.wait("that it is live", |sight| sight.state == "live");
+    let seen = page.wait("what it publishes", |sight| sight.state == "live" && sight.frames > 60);
+    assert!(seen.size == (1_280, 720) && seen.words.contains("live ") && seen.faults.is_empty(), "{seen:?}");
+    page.wait("pictures that move", |sight| sight.frames > seen.frames + 30 && sight.time > seen.time + 1.0);
+    let took = seen.first.expect("a picture") - live.at;
+    println!("the example shows what it publishes {took:.0} ms after it is live");
 }
 
 #[test]

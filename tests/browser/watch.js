@@ -8,10 +8,10 @@
 // as the cells along its bottom say that, `loads` how often the video has got something to play, `hidden` whether nobody can see
 // the page, `faults` what the console has of errors. Ends by being killed.
 //
-//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE] [--away SECONDS]
+//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE] [--away SECONDS] [--camera]
 //
 // With --untouched the browser lets a page make sound only once somebody has touched it, as browsers do; with --press the page's
-// button is pressed once, when the page is in that state. With --away another tab is in front of it for so long, once it has been
+// button is pressed once, when the page is in that state. With --camera it gets Chromium's false camera and microphone. With --away another tab is in front of it for so long, once it has been
 // playing for some seconds.
 // With --axe it tells once, when the page is in that state, what axe finds in three widths, light and dark, as
 // {"violations":[...]}; with --shots it takes pictures of them. Pages that tell no state are in that of a `picture`, once there is
@@ -31,6 +31,7 @@ const { values: given, positionals: [url] } = parseArgs({
         untouched: { type: 'boolean' },
         press: { type: 'string' },
         away: { type: 'string' },
+        camera: { type: 'boolean' },
     },
 });
 
@@ -110,7 +111,8 @@ function look() {
     };
 }
 
-const flags = [...FLAGS, ...given.untouched ? [] : [AUTOPLAY]];
+const CAMERA = ['--use-fake-device-for-media-stream=fps=30', '--use-fake-ui-for-media-stream'];
+const flags = [...FLAGS, ...given.untouched ? [] : [AUTOPLAY], ...given.camera ? CAMERA : []];
 
 async function browser() {
     if (given.away) return ownBrowser(given.profile, flags);
