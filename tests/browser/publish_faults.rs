@@ -124,7 +124,8 @@ fn browsers_without_processors_of_tracks_publish_too() {
         likeness.len(),
         last.number("Pictures a second")
     );
-    assert!(skews.len() > 3 && worst <= most(40), "{skews:?}");
+    // A graph of sound holds samples back for a time that it does not tell.
+    assert!(skews.len() > 3 && worst <= most(60), "{skews:?}");
     assert_eq!(decoded(&recording), (recording.frames(Track::Video).len(), String::new()));
     assert_eq!(last.faults, [""; 0]);
 }
