@@ -12,6 +12,8 @@ mod http;
 #[cfg(feature = "mp4")]
 mod mp4;
 mod sessions;
+#[cfg(feature = "http")]
+mod web_socket;
 pub use elementary::elementary;
 pub use flv::{browser_payload, flv_file, flv_tag};
 #[cfg(feature = "http")]
@@ -19,6 +21,8 @@ pub use http::http_request;
 #[cfg(feature = "mp4")]
 pub use mp4::{mp4, mp4_file};
 pub use sessions::{client_session_ops, server_session_ops, session_pair};
+#[cfg(feature = "http")]
+pub use web_socket::web_socket;
 
 use crate::Limits;
 use crate::amf0::{self, Amf0Error, Amf0Value};
@@ -59,6 +63,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "client_session_ops", run: client_session_ops, mutations: 500 },
     Target { name: "server_session_ops", run: server_session_ops, mutations: 500 },
     Target { name: "session_pair", run: session_pair, mutations: 500 },
+    #[cfg(feature = "http")]
+    Target { name: "web_socket", run: web_socket, mutations: 20_000 },
 ];
 
 /// Choices taken from the input one after the other; zeros once it is used up.

@@ -121,6 +121,8 @@ fn write_seeds() {
         ("handshake", handshake_seeds()),
         #[cfg(feature = "http")]
         ("http_request", http_seeds()),
+        #[cfg(feature = "http")]
+        ("web_socket", web_socket_seeds()),
         #[cfg(feature = "mp4")]
         ("mp4", mp4_seeds()),
         #[cfg(feature = "mp4")]
@@ -364,6 +366,45 @@ fn http_seeds() -> Seeds {
         ("new-head-in-pieces", new(&[frame(1, 1, 1, &play[..5]), frame(9, 4, 1, &play[5..])])),
         ("new-with-body", new(&[frame(1, 4, 1, play), frame(0, 1, 1, b"body")])),
         ("new-window", new(&[frame(1, 5, 1, play), frame(8, 0, 1, &[0x7f, 0xff, 0xff, 0xff])])),
+    ]
+}
+
+/// Frames of clients. First comes whether they are made of what follows (1), then the seed of the split.
+#[cfg(feature = "http")]
+fn web_socket_seeds() -> Seeds {
+    let frame = |first: u8, payload: &[u8]| {
+        let masked = payload.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        [&[first, 0x80 | payload.len() as u8, 1, 2, 3, 4], &masked.collect::<Vec<_>>()[..]].concat()
+    };
+    let raw = |frames: &[Vec<u8>]| [&b"\0\x07"[..], &frames.concat()].concat();
+    let flv = b"FLV\x01\x05\0\0\0\x09\0\0\0\0";
+    let wishes = br#"{"destinations":["archive"]}"#;
+    let long = |first: u8, len: u64| [&[first, 0xff][..], &len.to_be_bytes(), &[1, 2, 3, 4], flv].concat();
+    // A kind, a mask, a length and a payload each.
+    let made = |kind: u8, payload: &[u8]| [&[kind, 5, 6, 7, 8, payload.len() as u8], payload].concat();
+    vec![
+        ("stream", raw(&[frame(0x82, flv), frame(0x82, b"tag")])),
+        (
+            "stream-in-fragments",
+            raw(&[frame(0x02, &flv[..3]), frame(0x89, b"ping"), frame(0x00, b""), frame(0x80, &flv[3..])]),
+        ),
+        ("text", raw(&[frame(0x81, wishes), frame(0x01, &wishes[..9]), frame(0x80, &wishes[9..])])),
+        ("text-no-utf8", raw(&[frame(0x81, b"\xff\xfe")])),
+        ("control", raw(&[frame(0x89, b"ping"), frame(0x8a, b"pong"), frame(0x88, b"\x03\xe8bye")])),
+        ("control-in-fragments", raw(&[frame(0x09, b"ping")])),
+        ("no-mask", raw(&[vec![0x82, 3, 1, 2, 3]])),
+        ("extension", raw(&[frame(0xc2, flv)])),
+        ("unknown-kind", raw(&[frame(0x83, flv), frame(0x8b, b"")])),
+        ("fragment-of-nothing", raw(&[frame(0x80, flv)])),
+        ("message-within-another", raw(&[frame(0x02, flv), frame(0x82, flv)])),
+        ("long", raw(&[long(0x82, 8_192), long(0x82, 8_193)])),
+        ("longest", raw(&[long(0x82, u64::MAX)])),
+        ("long-text", raw(&[long(0x81, 4_097)])),
+        (
+            "made-stream",
+            [&b"\x01\x09"[..], &made(0x02, flv), &made(0x00, b"ping"), &made(0x82, &[7; 200])].concat(),
+        ),
+        ("made-text", [&b"\x01\x09"[..], &made(0x01, b"{"), &made(0x81, b"}"), &made(0x82, flv)].concat()),
     ]
 }
 

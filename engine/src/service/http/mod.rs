@@ -88,6 +88,9 @@ async fn publish(publishing: Publishing, io: Conn, input: Bytes) {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use websocket::heard;
+
 /// Answers the requests on a connection that is no socket, with HTTP/2 where it `has_frames`; a stream that one gets is taken
 /// back.
 #[cfg(feature = "fuzzing")]

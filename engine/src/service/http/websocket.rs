@@ -185,7 +185,12 @@ fn close_code(payload: &[u8]) -> Option<u16> {
 }
 
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+    // Eight bytes at a time, as streams go through here whole.
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = payload.as_chunks_mut();
+    words.iter_mut().for_each(|word| *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes());
+    rest.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
 }
 
 /// What a publisher says.
@@ -304,9 +309,94 @@ impl Messages {
     }
 }
 
+/// What a client says in pieces of bytes, and what of them is never held: for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod heard {
+    use super::{BytesMut, MAX_FRAME, MAX_TEXT, Messages, Sent, Violation, next_frame};
+
+    /// Bytes of the longest beginning of a frame.
+    const LONGEST_BEGINNING: usize = 14;
+
+    /// What was said, in order; and the code by which it is closed, where it breaks the rules.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(crate) struct Heard {
+        pub(crate) said: Vec<Saying>,
+        pub(crate) violation: Option<u16>,
+    }
+
+    /// Something of it.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(crate) enum Saying {
+        /// Bytes of the stream up to the next of the others.
+        Stream(Vec<u8>),
+        Text(String),
+        /// The rest, in words.
+        Other(String),
+    }
+
+    impl Heard {
+        fn note(&mut self, sent: Sent) {
+            match (sent, self.said.last_mut()) {
+                (Sent::Stream(bytes), Some(Saying::Stream(before))) => before.extend_from_slice(&bytes),
+                (Sent::Stream(bytes), _) => self.said.push(Saying::Stream(bytes.into())),
+                (Sent::Text(text), _) => self.said.push(Saying::Text(text)),
+                (other, _) => self.said.push(Saying::Other(format!("{other:?}"))),
+            }
+        }
+    }
+
+    /// A publisher's, whose messages are of `most` bytes at most.
+    pub(crate) fn of_publisher(pieces: &[&[u8]], most: u64) -> Heard {
+        let (mut messages, mut heard) = (Messages::default(), Heard { said: Vec::new(), violation: None });
+        let mut input = BytesMut::new();
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            loop {
+                match messages.next(&mut input, most) {
+                    Ok(Some(sent)) => heard.note(sent),
+                    Ok(None) => break,
+                    Err(Violation { code, .. }) => return Heard { violation: Some(code), ..heard },
+                }
+            }
+            let held = input.len() + messages.text.len();
+            assert!(held <= LONGEST_BEGINNING + MAX_TEXT.stated() as usize, "{held} bytes are held");
+        }
+        heard
+    }
+
+    /// A player's.
+    pub(crate) fn of_player(pieces: &[&[u8]]) -> Heard {
+        let (mut input, mut heard) = (BytesMut::new(), Heard { said: Vec::new(), violation: None });
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            loop {
+                match next_frame(&mut input) {
+                    Ok(Some(said)) => heard.said.push(Saying::Other(format!("{said:?}"))),
+                    Ok(None) => break,
+                    Err(Violation { code, .. }) => return Heard { violation: Some(code), ..heard },
+                }
+            }
+            let held = input.len();
+            assert!(held <= LONGEST_BEGINNING + MAX_FRAME.stated() as usize, "{held} bytes are held");
+        }
+        heard
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_go_on_over_words_and_what_is_left_of_them() {
+        let mask = [0x37, 0xfa, 0x21, 0x3d];
+        for len in 0..40 {
+            let mut payload = vec![0; len];
+            unmask(&mut payload, mask);
+            let cycled: Vec<_> = mask.iter().copied().cycle().take(len).collect();
+            assert_eq!(payload, cycled);
+        }
+    }
 
     /// A frame as clients send it.
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
