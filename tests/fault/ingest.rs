@@ -6,6 +6,7 @@ use crate::players::assert_unharmed;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+use streamengine_tests::flv::Recording;
 use streamengine_tests::http::{HttpPeer, upgrade};
 use streamengine_tests::synthetic::{Shape, Source, Watcher};
 use streamengine_tests::{Engine, demo_clip, raise_file_limit};
@@ -29,11 +30,11 @@ impl Numbers {
     }
 }
 
-/// What a hostile page sends, of which there are ten kinds.
+/// What a hostile page sends, of which there are twelve kinds.
 fn hostile(kind: usize, flv: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     let cut = numbers.below(flv.len());
     let mut spoiled = flv.to_vec();
-    match kind % 10 {
+    match kind % 12 {
         // Cut off in the middle, and all of it again.
         0 => [frame(0x82, &flv[..cut]), frame(0x82, flv)].concat(),
         // Pieces in another order.
@@ -72,6 +73,19 @@ fn hostile(kind: usize, flv: &[u8], numbers: &mut Numbers) -> Vec<u8> {
         7 => [frame(0x82, &flv[..cut]), frame(0x89, &vec![0; cut % 200]), frame(0x88, b"\x03")].concat(),
         // Without a mask, or of an extension.
         8 => [vec![[0x82, 0xc2][cut % 2], 5, 1, 2, 3, 4, 5], flv.to_vec()].concat(),
+        // Tags in another order, so that times jump and pictures come before how they are decoded.
+        9 => {
+            let mut tags = Recording::parse(flv);
+            for at in 0..tags.tags.len() {
+                tags.tags.swap(at, numbers.below(at + 1));
+            }
+            frame(0x82, &tags.file())
+        }
+        // A text in frames of one byte.
+        10 => {
+            let rest = (0..cut % 6_000).flat_map(|_| frame(0x00, b" "));
+            frame(0x01, b"{").into_iter().chain(rest).collect()
+        }
         // Noise.
         _ => (0..cut % 100_000).map(|_| numbers.below(256) as u8).collect(),
     }
@@ -119,8 +133,12 @@ fn f01_two_hundred_hostile_pages_hurt_nobody() {
         "{text}"
     );
     let grown = engine.memory().saturating_sub(base);
+    let (gap, by_itself) = (watcher.seen().gap, beside.seen().gap);
+    println!("200 hostile pages: {grown} KiB more than before, a gap of {gap:?} (beside: {by_itself:?})");
     assert!(grown <= 64 * 1024, "{grown} KiB more than before");
-    assert_unharmed(&watcher, Duration::from_millis(200) + beside.seen().gap);
+    // What is promised holds where the machine does nothing else.
+    let promised = if std::env::var_os("STREAMENGINE_IDLE").is_some() { 100 } else { 200 };
+    assert_unharmed(&watcher, Duration::from_millis(promised) + by_itself);
     assert!(!source.has_ended());
 }
 
@@ -133,6 +151,7 @@ fn f13_two_thousand_pages_that_send_nothing_cost_little_and_are_left() {
     let watcher = Watcher::play(engine.rtmp, "live/base");
     watcher.wait_frames(50);
     let (base, files) = (engine.memory(), engine.files());
+    watcher.forget_gap();
     let begun = Instant::now();
     let pages: Vec<_> = (0..2_000u32)
         .map(|number| {
@@ -144,6 +163,7 @@ fn f13_two_thousand_pages_that_send_nothing_cost_little_and_are_left() {
     assert!(each <= 24.0, "{each:.1} KiB for each");
     println!("an idle page costs {each:.1} KiB; 2,000 have come in {:.1} s", begun.elapsed().as_secs_f64());
     engine.wait_files(files, Duration::from_secs(90));
+    println!("2,000 idle pages: a gap of {:?} meanwhile", watcher.seen().gap);
     assert_eq!(watcher.seen().lost, 0, "{:?}", watcher.seen());
     assert!(!source.has_ended());
     drop(pages);
