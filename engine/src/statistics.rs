@@ -20,7 +20,6 @@ use crate::limits::{as_ms, as_ms_or_none};
 use crate::status::{
     EngineStats, FileStatus, OriginStatus, RelayStatus, SessionInfo, SessionRole, StreamInfo,
 };
-use arc_swap::ArcSwap;
 #[cfg(feature = "http")]
 use bytes::Bytes;
 use history::{Moment, Past};
@@ -32,6 +31,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// An engine at one moment: all that there is to tell, each number of the same moment.
 #[derive(Debug, Default, Serialize)]
@@ -150,7 +150,7 @@ pub(crate) struct Facts {
 
 /// The statistics of one engine.
 pub(crate) struct Statistics {
-    newest: ArcSwap<Snapshot>,
+    newest: watch::Sender<Arc<Snapshot>>,
     past: Mutex<Pasts>,
     /// Streams whose past is kept.
     most_streams: AtomicUsize,
@@ -171,7 +171,7 @@ struct Audience {
 
 impl Statistics {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let (newest, past) = (ArcSwap::default(), Mutex::default());
+        let (newest, past) = (watch::Sender::default(), Mutex::default());
         Self { newest, past, most_streams: limits.history_streams.into() }
     }
 
@@ -182,7 +182,13 @@ impl Statistics {
 
     /// The engine as it was at the newest second.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.newest.load_full()
+        self.newest.borrow().clone()
+    }
+
+    /// The newest second and those that follow, for who is to know each as soon as it is there.
+    #[cfg(feature = "http")]
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.newest.subscribe()
     }
 
     /// The engine in the last ten minutes, the oldest first.
@@ -212,7 +218,7 @@ impl Statistics {
         drop(past);
         let snapshot =
             Snapshot { engine, rates, streams, sessions, relays, files, origins, ..Snapshot::default() };
-        self.newest.store(Arc::new(snapshot));
+        self.newest.send_replace(Arc::new(snapshot));
     }
 }
 

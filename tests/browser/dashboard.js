@@ -5,10 +5,11 @@
 //   node dashboard.js walk     URL --profile FOLDER --by mouse|keyboard [--phone] --given JSON
 //   node dashboard.js examine  URL --profile FOLDER [--shots FOLDER] [--pages a,b] [--as NAME] [--names TEXT]
 //   node dashboard.js login    URL --profile FOLDER
+//   node dashboard.js trouble  URL --profile FOLDER --given JSON
 //
 // `examine` runs axe on every page in three widths, light and dark, and looks that nothing is wider than the window and that no name
 // of a peer has become markup, and that --names is to be read where connections and relays are listed; with --shots it takes pictures of
-// them all.
+// them all. `trouble` wants streams to go bad, and tells when the overview and the stream's own page had said so, in milliseconds since 1970.
 
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -314,9 +315,27 @@ async function login() {
     step('axe finds nothing');
 }
 
+/** Has streams go bad, one after the other, while somebody looks at all of them and somebody else at the one. */
+async function trouble() {
+    await context.addInitScript(() => localStorage.setItem('streamengine-first', 'done'));
+    const other = await context.newPage();
+    await page.goto(url);
+    for (const { stream, words } of JSON.parse(given.given)) {
+        await other.goto(`${url}#/streams/${encodeURIComponent(stream)}`);
+        const health = other.locator('.health');
+        await seen('Nothing is wrong with this stream.', health);
+        const row = page.locator('tr').filter({ hasText: stream });
+        await row.getByText('live', { exact: true }).waitFor();
+        wants(words);
+        const said = [row.getByTitle(words).getByText(new RegExp(`^(${words}|\\d problems)$`)), health.getByText(words, { exact: true })];
+        const [overview, own] = await Promise.all(said.map((place) => place.waitFor().then(() => Date.now())));
+        tell({ seen: words, overview, page: own });
+    }
+}
+
 let status = 0;
 try {
-    await { walk, examine, login }[task]();
+    await { walk, examine, login, trouble }[task]();
     expect(faults.length === 0, `the console tells of ${faults.join('\n')}`);
     tell({ done: true });
 } catch (error) {

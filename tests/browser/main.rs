@@ -6,6 +6,7 @@ mod publish;
 mod publish_faults;
 mod published;
 mod recordings;
+mod trouble;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};

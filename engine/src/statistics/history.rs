@@ -17,8 +17,9 @@ const RATED: usize = 10;
 const MORE_SAMPLES: usize = 60;
 /// How long the past of a stream is kept that has ended.
 const KEPT: Duration = Duration::from_secs(600);
-/// What a stream has now, for what is wrong with it: over so many seconds, as single ones differ with their keyframes.
-const NOW: usize = 5;
+/// What a stream has now, for what is wrong with it: over so many seconds, as single ones differ with their keyframes. One more, and
+/// a rate that breaks down to a tenth is told later than five seconds after that.
+const NOW: usize = 4;
 /// What is usual is that of a minute before, of which there has to be so much.
 const USUAL: usize = 60;
 const LEAST_USUAL: usize = 20;

@@ -18,10 +18,10 @@ use hyper::http::request::Parts;
 use serde_json::json as object;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// How often a listener is looked after: whether he still may listen, and whether there is a new snapshot for him.
+/// How often a listener is looked after: whether he still may listen, and whether he has to be told that he is.
 const EVERY: Duration = Duration::from_secs(1);
 /// A line that says nothing, for proxies that end what is silent.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
@@ -36,7 +36,7 @@ struct Listener {
     /// Of the newest event.
     id: u64,
     told: Instant,
-    snapshot: Arc<Snapshot>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn answer(asker: &Asker, request: &Parts, query: &str) -> Result<Repl
         out,
         id: 0,
         told: Instant::now(),
-        snapshot: core.statistics.snapshot(),
+        snapshots: core.statistics.snapshots(),
         _place: place,
     };
     let draining = core.draining.clone();
@@ -111,6 +111,7 @@ impl Listener {
                     Some(Received::Lagged(lost)) => self.event("lagged", &json(&object!({ "lost": lost }))).await,
                     None => false,
                 },
+                Ok(()) = self.snapshots.changed(), if self.wants.snapshots => self.summary().await,
                 _ = ticks.tick() => self.look_after().await,
             };
             if !goes_on {
@@ -119,18 +120,14 @@ impl Listener {
         }
     }
 
+    /// Tells of the snapshot that there is now; false where nobody listens any more.
+    async fn summary(&mut self) -> bool {
+        let newest = self.snapshots.borrow_and_update().clone();
+        self.event("summary", &newest.form(SnapshotForm::ApiSummary, read::summary)).await
+    }
+
     /// What is done once a second; false where it is over.
     async fn look_after(&mut self) -> bool {
-        let newest = self.asker.core.statistics.snapshot();
-        if !Arc::ptr_eq(&self.snapshot, &newest) {
-            self.snapshot = newest;
-            if self.wants.snapshots {
-                let summary = self.snapshot.form(SnapshotForm::ApiSummary, read::summary);
-                if !self.event("summary", &summary).await {
-                    return false;
-                }
-            }
-        }
         if !self.may_listen() {
             return false;
         }
