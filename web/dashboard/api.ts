@@ -88,6 +88,7 @@ export interface Sample {
     players: number;
     queue_ms: number;
     skew_ms: number;
+    silence_ms: number;
 }
 
 export interface Connection {

@@ -49,6 +49,8 @@ pub struct Sample {
     pub frames_skipped: u16,
     /// Newest audio minus newest video, in milliseconds.
     pub skew_ms: i16,
+    /// Milliseconds since the newest frame came, 65535 at most; 0 where none has come yet.
+    pub silence_ms: u16,
 }
 
 /// Counters at one moment.
@@ -65,6 +67,7 @@ pub(super) struct Moment {
     players: usize,
     queue: Duration,
     skew: i64,
+    silence: Duration,
     /// How long what they are of has been there.
     age: Duration,
 }
@@ -83,6 +86,7 @@ impl Moment {
             players: audience.players,
             queue: audience.queue,
             skew: info.skew_ms.unwrap_or_default(),
+            silence: info.silence.unwrap_or_default(),
             age: info.uptime,
         }
     }
@@ -272,6 +276,7 @@ impl Past {
             queue_ms: clipped(moment.queue.as_millis() as u64),
             frames_skipped: clipped(step.more(|moment| moment.skipped)),
             skew_ms: moment.skew.clamp(i16::MIN.into(), i16::MAX.into()) as i16,
+            silence_ms: clipped(moment.silence.as_millis() as u64),
         }
     }
 

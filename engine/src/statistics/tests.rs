@@ -81,6 +81,21 @@ async fn another_stream_of_the_same_name_counts_from_nothing() {
 }
 
 #[tokio::test]
+async fn the_past_tells_how_long_nothing_had_come() {
+    let mut looked = Looked::new(&Limits::default());
+    let _publisher = looked.publish("live/a");
+    for silence in [None, Some(40), Some(70_000)] {
+        looked.engine.uptime += Duration::from_secs(1);
+        let mut streams = looked.hub.streams();
+        streams[0].silence = silence.map(Duration::from_millis);
+        looked.statistics.note(Facts { engine: looked.engine.clone(), streams, ..Facts::default() });
+    }
+    let samples = looked.statistics.history_of(&key("live/a")).unwrap();
+    let told: Vec<_> = samples.iter().map(|sample| sample.silence_ms).collect();
+    assert_eq!(told, [0, 40, u16::MAX]);
+}
+
+#[tokio::test]
 async fn the_past_of_a_stream_is_ten_minutes_long() {
     let mut looked = Looked::new(&Limits::default());
     let publisher = looked.publish("live/a");

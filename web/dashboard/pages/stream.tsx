@@ -139,6 +139,9 @@ function Charts({ path }: { path: string }) {
                 <Chart title={t.chartSkew} times={times} show={short} lines={[
                     { label: t.chartSkew, color: 1, values: samples.map(({ skew_ms }) => skew_ms) },
                 ]} />
+                <Chart title={t.silence} times={times} show={short} lines={[
+                    { label: t.silence, color: 1, values: samples.map(({ silence_ms }) => silence_ms) },
+                ]} />
                 <Chart title={t.chartViewers} isCount times={times} show={(value) => decimal(value, 0, l)} lines={[
                     { label: t.chartViewers, color: 1, values: samples.map(({ players }) => players) },
                 ]} />
