@@ -686,6 +686,25 @@ impl Engine {
         Ok(record::stream_files(dir, stream))
     }
 
+    /// Recorded files of all streams in the folders of their apps, the newest first: `limit` of them and 1,000 at most, behind `after`
+    /// where that is given; and what that is to be for the next ones, `None` where there are no more. Reads the disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for an `after` that this has not given.
+    pub fn all_recorded_files(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<RecordedFile>, Option<String>)> {
+        let invalid = |why: &str| {
+            let text = format!("after {}: {why}", crate::Printable(after.unwrap_or_default()));
+            Error::new(ErrorKind::InvalidArgument, text)
+        };
+        let after = after.map(str::parse::<record::Place>).transpose().map_err(invalid)?;
+        let (files, last) = record::Library::of(&self.inner.core.config()).page(after.as_ref(), limit);
+        Ok((files, last.map(|place| place.to_string())))
+    }
+
     /// All streams, by name.
     pub fn streams(&self) -> Vec<StreamInfo> {
         self.inner.core.hub.streams()

@@ -70,6 +70,16 @@ pub trait Manage: Send + Sync {
     /// As [`Engine::recorded_files`](crate::Engine::recorded_files).
     fn recorded_files(&self, stream: &StreamKey) -> Result<Vec<RecordedFile>>;
 
+    /// Recorded files of all streams, the newest first, and behind which there are more.
+    ///
+    /// # Errors
+    /// As [`Engine::all_recorded_files`](crate::Engine::all_recorded_files).
+    fn all_recorded_files(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<RecordedFile>, Option<String>)>;
+
     /// All origins, by alias.
     fn origins(&self) -> Vec<OriginStatus>;
 

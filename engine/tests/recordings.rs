@@ -43,6 +43,16 @@ fn all_streams_of_an_app_are_recorded_and_a_program_sees_the_files() {
     assert!((9.5..10.5).contains(&lengths[0]), "{lengths:?}");
     publish_demo(&engine);
     assert_eq!(whole_files(&engine, 2).len(), 2);
+    let (newest, next) = engine.all_recorded_files(None, 1).unwrap();
+    assert!(newest.len() == 1 && newest[0].stream == key("live/a") && next.is_some(), "{newest:?}, {next:?}");
+    let (others, next) = engine.all_recorded_files(next.as_deref(), 100).unwrap();
+    assert!(
+        others.len() == 1 && others[0].start <= newest[0].start && next.is_none(),
+        "{others:?}, {next:?}"
+    );
+    assert!(others[0].path != newest[0].path && others[0].length.is_some());
+    let nowhere = engine.all_recorded_files(Some("nowhere"), 1).unwrap_err();
+    assert_eq!(nowhere.kind(), ErrorKind::InvalidArgument);
     wait::until("none is listed any more", || engine.recordings().is_empty());
     engine.blocking_drain().unwrap();
 }

@@ -161,7 +161,7 @@ async function walk() {
     await user.press(button('Stop recording'));
     await button('Record').waitFor();
     await open('Recordings');
-    await user.write(field('Of the stream'), stream);
+    await user.write(field('Only of the stream'), stream);
     await user.press(button(/^Play .*\.mp4$/));
     await plays(dialog.locator('video'), 0.5);
     await user.press(button('Close', dialog));

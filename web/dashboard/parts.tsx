@@ -41,7 +41,7 @@ export interface Column<T> {
 }
 
 /** Beyond so many rows the rest is counted only: nobody reads them, and they are made anew each second. */
-const SHOWN = 300;
+export const SHOWN = 300;
 
 /** A table; on phones each row is a card. Columns with `by` can be sorted. */
 export function Table<T>({ label, columns, rows, id, sorted }: {

@@ -111,6 +111,14 @@ impl Manage for Engine {
         Self::recorded_files(self, stream)
     }
 
+    fn all_recorded_files(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<RecordedFile>, Option<String>)> {
+        Self::all_recorded_files(self, after, limit)
+    }
+
     fn origins(&self) -> Vec<OriginStatus> {
         Self::origins(self)
     }
@@ -263,6 +271,14 @@ impl Manage for WeakEngine {
 
     fn recorded_files(&self, stream: &StreamKey) -> Result<Vec<RecordedFile>> {
         self.engine()?.recorded_files(stream)
+    }
+
+    fn all_recorded_files(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<RecordedFile>, Option<String>)> {
+        self.engine()?.all_recorded_files(after, limit)
     }
 
     fn origins(&self) -> Vec<OriginStatus> {

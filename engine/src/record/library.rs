@@ -6,12 +6,17 @@ use crate::files::{Folder, folders, since_1970, start_of_recording};
 use crate::key::StreamKey;
 use crate::limits::ms;
 use crate::status::RecordedFile;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 bound! {
     /// Files of a stream that are listed, the newest (test `no_more_than_so_many_files_of_a_stream_are_listed`).
     const MAX_FILES: usize = 10_000, without usize::MAX;
+    /// Files of all streams that are listed at a time (test `all_files_are_listed_the_newest_first_and_so_many_at_a_time`).
+    const MAX_PAGE: usize = 1_000, without usize::MAX;
     /// How deep folders are looked into: names of streams have fewer parts
     /// (test `folders_are_looked_into_as_deep_as_names_go`).
     const MAX_DEPTH: usize = 16, without usize::MAX;
@@ -30,6 +35,14 @@ struct Shelf {
     /// `None` for all apps.
     app: Option<String>,
     config: RecordConfig,
+}
+
+/// Where a file is in the list of all: by when it began, then by its stream and its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    start: u64,
+    stream: String,
+    name: String,
 }
 
 /// A file of a recording, before it is looked into.
@@ -70,6 +83,35 @@ impl Library {
     pub(crate) fn adopt(&self) -> usize {
         let entries = self.shelves.iter().flat_map(Shelf::entries);
         entries.filter(|entry| entry.is_growing).filter_map(|entry| entry.adopt()).count()
+    }
+
+    /// The newest files of all streams that are behind a place, the newest first, and where the last of them is, if there are more. Of
+    /// the others no more is known at a time than their names in one folder.
+    pub(crate) fn page(&self, after: Option<&Place>, most: usize) -> (Vec<RecordedFile>, Option<Place>) {
+        let most = most.clamp(1, MAX_PAGE.get());
+        let mut newest = BinaryHeap::new();
+        for shelf in &self.shelves {
+            shelf.each_stream(&mut |key| {
+                for found in Folder::new(&shelf.root, key).names() {
+                    let place =
+                        Place::of(key, &found).filter(|place| after.is_none_or(|after| place < after));
+                    newest.extend(place.map(|place| Reverse((place, &shelf.root, key.clone(), found))));
+                    if newest.len() > most.saturating_add(1) {
+                        newest.pop();
+                    }
+                }
+            });
+        }
+        let has_more = newest.len() > most;
+        if has_more {
+            newest.pop();
+        }
+        let newest = newest.into_sorted_vec();
+        let last = newest.last().filter(|_| has_more).map(|Reverse((place, ..))| place.clone());
+        let entry = |Reverse((_, root, key, found)): Reverse<(Place, &PathBuf, StreamKey, String)>| {
+            entry(root, &key, &Folder::new(root, &key), &found)
+        };
+        (newest.into_iter().filter_map(entry).map(Entry::told).collect(), last)
     }
 
     /// Removes files that are too old, and the oldest where there are too many bytes; how many.
@@ -116,29 +158,63 @@ pub(crate) fn find(root: &Path, key: &StreamKey, name: &str) -> Option<(fs::File
     if is_there { open(false).or_else(|| open(true)) } else { None }
 }
 
+impl Place {
+    /// That of a file of a stream, if it is one of a recording.
+    fn of(key: &StreamKey, found: &str) -> Option<Self> {
+        let name = Folder::growing(found).unwrap_or(found);
+        format_of(name)?;
+        let start = start_of_recording(name)?.as_secs();
+        Some(Self { start, stream: key.to_string(), name: name.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.start, self.stream, self.name)
+    }
+}
+
+impl FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = || {
+            let (start, rest) = text.split_once('/')?;
+            let (stream, name) = rest.rsplit_once('/')?;
+            Some(Self { start: start.parse().ok()?, stream: stream.to_owned(), name: name.to_owned() })
+        };
+        parts().ok_or("no place in the list of recorded files")
+    }
+}
+
 impl Shelf {
     fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for app in folders(&self.root) {
-            let of_app = |wanted: &String| *wanted == app || wanted.starts_with(&format!("{app}/"));
-            if self.app.as_ref().is_none_or(of_app) {
-                self.look_into(&app, 1, &mut entries);
-            }
-        }
+        self.each_stream(&mut |key| entries.extend(entries_of(&self.root, key)));
         entries
     }
 
-    fn look_into(&self, name: &str, depth: usize, entries: &mut Vec<Entry>) {
+    /// Tells of each stream that has a folder here.
+    fn each_stream(&self, tell: &mut dyn FnMut(&StreamKey)) {
+        for app in folders(&self.root) {
+            let of_app = |wanted: &String| *wanted == app || wanted.starts_with(&format!("{app}/"));
+            if self.app.as_ref().is_none_or(of_app) {
+                self.look_into(&app, 1, tell);
+            }
+        }
+    }
+
+    fn look_into(&self, name: &str, depth: usize, tell: &mut dyn FnMut(&StreamKey)) {
         if depth > MAX_DEPTH.get() {
             return;
         }
         // Names of streams are names of folders, and no other folder is ours.
         let key = name.parse::<StreamKey>().ok().filter(|key| key.as_str() == name);
         if let Some(key) = key.filter(|key| self.app.as_ref().is_none_or(|app| key.app() == app)) {
-            entries.extend(entries_of(&self.root, &key));
+            tell(&key);
         }
         for below in folders(&self.root.join(name)) {
-            self.look_into(&format!("{name}/{below}"), depth.saturating_add(1), entries);
+            self.look_into(&format!("{name}/{below}"), depth.saturating_add(1), tell);
         }
     }
 
@@ -320,6 +396,58 @@ mod tests {
         let files = stream_files(root.path(), &key("live/a"));
         assert_eq!(files.len(), MAX_FILES.stated());
         assert!(files[0].path.ends_with("20180214T002807Z-00005.flv"), "{:?}", files[0].path);
+    }
+
+    #[test]
+    fn all_files_are_listed_the_newest_first_and_so_many_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let whole = bytes();
+        for (name, bytes) in [
+            ("live/a/20180214T002807Z-0.flv", &whole[..]),
+            ("live/a/b/20180214T002809Z-1.flv.part", &[]),
+            ("live/c/20180214T002807Z-0.flv", &[]),
+            ("live/c/20180214T002808Z-1.mp4", &[]),
+            ("live/c/notes.txt", &[]),
+            ("other/a/20180214T002810Z-0.flv", &[]),
+        ] {
+            put(root.path(), name, bytes);
+        }
+        let shelf = |app: &str| Shelf {
+            root: root.path().to_owned(),
+            app: Some(app.to_owned()),
+            config: RecordConfig::default(),
+        };
+        let two = Library { shelves: vec![shelf("live"), shelf("live/a")] };
+        let all = ["live/a/b/20180214T002809Z-1.flv", "live/c/20180214T002808Z-1.mp4"];
+        let all = [all[0], all[1], "live/c/20180214T002807Z-0.flv", "live/a/20180214T002807Z-0.flv"];
+        let named = |files: &[RecordedFile]| -> Vec<PathBuf> {
+            files.iter().map(|file| file.path.strip_prefix(root.path()).unwrap().to_owned()).collect()
+        };
+        let (files, last) = two.page(None, 4);
+        assert_eq!(named(&files), all.map(PathBuf::from));
+        assert_eq!(last, None);
+        let growing: Vec<_> = files.iter().map(|file| file.is_growing).collect();
+        assert_eq!((growing, files[3].bytes), (vec![true, false, false, false], whole.len() as u64));
+        for most in 1..=3 {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let (files, last) = two.page(after.as_ref(), most);
+                assert!(files.len() <= most);
+                seen.extend(named(&files));
+                let Some(last) = last else { break };
+                after = Some(last.to_string().parse::<Place>().unwrap());
+            }
+            assert_eq!(seen, all.map(PathBuf::from), "{most} at a time");
+        }
+        for wrong in ["", "x", "1/a", "-1/live/a/b.flv", "x/live/a/b.flv"] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+        for number in 0..MAX_PAGE.stated() {
+            put(root.path(), &format!("live/d/20180214T002811Z-{number:04}.flv"), b"");
+        }
+        let (files, last) = two.page(None, usize::MAX);
+        assert_eq!(files.len(), MAX_PAGE.stated());
+        assert!(last.is_some_and(|last| two.page(Some(&last), 9).0.len() == all.len()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod playlist;
 mod writer;
 
 pub(crate) use cutter::{Act, Cutter, Rules};
-pub(crate) use library::{Library, stream_files};
+pub(crate) use library::{Library, Place, stream_files};
 #[cfg(feature = "http")]
 pub(crate) use library::{find, is_recording, stream_names};
 #[cfg(feature = "http")]

@@ -1,14 +1,17 @@
-import { useEffect, useState } from 'preact/hooks';
-import { ask, part, type RecordedFile, type Recording, type Stream } from '../api.ts';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { ask, part, type List, type RecordedFile, type Recording, type Stream } from '../api.ts';
 import { bytes, duration, moment } from '../format.ts';
 import type { Tone } from '../health.ts';
 import { pathOf } from '../names.ts';
-import { Badge, Button, Confirm, Dialog, Empty, Field, Heading, Missing, Table, type Column } from '../parts.tsx';
+import { Badge, Button, Confirm, Dialog, Empty, Field, Heading, Missing, SHOWN, Table, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
-import { isAdmin, useList } from '../state.ts';
+import { isAdmin, useList, useLive } from '../state.ts';
 import { language, words } from '../words.ts';
 
 const TONES: Record<Recording['state'], Tone> = { idle: 'warn', recording: 'good', 'disk-full': 'bad', failed: 'bad', stopped: 'idle' };
+
+/** Files of all streams that are asked for at a time, as far as tables go: what is older is found by its stream. */
+const AT_A_TIME = 100;
 
 export function Recordings() {
     const { recordings: t } = words.value;
@@ -22,7 +25,7 @@ export function Recordings() {
                     : running.data.length === 0 ? <Empty title={t.noneRunning}><p>{t.noneRunningHow}</p></Empty>
                         : <Running all={running.data} onChange={running.again} />}
             </section>
-            <Recorded running={running.data ?? []} />
+            <Recorded />
         </>
     );
 }
@@ -65,16 +68,28 @@ function urlOf(file: RecordedFile): string {
     return `/recordings/${pathOf(file.stream)}/${encodeURIComponent(nameOf(file))}`;
 }
 
-function Recorded({ running }: { running: Recording[] }) {
+/** All recorded files, the newest first, or those of one stream. */
+function Recorded() {
     const { recordings: t, common } = words.value;
     const l = language.value;
     const streams = useList<Stream>('/streams', 5);
-    const [chosen, setChosen] = useState<string | null>(null);
-    const stream = (chosen ?? running[0]?.stream ?? '').trim();
-    const files = useList<RecordedFile>(/^.+\/.+$/.test(stream) ? `/streams/${part(stream)}/recordings` : null, 3);
+    const [wanted, setWanted] = useState('');
+    const text = wanted.trim();
+    const stream = /^.+\/.+$/.test(text) ? text : null;
+    const most = useRef(AT_A_TIME);
+    const all = useLive(stream === null ? 'all' : null, (signal) => ask<List<RecordedFile>>('GET', `/recorded-files?limit=${most.current}`, undefined, signal), 5);
+    const own = useList<RecordedFile>(stream === null ? null : `/streams/${part(stream)}/recordings`, 3);
+    const problem = stream === null ? all.problem : own.problem;
+    const files = stream === null ? all.data?.items.filter((file) => file.stream.includes(text)) : own.data && [...own.data].reverse();
+    const hasMore = stream === null && all.data?.next && most.current < SHOWN;
+    const more = () => {
+        most.current += AT_A_TIME;
+        all.again();
+    };
     const [playing, setPlaying] = useState<RecordedFile | null>(null);
     const columns: Column<RecordedFile>[] = [
         { name: 'begun', title: t.begun, by: ({ start }) => start, cell: ({ start }) => moment(start * 1000, l) },
+        { name: 'stream', title: common.stream, by: (file) => file.stream, cell: (file) => <a class="name" title={file.stream} href={linkToStream(file.stream)}>{file.stream}</a> },
         { name: 'file', title: t.file, isWide: true, cell: (file) => <><span class="breaks">{nameOf(file)}</span>{file.is_growing ? <span class="soft"> {t.growing}</span> : null}</> },
         { name: 'length', title: t.length, isNumber: true, by: ({ length_ms }) => length_ms ?? 0, cell: ({ length_ms }) => duration(length_ms, l) },
         { name: 'size', title: t.size, isNumber: true, by: (file) => file.bytes, cell: (file) => bytes(file.bytes, l) },
@@ -88,15 +103,15 @@ function Recorded({ running }: { running: Recording[] }) {
             ),
         },
     ];
-    const names = [...new Set([...running.map((one) => one.stream), ...streams.data?.map(({ key }) => key) ?? []])];
+    const names = [...new Set([...streams.data?.map(({ key }) => key) ?? [], ...all.data?.items.map((file) => file.stream) ?? []])];
     return (
         <section>
             <h2>{t.files}</h2>
-            <div class="tools"><Field label={t.of} value={chosen ?? running[0]?.stream ?? ''} onValue={setChosen} list={names} placeholder={common.streamHint} /></div>
-            {!stream ? <Empty title={t.choose} />
-                : !files.data && files.problem?.status !== 404 ? <Missing problem={files.problem} />
-                    : !files.data || files.data.length === 0 ? <Empty title={t.noFiles} />
-                        : <Table label={t.files} columns={columns} rows={[...files.data].reverse()} id={({ path }) => path} />}
+            <div class="tools"><Field label={t.of} value={wanted} onValue={setWanted} list={names} placeholder={common.streamHint} /></div>
+            {!files && problem?.status !== 404 ? <Missing problem={problem} />
+                : !files || files.length === 0 ? <Empty title={t.noFiles} />
+                    : <Table label={t.files} columns={columns} rows={files} id={({ path }) => path} />}
+            {hasMore ? <Button onClick={more}>{t.older}</Button> : null}
             {playing ? <Watch file={playing} onClose={() => setPlaying(null)} /> : null}
         </section>
     );

@@ -89,6 +89,7 @@ pub(super) enum Act {
     Origin,
     Recordings,
     Recording,
+    RecordedFiles,
     Config,
     Log,
     Events,
@@ -233,6 +234,16 @@ pub(super) const OPERATIONS: &[Operation] = &[
     look("/origins/{alias}", Act::Origin, of::<OriginStatus>(), "One origin."),
     look("/recordings", Act::Recordings, of::<Items<RecordingStatus>>(), "All recordings that go on."),
     look("/recordings/{id}", Act::Recording, of::<RecordingStatus>(), "One recording."),
+    look(
+        "/recorded-files",
+        Act::RecordedFiles,
+        of::<Items<RecordedFile>>(),
+        "Recorded files of all streams, the newest first; `next` is the `after` of those behind them.",
+    )
+    .with(&[
+        ("after", "Only files behind the one that a list has named as its `next`."),
+        ("limit", "So many at most, 100 where that is not said, and 1,000 at most."),
+    ]),
     look(
         "/config",
         Act::Config,

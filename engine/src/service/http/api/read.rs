@@ -2,7 +2,7 @@
 
 use super::change::MASK;
 use super::openapi;
-use super::operations::{Act, Found, Operation};
+use super::operations::{Act, Found, Operation, value};
 use super::problem::Problem;
 use super::views::{Health, Items, LogLines, Summary, Time, Version};
 use super::{JSON, apart, json, told};
@@ -18,7 +18,12 @@ use crate::statistics::{Sample, Snapshot, SnapshotForm};
 use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Recorded files that are told where no number is asked for: each is opened to know how long it lasts.
+const USUAL_FILES: usize = 100;
 
 /// The reply to a request of somebody in this role to look at something.
 pub(super) async fn answer(
@@ -28,7 +33,7 @@ pub(super) async fn answer(
     query: &str,
     role: Option<HttpRole>,
 ) -> Result<Reply, Problem> {
-    let value = match operation.act {
+    let reply = match operation.act {
         Act::Version => told(StatusCode::OK, &Version::new()),
         Act::Health => health(core),
         Act::Time => told(StatusCode::OK, &Time::new(&core.statistics.snapshot())),
@@ -52,13 +57,14 @@ pub(super) async fn answer(
         Act::Files => form(core, SnapshotForm::ApiFiles),
         Act::Origins => form(core, SnapshotForm::ApiOrigins),
         Act::StreamRecordings => recorded(core, found.stream()?).await?,
+        Act::RecordedFiles => all_recorded(core, query).await?,
         Act::Config => {
             let config = manager(core)?.config();
             told(StatusCode::OK, &shown(&config, role.unwrap_or(HttpRole::Viewer)))
         }
         act => of_engine(&**manager(core)?, act, found)?,
     };
-    Ok(value)
+    Ok(reply)
 }
 
 /// What does things to the engine.
@@ -96,10 +102,25 @@ fn later(samples: Vec<Sample>, query: &str) -> impl Iterator<Item = Sample> {
     samples.into_iter().filter(move |sample| since.is_none_or(|since| sample.at_s > since))
 }
 
-/// The recorded files of a stream: the disk may be waited for, by so many at a time as read recordings.
-async fn recorded(core: &Core, stream: StreamKey) -> Result<Reply, Problem> {
+/// Leave to read the disk, which may have to be waited for: so many have it at a time as read recordings.
+fn reader(core: &Core) -> Result<OwnedSemaphorePermit, Problem> {
     let busy = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "as many recordings are read as may be");
-    let _place = core.recording_readers.clone().try_acquire_owned().map_err(busy)?;
+    core.recording_readers.clone().try_acquire_owned().map_err(busy)
+}
+
+/// Recorded files of all streams.
+async fn all_recorded(core: &Core, query: &str) -> Result<Reply, Problem> {
+    let after = value(query, "after").map(Cow::into_owned);
+    let limit = limit(query)?.unwrap_or(USUAL_FILES);
+    let _reader = reader(core)?;
+    let list = move |manager: &dyn Manage| manager.all_recorded_files(after.as_deref(), limit);
+    let (files, next) = apart(manager(core)?, list).await?;
+    Ok(told(StatusCode::OK, &Items::part(files, next)))
+}
+
+/// The recorded files of a stream.
+async fn recorded(core: &Core, stream: StreamKey) -> Result<Reply, Problem> {
+    let _reader = reader(core)?;
     let files = apart(manager(core)?, move |manager| manager.recorded_files(&stream)).await?;
     Ok(told(StatusCode::OK, &Items::new(files)))
 }
@@ -129,16 +150,22 @@ fn one(what: &str, found: &Found<'_>, value: Option<impl Serialize>) -> Result<R
     Ok(told(StatusCode::OK, &value.ok_or_else(missing)?))
 }
 
+fn number(query: &str, field: &str) -> Result<Option<u64>, Problem> {
+    let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, format!("{field} is a number"));
+    query_value(query, field).map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+/// How many a query wants at most.
+fn limit(query: &str) -> Result<Option<usize>, Problem> {
+    Ok(number(query, "limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)))
+}
+
 /// The newest lines of the log.
 pub(super) fn log(core: &Core, query: &str) -> Result<Reply, Problem> {
     let none = || Problem::missing("log here: the program that carries the engine does not tell it");
     let tail = core.log_tail.as_ref().ok_or_else(none)?;
-    let number = |field: &'static str| {
-        let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, format!("{field} is a number"));
-        query_value(query, field).map(|text| text.parse::<u64>().map_err(wrong)).transpose()
-    };
-    let limit = number("limit")?.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let (items, has_more) = tail.lines(number("after")?, limit);
+    let limit = limit(query)?.unwrap_or(usize::MAX);
+    let (items, has_more) = tail.lines(number(query, "after")?, limit);
     let next = items.last().filter(|_| has_more).map(|line| line.id);
     Ok(told(StatusCode::OK, &LogLines { items, next }))
 }

@@ -20,13 +20,18 @@ use std::time::Duration;
 pub(super) struct Items<T> {
     /// What is in it.
     items: Vec<T>,
-    /// Where more is; `null`, as lists are whole.
+    /// Where more is; `null` where a list is whole.
     next: Option<String>,
 }
 
 impl<T> Items<T> {
     pub(super) fn new(items: impl IntoIterator<Item = T>) -> Self {
         Self { items: items.into_iter().collect(), next: None }
+    }
+
+    /// A part of a list, and where more of it is.
+    pub(super) fn part(items: Vec<T>, next: Option<String>) -> Self {
+        Self { items, next }
     }
 }
 
