@@ -88,10 +88,10 @@ const bundled = await build({
 });
 
 /**
- * The dashboard, and what browsers load as they need it: what draws charts, and texts in each language beside English. No file imports another by its
+ * The dashboard, and what browsers load as they need it: what draws charts, and texts in each language. No file imports another by its
  * name, as names get a hash later: the page names them all.
  */
-const LANGUAGES = ['de', 'fr', 'zh'];
+const LANGUAGES = ['en', 'de', 'fr', 'zh'];
 const dashboard = await build({
     absWorkingDir: here,
     entryPoints: {

@@ -231,6 +231,8 @@ async function walk() {
     await page.getByRole('heading', { level: 1, name: 'Einstellungen' }).waitFor();
     await page.reload();
     await page.getByRole('heading', { level: 1, name: 'Einstellungen' }).waitFor();
+    const texts = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name).filter((name) => name.includes('/words_')));
+    expect(texts.length === 1 && texts[0].includes('/words_de'), `it loads ${texts}`);
     step('it speaks German, in dark, and goes on so');
 
     await user.write(field('Neues Passwort'), 'correct horse');

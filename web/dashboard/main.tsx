@@ -125,7 +125,9 @@ function App() {
 }
 
 async function start() {
-    await Promise.all([spoken, look()]);
+    // What happens is told in words.
+    await spoken;
+    await look();
     const place = document.querySelector('#app');
     if (place) render(<App />, place);
     while (!session.value) {

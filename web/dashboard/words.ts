@@ -1,11 +1,13 @@
 // The texts of the page in the language that was chosen, else the first of the browser's that there is, else English.
 
 import { signal } from '@preact/signals';
-import { en, type Words } from './words/en.ts';
+import type { Words } from './words/en.ts';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', fr: 'Français', zh: '中文' } as const;
 export type Language = keyof typeof LANGUAGES;
 const KEPT = 'streamengine-language';
+/** Where no texts are to be had, the page is loaded again after so long: ms. */
+const AGAIN = 2000;
 
 const isLanguage = (text: string | null | undefined): text is Language => Boolean(text) && Object.hasOwn(LANGUAGES, text ?? '');
 
@@ -19,7 +21,8 @@ function first(): Language {
     return navigator.languages.map((language) => language.slice(0, 2).toLowerCase()).find(isLanguage) ?? 'en';
 }
 
-export const words = signal<Words>(en);
+/** They are there before anything is shown, which waits for `spoken`. */
+export const words = signal(undefined as unknown as Words);
 export const language = signal<Language>('en');
 
 /** The address of a file of the server, which carries a hash: the page has it. */
@@ -29,15 +32,11 @@ export function moduleUrl(name: string): string {
 
 /** Shows the page in a language. It stays in the present one where the texts cannot be had. */
 export async function speak(chosen: Language, isChosen = false): Promise<boolean> {
-    let found: Words = en;
-    if (chosen !== 'en') {
-        try {
-            found = (await import(moduleUrl(`words_${chosen}`)) as { default: Words }).default;
-        } catch {
-            return false;
-        }
+    try {
+        words.value = (await import(moduleUrl(`words_${chosen}`)) as { default: Words }).default;
+    } catch {
+        return false;
     }
-    words.value = found;
     language.value = chosen;
     document.documentElement.lang = chosen;
     if (isChosen) {
@@ -50,4 +49,12 @@ export async function speak(chosen: Language, isChosen = false): Promise<boolean
     return true;
 }
 
-export const spoken = speak(first());
+/** Shows the page in its language, or in English where those texts cannot be had. */
+async function begin(): Promise<void> {
+    if (await speak(first()) || await speak('en')) return;
+    // The server has gone since it gave the page. Another one may have other files: the page is asked for anew.
+    setTimeout(() => location.reload(), AGAIN);
+    await new Promise(() => {});
+}
+
+export const spoken = begin();

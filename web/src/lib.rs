@@ -63,7 +63,8 @@ mod tests {
     const OTHERS: [&str; 3] = ["mpegts.js", "hls.js", "aac.js"];
     /// What the dashboard is made of, beside its page: what it loads at first, and what it loads as it needs it.
     const DASHBOARD: [&str; 2] = ["dashboard.js", "dashboard.css"];
-    const WITH_DASHBOARD: [&str; 4] = ["uplot.js", "words_de.js", "words_fr.js", "words_zh.js"];
+    const WITH_DASHBOARD: [&str; 5] =
+        ["uplot.js", "words_en.js", "words_de.js", "words_fr.js", "words_zh.js"];
     /// The most bytes of the dashboard's first load, and of all that browsers may ask for who watch and manage, packed where it is.
     const FIRST_LOAD: usize = 60_000;
     const IN_ALL: usize = 400_000;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { adviceOf, detailOf, reasonOf, stateOf, titleOf, toneOf, toneOfRelay } from '../health.js';
-import { en } from '../words/en.js';
+import en from '../words/en.js';
 import de from '../words/de.js';
 import fr from '../words/fr.js';
 import zh from '../words/zh.js';

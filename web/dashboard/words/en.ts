@@ -1,6 +1,6 @@
-// All texts of the page. The other languages are of this type: one that lacks a text does not compile.
+// All texts of the page. The other languages are of this type: one that lacks a text does not compile, and none needs another beside it.
 
-export const en = {
+const en = {
     skip: 'Skip to content',
     menu: 'Menu',
     nav: {
@@ -389,3 +389,4 @@ export const en = {
 };
 
 export type Words = typeof en;
+export default en;
