@@ -6,10 +6,13 @@
 //   node dashboard.js examine  URL --profile FOLDER [--shots FOLDER] [--pages a,b] [--as NAME] [--names TEXT]
 //   node dashboard.js login    URL --profile FOLDER
 //   node dashboard.js trouble  URL --profile FOLDER --given JSON
+//   node dashboard.js stay     URL --profile FOLDER --seconds N [--times N] [--pages NAME]
 //
 // `examine` runs axe on every page in three widths, light and dark, and looks that nothing is wider than the window and that no name
 // of a peer has become markup, and that --names is to be read where connections and relays are listed; with --shots it takes pictures of
 // them all. `trouble` wants streams to go bad, and tells when the overview and the stream's own page had said so, in milliseconds since 1970.
+// `stay` leaves a page open, and tells so many times in that time what the page's process holds and has used: after its garbage is gone,
+// bytes of scripts, nodes of documents, and seconds of a processor.
 
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -26,6 +29,8 @@ const { values: given, positionals: [task, url] } = parseArgs({
         pages: { type: 'string' },
         as: { type: 'string', default: 'page' },
         names: { type: 'string' },
+        seconds: { type: 'string', default: '60' },
+        times: { type: 'string', default: '6' },
     },
 });
 
@@ -335,9 +340,27 @@ async function trouble() {
     }
 }
 
+/** Looks at one page, and does nothing. */
+async function stay() {
+    await context.addInitScript(() => localStorage.setItem('streamengine-first', 'done'));
+    await page.goto(`${url}#/${given.pages ?? ''}`);
+    await page.locator('main h1').waitFor();
+    await settled();
+    const browser = await context.newCDPSession(page);
+    await browser.send('Performance.enable');
+    const begun = performance.now();
+    for (let looked = 0; looked <= Number(given.times); looked += 1) {
+        await page.waitForTimeout(Math.max(0, begun + looked / Number(given.times) * Number(given.seconds) * 1000 - performance.now()));
+        await browser.send('HeapProfiler.collectGarbage');
+        const { metrics } = await browser.send('Performance.getMetrics');
+        const { Timestamp: at, ProcessTime: cpu, JSHeapUsedSize: heap, Nodes: nodes } = Object.fromEntries(metrics.map(({ name, value }) => [name, value]));
+        tell({ at, cpu, heap, nodes });
+    }
+}
+
 let status = 0;
 try {
-    await { walk, examine, login, trouble }[task]();
+    await { walk, examine, login, trouble, stay }[task]();
     expect(faults.length === 0, `the console tells of ${faults.join('\n')}`);
     tell({ done: true });
 } catch (error) {

@@ -1,12 +1,14 @@
 //! The dashboard in a real browser: everything that it is for, by mouse, by keyboard alone and on a phone; nothing that axe finds; no
 //! name of a peer that becomes markup.
 
-use super::{SHOW, publish};
+use super::{SHOW, is_idle, publish, watched};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 use streamengine_tests::browser::{drive, package_file};
-use streamengine_tests::{Engine, PATIENCE, Proc, demo_clip, needs, peers, unique};
+use streamengine_tests::{Engine, PATIENCE, Proc, demo_clip, needs, peers, unique, workspace};
 
 /// All steps of a walk, on a machine that does other things too.
 const WALK: Duration = Duration::from_secs(400);
@@ -131,11 +133,66 @@ fn pages_have_no_faults_of_accessibility_and_names_never_become_markup() {
     drive("dashboard.js", &options, &[]).process.succeed(WALK);
 }
 
+/// Streams of a busy server.
+const STREAMS: usize = 50;
+
+/// Plays the sound of a stream until the server ends.
+fn listen(server: SocketAddr, name: &str) {
+    let mut socket = TcpStream::connect(server).expect("connect");
+    write!(socket, "GET /{name}.flv?only=audio HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("request");
+    let thread = std::thread::Builder::new().stack_size(128 * 1024);
+    thread.spawn(move || std::io::copy(&mut socket, &mut std::io::sink())).expect("a thread");
+}
+
+/// What a page that stays open told of itself at one moment.
+#[derive(Debug)]
+struct Held {
+    at: f64,
+    cpu: f64,
+    heap: f64,
+    nodes: f64,
+}
+
+impl Held {
+    fn read(line: &str) -> Option<Self> {
+        let told: Value = serde_json::from_str(line).ok()?;
+        let number = |name: &str| told[name].as_f64();
+        Some(Self { at: number("at")?, cpu: number("cpu")?, heap: number("heap")?, nodes: number("nodes")? })
+    }
+}
+
+#[test]
+fn a_page_that_stays_open_on_a_busy_server_costs_little_and_holds_no_more_with_time() {
+    needs!("browser");
+    let names: Vec<_> = (0..STREAMS).map(|number| format!("live/{number}")).collect();
+    let file = |name: &String| format!("[[file]]\nstream = {name:?}\npaths = [{:?}]\n", demo_clip());
+    let engine = Engine::serve().http().config(names.iter().map(file).collect::<String>()).start();
+    let viewers = if is_idle() { 1_000 } else { 100 };
+    for (name, _) in names.iter().cycle().zip(0..viewers) {
+        listen(engine.http(), name);
+    }
+    engine.wait_players(&names[0], viewers / STREAMS);
+    let (time, times) = (watched(60, 20), 4);
+    let options = ["--seconds", &time.as_secs().to_string(), "--times", &times.to_string()];
+    let driver = drive("dashboard.js", &["stay", &engine.http_url("/")], &options);
+    driver.process.succeed(time + WALK);
+    let told = driver.process.out.all();
+    let held: Vec<_> = told.iter().filter_map(|line| Held::read(line)).collect();
+    // At the very first not all of the page is there.
+    let [_, first, .., last] = held.as_slice() else { panic!("it told too little: {told:?}") };
+    let cpu = (last.cpu - first.cpu) / (last.at - first.at);
+    let heaps: Vec<_> = held.iter().map(|held| format!("{:.2}", held.heap / 1e6)).collect();
+    println!("{viewers} viewers: {cpu:.3} of a core, MB of scripts: {}", heaps.join(" "));
+    assert!(cpu < 0.15 || !is_idle(), "{cpu} of a core");
+    // Charts fill up in the first ten minutes, and what is just being asked for is there or not.
+    assert!(last.heap < first.heap + 1.5e6 && last.nodes < 1.3 * first.nodes, "{held:?}");
+}
+
 #[test]
 fn its_sources_compile_with_all_texts_in_each_language_and_do_what_their_tests_say() {
     needs!("node", "npm:typescript");
     assert!(package_file("preact").is_dir(), "what it is made of is beside the compiler");
-    let mut node = peers::command("node", [streamengine_tests::workspace().join("tests/browser/typed.js")]);
+    let mut node = peers::command("node", [workspace().join("tests/browser/typed.js")]);
     node.env("STREAMENGINE_BROWSER", package_file("").parent().expect("a folder"));
     Proc::spawn("typed.js", node).succeed(Duration::from_secs(200));
 }
@@ -143,7 +200,7 @@ fn its_sources_compile_with_all_texts_in_each_language_and_do_what_their_tests_s
 #[test]
 fn the_compiler_sees_what_the_bundler_takes() {
     let versions = |path: &str| -> Value {
-        let text = std::fs::read_to_string(streamengine_tests::workspace().join(path)).expect("a manifest");
+        let text = std::fs::read_to_string(workspace().join(path)).expect("a manifest");
         serde_json::from_str::<Value>(&text).expect("JSON")["dependencies"].clone()
     };
     let (bundled, compiled) = (versions("web/package.json"), versions("tests/browser/package.json"));
