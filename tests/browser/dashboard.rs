@@ -7,8 +7,8 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
-use streamengine_tests::browser::{drive, package_file};
-use streamengine_tests::{Engine, PATIENCE, Proc, demo_clip, needs, peers, unique, workspace};
+use streamengine_tests::browser::{drive, package_file, packages};
+use streamengine_tests::{Engine, PATIENCE, Proc, binary, demo_clip, needs, peers, unique, workspace};
 
 /// All steps of a walk, on a machine that does other things too.
 const WALK: Duration = Duration::from_secs(400);
@@ -186,6 +186,35 @@ fn a_page_that_stays_open_on_a_busy_server_costs_little_and_holds_no_more_with_t
     assert!(cpu < 0.15 || !is_idle(), "{cpu} of a core");
     // Charts fill up in the first ten minutes, and what is just being asked for is there or not.
     assert!(last.heap < first.heap + 1.5e6 && last.nodes < 1.3 * first.nodes, "{held:?}");
+}
+
+/// The most bytes of the picture that README shows.
+const PICTURE: usize = 120_000;
+
+/// The size of a PNG in pixels.
+fn size_of(png: &[u8]) -> (u32, u32) {
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"), "a PNG");
+    let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
+#[test]
+fn its_picture_in_the_documents_is_small_and_is_made_by_a_script() {
+    needs!("ffmpeg", "browser");
+    let read =
+        |path: &str| std::fs::read(workspace().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let kept = read("docs/dashboard.png");
+    assert!(kept.len() <= PICTURE, "{} bytes", kept.len());
+    assert!(String::from_utf8_lossy(&read("docs/dashboard.md")).contains("(dashboard.png)"));
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let made = folder.path().join("made.png");
+    let mut node = peers::command("node", [workspace().join("build-aux/dashboard_picture.js")]);
+    node.arg("--program").arg(binary()).arg("--out").arg(&made).args(["--seconds", "3"]);
+    node.env("STREAMENGINE_BROWSER", packages());
+    Proc::spawn("dashboard_picture.js", node).succeed(WALK);
+    let made = std::fs::read(made).expect("a picture");
+    assert_eq!(size_of(&made), size_of(&kept));
+    assert!(made.len() < 2 * PICTURE, "{} bytes", made.len());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Where the packages are that drive the browser: `$STREAMENGINE_BROWSER`, else where `tests/run` puts them.
-pub(crate) fn packages() -> PathBuf {
+pub fn packages() -> PathBuf {
     std::env::var_os("STREAMENGINE_BROWSER")
         .map_or_else(|| workspace().join("target/judges/browser"), PathBuf::from)
 }
