@@ -250,7 +250,7 @@ export async function ask<T>(method: string, path: string, body?: unknown, signa
 }
 
 /** Something that has happened. */
-export interface Happening {
+interface Happening {
     event: string;
     stream?: string;
     [key: string]: unknown;

@@ -6,7 +6,7 @@ import { clock } from './format.ts';
 import { theme } from './state.ts';
 import { language, moduleUrl, words } from './words.ts';
 
-export interface Line {
+interface Line {
     label: string;
     values: (number | null)[];
     /** Which colour of the page. */

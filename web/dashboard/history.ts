@@ -6,7 +6,7 @@ import { generation, useLive } from './state.ts';
 
 const KEPT = 600;
 
-export interface History {
+interface History {
     /** Seconds since 1970. */
     times: number[];
     samples: Sample[];

@@ -16,7 +16,7 @@ export function quoted(text: string): string {
     return /^[\w./:@=+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-export interface Urls {
+interface Urls {
     /** The server as encoders are told it, and the whole. */
     server: string;
     rtmp: string;

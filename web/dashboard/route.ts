@@ -4,7 +4,7 @@ import { signal } from '@preact/signals';
 import { part } from './api.ts';
 
 export const PAGES = ['overview', 'sessions', 'relays', 'files', 'recordings', 'keys', 'log', 'settings'] as const;
-export type PageName = (typeof PAGES)[number];
+type PageName = (typeof PAGES)[number];
 export type Route = { page: PageName } | { page: 'stream'; stream: string };
 
 export function parse(hash: string): Route {

@@ -20,7 +20,7 @@ export const tick = signal(0);
 /** What has just happened, for those who hear the page. */
 export const said = signal('');
 
-export interface Note {
+interface Note {
     id: number;
     text: string;
     isBad: boolean;

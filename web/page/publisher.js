@@ -80,7 +80,7 @@ export function publish({ url = import.meta.url, stream, key, video, audio, pict
 }
 
 /** Where a stream is published to: what the page's server has besides in `url`, its path and query, is not part of it. */
-export function ingestUrl(url, stream, key) {
+function ingestUrl(url, stream, key) {
     const path = stream.split('/').map(encodeURIComponent).join('/');
     const ingest = new URL(`/${path}`, url);
     ingest.protocol = ingest.protocol.replace('http', 'ws');

@@ -333,30 +333,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_that_publishes_may_ask_for_devices_and_pages_of_others_import_what_is_new() {
-        let mut core = core(|_| ());
-        let (status, _, text) = get(&core, "/publish/live/a", &[]).await;
-        assert!(status == StatusCode::NOT_FOUND && text.contains("streamengine-web"), "{text}");
-        let own = std::sync::Arc::get_mut(&mut core).unwrap();
-        own.assets =
-            Assets::default().file("publish.html", "<h1>publish</h1>", None).file("embed.js", "embed", None);
-        let (status, headers, text) = get(&core, "/publish/live/a", &[]).await;
-        assert!(
-            status == StatusCode::OK && text == "<h1>publish</h1>" && headers["cache-control"] == "no-cache"
-        );
-        assert!(headers["permissions-policy"].to_str().unwrap().contains("camera=(self)"));
-        let policy = headers["content-security-policy"].to_str().unwrap();
-        assert!(
-            policy.contains("'wasm-unsafe-eval'") && policy.contains("frame-ancestors 'none'"),
-            "{policy}"
-        );
-        assert!(!headers.contains_key("access-control-allow-origin"));
-        let (_, headers, _) = get(&core, "/assets/embed.js", &[]).await;
-        assert!(headers["cache-control"] == "no-cache" && headers["access-control-allow-origin"] == "*");
-        assert_eq!(get(&core, "/publish/live/..", &[]).await.0, StatusCode::BAD_REQUEST);
-    }
-
-    #[tokio::test]
     async fn assets_are_kept_by_browsers_packed_where_they_take_it_and_asked_for_once() {
         let mut core = core(|_| ());
         let own = std::sync::Arc::get_mut(&mut core).unwrap();
@@ -399,14 +375,19 @@ mod tests {
         for (is_allowed, expected) in [(true, StatusCode::OK), (false, StatusCode::NOT_FOUND)] {
             let mut core = core(|config: &mut Config| config.http.publish = is_allowed);
             let own = std::sync::Arc::get_mut(&mut core).unwrap();
-            own.assets = Assets::default().file(Assets::PUBLISHER, "<h1>publisher</h1>", None);
+            let page = Assets::default().file(Assets::PUBLISHER, "<h1>publisher</h1>", None);
+            own.assets = page.file("embed.js", "embed", None);
             let (status, headers, text) = get(&core, "/publish/live/room/a", &[]).await;
             assert_eq!(status, expected);
             assert_eq!(get(&core, "/publish/live/..", &[]).await.0, StatusCode::BAD_REQUEST);
             if !is_allowed {
                 continue;
             }
-            assert_eq!(text, "<h1>publisher</h1>");
+            assert_eq!(
+                (text.as_str(), &headers["cache-control"]),
+                ("<h1>publisher</h1>", &"no-cache".parse().unwrap())
+            );
+            assert!(!headers.contains_key("access-control-allow-origin"));
             assert_eq!(
                 headers["permissions-policy"],
                 "camera=(self), microphone=(self), display-capture=(self)"
@@ -416,10 +397,14 @@ mod tests {
                 "worker-src 'self' blob:",
                 "connect-src 'self' ws: wss:",
                 "script-src 'self' 'wasm-unsafe-eval'",
+                "frame-ancestors 'none'",
             ] {
                 assert!(policy.contains(part), "{policy}");
             }
             assert_eq!(policy.matches("script-src").count(), 1, "{policy}");
+            // Pages of others import what is new, too.
+            let (_, headers, _) = get(&core, "/assets/embed.js", &[]).await;
+            assert!(headers["cache-control"] == "no-cache" && headers["access-control-allow-origin"] == "*");
         }
     }
 }
