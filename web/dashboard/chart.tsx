@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type uPlot from 'uplot';
 import { clock } from './format.ts';
 import { theme } from './state.ts';
-import { language, moduleUrl, words } from './words.ts';
+import { locale, moduleUrl, words } from './words.ts';
 
 interface Line {
     label: string;
@@ -58,7 +58,7 @@ export function Chart({ title, times, lines, show, isCount }: {
     const [scheme, setScheme] = useState(dark.matches);
     const shown = useRef(show);
     shown.current = show;
-    const tongue = language.value;
+    const tongue = locale.value;
     const data: uPlot.AlignedData = [times, ...lines.map(({ values }) => values)];
     const drawn = useRef(data);
     drawn.current = data;

@@ -1,6 +1,6 @@
 // The texts of the page in the language that was chosen, else the first of the browser's that there is, else English.
 
-import { signal } from '@preact/signals';
+import { computed, signal } from '@preact/signals';
 import type { Words } from './words/en.ts';
 
 export const LANGUAGES = { en: 'English', de: 'Deutsch', fr: 'Français', zh: '中文' } as const;
@@ -24,6 +24,9 @@ function first(): Language {
 /** They are there before anything is shown, which waits for `spoken`. */
 export const words = signal(undefined as unknown as Words);
 export const language = signal<Language>('en');
+
+/** How numbers and times are written: as where the browser is at home, if that is where the language is spoken. */
+export const locale = computed(() => navigator.languages.find((told) => told.slice(0, 2).toLowerCase() === language.value) ?? language.value);
 
 /** The address of a file of the server, which carries a hash: the page has it. */
 export function moduleUrl(name: string): string {

@@ -5,13 +5,13 @@ import type { Tone } from '../health.ts';
 import { Badge, Button, Confirm, Empty, Field, FormDialog, Heading, Missing, Table, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { isAdmin, note, useList } from '../state.ts';
-import { language, words } from '../words.ts';
+import { locale, words } from '../words.ts';
 
 const TONES: Record<FileJob['state'], Tone> = { playing: 'good', finished: 'idle', stopped: 'idle', failed: 'bad' };
 
 export function Files() {
     const { files: t, common } = words.value;
-    const l = language.value;
+    const l = locale.value;
     const files = useList<FileJob>('/files');
     const [isAdding, setAdding] = useState(false);
     const [ending, setEnding] = useState<FileJob | null>(null);

@@ -5,7 +5,7 @@ import type { Tone } from '../health.ts';
 import { Badge, Button, Check, Choice, Confirm, Copy, Dialog, Empty, Field, Filter, FormDialog, Heading, Missing, Table, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { isAdmin, useList } from '../state.ts';
-import { language, words } from '../words.ts';
+import { locale, words } from '../words.ts';
 
 type KeyState = 'good' | 'expired' | 'revoked';
 const TONES: Record<KeyState, Tone> = { good: 'good', expired: 'warn', revoked: 'idle' };
@@ -19,7 +19,7 @@ function stateOf({ revoked, expires, until }: Key, now: number): KeyState {
 /** The day of a moment that is as the API has it; the whole where somebody points at it. */
 function told(text: string | null) {
     if (text === null) return NOTHING;
-    return <time dateTime={text} title={moment(Date.parse(text), language.value)}>{day(Date.parse(text), language.value)}</time>;
+    return <time dateTime={text} title={moment(Date.parse(text), locale.value)}>{day(Date.parse(text), locale.value)}</time>;
 }
 
 export function Keys() {
@@ -49,7 +49,7 @@ export function Keys() {
         { name: 'state', title: t.state, by: (key) => stateOf(key, now), cell: (key) => <Badge tone={TONES[stateOf(key, now)]}>{t[stateOf(key, now)]}</Badge> },
         { name: 'created', title: t.created, by: ({ created }) => created ?? '', cell: ({ created }) => told(created) },
         { name: 'expires', title: t.expires, by: ({ expires }) => expires ?? '~', cell: ({ expires, until }) => told(expires ?? until) },
-        { name: 'limits', title: t.maxKbps, isNumber: true, by: ({ max_kbps }) => max_kbps ?? 0, cell: ({ max_kbps }) => count(max_kbps, language.value) },
+        { name: 'limits', title: t.maxKbps, isNumber: true, by: ({ max_kbps }) => max_kbps ?? 0, cell: ({ max_kbps }) => count(max_kbps, locale.value) },
         {
             name: 'actions', title: common.actions, isUntitled: true,
             cell: (key) => (stateOf(key, now) === 'revoked' ? null : (

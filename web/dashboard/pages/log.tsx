@@ -3,7 +3,7 @@ import { ask, type List, type LogLine } from '../api.ts';
 import { clock, moment } from '../format.ts';
 import { Check, Choice, Empty, Filter, Heading, Missing } from '../parts.tsx';
 import { generation, isAdmin, useLive } from '../state.ts';
-import { language, words } from '../words.ts';
+import { locale, words } from '../words.ts';
 
 type Level = 'all' | 'info' | 'warn' | 'error';
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error'];
@@ -46,7 +46,7 @@ export function Log() {
                 <div ref={end} class="log" role="log" aria-live="off" aria-label={t.title} tabIndex={0}>
                     {shown.map((line) => (
                         <p key={line.id} class={`line ${line.level}`}>
-                            <time title={moment(line.at_ms, language.value)}>{clock(line.at_ms, language.value)}</time>
+                            <time title={moment(line.at_ms, locale.value)}>{clock(line.at_ms, locale.value)}</time>
                             <span class="level">{line.level}</span>
                             <span class="text"><span class="soft">{line.target}</span> {line.message}</span>
                         </p>

@@ -9,7 +9,7 @@ import { Badge, Check, Copy, Empty, Filter, Heading, Missing, Table, type Column
 import { Poster } from '../poster.tsx';
 import { linkToStream } from '../route.ts';
 import { summary, useList } from '../state.ts';
-import { language, words } from '../words.ts';
+import { locale, words } from '../words.ts';
 
 function Tile({ label, value, isBad }: { label: string; value: string; isBad?: boolean }) {
     return <div class={isBad ? 'tile bad' : 'tile'}><dt>{label}</dt><dd>{value}</dd></div>;
@@ -22,13 +22,13 @@ export function picture({ video }: Stream): string {
 
 export function Overview() {
     const t = words.value.overview;
-    const l = language.value;
+    const l = locale.value;
     const streams = useList<Stream>('/streams');
     const troubled = streams.data?.filter((stream) => toneOf(stream) !== 'good' && toneOf(stream) !== 'idle') ?? [];
     const now = summary.value;
     return (
         <>
-            <Heading title={t.title} />
+            <Heading title={t.title}>{now ? <span class="soft">{t.uptime} {duration(now.engine.uptime_ms, l)}</span> : null}</Heading>
             {now && now.engine.panics > 0 ? <p class="failure" role="alert">{t.panics(now.engine.panics)}</p> : null}
             <dl class="tiles">
                 <Tile label={t.live} value={count(now?.engine.streams_live, l)} />
@@ -37,7 +37,6 @@ export function Overview() {
                 <Tile label={t.sent} value={rate(now?.rates.bits_out, l)} />
                 <Tile label={t.connections} value={count(now?.engine.connections, l)} />
                 <Tile label={t.trouble} value={count(streams.data ? troubled.length : null, l)} isBad={troubled.length > 0} />
-                <Tile label={t.uptime} value={duration(now?.engine.uptime_ms, l)} />
             </dl>
             <Traffic />
             {streams.data ? <Streams all={streams.data} /> : <Missing problem={streams.problem} />}
@@ -50,7 +49,7 @@ function Traffic() {
     const history = useHistory('');
     const samples = history?.samples ?? [];
     return (
-        <Chart title={t.traffic} times={history?.times ?? []} show={(kbps) => rate(kbps === null || kbps === undefined ? kbps : kbps * 1000, language.value)} lines={[
+        <Chart title={t.traffic} times={history?.times ?? []} show={(kbps) => rate(kbps === null || kbps === undefined ? kbps : kbps * 1000, locale.value)} lines={[
             { label: t.received, color: 1, values: samples.map(({ in_kbps }) => in_kbps) },
             { label: t.sent, color: 2, values: samples.map(({ out_kbps }) => out_kbps) },
         ]} />
@@ -59,7 +58,7 @@ function Traffic() {
 
 function Streams({ all }: { all: Stream[] }) {
     const { overview: t, common } = words.value;
-    const l = language.value;
+    const l = locale.value;
     const [filter, setFilter] = useState('');
     const [isTroubleOnly, setTroubleOnly] = useState(false);
     const wanted = filter.trim().toLowerCase();

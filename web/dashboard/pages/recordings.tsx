@@ -6,7 +6,7 @@ import { pathOf } from '../names.ts';
 import { Badge, Button, Confirm, Dialog, Empty, Field, Heading, Missing, SHOWN, Table, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { isAdmin, useList, useLive } from '../state.ts';
-import { language, words } from '../words.ts';
+import { locale, words } from '../words.ts';
 
 const TONES: Record<Recording['state'], Tone> = { idle: 'warn', recording: 'good', 'disk-full': 'bad', failed: 'bad', stopped: 'idle' };
 
@@ -32,7 +32,7 @@ export function Recordings() {
 
 function Running({ all, onChange }: { all: Recording[]; onChange: () => void }) {
     const { recordings: t, stream: s, common } = words.value;
-    const l = language.value;
+    const l = locale.value;
     const [stopping, setStopping] = useState<Recording | null>(null);
     const columns: Column<Recording>[] = [
         { name: 'stream', title: common.stream, by: ({ stream }) => stream, cell: ({ stream }) => <a class="name" title={stream} href={linkToStream(stream)}>{stream}</a> },
@@ -71,7 +71,7 @@ function urlOf(file: RecordedFile): string {
 /** All recorded files, the newest first, or those of one stream. */
 function Recorded() {
     const { recordings: t, common } = words.value;
-    const l = language.value;
+    const l = locale.value;
     const streams = useList<Stream>('/streams', 5);
     const [wanted, setWanted] = useState('');
     const text = wanted.trim();

@@ -5,7 +5,7 @@ import { reasonOf, toneOfRelay } from '../health.ts';
 import { Badge, Button, Check, Choice, Confirm, Empty, Field, FormDialog, Heading, Missing, Table, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { act, isAdmin, note, useList } from '../state.ts';
-import { language, words } from '../words.ts';
+import { locale, words } from '../words.ts';
 
 export function Relays() {
     const { relays: t, common } = words.value;
@@ -23,7 +23,7 @@ export function Relays() {
         { name: 'state', title: t.state, isWide: true, by: ({ state }) => state, cell: (relay) => <State relay={relay} /> },
         {
             name: 'traffic', title: t.traffic, isNumber: true, by: (relay) => relay.bytes_sent + relay.bytes_received,
-            cell: (relay) => bytes(relay.direction === 'push' ? relay.bytes_sent : relay.bytes_received, language.value),
+            cell: (relay) => bytes(relay.direction === 'push' ? relay.bytes_sent : relay.bytes_received, locale.value),
         },
         ...isAdmin.value ? [{
             name: 'actions', title: common.actions, isUntitled: true,
@@ -58,7 +58,7 @@ export function Relays() {
 
 function State({ relay }: { relay: Relay }) {
     const { relays: t } = words.value;
-    const l = language.value;
+    const l = locale.value;
     const states: Record<string, string> = t.states;
     const reason = reasonOf(relay, words.value);
     return (

@@ -4,14 +4,14 @@ import { bytes, count, duration, milliseconds, NOTHING } from '../format.ts';
 import { Button, Choice, Empty, Filter, Heading, Missing, Table, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { isAdmin, useList } from '../state.ts';
-import { language, words } from '../words.ts';
+import { locale, words } from '../words.ts';
 import { Kick } from './stream.tsx';
 
 type Shown = 'all' | Connection['role'];
 
 export function Sessions() {
     const { sessions: t, stream, common } = words.value;
-    const l = language.value;
+    const l = locale.value;
     const sessions = useList<Connection>('/sessions');
     const [filter, setFilter] = useState('');
     const [role, setRole] = useState<Shown>('all');

@@ -8,7 +8,7 @@ import { quoted, split, urlsOf } from '../names.ts';
 import { Badge, Button, Confirm, Copy, Empty, Facts, Heading, Missing, Table, type Column } from '../parts.tsx';
 import { Preview } from '../preview.tsx';
 import { act, isAdmin, useList, useLive } from '../state.ts';
-import { language, words } from '../words.ts';
+import { locale, words } from '../words.ts';
 import { picture, useRtmp } from './overview.tsx';
 
 export function StreamPage({ stream: key }: { stream: string }) {
@@ -76,7 +76,7 @@ function Health({ stream }: { stream: Stream }) {
                 {stream.problems.map((trouble) => (
                     <li key={trouble.kind}>
                         <Badge tone="warn">{titleOf(trouble, words.value)}</Badge>
-                        <p>{adviceOf(trouble, words.value)} <span class="soft" aria-live="off">{detailOf(trouble, words.value, language.value)}</span></p>
+                        <p>{adviceOf(trouble, words.value)} <span class="soft" aria-live="off">{detailOf(trouble, words.value, locale.value)}</span></p>
                     </li>
                 ))}
             </ul>
@@ -86,7 +86,7 @@ function Health({ stream }: { stream: Stream }) {
 
 function Known({ stream }: { stream: Stream }) {
     const { stream: t, overview } = words.value;
-    const l = language.value;
+    const l = locale.value;
     const { video, audio } = stream;
     const sound = audio ? [
         audio.codec, audio.profile, audio.sample_rate ? `${decimal(audio.sample_rate / 1000, 1, l)} kHz` : null,
@@ -117,7 +117,7 @@ function Known({ stream }: { stream: Stream }) {
 function Charts({ path }: { path: string }) {
     const { stream: t, overview } = words.value;
     const history = useHistory(path);
-    const l = language.value;
+    const l = locale.value;
     const times = history?.times ?? [];
     const samples = history?.samples ?? [];
     const perSecond = (kbps: number | null | undefined) => rate(kbps === null || kbps === undefined ? kbps : kbps * 1000, l);
@@ -158,7 +158,7 @@ function Charts({ path }: { path: string }) {
 
 function Viewers({ stream }: { stream: string }) {
     const { stream: t, common } = words.value;
-    const l = language.value;
+    const l = locale.value;
     const sessions = useList<Connection>('/sessions');
     const [asked, setAsked] = useState<Connection | null>(null);
     const viewers = sessions.data?.filter((session) => session.role === 'player' && session.stream === stream) ?? [];
