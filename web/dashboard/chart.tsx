@@ -17,7 +17,7 @@ interface Line {
 const EACH = 10;
 /** Of a chart, in pixels, with the axes. */
 const HEIGHT = 150;
-const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 100_000, 1_000_000];
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 1_000_000];
 
 /** What draws, which only those load who see a chart. */
 let drawing: Promise<typeof uPlot> | null = null;

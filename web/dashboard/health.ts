@@ -19,6 +19,11 @@ export function stateOf(stream: Stream, words: Words): string {
     return stream.problems.length > 1 ? words.health.many(stream.problems.length) : titleOf(trouble, words);
 }
 
+/** What is wrong with it beside its state: where the publisher is gone, nothing is expected to come. */
+export function troublesOf({ state, problems }: Stream): Trouble[] {
+    return state === 'away' ? problems.filter(({ kind }) => kind !== 'no-media') : problems;
+}
+
 type Known = keyof Words['health']['kinds'];
 
 function known({ kind }: Trouble, words: Words): Known | null {

@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks';
 import { ask, part, Problem, type Connection, type Recording, type Stream } from '../api.ts';
 import { Chart } from '../chart.tsx';
 import { bytes, count, decimal, duration, milliseconds, NOTHING, rate } from '../format.ts';
-import { adviceOf, detailOf, stateOf, titleOf, toneOf } from '../health.ts';
+import { adviceOf, detailOf, stateOf, titleOf, toneOf, troublesOf } from '../health.ts';
 import { useHistory } from '../history.ts';
 import { quoted, split, urlsOf } from '../names.ts';
 import { Badge, Button, Confirm, Copy, Empty, Facts, Heading, Missing, Table, type Column } from '../parts.tsx';
@@ -65,15 +65,15 @@ function Actions({ stream: { key, publisher } }: { stream: Stream }) {
 
 function Health({ stream }: { stream: Stream }) {
     const t = words.value.health;
-    const isCalm = stream.problems.length === 0;
+    const troubles = troublesOf(stream);
     return (
         <section>
             <h2>{t.title}</h2>
             <ul class="health" aria-live="polite">
                 {stream.state === 'away' ? <li><Badge tone="bad">{t.away}</Badge></li> : null}
                 {stream.state === 'idle' || stream.state === 'ended' ? <li><Badge tone="idle">{t.idle}</Badge></li> : null}
-                {stream.state === 'live' && isCalm ? <li><Badge tone="good">{t.good}</Badge></li> : null}
-                {stream.problems.map((trouble) => (
+                {stream.state === 'live' && troubles.length === 0 ? <li><Badge tone="good">{t.good}</Badge></li> : null}
+                {troubles.map((trouble) => (
                     <li key={trouble.kind}>
                         <Badge tone="warn">{titleOf(trouble, words.value)}</Badge>
                         <p>{adviceOf(trouble, words.value)} <span class="soft" aria-live="off">{detailOf(trouble, words.value, locale.value)}</span></p>
@@ -114,6 +114,9 @@ function Known({ stream }: { stream: Stream }) {
     );
 }
 
+/** The longest silence that samples tell: ms. */
+const LONGEST = 65_535;
+
 function Charts({ path }: { path: string }) {
     const { stream: t, overview } = words.value;
     const history = useHistory(path);
@@ -122,6 +125,7 @@ function Charts({ path }: { path: string }) {
     const samples = history?.samples ?? [];
     const perSecond = (kbps: number | null | undefined) => rate(kbps === null || kbps === undefined ? kbps : kbps * 1000, l);
     const short = (ms: number | null | undefined) => milliseconds(ms === null || ms === undefined ? ms : Math.round(ms), l);
+    const silent = (ms: number | null | undefined) => (ms && ms >= LONGEST ? `> ${short(LONGEST - LONGEST % 1000)}` : short(ms));
     return (
         <section>
             <h2>{t.history}</h2>
@@ -133,19 +137,19 @@ function Charts({ path }: { path: string }) {
                 <Chart title={t.chartFps} isCount times={times} show={(value) => decimal(value, 0, l)} lines={[
                     { label: t.chartFps, color: 1, values: samples.map(({ frame_rate_x10 }) => frame_rate_x10 / 10) },
                 ]} />
-                <Chart title={t.chartInterval} times={times} show={short} lines={[
+                <Chart title={t.chartInterval} isCount times={times} show={short} lines={[
                     { label: t.chartInterval, color: 1, values: samples.map(({ keyframe_interval_ms: ms }) => (ms === 0 ? null : ms)) },
                 ]} />
-                <Chart title={t.chartSkew} times={times} show={short} lines={[
+                <Chart title={t.chartSkew} isCount times={times} show={short} lines={[
                     { label: t.chartSkew, color: 1, values: samples.map(({ skew_ms }) => skew_ms) },
                 ]} />
-                <Chart title={t.silence} times={times} show={short} lines={[
+                <Chart title={t.silence} isCount times={times} show={silent} lines={[
                     { label: t.silence, color: 1, values: samples.map(({ silence_ms }) => silence_ms) },
                 ]} />
                 <Chart title={t.chartViewers} isCount times={times} show={(value) => decimal(value, 0, l)} lines={[
                     { label: t.chartViewers, color: 1, values: samples.map(({ players }) => players) },
                 ]} />
-                <Chart title={t.chartQueue} times={times} show={short} lines={[
+                <Chart title={t.chartQueue} isCount times={times} show={short} lines={[
                     { label: t.chartQueue, color: 1, values: samples.map(({ queue_ms }) => queue_ms) },
                 ]} />
                 <Chart title={t.chartDrops} isCount times={times} show={(value) => decimal(value, 0, l)} lines={[

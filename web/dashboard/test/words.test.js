@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { adviceOf, detailOf, reasonOf, stateOf, titleOf, toneOf, toneOfRelay } from '../health.js';
+import { adviceOf, detailOf, reasonOf, stateOf, titleOf, toneOf, toneOfRelay, troublesOf } from '../health.js';
 import en from '../words/en.js';
 import de from '../words/de.js';
 import fr from '../words/fr.js';
@@ -42,6 +42,12 @@ test('a stream is as well as its worst problem', () => {
     assert.equal(toneOf(stream([], 'ended')), 'idle');
     assert.equal(stateOf(stream([low]), en), 'Low bit rate');
     assert.equal(stateOf(stream([low, low]), de), '2 Störungen');
+});
+
+test('who is gone is not said to send nothing, too', () => {
+    const silent = { kind: 'no-media', detail: { silence_ms: 9000 } };
+    assert.deepEqual(troublesOf(stream([low, silent])), [low, silent]);
+    assert.deepEqual(troublesOf(stream([low, silent], 'away')), [low]);
 });
 
 test('problems have a title, an advice and their numbers, and unknown ones their name', () => {
