@@ -70,10 +70,11 @@ async function watch(http, stream) {
 }
 
 const { server, http } = await serve(STREAMS.map(record).join(''));
-const context = await chromium.launchPersistentContext(join(folder, 'profile'), {
-    executablePath, headless: false, locale: 'en-GB', colorScheme: 'light', viewport: { width: 1280, height: 800 }, args: [...FLAGS, '--hide-scrollbars'],
-});
+let context = null;
 try {
+    context = await chromium.launchPersistentContext(join(folder, 'profile'), {
+        executablePath, headless: false, locale: 'en-GB', colorScheme: 'light', viewport: { width: 1280, height: 800 }, args: [...FLAGS, '--hide-scrollbars'],
+    });
     await context.addInitScript(() => localStorage.setItem('streamengine-first', 'done'));
     const page = context.pages()[0] ?? await context.newPage();
     await page.goto(`http://${http}/`);
@@ -88,7 +89,7 @@ try {
         STREAMS.length);
     await page.screenshot({ path: given.out });
 } finally {
-    await context.close();
+    await context?.close();
     server.kill();
     rmSync(folder, { recursive: true, force: true });
 }

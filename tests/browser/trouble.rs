@@ -18,6 +18,8 @@ const AAC_HEADER: [u8; 4] = [0xaf, 0, 0x12, 0x10];
 /// One frame of it.
 const SOUND: [u8; 12] = [0xaf, 1, 0x21, 0, 0x49, 0x90, 0x02, 0x19, 0, 0x23, 0x80, 0];
 const FRAME_MS: u32 = 40;
+/// The first time: one that jumps back comes before it, and not below 0.
+const START_MS: u32 = 100_000;
 /// Without a keyframe for so long.
 const NO_KEYFRAME_MS: u32 = 20_000;
 /// Time before which a rate is not usual, with some more, for the one that breaks down.
@@ -58,8 +60,7 @@ impl Fault {
     /// Sends the frames of one moment, `bad` being how many have been sent since the fault was made.
     fn send(self, peer: &mut RawPeer, number: u32, bad: Option<u32>) -> Result<()> {
         let (mut shape, bad) = (self.shape(), bad.map(|bad| (self, bad)));
-        // Where times jump back, they do not come before the first.
-        let mut picture = 100_000 + number * FRAME_MS;
+        let mut picture = START_MS + number * FRAME_MS;
         let mut sound = Some(picture);
         match bad {
             Some((Self::LowBitrate, _)) => shape.frame /= 10,
@@ -93,8 +94,8 @@ impl Stream {
         let (is_bad, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (bad, over) = (is_bad.clone(), is_over.clone());
         let thread = std::thread::spawn(move || {
-            peer.send(6, 0, 9, 1, &AVC_HEADER)?;
-            peer.send(4, 0, 8, 1, &AAC_HEADER)?;
+            peer.send(6, START_MS, 9, 1, &AVC_HEADER)?;
+            peer.send(4, START_MS, 8, 1, &AAC_HEADER)?;
             let (begin, mut begun) = (Instant::now(), None);
             for number in 0.. {
                 if over.load(Ordering::Relaxed) {
