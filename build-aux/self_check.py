@@ -21,8 +21,8 @@ TEST = re.compile(r"\(test\s+`(\w+)`\)")
 LIKE_A_BOUND = re.compile(r"^\s*(?:pub(?:\([^)]*\))? )?const (MAX\w*|\w+_(?:MAX|MOST|TIMEOUT|LIMIT|PERIOD|TIME|LINES)): ", re.M)
 # What is called like a bound and is none: its file and name, and why.
 NO_BOUNDS = {
+    "cli/src/connection.rs REPLY_TIMEOUT": "who asks has an end of its own, and gets words sooner",
     "cli/src/latency.rs ARRIVAL_TIMEOUT": "when a measurement ends; what has not come then counts as missing",
-    "cli/src/latency/connection.rs REPLY_TIMEOUT": "the measurement, which has an end of its own, gets words sooner",
     "cli/src/latency/hls.rs SHORTEST_PERIOD": "spares the server that is measured",
     "engine/src/address.rs LOOK_PERIOD": "how often we look",
     "engine/src/amf0.rs MAX_DEPTH": "what users see of DEPTH, which is kept to",

@@ -2,7 +2,6 @@
 //!
 //! Publisher and players are this one process, so one clock says when a frame was sent and when it arrived.
 
-mod connection;
 mod figures;
 mod hls;
 mod listener;
@@ -12,6 +11,7 @@ mod way;
 mod websocket;
 
 use crate::args::LatencyArgs;
+use crate::connection::Trust;
 use crate::foreign::Role;
 use crate::host::{self, Hangup, Started, Stop};
 use crate::output;
@@ -93,7 +93,7 @@ async fn measure(
     engine: &Engine,
     to: &RtmpUrl,
     ways: &[Way],
-    trust: &connection::Trust,
+    trust: &Trust,
     length: Duration,
 ) -> Result<Vec<Figures>, Failure> {
     let clock = Clock::start();

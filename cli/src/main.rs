@@ -5,6 +5,7 @@ mod addresses;
 mod args;
 mod beside;
 mod config;
+mod connection;
 #[cfg(unix)]
 mod control;
 mod demo;

@@ -1,8 +1,8 @@
 //! Plays HLS: parts as soon as they are there where the server has them, else segments.
 
 use super::News;
-use super::connection::{Client, Trust};
 use super::listener::Listener;
+use crate::connection::{Client, Trust};
 use std::time::Duration;
 use streamengine::HttpUrl;
 use tokio::time::{Instant, sleep_until};

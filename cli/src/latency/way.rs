@@ -1,8 +1,8 @@
 //! The ways by which a stream can be played, and a player for each.
 
-use super::connection::Trust;
 use super::listener::Listener;
 use super::{News, Told, hls, websocket};
+use crate::connection::Trust;
 use crate::foreign::Role;
 use crate::{Failure, output, relay};
 use serde::Serialize;

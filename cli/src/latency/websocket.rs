@@ -1,7 +1,7 @@
 //! Plays FLV that comes in messages of a WebSocket.
 
-use super::connection::{Trust, connect, words};
 use super::listener::Listener;
+use crate::connection::{Trust, connect, words};
 use futures_lite::StreamExt;
 use streamengine::HttpUrl;
 use tokio_tungstenite::client_async;

@@ -1,4 +1,4 @@
-//! Connections to servers of HTTP, plain or by TLS, and requests on them.
+//! Connections to servers, plain or by TLS, and requests to those of HTTP.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -21,28 +21,31 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Most bytes of a reply: a segment of ten seconds at 40 Mbit/s.
 const MOST_BYTES: usize = 50 << 20;
 
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// How servers are checked that speak TLS.
-pub(super) type Trust = Arc<ClientConfig>;
+pub(crate) type Trust = Arc<ClientConfig>;
 
 /// A new connection to the server of a URL.
-pub(super) async fn connect(url: &HttpUrl, trust: &Trust) -> Result<Box<dyn Io>, String> {
+pub(crate) async fn connect(url: &HttpUrl, trust: &Trust) -> Result<Box<dyn Io>, String> {
+    dial(url.host(), url.port(), url.tls().then_some(trust)).await
+}
+
+/// A new connection to a host, by TLS where a server of it is to be checked.
+pub(crate) async fn dial(host: &str, port: u16, trust: Option<&Trust>) -> Result<Box<dyn Io>, String> {
     let connected = async {
-        let tcp = TcpStream::connect((url.host(), url.port())).await.map_err(words)?;
+        let tcp = TcpStream::connect((host, port)).await.map_err(words)?;
         tcp.set_nodelay(true).map_err(words)?;
-        if !url.tls() {
-            return Ok(Box::new(tcp) as Box<dyn Io>);
-        }
-        let name = url.host().to_owned().try_into().map_err(words)?;
+        let Some(trust) = trust else { return Ok(Box::new(tcp) as Box<dyn Io>) };
+        let name = host.to_owned().try_into().map_err(words)?;
         let tls = TlsConnector::from(Arc::clone(trust)).connect(name, tcp).await.map_err(words)?;
         Ok(Box::new(tls) as Box<dyn Io>)
     };
     timeout(REPLY_TIMEOUT, connected).await.map_err(|_| silent())?
 }
 
-pub(super) fn words(error: impl Display) -> String {
+pub(crate) fn words(error: impl Display) -> String {
     error.to_string()
 }
 
@@ -51,18 +54,18 @@ fn silent() -> String {
 }
 
 /// Asks a server for one thing after the other, on one connection while that lasts.
-pub(super) struct Client {
+pub(crate) struct Client {
     trust: Trust,
     open: Option<SendRequest<Empty<Bytes>>>,
 }
 
 impl Client {
-    pub(super) fn new(trust: Trust) -> Self {
+    pub(crate) fn new(trust: Trust) -> Self {
         Self { trust, open: None }
     }
 
     /// What is at a URL.
-    pub(super) async fn get(&mut self, url: &HttpUrl) -> Result<Bytes, String> {
+    pub(crate) async fn get(&mut self, url: &HttpUrl) -> Result<Bytes, String> {
         let is_kept = self.open.as_ref().is_some_and(SendRequest::is_ready);
         match timeout(REPLY_TIMEOUT, self.ask(url)).await.map_err(|_| silent())? {
             // The server may have closed it in the meantime.
