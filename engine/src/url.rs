@@ -165,7 +165,7 @@ impl RtmpUrl {
     }
 
     /// `text` of the server, which may quote what we sent, with every secret of this URL as `***`.
-    pub(crate) fn redact(&self, text: &str) -> String {
+    pub fn redact(&self, text: &str) -> String {
         let mut secrets = self.secrets();
         // The longest first, so that none is hidden in part only.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

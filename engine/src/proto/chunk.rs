@@ -175,6 +175,11 @@ impl ChunkReader {
         self.position
     }
 
+    /// The peer's chunk size in bytes: 128 until it announces another one.
+    pub fn chunk_size(&self) -> usize {
+        self.chunk_size
+    }
+
     /// Bytes allocated for unfinished messages.
     pub fn allocated(&self) -> usize {
         self.streams.iter().filter_map(|s| s.partial.as_ref()).map(Vec::capacity).sum()

@@ -226,6 +226,7 @@ fn f04_message_length_is_limited_by_the_grant() {
 #[test]
 fn f04_unfinished_messages_share_one_budget_before_the_grant() {
     let mut reader = ChunkReader::new(&Limits::default());
+    assert_eq!(reader.chunk_size(), 128);
     let mut input = BytesMut::from(&set_chunk_size(16 * 1024)[..]);
     for n in 0..5 {
         let part = type0(3 + n, 0, 64 * 1024, VIDEO, &vec![0; 16 * 1024]);
@@ -235,6 +236,7 @@ fn f04_unfinished_messages_share_one_budget_before_the_grant() {
         });
         assert!(reader.allocated() <= 96 * 1024, "{}", reader.allocated());
     }
+    assert_eq!(reader.chunk_size(), 16 * 1024);
     assert_eq!(reader.read(&mut input).unwrap_err().kind, ProtocolErrorKind::Limit);
 }
 
