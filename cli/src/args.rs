@@ -112,6 +112,23 @@ goes through several servers: the difference between two rows is what is between
 HLS is measured to the arrival of the part or segment that a picture is in; a player shows it as much later as the server asks \
 players to keep from the end, which a line of its own adds. H.264 in MPEG-TS may have a time cut in two, which then counts as missing.";
 
+const CHECK_COMPAT_HELP: &str = "\
+Examples:
+  streamengine check-compat rtmp://127.0.0.1/live/test --http http://127.0.0.1:8080
+  streamengine check-compat rtmps://live.example.com/app/KEY --timeout 10 --json
+  streamengine check-compat rtmp://h/live/test?key=KEY --http 'https://h/live?app={app}&stream={stream}'
+
+Each client is spoken like from its handshake on, and judged is what comes over the wire: none of them need be installed, and the \
+server may be of any make. What a check says:
+  works         as the client is used to have it
+  differs       the client gets along, but its user notices
+  does not      it fails, or nothing could be tried
+  not offered   the server has nothing of the kind
+
+A clip of 10 s is published by the name in the URL. Where a stream of this name is live, that is left alone, and a name beside \
+it is used and told. Handshake, publishing, playing and the start of streams are essential, of each client: the status is 0 when all of \
+that works or differs only, else 1. It takes about half a minute, and longer where the server leaves questions unanswered.";
+
 #[cfg(unix)]
 const RELOAD_HELP: &str = "\
 Examples:
@@ -173,6 +190,9 @@ pub(crate) enum Command {
     /// Measure how long frames take through a running server, on each way by which it can be played
     #[command(after_help = with_status(LATENCY_HELP))]
     Latency(LatencyArgs),
+    /// Tell what of OBS, ffmpeg, librtmp and mpegts.js works with a running server, of any make
+    #[command(after_help = with_status(CHECK_COMPAT_HELP))]
+    CheckCompat(CheckCompatArgs),
     /// Make, list and revoke keys of publishers and players
     Keys(KeysArgs),
     /// Sign a URL, so that whoever has it may play or publish its stream for a while
@@ -402,6 +422,25 @@ pub(crate) struct LatencyArgs {
     /// How long to measure, once all ways have begun
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = positive::<u32>)]
     pub(crate) seconds: u32,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckCompatArgs {
+    /// Where to publish to and to play from: rtmp[s]://host[:port]/app/stream[?query]
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// Where the server has its streams as FLV: an address, which stands for /{app}/{stream}.flv there, or a URL with {app} and {stream}
+    /// in it. The query of the stream is sent there too [default: mpegts.js is not tried]
+    #[arg(long, value_name = "URL")]
+    pub(crate) http: Option<String>,
+    /// How long the server may take for each answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = positive::<u32>)]
+    pub(crate) timeout: u32,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
     /// Print the result as one JSON object

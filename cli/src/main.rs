@@ -4,6 +4,7 @@
 mod addresses;
 mod args;
 mod beside;
+mod check_compat;
 mod config;
 mod connection;
 #[cfg(unix)]
@@ -60,6 +61,7 @@ fn run(command: Command, console: &output::Console) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, console),
         Command::Probe(args) => probe::run(args),
         Command::Latency(args) => latency::run(&args),
+        Command::CheckCompat(args) => check_compat::run(&args),
         Command::Keys(args) => keys::run(args),
         Command::Sign(args) => sign::run(&args),
         Command::Token(args) => token::run(&args),

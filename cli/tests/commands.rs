@@ -39,7 +39,18 @@ fn serve(args: &[&str]) -> (Process, u16) {
 #[test]
 fn help_of_every_command_has_examples_and_exit_status() {
     for name in [
-        "serve", "loop", "relay", "record", "demo", "probe", "latency", "reload", "keys", "sign", "token",
+        "serve",
+        "loop",
+        "relay",
+        "record",
+        "demo",
+        "probe",
+        "latency",
+        "check-compat",
+        "reload",
+        "keys",
+        "sign",
+        "token",
         "passwd",
     ] {
         let ended = run(&[name, "--help"]);

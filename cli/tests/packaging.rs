@@ -48,7 +48,7 @@ fn has(test: &str, program: &str) -> bool {
     is_there
 }
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "serve",
     "loop",
     "relay",
@@ -56,6 +56,7 @@ const COMMANDS: [&str; 11] = [
     "demo",
     "probe",
     "latency",
+    "check-compat",
     "reload",
     "token",
     "passwd",
