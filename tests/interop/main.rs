@@ -1,5 +1,6 @@
 //! Foreign software and our binary together: what it publishes, plays and relays arrives byte for byte.
 
+mod check_compat;
 mod commands;
 mod hls;
 mod hooks;
