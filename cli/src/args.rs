@@ -125,7 +125,7 @@ server may be of any make. What a check says:
   does not      it fails, or nothing could be tried
   not offered   the server has nothing of the kind
 
-A clip of 10 s is published by the name in the URL. Where a stream of this name is live, that is left alone, and a name beside \
+A clip of 10 s is published by the name in the URL. Where a player sees a stream of this name, that is left alone, and a name beside \
 it is used and told. Handshake, publishing, playing and the start of streams are essential, of each client: the status is 0 when all of \
 that works or differs only, else 1. It takes about half a minute, and longer where the server leaves questions unanswered.";
 
