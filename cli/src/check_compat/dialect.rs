@@ -13,6 +13,7 @@ use streamengine::{Printable, RtmpUrl};
 use tokio::time::{Instant, timeout};
 
 /// Codes that clients wait for.
+pub(super) const CONNECT_SUCCESS: &str = "NetConnection.Connect.Success";
 pub(super) const PUBLISH_START: &str = "NetStream.Publish.Start";
 pub(super) const PLAY_START: &str = "NetStream.Play.Start";
 /// Chunk streams of commands: of the connection, and of a message stream.

@@ -1,6 +1,6 @@
 //! What OBS does.
 
-use super::super::dialect::{Dialect, Peer, Role, statuses};
+use super::super::dialect::{CONNECT_SUCCESS, Dialect, Peer, Role, Status, statuses};
 use super::super::handshake::Shaken;
 use super::super::media::{OffAir, OnAir};
 use super::super::wire::{Heard, Listened};
@@ -52,7 +52,8 @@ async fn enter(run: &mut Run<'_>) -> Result<Peer, String> {
             return Err(words);
         }
     };
-    run.add(OBS, "connect", Finding::works("the server answers NetConnection.Connect.Success"));
+    let code = peer.welcome().and_then(Status::of).map(|status| run.target.quote(&status.code));
+    run.add(OBS, "connect", judge_welcome(code.as_deref()));
     let finding = match peer.publish(&run.target, &run.name).await {
         Ok(()) => Finding::works(format!("NetStream.Publish.Start; {}", answers(&peer))),
         Err(words) => {
@@ -62,6 +63,15 @@ async fn enter(run: &mut Run<'_>) -> Result<Peer, String> {
     };
     run.add(OBS, "publish", finding);
     Ok(peer)
+}
+
+/// The code in the answer to `connect`: clients look whether it is a `_result`, and no further.
+fn judge_welcome(code: Option<&str>) -> Finding {
+    match code {
+        Some(CONNECT_SUCCESS) => Finding::works(format!("the server answers {CONNECT_SUCCESS}")),
+        Some(other) => Finding::differs(format!("the server answers {other}, at which OBS does not look")),
+        None => Finding::differs("the server's answer has no code, at which OBS does not look"),
+    }
 }
 
 /// Which of the calls are answered that OBS makes for servers of Adobe.
@@ -240,6 +250,13 @@ mod tests {
             assert_eq!(finding.verdict, verdict, "{}", finding.words);
             assert!(finding.words.contains(words), "{}", finding.words);
         }
+    }
+
+    #[test]
+    fn a_welcome_with_another_code_is_told() {
+        assert_eq!(judge_welcome(Some(CONNECT_SUCCESS)).verdict, Verdict::Works);
+        assert_eq!(judge_welcome(Some("Hello")).verdict, Verdict::Differs);
+        assert_eq!(judge_welcome(None).verdict, Verdict::Differs);
     }
 
     #[test]
