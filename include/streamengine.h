@@ -1661,6 +1661,18 @@ se_status se_listen_http(struct se_engine *engine,
                          uint16_t *out_port);
 
 /**
+ * Says whether `http://HOST:PORT/` is the dashboard, on all HTTP listeners, or what is live. It is the key `http.dashboard` of the
+ * configuration; on at first. An engine that runs goes by it at once.
+ *
+ * @param engine The engine, started or not.
+ * @param enabled Not 0 for yes.
+ * @return `SE_E_UNSUPPORTED` from a library that was built without HTTP.
+ */
+SE_API
+se_status se_http_set_dashboard(struct se_engine *engine,
+                                int32_t enabled);
+
+/**
  * Gives a listener with TLS (RTMPS or HTTPS) another certificate and key, for connections from now on.
  *
  * @param engine A started engine.
@@ -2360,6 +2372,34 @@ SE_API
 SE_WARN_UNUSED
 char *se_stats_json(struct se_engine *engine,
                     uint32_t flags);
+
+/**
+ * The whole engine as it was at the newest second, as `/api/v1` has it: a JSON object with `engine`, `rates` (`bits_in`, `bits_out`
+ * per second), and the lists `streams`, `sessions`, `relays`, `files` and `origins`. A stream has beside what `se_streams_json`
+ * tells its `rates`, `frame_rate`, `keyframe_interval_ms`, `players`, `queue_ms`, `video`, `audio`, and `problems`: what is wrong
+ * with it, as objects with `kind` (`low-bitrate`, `no-keyframe`, `audio-video-apart`, `jumping-times`, `slow-viewer`, `no-media`)
+ * and `detail`. It is made once a second, however many ask.
+ *
+ * @param engine A started engine.
+ * @return To be freed with `se_string_free`; NULL on error.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_snapshot_json(struct se_engine *engine);
+
+/**
+ * What the engine, or a stream of it, did in each of the last 600 seconds, the oldest first: a JSON array of objects with `at_s`
+ * (seconds since the engine's start), `in_kbps`, `out_kbps`, `players`, `frame_rate_x10`, `keyframe_interval_ms`, `queue_ms`,
+ * `frames_skipped`, `skew_ms` and `silence_ms`. Of a stream it is kept for ten minutes after its end.
+ *
+ * @param engine A started engine.
+ * @param stream The name, `"app/stream"`; NULL for the engine.
+ * @return To be freed with `se_string_free`; NULL on error: `SE_E_NOT_FOUND` where nothing is known of a stream of that name.
+ */
+SE_API
+SE_WARN_UNUSED
+char *se_history_json(struct se_engine *engine,
+                      const char *stream);
 
 /**
  * All streams, by name: a JSON array of objects with `key` (the name), `state` (`idle`, `live`, `away`, `ended`),

@@ -682,6 +682,17 @@ public:
     /** Counters and lists as JSON: `SE_STATS_ENGINE` and others, or-ed; 0 for all. */
     std::string stats_json(uint32_t flags = 0) const { return detail::take(se_stats_json(handle_.get(), flags)); }
 
+    /** The whole engine as it was at the newest second, streams with what is wrong with them: a JSON object. */
+    std::string snapshot_json() const { return detail::take(se_snapshot_json(handle_.get())); }
+
+    /** What the engine, or a stream, did in each of the last 600 seconds: a JSON array. */
+    std::string history_json(const std::string &stream = {}) const {
+        return detail::take(se_history_json(handle_.get(), detail::or_null(stream)));
+    }
+
+    /** Whether `http://HOST:PORT/` is the dashboard. */
+    void set_dashboard(bool enabled) { detail::check(se_http_set_dashboard(handle_.get(), enabled)); }
+
     /** All streams: a JSON array. */
     std::string streams_json() const { return detail::take(se_streams_json(handle_.get())); }
 

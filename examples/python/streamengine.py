@@ -406,6 +406,9 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_engine_get_stats": (c_int32, [c_void_p, POINTER(_EngineStats)]),
     "se_stream_get_stats": (c_int32, [c_void_p, c_char_p, POINTER(_StreamStats)]),
     "se_stats_json": (c_void_p, [c_void_p, c_uint32]),
+    "se_snapshot_json": (c_void_p, [c_void_p]),
+    "se_history_json": (c_void_p, [c_void_p, c_char_p]),
+    "se_http_set_dashboard": (c_int32, [c_void_p, c_int32]),
     "se_streams_json": (c_void_p, [c_void_p]),
     "se_sessions_json": (c_void_p, [c_void_p, c_char_p]),
     "se_kick_credential": (c_int32, [c_void_p, c_char_p, c_char_p, POINTER(c_uint64)]),
@@ -1295,6 +1298,18 @@ class Engine(_Handle):
     def stats_json(self, flags: StatsFlags = StatsFlags.ALL) -> Dict[str, Any]:
         """Counters and lists."""
         return _json(_lib.se_stats_json(self._live, flags))
+
+    def snapshot(self) -> Dict[str, Any]:
+        """The whole engine as it was at the newest second; streams with their rates, and `problems`: what is wrong with them."""
+        return _json(_lib.se_snapshot_json(self._live))
+
+    def history(self, stream: Optional[str] = None) -> List[Dict[str, Any]]:
+        """What the engine, or a stream, did in each of the last 600 seconds, the oldest first."""
+        return _json(_lib.se_history_json(self._live, _bytes(stream)))
+
+    def set_dashboard(self, enabled: bool) -> None:
+        """Says whether `http://HOST:PORT/` is the dashboard."""
+        _check(_lib.se_http_set_dashboard(self._live, enabled))
 
     def streams(self) -> List[Dict[str, Any]]:
         """All streams."""

@@ -92,6 +92,24 @@ impl Host {
         Ok(reloaded)
     }
 
+    /// Changes something of the configuration, of a running engine too.
+    #[cfg(feature = "http")]
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Config)) -> Outcome {
+        let _changing = self.changing.lock();
+        let mut config = self.config.lock().clone();
+        change(&mut config);
+        let running = match &*self.state.read() {
+            State::Running(engine) => Some(engine.clone()),
+            State::Stopped => None,
+            State::Closed => return Err(closed()),
+        };
+        if let Some(engine) = running {
+            engine.reload(config.clone())?;
+        }
+        *self.config.lock() = config;
+        Ok(())
+    }
+
     /// The engine runs, unless the host was closed while it started.
     fn running(&self, engine: Engine) -> Outcome {
         let mut state = self.state.write();

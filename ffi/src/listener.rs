@@ -2,6 +2,7 @@
 
 use crate::engine::{self, se_engine};
 use crate::handle::{self, null};
+use crate::host::Host;
 use crate::status::{Failure, Outcome, guard, se_status};
 use crate::{se_id, text};
 use std::ffi::c_char;
@@ -110,6 +111,27 @@ pub unsafe extern "C" fn se_listen_http(
     })
 }
 
+/// Says whether `http://HOST:PORT/` is the dashboard, on all HTTP listeners, or what is live. It is the key `http.dashboard` of the
+/// configuration; on at first. An engine that runs goes by it at once.
+///
+/// @param engine The engine, started or not.
+/// @param enabled Not 0 for yes.
+/// @return `SE_E_UNSUPPORTED` from a library that was built without HTTP.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_http_set_dashboard(engine: *mut se_engine, enabled: i32) -> se_status {
+    guard(|| set_dashboard(&*engine::host(engine)?, enabled != 0))
+}
+
+#[cfg(feature = "http")]
+fn set_dashboard(host: &Host, enabled: bool) -> Outcome {
+    host.change(|config| config.http.dashboard = enabled)
+}
+
+#[cfg(not(feature = "http"))]
+fn set_dashboard(_: &Host, _: bool) -> Outcome {
+    Err(without_http())
+}
+
 #[cfg(feature = "http")]
 fn listen_http(engine: &Engine, at: SocketAddr, identity: Option<TlsIdentity>) -> Outcome<ListenerInfo> {
     Ok(match identity {
@@ -120,8 +142,13 @@ fn listen_http(engine: &Engine, at: SocketAddr, identity: Option<TlsIdentity>) -
 
 #[cfg(not(feature = "http"))]
 fn listen_http(_: &Engine, _: SocketAddr, _: Option<TlsIdentity>) -> Outcome<ListenerInfo> {
+    Err(without_http())
+}
+
+#[cfg(not(feature = "http"))]
+fn without_http() -> Failure {
     let text = "this library was built without HTTP (the feature http of its crate)";
-    Err(Failure::new(se_status::SE_E_UNSUPPORTED, text))
+    Failure::new(se_status::SE_E_UNSUPPORTED, text)
 }
 
 /// Gives a listener with TLS (RTMPS or HTTPS) another certificate and key, for connections from now on.
@@ -225,6 +252,8 @@ mod tests {
             let (out, port) = (std::ptr::null_mut(), std::ptr::null_mut());
             let status = se_listen_http(engine, address, null(), null(), out, port);
             assert_eq!(status, se_status::SE_E_UNSUPPORTED);
+            assert_eq!(se_http_set_dashboard(engine, 0), se_status::SE_E_UNSUPPORTED);
+            se_listen_http(engine, address, null(), null(), out, port);
             let said = CStr::from_ptr(se_last_error()).to_str().unwrap().to_owned();
             se_engine_free(engine);
             said

@@ -146,8 +146,7 @@ pub unsafe extern "C" fn se_stream_get_stats(
         // SAFETY: the header demands NULL or a live handle, and NULL or NUL-terminated text.
         let (engine, stream) =
             unsafe { (engine::running(engine)?, text::parsed::<StreamKey>(stream, "stream")?) };
-        let none = || Failure::new(se_status::SE_E_NOT_FOUND, format!("stream {stream}: there is none"));
-        let stats = se_stream_stats::of(&engine.stream(&stream).ok_or_else(none)?);
+        let stats = se_stream_stats::of(&engine.stream(&stream).ok_or_else(|| no_stream(&stream))?);
         // SAFETY: the header demands NULL or a structure of the size that it says.
         unsafe { handle::fill(inout, &stats) }
     })
@@ -165,6 +164,41 @@ pub unsafe extern "C" fn se_stats_json(engine: *mut se_engine, flags: u32) -> *m
     guard_or(std::ptr::null_mut(), || {
         let engine = engine::running(engine)?;
         text::give_json(&Report::new(&engine, if flags == 0 { u32::MAX } else { flags }))
+    })
+}
+
+/// The whole engine as it was at the newest second, as `/api/v1` has it: a JSON object with `engine`, `rates` (`bits_in`, `bits_out`
+/// per second), and the lists `streams`, `sessions`, `relays`, `files` and `origins`. A stream has beside what `se_streams_json`
+/// tells its `rates`, `frame_rate`, `keyframe_interval_ms`, `players`, `queue_ms`, `video`, `audio`, and `problems`: what is wrong
+/// with it, as objects with `kind` (`low-bitrate`, `no-keyframe`, `audio-video-apart`, `jumping-times`, `slow-viewer`, `no-media`)
+/// and `detail`. It is made once a second, however many ask.
+///
+/// @param engine A started engine.
+/// @return To be freed with `se_string_free`; NULL on error.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn se_snapshot_json(engine: *mut se_engine) -> *mut c_char {
+    guard_or(std::ptr::null_mut(), || text::give_json(&*engine::running(engine)?.snapshot()))
+}
+
+/// What the engine, or a stream of it, did in each of the last 600 seconds, the oldest first: a JSON array of objects with `at_s`
+/// (seconds since the engine's start), `in_kbps`, `out_kbps`, `players`, `frame_rate_x10`, `keyframe_interval_ms`, `queue_ms`,
+/// `frames_skipped`, `skew_ms` and `silence_ms`. Of a stream it is kept for ten minutes after its end.
+///
+/// @param engine A started engine.
+/// @param stream The name, `"app/stream"`; NULL for the engine.
+/// @return To be freed with `se_string_free`; NULL on error: `SE_E_NOT_FOUND` where nothing is known of a stream of that name.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn se_history_json(engine: *mut se_engine, stream: *const c_char) -> *mut c_char {
+    guard_or(std::ptr::null_mut(), || {
+        let engine = engine::running(engine)?;
+        if stream.is_null() {
+            return text::give_json(&engine.history());
+        }
+        // SAFETY: the header demands NULL or NUL-terminated text.
+        let stream = unsafe { text::parsed::<StreamKey>(stream, "stream") }?;
+        text::give_json(&engine.stream_history(&stream).ok_or_else(|| no_stream(&stream))?)
     })
 }
 
@@ -277,6 +311,10 @@ pub unsafe extern "C" fn se_session_request_reconnect(
         let (engine, url) = unsafe { (engine::running(engine)?, text::optional(url, "url")?) };
         Ok(engine.request_reconnect(SessionId(session), url)?)
     })
+}
+
+fn no_stream(stream: &StreamKey) -> Failure {
+    Failure::new(se_status::SE_E_NOT_FOUND, format!("stream {stream}: there is none"))
 }
 
 fn kick(engine: &Engine, stream: &StreamKey, who: u32, reason: &str) -> Outcome {

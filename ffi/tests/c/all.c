@@ -251,7 +251,7 @@ static void look_around(se_engine *engine, se_id relay)
     se_engine_stats engine_stats;
     se_stream_stats stream_stats;
     se_relay_status relay_status;
-    char *texts[6];
+    char *texts[8];
     int number;
 
     engine_stats.struct_size = sizeof engine_stats;
@@ -271,7 +271,10 @@ static void look_around(se_engine *engine, se_id relay)
     texts[3] = se_sessions_json(engine, "live/a");
     texts[4] = se_relays_json(engine);
     texts[5] = se_files_json(engine);
-    for (number = 0; number < 6; number++) {
+    texts[6] = se_snapshot_json(engine);
+    texts[7] = se_history_json(engine, NULL);
+    CHECK(se_history_json(engine, "live/none") == NULL && se_last_status() == SE_E_NOT_FOUND);
+    for (number = 0; number < 8; number++) {
         CHECK(texts[number] != NULL && strchr("[{", texts[number][0]) != NULL);
         se_string_free(texts[number]);
     }

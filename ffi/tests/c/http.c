@@ -108,6 +108,12 @@ static void doors(const char *file) {
   close(ask(port, "GET /play/live/a HTTP/1.0\r\n\r\n", reply, sizeof reply));
   CHECK(strstr(reply, " 200 ") && (strstr(reply, "src=\"/assets/player-") != NULL) == has_player);
 
+  close(ask(port, "GET / HTTP/1.0\r\n\r\n", reply, sizeof reply));
+  CHECK(strstr(reply, " 200 ") && (strstr(reply, "/assets/dashboard") != NULL) == has_player);
+  OK(se_http_set_dashboard(engine, 0));
+  close(ask(port, "GET / HTTP/1.0\r\n\r\n", reply, sizeof reply));
+  CHECK(strstr(reply, " 200 ") && !strstr(reply, "/assets/dashboard"));
+
   connection = ask(port, "GET /live/a.flv?key=wrong HTTP/1.0\r\n\r\n", reply, sizeof reply);
   CHECK(strstr(reply, " 403 ") && strstr(reply, "not authorised"));
   close(connection);

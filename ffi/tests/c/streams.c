@@ -1,5 +1,6 @@
 /* Files, relays, events, authorisation, statistics and kicks: one engine pushes a looped file to another. */
 #include "check.h"
+#include <poll.h>
 #include <pthread.h>
 
 /* What the authorisation callback does with the next publisher. */
@@ -120,6 +121,7 @@ static void relays(const char *file) {
   se_engine_stats stats;
   se_event_ref *event;
   char *json;
+  int is_told;
   OK(se_listen_rtmp(server, "127.0.0.1:0", NULL, &port));
   OK(se_engine_set_auth_callback(server, decide, &asked, NULL));
   OK(se_file_publish(client, file, "live/a", -1, NULL, NULL));
@@ -168,6 +170,20 @@ static void relays(const char *file) {
   json = se_stats_json(server, SE_STATS_STREAMS);
   CHECK(json && strstr(json, "\"streams\":[{") && strstr(json, "\"key\":\"in/b\"") && !strstr(json, "sessions"));
   se_string_free(json);
+  /* Both are of the newest second: it comes. */
+  do {
+    poll(NULL, 0, 50);
+    CHECK((json = se_snapshot_json(server)) != NULL);
+    is_told = strstr(json, "\"key\":\"in/b\"") && strstr(json, "\"problems\":[") && strstr(json, "\"bits_in\":");
+    se_string_free(json);
+  } while (!is_told);
+  json = se_history_json(server, "in/b");
+  CHECK(json && strstr(json, "[{\"at_s\":") == json && strstr(json, "\"silence_ms\":"));
+  se_string_free(json);
+  json = se_history_json(server, NULL);
+  CHECK(json && strstr(json, "[{\"at_s\":") == json);
+  se_string_free(json);
+  CHECK(se_history_json(server, "in/none") == NULL && SAYS("in/none"));
   json = se_sessions_json(server, "in/none");
   CHECK(json && !strcmp(json, "[]"));
   se_string_free(json);

@@ -299,6 +299,9 @@ void lists_and_counters_are_there() {
     CHECK(engine.stream_stats("live/a").state == SE_STREAM_LIVE);
     CHECK(engine.streams_json().find("live/a") != std::string::npos);
     CHECK(engine.stats_json(SE_STATS_ENGINE).find("\"engine\"") != std::string::npos);
+    CHECK(engine.snapshot_json().find("\"rates\"") != std::string::npos);
+    CHECK(engine.history_json().front() == '[');
+    CHECK(code_of([&] { engine.history_json("live/none"); }) == SE_E_NOT_FOUND);
     CHECK(code_of([&] { engine.remove_origin("near"); }) == SE_E_NOT_FOUND);
     CHECK(code_of([&] { engine.set_origin("near", R"({"urls": []})"); }) == SE_E_INVALID_ARGUMENT);
     engine.set_origin("near", R"({"urls": ["rtmp://127.0.0.1:1"]})");

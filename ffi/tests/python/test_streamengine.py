@@ -16,6 +16,7 @@ import textwrap
 import threading
 import time
 import unittest
+import unittest.mock
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -238,6 +239,17 @@ class Frames(unittest.TestCase):
             wait_for(lambda: told)
         subscriber.close()
         self.assertIs(told[0].exc_type, ZeroDivisionError)
+
+    def test_the_newest_second_says_what_is_wrong_with_a_stream(self):
+        with self.publisher("live/a") as publisher:
+            publisher.push(AAC_FRAME, Codec.AAC, 0)
+            wait_for(lambda: [stream["problems"] for stream in self.engine.snapshot()["streams"]] ==
+                     [[{"kind": "no-media", "detail": {"silence_ms": unittest.mock.ANY}}]])
+            self.assertGreater(len(self.engine.history("live/a")), 1)
+            self.assertGreater(self.engine.history()[-1]["at_s"], 1)
+        with self.assertRaises(Error) as raised:
+            self.engine.history("live/none")
+        self.assertEqual(raised.exception.code, Status.NOT_FOUND)
 
     def test_nothing_stays_of_what_was_not_closed(self):
         for number in range(100):
