@@ -115,7 +115,8 @@ fn picture_and_sound_are_together_and_the_sound_is_whole() {
     );
     // Chromium without a device for sound gives all of it late at times, by 229 and by 332 to 431 ms as seen: a gate judges that it
     // does not wander.
-    let (apart, most) = if is_idle() { (least.abs().max(latest.abs()), 40.0) } else { (latest - least, 250.0) };
+    let (apart, most) =
+        if is_idle() { (least.abs().max(latest.abs()), 40.0) } else { (latest - least, 250.0) };
     assert!(skews.len() > 4 && apart <= most, "{skews:.1?}");
     assert!(!is_idle() || spoiled == 0, "{spoiled} of {}, {worst}", likeness.len());
     assert!(published::median(&likeness) > 0.99, "{likeness:.3?}");
