@@ -42,8 +42,7 @@ impl Run<'_> {
     /// Whether somebody publishes the stream.
     pub(super) async fn is_live(&self) -> bool {
         let looked = timeout(LOOK.max(self.target.patience), async {
-            let mut player = Peer::come(&self.target, Dialect::Ffmpeg, Role::Play).await?;
-            player.play(&self.target, &self.name).await?;
+            let mut player = self.player(Dialect::Ffmpeg).await?;
             let listened =
                 player.session.listen(Instant::now() + LOOK, |heard| heard.iter().any(is_of_stream));
             Ok::<_, String>(listened.await == Listened::Enough)
@@ -78,17 +77,18 @@ impl Run<'_> {
     async fn publisher_of(&self, dialect: Dialect, name: &str) -> Result<Peer, String> {
         let until = self.target.until();
         loop {
-            let granted = async {
-                let mut peer = Peer::come(&self.target, dialect, Role::Publish).await?;
-                peer.publish(&self.target, name).await?;
-                Ok(peer)
-            };
-            match granted.await {
+            match self.publish_once(dialect, name).await {
                 Err(words) if Instant::now() >= until => return Err(words),
                 Err(_) => sleep(AGAIN).await,
                 granted => return granted,
             }
         }
+    }
+
+    async fn publish_once(&self, dialect: Dialect, name: &str) -> Result<Peer, String> {
+        let mut peer = Peer::come(&self.target, dialect, Role::Publish).await?;
+        peer.publish(&self.target, name).await?;
+        Ok(peer)
     }
 
     async fn player(&self, dialect: Dialect) -> Result<Peer, String> {
@@ -107,12 +107,7 @@ impl Run<'_> {
     /// Whether the name is free at once for another publisher, after how long, or why not.
     async fn is_free(&self, words: &str) -> (Finding, Option<Peer>) {
         let start = Instant::now();
-        let once = async {
-            let mut peer = Peer::come(&self.target, Dialect::Obs, Role::Publish).await?;
-            peer.publish(&self.target, &self.name).await?;
-            Ok::<_, String>(peer)
-        };
-        if let Ok(peer) = once.await {
+        if let Ok(peer) = self.publish_once(Dialect::Obs, &self.name).await {
             return (Finding::works(format!("{words}: the name is free at once")), Some(peer));
         }
         match self.publisher(Dialect::Obs).await {
@@ -211,6 +206,27 @@ fn digest_handshake(shaken: &Shaken, least: u8, client: &str) -> Finding {
         (true, false) => {
             Finding::does_not(format!("S2 is not signed for the client's digest: {client} gives up"))
         }
+    }
+}
+
+/// What a server may have said.
+#[cfg(test)]
+mod said {
+    use super::super::wire::Heard;
+    use std::collections::HashMap;
+    use streamengine::amf0::Amf0Value;
+    use streamengine::proto::message::{Command, Decoded};
+    use tokio::time::Instant;
+
+    pub(super) fn heard(what: Decoded) -> Heard {
+        Heard { at: Instant::now(), stream: 1, time: 0, what }
+    }
+
+    pub(super) fn status(code: &str) -> Heard {
+        let info = HashMap::from([("code".to_owned(), Amf0Value::Utf8String(code.to_owned()))]);
+        let (name, object) = ("onStatus".to_owned(), Amf0Value::Null);
+        let arguments = vec![Amf0Value::Object(info)];
+        heard(Decoded::Command(Command { name, transaction: 0.0, object, arguments }))
     }
 }
 

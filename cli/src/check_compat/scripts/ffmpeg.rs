@@ -118,24 +118,8 @@ fn is_complete(heard: &Heard) -> bool {
 mod tests {
     use super::super::super::report::Verdict;
     use super::super::super::wire::Broken;
+    use super::super::said::{heard, status};
     use super::*;
-    use std::collections::HashMap;
-    use streamengine::proto::message::Command;
-    use tokio::time::Instant;
-
-    fn heard(what: Decoded) -> Heard {
-        Heard { at: Instant::now(), stream: 1, time: 0, what }
-    }
-
-    fn status(code: &str) -> Heard {
-        let info = HashMap::from([("code".to_owned(), Amf0Value::Utf8String(code.to_owned()))]);
-        heard(Decoded::Command(Command {
-            name: "onStatus".to_owned(),
-            transaction: 0.0,
-            object: Amf0Value::Null,
-            arguments: vec![Amf0Value::Object(info)],
-        }))
-    }
 
     #[test]
     fn only_what_ffmpeg_knows_ends_it() {

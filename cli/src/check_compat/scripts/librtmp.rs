@@ -133,20 +133,8 @@ fn judge_pause(meanwhile: usize, is_told: bool, goes_on: bool) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::super::super::report::Verdict;
+    use super::super::said::{heard, status};
     use super::*;
-    use std::collections::HashMap;
-    use streamengine::proto::message::Command;
-
-    fn heard(what: Decoded) -> Heard {
-        Heard { at: Instant::now(), stream: 1, time: 0, what }
-    }
-
-    fn status(code: &str) -> Heard {
-        let info = HashMap::from([("code".to_owned(), Amf0Value::Utf8String(code.to_owned()))]);
-        let (name, object) = ("onStatus".to_owned(), Amf0Value::Null);
-        let arguments = vec![Amf0Value::Object(info)];
-        heard(Decoded::Command(Command { name, transaction: 0.0, object, arguments }))
-    }
 
     #[test]
     fn the_order_of_an_answer_is_told_and_a_wrong_one_found() {
