@@ -120,8 +120,8 @@ fn what_is_wrong_with_a_stream_is_told_and_nothing_of_one_that_is_well() {
         found.iter().flatten().find(|problem| problem["kind"] == wrong).unwrap()["detail"].clone()
     };
     let since = of("no-keyframe")["since_ms"].as_u64().unwrap();
-    // A machine that is busy elsewhere looks later.
-    assert!((10_001..=30_000).contains(&since), "{since}");
+    // It is more than ten seconds, and told in whole ms. A machine that is busy elsewhere looks later.
+    assert!((10_000..=30_000).contains(&since), "{since}");
     let skew = of("audio-video-apart")["skew_ms"].as_i64().unwrap();
     assert!((-880..=-720).contains(&skew), "{skew}");
     assert!(of("jumping-times")["jumps"].as_u64().unwrap() >= 1);
