@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// A step forward by more than this is odd, in milliseconds.
 const ODD_FORWARD_MS: i64 = 10_000;
 
-/// A step back by more than this is odd, in milliseconds.
+/// A step back by more than this is odd, in milliseconds; and so is one forward from which the track comes back.
 const ODD_BACK_MS: i64 = 1_000;
 
 /// A step to the last picture of a file without sound that is odd.
@@ -55,6 +55,11 @@ impl Newest {
     fn goes_on_at(self, time: i64) -> bool {
         let step = time.saturating_sub(self.time);
         (-ODD_BACK_MS..=ODD_FORWARD_MS).contains(&step)
+    }
+
+    /// Whether it goes on there, without a gap that asks for a second look.
+    fn goes_straight_on_at(self, time: i64) -> bool {
+        self.goes_on_at(time) && time.saturating_sub(self.time) <= ODD_BACK_MS
     }
 }
 
@@ -128,34 +133,50 @@ impl Straight {
     fn verdict(&self, key: TrackKey, time: i64, times: &[i64]) -> Verdict {
         let knows_all =
             self.has_ended || self.ahead.len() >= MAX_AHEAD.get() || self.bytes >= MAX_AHEAD_BYTES.get();
-        let mut others = self.tracks.iter().filter(|(other, _)| **other != key);
         let Some(newest) = self.tracks.get(&key).copied() else {
-            return first_verdict(time, times, knows_all);
+            return first_verdict(time, times, knows_all, self.is_beside_another(key, time));
         };
-        if newest.goes_on_at(time) {
+        if newest.goes_straight_on_at(time) {
             return Verdict::Right;
         }
-        let is_forward = time > newest.time;
-        if is_forward && others.any(|(_, other)| other.goes_on_at(time)) {
+        let (is_gap, is_forward) = (newest.goes_on_at(time), time > newest.time);
+        if is_forward && !is_gap && self.others(key).any(|other| other.goes_on_at(time)) {
             return Verdict::Right;
         }
-        let right = newest.time.saturating_add(newest.step);
-        if times.iter().take(MAX_ODD).any(|next| newest.goes_on_at(*next)) {
-            return Verdict::At(right);
+        let right = Verdict::At(newest.time.saturating_add(newest.step));
+        // Behind a gap too the next frames are where the track goes on; behind an odd time they are back from it.
+        let comes_back = |next: i64| !is_gap || next < time.saturating_sub(ODD_BACK_MS);
+        if times.iter().take(MAX_ODD).any(|next| newest.goes_on_at(*next) && comes_back(*next)) {
+            return right;
         }
         if times.len() >= MAX_ODD {
             return Verdict::Right;
         }
-        let is_alone = self.tracks.len() < 2;
-        match (knows_all, is_forward) {
-            (false, _) => Verdict::Unknown,
-            (true, true)
-                if self.has_ended && (!is_alone || time.saturating_sub(newest.time) > ODD_END_MS) =>
-            {
-                Verdict::At(right)
-            }
-            (true, _) => Verdict::Right,
+        if !knows_all {
+            return Verdict::Unknown;
         }
+        let is_alone = self.tracks.len() < 2;
+        let is_odd_at_the_end = match (is_forward, is_gap) {
+            (false, _) => true,
+            (true, true) => times.is_empty() && !is_alone && !self.is_beside_another(key, time),
+            (true, false) => !is_alone || time.saturating_sub(newest.time) > ODD_END_MS,
+        };
+        if self.has_ended && is_odd_at_the_end { right } else { Verdict::Right }
+    }
+
+    fn others(&self, key: TrackKey) -> impl Iterator<Item = Newest> {
+        self.tracks.iter().filter(move |(other, _)| **other != key).map(|(_, newest)| *newest)
+    }
+
+    /// Whether another track has frames around this time, as far as it is read.
+    fn is_beside_another(&self, key: TrackKey, time: i64) -> bool {
+        let is_other = |other: &Option<TrackKey>| other.is_some_and(|other| other != key);
+        let ahead =
+            self.ahead.iter().filter(|(_, other)| is_other(other)).map(|(tag, _)| tag.frame.timestamp);
+        self.others(key)
+            .map(|other| other.time)
+            .chain(ahead)
+            .any(|other| other.abs_diff(time) <= ODD_BACK_MS.unsigned_abs())
     }
 
     fn note(&mut self, key: TrackKey, time: i64) {
@@ -194,16 +215,20 @@ impl Straight {
     }
 }
 
-/// Of a track's first frame: it is odd where the next two belong together, and it to neither.
-fn first_verdict(time: i64, times: &[i64], knows_all: bool) -> Verdict {
+/// Of a track's first frame: it is odd where the next two belong together, and it to neither; where they only come after a gap,
+/// nor to another track.
+fn first_verdict(time: i64, times: &[i64], knows_all: bool, is_beside_another: bool) -> Verdict {
+    let first = Newest { time, step: 1 };
     let [second, third, ..] = *times else {
-        let goes_on = times.first().is_none_or(|second| Newest { time, step: 1 }.goes_on_at(*second));
-        return if knows_all || (goes_on && !times.is_empty()) { Verdict::Right } else { Verdict::Unknown };
+        let goes_on = times.first().is_some_and(|second| first.goes_straight_on_at(*second));
+        return if knows_all || goes_on { Verdict::Right } else { Verdict::Unknown };
     };
-    let (first, next) = (Newest { time, step: 1 }, Newest { time: second, step: 1 });
-    let is_odd = !first.goes_on_at(second) && !first.goes_on_at(third) && next.goes_on_at(third);
+    let next = Newest { time: second, step: 1 };
+    let is_away = !first.goes_on_at(second) && !first.goes_on_at(third) && next.goes_on_at(third);
+    let is_before_gap =
+        !first.goes_straight_on_at(second) && next.goes_straight_on_at(third) && !is_beside_another;
     let step = third.saturating_sub(second).clamp(1, MAX_STEP_MS);
-    if is_odd { Verdict::At(second.saturating_sub(step).max(0)) } else { Verdict::Right }
+    if is_away || is_before_gap { Verdict::At(second.saturating_sub(step).max(0)) } else { Verdict::Right }
 }
 
 #[cfg(test)]

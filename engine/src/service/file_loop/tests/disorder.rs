@@ -121,6 +121,38 @@ fn a_stamp_an_hour_off_costs_neither_a_frame_nor_time() {
     }
 }
 
+#[test]
+fn a_stamp_some_seconds_off_costs_neither_a_frame_nor_time() {
+    for at in [0, 1, 2, 350, 678, 679] {
+        for off in [-9_000, -4_000, -1_500, 1_500, 4_000, 9_000] {
+            let own = i64::try_from(at).unwrap() * 10_000 / 680;
+            let (bytes, count) = disordered(10, 0, &[(at, (own + off) as u32)]);
+            let (frames, took) = play(bytes);
+            assert_eq!(frames, count, "{off} at {at}");
+            assert!(took <= Duration::from_millis(10_100), "{off} at {at}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn a_gap_of_some_seconds_stays_one() {
+    for kinds in [&[FrameKind::Audio][..], &[FrameKind::Video], &[FrameKind::Audio, FrameKind::Video]] {
+        for gap in [20..2_500, 20..9_000, 6_000..11_000, 12_000..19_900] {
+            let mut frames = in_order(20);
+            frames.retain(|frame| !kinds.contains(&frame.kind) || !gap.contains(&frame.timestamp));
+            let off = furthest_from_its_time(&frames, 2);
+            assert!(off <= Duration::from_millis(2), "{kinds:?} {gap:?}: {off:?}");
+        }
+    }
+}
+
+/// Stamps of all kinds that are found: anywhere, and around where 32 bits and their half begin.
+fn stamp() -> impl Strategy<Value = u32> {
+    let near =
+        (0..4_u32, -9_000..9_000_i32).prop_map(|(quarter, off)| (quarter << 30).wrapping_add_signed(off));
+    prop_oneof![any::<u32>(), near]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -128,7 +160,7 @@ proptest! {
     fn whatever_stamps_a_file_has_every_frame_is_sent_within_the_files_time(
         seconds in 3..8_i64,
         shift in -4_000..4_000_i64,
-        odd in prop::collection::vec((any::<usize>(), any::<u32>()), 0..4),
+        odd in prop::collection::vec((any::<usize>(), stamp()), 0..4),
     ) {
         let (bytes, count) = disordered(seconds, shift, &odd);
         let (frames, took) = play(bytes);
