@@ -1,9 +1,11 @@
 """What `tests/run` promises, shown on a small workspace. Run: python3 -m unittest discover build-aux"""
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -21,6 +23,12 @@ PACKAGES = {
 }
 LIBRARY = "#[test]\nfn unit() {}\n"
 PASSES = "#[test]\nfn passes() {}\n"
+WAITS = """#[test]
+fn waits() {
+    std::fs::write(std::env::var("WAITING").unwrap(), std::process::id().to_string()).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(600));
+}
+"""
 FAILS = '#[test]\nfn fails() { panic!("planted") }\n'
 DOES_NOT_COMPILE = "#[test]\nfn planted() -> u8 {}\n"
 SUITES = ["streamengine-tests/tests/interop.rs", "streamengine-tests/tests/browser.rs",
@@ -61,17 +69,22 @@ class TestsRun(unittest.TestCase):
         for suite in SUITES:
             self.write(suite, PASSES)
 
-    def run_tests(self):
-        """Exit status, what was shown before the summary, and the summary's lines."""
+    def start(self):
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("CARGO_", "RUST"))}
         environment |= {"PATH": f"{self.root}/bin:{os.environ['PATH']}", "STREAMENGINE_BIN": "",
                         "CARGO_TARGET_DIR": str(self.root / "target")}
         environment |= {name: os.environ[name] for name in ("CARGO_HOME", "RUSTUP_HOME") if name in os.environ}
-        done = subprocess.run([self.root / "tests/run", "--no-install"], env=environment, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        shown, _, summary = done.stdout.partition("== summary\n")
-        self.assertTrue(summary, done.stdout)
-        return done.returncode, shown, summary.splitlines()
+        environment["WAITING"] = str(self.root / "waiting")
+        return subprocess.Popen([self.root / "tests/run", "--no-install"], env=environment, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def run_tests(self):
+        """Exit status, what was shown before the summary, and the summary's lines."""
+        running = self.start()
+        output, _ = running.communicate()
+        shown, _, summary = output.partition("== summary\n")
+        self.assertTrue(summary, output)
+        return running.returncode, shown, summary.splitlines()
 
     def test_all_is_well(self):
         status, shown, summary = self.run_tests()
@@ -121,6 +134,31 @@ class TestsRun(unittest.TestCase):
             self.assertTrue([line for line in summary if line.startswith(f"not run {name}: no binary")], summary)
         self.assertTrue([line for line in summary if line.startswith("not run -p streamengine-cli --bin")], summary)
         self.assertNotIn("tests/interop.rs", shown)
+
+    def test_an_interrupt_ends_the_suites_that_go_on_beside(self):
+        self.write("streamengine-tests/tests/browser.rs", WAITS)
+        waiting = self.root / "waiting"
+        running = self.start()
+        until(lambda: waiting.exists() and waiting.read_text())
+        running.send_signal(signal.SIGINT)
+        running.communicate()
+        self.assertEqual(running.returncode, 130)
+        until(lambda: not is_running(int(waiting.read_text())))
+
+
+def is_running(process):
+    try:
+        return " (zombie)" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def until(is_so):
+    """Waits for it, for two minutes at most."""
+    end = time.monotonic() + 120
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
