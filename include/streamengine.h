@@ -2158,6 +2158,21 @@ se_status se_record_start(struct se_engine *engine,
 SE_API se_status se_record_stop(struct se_engine *engine, se_id recording);
 
 /**
+ * Ends the file that a recording writes, with all that has been published so far: it is whole when this returns. What is published
+ * from then on begins another one. Blocks for up to `timeout_ms`; not to be called by callbacks.
+ *
+ * @param engine A started engine.
+ * @param recording The recording.
+ * @param timeout_ms How long the disk may take.
+ * @return `SE_E_NOT_FOUND` where there is no such recording; `SE_E_TIMEOUT` where the disk has not taken all in that time: the file
+ * becomes whole in its own.
+ */
+SE_API
+se_status se_record_cut(struct se_engine *engine,
+                        se_id recording,
+                        uint32_t timeout_ms);
+
+/**
  * State and progress of all recordings that go on: a JSON array of objects with `id`, `stream`, `state` (`idle`, `recording`,
  * `disk-full`, `failed`, `stopped`), `file` (that which is written, or null), `files` (that are whole), `bytes`, `length_ms`,
  * `frames_dropped`, `error` (or null).

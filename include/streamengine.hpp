@@ -613,6 +613,11 @@ public:
     /** Ends a recording; its file becomes whole. */
     void stop_recording(se_id recording) { detail::check(se_record_stop(handle_.get(), recording)); }
 
+    /** Ends the file that a recording writes: it is whole when this returns, and what follows is in another one. */
+    void cut_recording(se_id recording, std::uint32_t timeout_ms = 10000) {
+        detail::check(se_record_cut(handle_.get(), recording, timeout_ms));
+    }
+
     /** State and progress of all recordings: a JSON array. */
     std::string recordings_json() const { return detail::take(se_recordings_json(handle_.get())); }
 

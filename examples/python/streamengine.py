@@ -389,6 +389,7 @@ _FUNCTIONS: Dict[str, Any] = {
     "se_files_json": (c_void_p, [c_void_p]),
     "se_record_start": (c_int32, [c_void_p, c_char_p, c_char_p, POINTER(c_uint64)]),
     "se_record_stop": (c_int32, [c_void_p, c_uint64]),
+    "se_record_cut": (c_int32, [c_void_p, c_uint64, c_uint32]),
     "se_recordings_json": (c_void_p, [c_void_p]),
     "se_recorded_files_json": (c_void_p, [c_void_p, c_char_p]),
     "se_engine_set_auth_callback": (c_int32, [c_void_p, _AuthFn, c_void_p, _DestroyFn]),
@@ -1236,6 +1237,10 @@ class Engine(_Handle):
     def stop_recording(self, recording: int) -> None:
         """Ends a recording; its file becomes whole."""
         _check(_lib.se_record_stop(self._live, recording))
+
+    def cut_recording(self, recording: int, timeout_ms: int = 10_000) -> None:
+        """Ends the file that a recording writes: it is whole when this returns, and what follows is in another one."""
+        _check(_lib.se_record_cut(self._live, recording, timeout_ms))
 
     def recordings(self) -> List[Dict[str, Any]]:
         """State and progress of all recordings."""

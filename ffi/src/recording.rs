@@ -6,6 +6,7 @@ use crate::status::{Failure, Outcome, guard, guard_or, se_status};
 use crate::{se_id, text};
 use serde_json::{Map, Value};
 use std::ffi::c_char;
+use std::time::Duration;
 use streamengine::{ConfigSource, RecordConfig, RecordingId};
 
 /// Records a stream, from its newest keyframe on, until `se_record_stop`: while nobody publishes it, it is waited for. Returns
@@ -48,6 +49,27 @@ pub unsafe extern "C" fn se_record_start(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn se_record_stop(engine: *mut se_engine, recording: se_id) -> se_status {
     guard(|| Ok(engine::running(engine)?.stop_recording(RecordingId(recording))?))
+}
+
+/// Ends the file that a recording writes, with all that has been published so far: it is whole when this returns. What is published
+/// from then on begins another one. Blocks for up to `timeout_ms`; not to be called by callbacks.
+///
+/// @param engine A started engine.
+/// @param recording The recording.
+/// @param timeout_ms How long the disk may take.
+/// @return `SE_E_NOT_FOUND` where there is no such recording; `SE_E_TIMEOUT` where the disk has not taken all in that time: the file
+/// becomes whole in its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn se_record_cut(
+    engine: *mut se_engine,
+    recording: se_id,
+    timeout_ms: u32,
+) -> se_status {
+    guard(|| {
+        let engine = engine::running(engine)?;
+        let within = Duration::from_millis(timeout_ms.into());
+        Ok(engine.block_on(engine.cut_recording(RecordingId(recording), within))?)
+    })
 }
 
 /// State and progress of all recordings that go on: a JSON array of objects with `id`, `stream`, `state` (`idle`, `recording`,

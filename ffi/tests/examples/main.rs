@@ -139,7 +139,9 @@ fn serve_serves_and_tells_what_happens() {
         let server = served(&process.out);
         let name = format!("live/{}", unique("clip"));
         let player = Recorder::play(server, &name);
-        process.out.find(r#""event":"play-started""#, LONG).expect("the player is told of");
+        let told = process.out.find(r#""event":"play-started""#, LONG);
+        let (has_ended, said) = (player.has_ended(), process.out.all());
+        assert!(told.is_some(), "the player is told of; it has ended: {has_ended}; the program: {said:#?}");
         let clip = Recording::read(&demo_clip());
         publish_all(server, &name, &clip);
         assert_arrived(&clip, &player.finish(LONG), Extent::Whole);

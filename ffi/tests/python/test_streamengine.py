@@ -434,6 +434,33 @@ class Keys(unittest.TestCase):
             self.assertEqual(failed.exception.code, Status.NOT_FOUND)
 
 
+class Recordings(unittest.TestCase):
+    """Streams become files."""
+
+    def test_are_cut_stopped_and_listed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            engine = started(Engine({"default_app": {"record": {"dir": folder}}}))
+            self.addCleanup(engine.close)
+            engine.publish_file(CLIP, "live/a")
+            recording = engine.record("live/a", {"dir": folder, "format": "flv"})
+            with self.assertRaises(Error) as failed:
+                engine.record("live/a", {"dir": folder})
+            self.assertEqual(failed.exception.code, Status.EXISTS)
+            for whole in (1, 2):
+                written = engine.recordings()[0]["bytes"]
+                wait_for(lambda: engine.recordings()[0]["bytes"] > written)
+                engine.cut_recording(recording)
+                files = [file for file in engine.recorded_files("live/a") if not file["is_growing"]]
+                self.assertEqual(len(files), whole)
+            self.assertEqual([Path(file["path"]).read_bytes()[:3] for file in files], [b"FLV"] * 2)
+            self.assertEqual(engine.recordings()[0]["files"], 2)
+            engine.stop_recording(recording)
+            self.assertEqual(engine.recordings(), [])
+            with self.assertRaises(Error) as failed:
+                engine.cut_recording(recording)
+            self.assertEqual(failed.exception.code, Status.NOT_FOUND)
+
+
 @unittest.skipUnless(streamengine.build_info()["http"], "the library was built without HTTP")
 class OverHttp(unittest.TestCase):
     """Players that speak HTTP."""
