@@ -8,18 +8,26 @@ const AT_FIRST = 2000;
 const STEP = 2;
 /** A time that is so far from where it should be has an origin of its own again: ms. */
 const ANEW = 1000;
+/**
+ * So has one that goes back by more than clocks are read wrong: ms. Chromium counts sound from the beginning of the page until the
+ * worker reads it, and from the worker's own beginning from then on; a page that publishes at once begins less than `ANEW` before.
+ */
+const BACK = 20;
 
 /** The time of one track, from its own timestamps to that of `performance.now()`. */
 export class TrackClock {
     #parts = [];
     #offset = null;
+    #last = -Infinity;
     #since = 0;
     #moved = 0;
 
     /** Notes a frame, which came at `now` and has a `timestamp` of its track; both in ms. */
     note(timestamp, now) {
         const offset = now - timestamp;
-        if (this.#offset === null || Math.abs(offset - this.#offset) > ANEW) {
+        const isBack = timestamp < this.#last - BACK;
+        this.#last = timestamp;
+        if (this.#offset === null || isBack || Math.abs(offset - this.#offset) > ANEW) {
             this.#parts = [{ since: now, least: offset }];
             this.#offset = offset;
             this.#since = now;

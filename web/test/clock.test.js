@@ -32,6 +32,25 @@ test('another device begins with an origin of its own', () => {
     assert.equal(clock.time(9_000_010), 150);
 });
 
+test('a track whose origin becomes later on its way to the worker is at its time at once', () => {
+    const clock = new TrackClock();
+    // Four pieces of sound wait for a worker that begins 190 ms after the page, from whose beginning they are counted.
+    for (const made of [167, 177, 187, 197]) clock.note(made + 10, 20);
+    assert.equal(clock.time(207), 20);
+    for (let made = 12; made < 1_000; made += 10) {
+        clock.note(made + 10, made + 13);
+        assert.equal(clock.time(made), made + 3);
+    }
+});
+
+test('a time that is read a little wrong is none of another origin', () => {
+    const clock = new TrackClock();
+    for (let made = 0; made < 500; made += 10) clock.note(made, made + 5);
+    // It waited, and tells less than the one before it.
+    clock.note(480, 600);
+    assert.equal(clock.time(480), 485);
+});
+
 test('times that are sent begin with 0, and no two of a kind are one', () => {
     const clock = new SendClock();
     assert.ok(!clock.isBefore(0));
