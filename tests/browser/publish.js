@@ -8,7 +8,7 @@
 //
 //   node publish.js URL --profile FOLDER [--shows clock|noise] [--large] [--wish 640x360,2500] [--then SECONDS=EXPRESSION ...]
 //                       [--places NAME,...] [--axe] [--denied] [--embedded] [--screen] [--unshare SECONDS] [--away SECONDS]
-//                       [--sleep SECONDS] [--without NAME]
+//                       [--sleep SECONDS] [--busy SECONDS] [--without NAME]
 //
 // The camera and the microphone are Chromium's own false ones, or, with --shows, ones of ours: a picture of 640x360, or 1280x720 with
 // --large, that is white for the first 300 ms of each second, with the time of its making in 32 cells along its bottom ninth as those
@@ -20,7 +20,8 @@
 // {"violations":[...],"in":"live"}. With --denied the browser gives no devices. With --embedded nothing is pressed. With --screen
 // another tab is shared, on which things move and sound; after --unshare it is closed, which stops that as the browser's own button
 // does. With --away another tab is in front as soon as the page is live, for so long; with --sleep the whole browser stands still for
-// so long, as when a laptop is shut. --without is what the browser lacks, a property of its window.
+// so long, as when a laptop is shut; with --busy the page's worker does nothing but count for so long. --without is what the browser
+// lacks, a property of its window.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -42,6 +43,7 @@ const { values: given, positionals: [url] } = parseArgs({
         unshare: { type: 'string' },
         away: { type: 'string' },
         sleep: { type: 'string' },
+        busy: { type: 'string' },
         without: { type: 'string' },
     },
 });
@@ -244,10 +246,18 @@ function sleep(seconds) {
     setTimeout(() => tell('SIGCONT'), seconds * 1000);
 }
 
+/** The page's worker has no time for what it is there for. */
+async function occupy(seconds) {
+    await page.workers()[0].evaluate((until) => {
+        while (Date.now() < until);
+    }, Date.now() + seconds * 1000);
+}
+
 /** What happens once the page is live. */
 function meet() {
     if (given.away) leave(given.away);
     if (given.sleep) setTimeout(() => sleep(given.sleep), 2000);
+    if (given.busy) setTimeout(() => occupy(given.busy), 2000);
     if (given.unshare) setTimeout(() => shared.close(), given.unshare * 1000);
 }
 

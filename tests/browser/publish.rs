@@ -46,6 +46,11 @@ pub(super) fn pictures(tags: &[(Instant, Tag)]) -> Vec<&(Instant, Tag)> {
     tags.iter().filter(|(_, tag)| is_picture(tag)).collect()
 }
 
+/// The least and the most of some.
+fn span(of: &[f64]) -> (f64, f64) {
+    of.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &one| (least.min(one), most.max(one)))
+}
+
 /// By how many ms each picture since then came later than the one that came soonest.
 fn lateness(tags: &[(Instant, Tag)], from: Instant, until: Instant) -> Vec<u64> {
     let age = |(at, tag): &(Instant, Tag)| wall(*at) - f64::from(tag.timestamp);
@@ -100,10 +105,8 @@ fn picture_and_sound_are_together_and_the_sound_is_whole() {
     let recording = player.stop();
     let skews = published::skews(&recording, now_ms());
     let likeness = published::likeness(&recording, published::TONE);
-    let (least, latest) = skews
-        .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &skew| (least.min(skew), most.max(skew)));
-    let worst = likeness.iter().copied().fold(1.0, f64::min);
+    let (least, latest) = span(&skews);
+    let (worst, _) = span(&likeness);
     let spoiled = likeness.iter().filter(|&&like| like < 0.99).count();
     println!(
         "sound ({}) comes {least:.1} to {latest:.1} ms after its picture, {} times; {spoiled} of {} pieces of it are less than \
@@ -120,6 +123,28 @@ fn picture_and_sound_are_together_and_the_sound_is_whole() {
     assert!(skews.len() > 4 && apart <= most, "{skews:.1?}");
     assert!(!is_idle() || spoiled == 0, "{spoiled} of {}, {worst}", likeness.len());
     assert!(published::median(&likeness) > 0.99, "{likeness:.3?}");
+}
+
+#[test]
+fn a_microphone_is_heard_whole_also_while_the_worker_is_busy() {
+    needs!("current-ffmpeg", "browser");
+    let engine = Engine::serve().http().start();
+    let (_, studio, player) = live(&engine, &["--busy", "0.5"]);
+    std::thread::sleep(watched(20, 8));
+    let last = studio.wait_state("live");
+    let recording = player.stop();
+    let (apart, shares) = published::beeps(&recording);
+    let (least, longest) = span(&apart);
+    let (worst, _) = span(&shares);
+    println!(
+        "{} beeps in sound ({}), {least:.1} to {longest:.1} ms from one to the next; of each, at least {worst:.3} is what \
+         it was",
+        shares.len(),
+        last.number("Sound")
+    );
+    // It beeps where 10 ms of sound begin.
+    assert!(apart.len() >= 10 && least > 495.0 && longest < 515.0, "{apart:.1?}");
+    assert!(worst > 0.9, "{shares:.3?}");
 }
 
 #[test]

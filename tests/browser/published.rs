@@ -14,6 +14,9 @@ pub(super) const TONE: f64 = 440.0;
 pub(super) const SHARED: f64 = 640.0;
 /// Samples of a piece: whole periods of these.
 const PIECE: usize = RATE / 40;
+/// The beep of Chromium's false microphone, for 20 ms twice a second, in Hz, and of what a square wave consists.
+const BEEP: f64 = 400.0;
+const HARMONICS: [f64; 6] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0];
 
 /// A recording as a file.
 fn file(recording: &Recording) -> (TempDir, PathBuf) {
@@ -88,17 +91,40 @@ pub(super) fn skews(recording: &Recording, now: f64) -> Vec<f64> {
     tones(recording).into_iter().filter_map(skew).collect()
 }
 
+/// The samples of one channel, without those of the first half second: encoders and graphs of sound have a beginning. Where some were never
+/// sent, what follows takes their place.
+fn samples(recording: &Recording, channel: &str) -> Vec<f64> {
+    let (rate, pan) = (RATE.to_string(), format!("pan=mono|c0={channel}"));
+    let options = ["-map", "0:a", "-af", &pan, "-ar", &rate, "-f", "f32le"];
+    let bytes = converted(recording, &options).stdout;
+    let samples = bytes.as_chunks::<4>().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
+    samples.skip(RATE / 2).collect()
+}
+
 /// How much of the sound on the right is the tone that it was, in Hz, piece by piece: 1 where it is nothing else. Where samples are missing
 /// or wrong, it is less.
 pub(super) fn likeness(recording: &Recording, tone: f64) -> Vec<f64> {
-    let rate = RATE.to_string();
-    let options = ["-map", "0:a", "-af", "pan=mono|c0=c1", "-ar", &rate, "-f", "f32le"];
-    let bytes = converted(recording, &options).stdout;
-    let samples: Vec<_> =
-        bytes.as_chunks::<4>().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect();
-    // Encoders and graphs of sound have a beginning.
-    let samples = samples.get(RATE / 2..).expect("half a second of sound");
+    let samples = samples(recording, "c1");
     samples.windows(PIECE).step_by(PIECE / 4).map(|piece| share(tone, piece)).collect()
+}
+
+/// The beeps of Chromium's false microphone: ms from each one's beginning to the next one's, and how much of each is the square wave that
+/// it was.
+pub(super) fn beeps(recording: &Recording) -> (Vec<f64>, Vec<f64>) {
+    let samples = samples(recording, "c0");
+    let loudest = samples.iter().fold(0.0, |most: f64, sample| most.max(sample.abs()));
+    let mut begun = Vec::new();
+    let mut heard = None;
+    for (at, _) in samples.iter().enumerate().filter(|(_, sample)| sample.abs() > loudest / 5.0) {
+        // What is heard at the beginning may have begun before.
+        if heard.map_or(at, |heard| at - heard) > RATE / 10 {
+            begun.push(at);
+        }
+        heard = Some(at);
+    }
+    let apart = begun.windows(2).map(|pair| (pair[1] - pair[0]) as f64 * 1_000.0 / RATE as f64).collect();
+    let waves = begun.iter().filter_map(|&at| samples.get(at + RATE / 400..at + RATE / 400 + PIECE / 2));
+    (apart, waves.map(|wave| HARMONICS.iter().map(|harmonic| share(BEEP * harmonic, wave)).sum()).collect())
 }
 
 /// The share of a tone in a piece.
@@ -109,7 +135,7 @@ fn share(tone: f64, piece: &[f64]) -> f64 {
         piece.iter().enumerate().map(|(at, sample)| sample * wave(at as f64 * step)).sum::<f64>()
     };
     let (sine, cosine) = (part(f64::sin), part(f64::cos));
-    2.0 * (sine * sine + cosine * cosine) / (PIECE as f64 * whole.max(f64::MIN_POSITIVE))
+    2.0 * (sine * sine + cosine * cosine) / (piece.len() as f64 * whole.max(f64::MIN_POSITIVE))
 }
 
 /// The one in the middle.

@@ -2,6 +2,8 @@
 
 /** Samples that are handed over at once. */
 const SAMPLES = 1024;
+/** Pieces of sound, of 10 ms in Chromium, that wait for a worker which is busy: of the 10 that wait where nothing is said, some are lost. */
+const WAITING = 100;
 
 /**
  * A track as the worker reads it: what it is `given`, what of that is to `transfer`, and `end()`. Where browsers have no processor for
@@ -10,7 +12,8 @@ const SAMPLES = 1024;
 export function sourceOf(kind, track) {
     const isScreen = track.getSettings().displaySurface !== undefined;
     if ('MediaStreamTrackProcessor' in globalThis) {
-        const { readable } = new MediaStreamTrackProcessor({ track });
+        // Of pictures, those that are late are better lost.
+        const { readable } = new MediaStreamTrackProcessor({ track, ...kind === 'audio' && { maxBufferSize: WAITING } });
         return { given: { kind, readable, isScreen }, transfer: [readable], end() {} };
     }
     const { port1, port2 } = new MessageChannel();
