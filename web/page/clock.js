@@ -10,9 +10,15 @@ const STEP = 2;
 const ANEW = 1000;
 /**
  * So has one that goes back by more than clocks are read wrong: ms. Chromium counts sound from the beginning of the page until the
- * worker reads it, and from the worker's own beginning from then on; a page that publishes at once begins less than `ANEW` before.
+ * worker reads it, and from the beginning of the worker from then on, which is less than `ANEW` later where a page publishes at once.
  */
 const BACK = 20;
+/** Pieces of sound whose time is known, as far as encoders are behind. */
+const MARKS = 200;
+/** Sound whose time differs by so much from what was counted has a gap before it: ms. */
+const GAP = 50;
+/** Pieces come a little early and late, which nobody needs to hear: what counts is the mean of about so many. */
+const MEAN = 100;
 
 /** The time of one track, from its own timestamps to that of `performance.now()`. */
 export class TrackClock {
@@ -55,6 +61,36 @@ export class TrackClock {
     /** When what has this timestamp was made, as far as that is known. */
     time(timestamp) {
         return timestamp + this.#offset;
+    }
+}
+
+/** The time of sound by counting its samples, as encoders do, whatever has been missing. */
+export class SampleClock {
+    #samples = 0;
+    /** By how much pieces of late were made after what was counted, in ms, as the mean `of` so many. */
+    #marks = [];
+
+    /** Counts a piece, an `AudioData`, which was made at `made`; gives where it begins by that count, in ms. */
+    count({ numberOfFrames, sampleRate }, made) {
+        const counted = this.#samples * 1000 / sampleRate;
+        this.#samples += numberOfFrames;
+        this.#marks.push({ counted, ...this.#mean(made - counted) });
+        if (this.#marks.length > MARKS) this.#marks.shift();
+        return counted;
+    }
+
+    #mean(offset) {
+        const before = this.#marks.at(-1);
+        if (!before || Math.abs(offset - before.offset) > GAP) return { offset, of: 1 };
+        // The first ones have waited for what takes them, and weigh no more than others.
+        const of = Math.min(before.of + 1, MEAN);
+        return { offset: before.offset + (offset - before.offset) / of, of };
+    }
+
+    /** When that was made which has this place in the count. */
+    made(place) {
+        const mark = this.#marks.findLast(({ counted }) => counted <= place + 0.5) ?? this.#marks[0];
+        return place + mark.offset;
     }
 }
 

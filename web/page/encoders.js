@@ -1,5 +1,6 @@
 // Encoders for a live stream: pictures as H.264, sound as AAC or, where that cannot be had, Opus.
 
+import { SampleClock } from './clock.js';
 import { aacConfiguration, opusHead, opusRecord } from './muxer.js';
 
 /** A keyframe so often, as browsers make none by themselves: ms. */
@@ -11,10 +12,6 @@ const LEVELS = [[108_000, '1f'], [216_000, '20'], [245_760, '28'], [522_240, '2a
 /** An encoder that fails more often in so long will go on to do so. */
 const FAILURES = 3;
 const FAILURES_IN = 10_000;
-/** Pieces of sound whose time is known, as far as encoders are behind. */
-const MARKS = 200;
-/** Sound whose time differs by so much from what was counted has a gap before it: ms. */
-const GAP = 50;
 /** Bits a second of sound, for each channel. */
 const SOUND = 64_000;
 
@@ -147,9 +144,7 @@ export class SoundEncoder {
     #format = '';
     #waiting = [];
     #isReady = false;
-    /** Samples so far, and by how much pieces of late were made after what was counted: `{ counted, offset }` in ms. */
-    #samples = 0;
-    #marks = [];
+    #clock = new SampleClock();
     /** What it is encoded by: `aac`, `aac-wasm` or `opus`. */
     way = null;
 
@@ -184,17 +179,13 @@ export class SoundEncoder {
         this.#isReady = false;
         this.#encoder?.close();
         this.#encoder = null;
-        this.#samples = 0;
-        this.#marks = [];
+        this.#clock = new SampleClock();
         for (const [data] of this.#waiting.splice(0)) data.close();
     }
 
     #give(data, made) {
         try {
-            const counted = this.#samples * 1000 / data.sampleRate;
-            this.#samples += data.numberOfFrames;
-            this.#marks.push({ counted, offset: smoothed(this.#marks.at(-1)?.offset, made - counted) });
-            if (this.#marks.length > MARKS) this.#marks.shift();
+            const counted = this.#clock.count(data, made);
             const piece = restamped(data, Math.round(counted * 1000));
             this.#encoder.encode(piece);
             piece.close();
@@ -207,8 +198,7 @@ export class SoundEncoder {
 
     /** What is encoded, at the time that its samples were captured. */
     #frame({ codec, timestamp, bytes }) {
-        const mark = this.#marks.findLast(({ counted }) => counted <= timestamp + 0.5) ?? this.#marks[0];
-        this.#told.frame({ codec, made: timestamp + mark.offset, bytes });
+        this.#told.frame({ codec, made: this.#clock.made(timestamp), bytes });
     }
 
     async #begin(format, { sampleRate, numberOfChannels }) {
@@ -226,11 +216,6 @@ export class SoundEncoder {
         this.#isReady = true;
         for (const [data, made] of this.#waiting.splice(0)) this.#give(data, made);
     }
-}
-
-/** Pieces come a little early and late, which nobody needs to hear; what is missing makes a gap. */
-function smoothed(before, offset) {
-    return before === undefined || Math.abs(offset - before) > GAP ? offset : before + (offset - before) / 100;
 }
 
 /** The first of the ways that this browser has. */

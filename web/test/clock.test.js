@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SendClock, TrackClock } from '../page/clock.js';
+import { SampleClock, SendClock, TrackClock } from '../page/clock.js';
 
 test('tracks of different origins are at one time, whatever came late', () => {
     const [camera, microphone] = [new TrackClock(), new TrackClock()];
@@ -49,6 +49,32 @@ test('a time that is read a little wrong is none of another origin', () => {
     // It waited, and tells less than the one before it.
     clock.note(480, 600);
     assert.equal(clock.time(480), 485);
+});
+
+/** A piece of sound. */
+const PIECE = { numberOfFrames: 480, sampleRate: 48_000 };
+
+test('sound that has waited at first is soon at its time', () => {
+    const clock = new SampleClock();
+    // What was made from 520 ms on is thought to be made when it was taken, all at once.
+    for (let made = 520; made < 600; made += 10) clock.count(PIECE, 600);
+    for (let made = 600; made < 1_000; made += 10) clock.count(PIECE, made);
+    const late = clock.made(470) - 990;
+    assert.ok(Math.abs(late) < 8, `${late} ms late`);
+});
+
+test('sound is evenly timed, however uneven its pieces are told, and has a gap where some is missing', () => {
+    const clock = new SampleClock();
+    const uneven = (made) => made + (made % 20 === 0 ? 4 : -4);
+    for (let made = 0; made < 2_000; made += 10) clock.count(PIECE, uneven(made));
+    const steps = Array.from({ length: 99 }, (_, i) => clock.made(1_010 + i * 10) - clock.made(1_000 + i * 10));
+    assert.ok(steps.every((step) => Math.abs(step - 10) < 0.1), `${steps}`);
+    assert.ok(Math.abs(clock.made(1_990) - 1_990) < 0.5);
+    // A second is missing.
+    assert.equal(clock.count(PIECE, 3_000), 2_000);
+    assert.equal(clock.made(2_000), 3_000);
+    // What is still being encoded keeps its time.
+    assert.ok(Math.abs(clock.made(1_980) - 1_980) < 0.5);
 });
 
 test('times that are sent begin with 0, and no two of a kind are one', () => {
