@@ -140,6 +140,13 @@ The server reads its file again, then takes environment and options as at its st
 certificates, apps, relays, files, origins, keys and limits; what is the same is not touched, and nobody is cut off. What is wrong \
 changes nothing, and the status is 2. SIGHUP does the same, and the server's log tells what came of it.";
 
+const CHECK_CONFIG_HELP: &str = "\
+Examples:
+  streamengine check-config streamengine.toml
+  STREAMENGINE_LIMITS__MAX_CONNECTIONS=5000 streamengine check-config /etc/streamengine/streamengine.toml
+
+Files that it names (certificates, keys, folders, clips) are looked at too. Nothing is listened to, and no server asked.";
+
 /// RTMP server, relay and file looper.
 ///
 /// Serves live streams to players, relays them between servers, and plays FLV and MP4 files as live streams.
@@ -206,7 +213,7 @@ pub(crate) enum Command {
     #[command(after_help = with_status(RELOAD_HELP))]
     Reload(ReloadArgs),
     /// Check a configuration file, with what the environment adds, and tell what it means
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = with_status(CHECK_CONFIG_HELP))]
     CheckConfig(CheckArgs),
 }
 

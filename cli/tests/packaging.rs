@@ -1,6 +1,10 @@
 //! What packages are made of: manual pages, completions, the systemd unit, the Debian package, the container's recipe.
 #![cfg(target_os = "linux")]
 
+#[allow(dead_code, reason = "made for several")]
+mod process;
+
+use process::COMMANDS;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -47,21 +51,6 @@ fn has(test: &str, program: &str) -> bool {
     }
     is_there
 }
-
-const COMMANDS: [&str; 12] = [
-    "serve",
-    "loop",
-    "relay",
-    "record",
-    "demo",
-    "probe",
-    "latency",
-    "check-compat",
-    "reload",
-    "token",
-    "passwd",
-    "check-config",
-];
 
 #[test]
 fn manual_pages_and_completions_know_every_command() {

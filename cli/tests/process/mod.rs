@@ -9,6 +9,24 @@ use std::time::{Duration, Instant};
 /// Longest wait for anything that should come soon; only a failing test waits that long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// All that the binary can be told to do, as its help lists them.
+pub(crate) const COMMANDS: [&str; 14] = [
+    "serve",
+    "loop",
+    "relay",
+    "record",
+    "demo",
+    "probe",
+    "latency",
+    "check-compat",
+    "keys",
+    "sign",
+    "token",
+    "passwd",
+    "reload",
+    "check-config",
+];
+
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_streamengine"));
     for (name, _) in
