@@ -109,8 +109,8 @@ that URL and all others: rtmp://, rtmps://, http(s)://.../x.flv, ws(s)://.../x.f
 HTTP alone stands for the last three of these. Publisher and players are this process, so there is one clock, also where a stream \
 goes through several servers: the difference between two rows is what is between them.
 
-HLS is measured to the arrival of the part or segment that a picture is in; a player shows it as much later as the server asks \
-players to keep from the end, which a line of its own adds. H.264 in MPEG-TS may have a time cut in two, which then counts as missing.";
+HLS is measured to the arrival of the part or segment that a picture is in. A line of its own tells how old pictures are at a player \
+that keeps as far from the end as the server asks it to: that, and what the end is late when a playlist tells of it. H.264 in MPEG-TS may have a time cut in two, which then counts as missing.";
 
 const CHECK_COMPAT_HELP: &str = "\
 Examples:

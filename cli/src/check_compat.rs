@@ -41,15 +41,7 @@ pub(crate) fn run(args: &CheckCompatArgs) -> Result<(), Failure> {
             () = stop.asked() => Ok(None),
         }
     })??;
-    let Some(report) = report else { return Ok(()) };
-    match args.json {
-        true => output::print_json(&report)?,
-        false => output::print_result(&report.text())?,
-    }
-    match report.failed() {
-        None => Ok(()),
-        Some(why) => Err(Failure::running(format!("check-compat: {why}"))),
-    }
+    report.map_or(Ok(()), |report| output::conclude("check-compat", &report, args.json))
 }
 
 async fn check(args: &CheckCompatArgs, url: RtmpUrl, trust: Trust) -> Result<Report, Failure> {

@@ -41,6 +41,8 @@ enum News {
     Frame { stamp: Stamp, at: u64 },
     /// A player keeps so far from the live edge because the server asks for it.
     HoldBack(Duration),
+    /// A live edge that was known at this time, by the picture that came to lie behind it.
+    Edge { behind: Stamp, known: u64 },
     /// It is over, or never began; why.
     Ended(String),
 }
@@ -72,15 +74,7 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<(), Failure> {
     // What was measured stands whether or not the server has let us go in time.
     let _ = host::finish([engine], None);
     let Some(figures) = measured? else { return Ok(()) };
-    let report = Report::new(&to, &ways, figures);
-    match args.json {
-        true => output::print_json(&report)?,
-        false => output::print_result(&report.text())?,
-    }
-    match report.failed() {
-        None => Ok(()),
-        Some(why) => Err(Failure::running(format!("latency: {why}"))),
-    }
+    output::conclude("latency", &Report::new(&to, &ways, figures), args.json)
 }
 
 fn is_rtmp(url: &str) -> bool {

@@ -415,6 +415,24 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_result(&json_line(value))
 }
 
+/// What a command has found out, good or bad.
+pub(crate) trait Conclusion: Serialize {
+    /// For people.
+    fn text(&self) -> String;
+
+    /// What of it is a failure of the command.
+    fn failed(&self) -> Option<String>;
+}
+
+/// Prints what a command has found out, and fails afterwards where that is a failure.
+pub(crate) fn conclude(command: &str, found: &impl Conclusion, is_json: bool) -> Result<(), Failure> {
+    match is_json {
+        true => print_json(found)?,
+        false => print_result(&found.text())?,
+    }
+    found.failed().map_or(Ok(()), |why| Err(Failure::running(format!("{command}: {why}"))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

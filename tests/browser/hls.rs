@@ -22,6 +22,15 @@ pub(super) enum Player {
 
 impl Player {
     pub(super) fn open(self, engine: &Engine, name: &str) -> Page {
+        self.open_with(engine, name, "", &["--press", "switch"])
+    }
+
+    /// Opens one that is to be where the server asks players to be, of a stream that began at this time.
+    pub(super) fn hold(self, engine: &Engine, name: &str, since: &str) -> Page {
+        self.open_with(engine, name, "&hold", &["--since", since])
+    }
+
+    fn open_with(self, engine: &Engine, name: &str, query: &str, options: &[&str]) -> Page {
         let page = workspace().join("tests/browser/hls.html");
         let url = escaped(&engine.http_url(&format!("/{name}/index.m3u8")));
         let library = escaped(&format!("file://{}", package_file("hls.js/dist/hls.min.js").display()));
@@ -30,7 +39,7 @@ impl Player {
             Self::Native => String::new(),
             Self::LowLatency | Self::Plain => format!("&library={library}&config={config}"),
         };
-        Page::open_with(&format!("file://{}?url={url}{by}", page.display()), &["--press", "switch"])
+        Page::open_with(&format!("file://{}?url={url}{by}{query}", page.display()), options)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod hls;
+mod latency;
 mod publish;
 mod publish_faults;
 mod published;
@@ -87,23 +88,33 @@ const X264: [&str; 10] =
 const AV1: [&str; 10] =
     ["-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", "pred-struct=1", "-g", "30", "-crf", "40"];
 
-/// ffmpeg publishes a test picture, half as high as it is wide, whose lowest ninth has the time of its making in 32 cells, black or
-/// white: milliseconds, modulo 2^32. A keyframe a second.
-fn publish(url: &str, show: Show) -> Proc {
+/// What the cells of a picture tell, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cells {
+    /// When it was made, since 1970; made as fast as it is shown.
+    Clock,
+    /// Its place in the stream; made as fast as may be.
+    Place,
+}
+
+/// What ffmpeg is asked for a test picture, half as high as it is wide, whose lowest ninth has a time in 32 cells, black or white:
+/// milliseconds, modulo 2^32. A keyframe a second.
+fn made(show: Show, cells: Cells) -> Vec<String> {
     let (width, height, rate) = (show.width, show.width / 2, RATE);
     let strip = height / 8;
     let picture = format!("testsrc2=size={width}x{height}:rate={rate}");
-    let cells = format!("color=black:size=32x2:rate={rate}");
+    let strips = format!("color=black:size=32x2:rate={rate}");
     let sound = format!("sine=frequency=440:sample_rate={}", show.sound.0);
-    let clock = "settb=1/1000,setpts=RTCTIME/1000,\
-        geq=lum='255*mod(floor(mod(T*1000,4294967296)/pow(2,31-X)),2)':cb=128:cr=128";
+    let clock = if cells == Cells::Clock { "settb=1/1000,setpts=RTCTIME/1000" } else { "settb=1/1000" };
+    let draw = "geq=lum='255*mod(floor(mod(T*1000,4294967296)/pow(2,31-X)),2)':cb=128:cr=128";
     let graph = format!(
-        "[1]{clock},setpts=N/{rate}/TB,scale={width}:{strip}:flags=neighbor[cells];\
+        "[1]{clock},{draw},setpts=N/{rate}/TB,scale={width}:{strip}:flags=neighbor[cells];\
          [0]setpts=N/{rate}/TB[picture];[picture][cells]vstack,format=yuv420p[v]"
     );
     let mut args = vec!["-hide_banner", "-nostdin", "-loglevel", "warning"];
-    for input in [&picture, &cells, &sound] {
-        args.extend(["-re", "-f", "lavfi", "-i", input]);
+    for input in [&picture, &strips, &sound] {
+        args.extend(if cells == Cells::Clock { &["-re"][..] } else { &[] });
+        args.extend(["-f", "lavfi", "-i", input]);
     }
     if show.kinds != Kinds::Audio {
         args.extend(["-filter_complex", &graph, "-map", "[v]"]);
@@ -112,10 +123,16 @@ fn publish(url: &str, show: Show) -> Proc {
     if show.kinds != Kinds::Video {
         args.extend(["-map", "2:a", "-c:a", "aac", "-b:a", "96k", "-ac", show.sound.1]);
     }
-    args.extend(["-f", "flv", url]);
+    args.into_iter().map(str::to_owned).collect()
+}
+
+/// ffmpeg publishes such a picture, with the time of its making.
+fn publish(url: &str, show: Show) -> Proc {
     let program =
         if show.is_av1 { peers::current_ffmpeg().expect("current ffmpeg") } else { "ffmpeg".into() };
-    Proc::spawn("ffmpeg", peers::command(&program.to_string_lossy(), args))
+    let mut ffmpeg = peers::command(&program.to_string_lossy(), made(show, Cells::Clock));
+    ffmpeg.args(["-f", "flv", url]);
+    Proc::spawn("ffmpeg", ffmpeg)
 }
 
 /// What a page is asked for each of the players that it has for streams without an end, over each kind of connection.

@@ -1,18 +1,19 @@
 // Opens a page in Chromium and tells, as one JSON object a line, what is to be seen of its video: four times a second
 //
 //   {"at":1234,"state":"playing","words":"Live (H.264, AAC)","frames":31,"dropped":0,"time":1.02,"width":640,"height":360,
-//    "first":215,"started":231,"delays":[254,251,...],"loads":1,"source":"blob:...","player":"mse","hidden":false,"faults":[]}
+//    "first":215,"started":231,"delays":[254,251,...],"ends":[120,87,...],"loads":1,"source":"blob:...","player":"mse","hidden":false,"faults":[]}
 //
 // `at`, `first` (the first picture; null before) and `started` (when its time went on, to 50 ms; null before) are ms since the
 // page was asked for, `frames` those that were decoded since then, `delays` ms between the making of a picture and its showing,
-// as the cells along its bottom say that, `loads` how often the video has got something to play, `hidden` whether nobody can see
+// as the cells along its bottom say that, `ends` how old the end of what was loaded was at that moment, `loads` how often the video has got something to play, `hidden` whether nobody can see
 // the page, `faults` what the console has of errors. Ends by being killed.
 //
-//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE] [--away SECONDS] [--camera]
+//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE] [--away SECONDS] [--camera] [--since MS]
 //
 // With --untouched the browser lets a page make sound only once somebody has touched it, as browsers do; with --press the page's
 // button is pressed once, when the page is in that state. With --camera it gets Chromium's false camera and microphone. With --away another tab is in front of it for so long, once it has been
 // playing for some seconds.
+// With --since the cells count from that time, ms since 1970.
 // With --axe it tells once, when the page is in that state, what axe finds in three widths, light and dark, as
 // {"violations":[...]}; with --shots it takes pictures of them. Pages that tell no state are in that of a `picture`, once there is
 // one, and of a `page` before.
@@ -32,12 +33,13 @@ const { values: given, positionals: [url] } = parseArgs({
         press: { type: 'string' },
         away: { type: 'string' },
         camera: { type: 'boolean' },
+        since: { type: 'string', default: '0' },
     },
 });
 
 /** Runs in the page, before its own scripts. */
-function observe() {
-    const seen = { first: null, started: null, frames: 0, before: 0, last: 0, dropped: 0, loads: 0, delays: [] };
+function observe(since) {
+    const seen = { first: null, started: null, frames: 0, before: 0, last: 0, dropped: 0, loads: 0, delays: [], ends: [] };
     window.seen = seen;
     const canvas = document.createElement('canvas');
     [canvas.width, canvas.height] = [320, 9];
@@ -58,12 +60,19 @@ function observe() {
     }
 
     function follow(video) {
-        const presented = () => {
+        const presented = (_, { mediaTime }) => {
             seen.first ??= performance.now();
+            // Drawing the picture takes time, which is not its own.
+            const now = Date.now() - since;
             const time = cells(video);
-            const delay = time === undefined ? NaN : (Date.now() % 2 ** 32 - time + 2 ** 32) % 2 ** 32;
+            const delay = time === undefined ? NaN : (now % 2 ** 32 - time + 2 ** 32) % 2 ** 32;
             // Pictures without a time have some.
-            if (delay < 60_000) seen.delays.push(Math.round(delay));
+            if (delay < 60_000) {
+                seen.delays.push(Math.round(delay));
+                const { buffered } = video;
+                const ahead = buffered.length ? buffered.end(buffered.length - 1) - mediaTime : 0;
+                seen.ends.push(Math.max(0, Math.round(delay - ahead * 1000)));
+            }
             video.requestVideoFrameCallback(presented);
         };
         video.requestVideoFrameCallback(presented);
@@ -89,7 +98,7 @@ function observe() {
 /** Runs in the page: what is seen now. */
 function look() {
     const video = document.querySelector('video');
-    const { first, started, frames, dropped, loads, delays } = window.seen;
+    const { first, started, frames, dropped, loads, delays, ends } = window.seen;
     return {
         at: performance.now(),
         state: document.querySelector('main')?.dataset.state,
@@ -101,6 +110,7 @@ function look() {
         first,
         started,
         delays: delays.splice(0),
+        ends: ends.splice(0),
         loads,
         source: video?.currentSrc,
         player: document.querySelector('main')?.dataset.player,
@@ -128,7 +138,7 @@ page.on('console', (message) => {
     if (message.type() === 'error') faults.push(message.text());
 });
 page.on('pageerror', (error) => faults.push(String(error)));
-await page.addInitScript(observe);
+await page.addInitScript(observe, Number(given.since));
 await page.goto(url);
 
 async function examine() {

@@ -51,6 +51,8 @@ pub struct Sight {
     pub started: Option<f64>,
     /// Milliseconds from the making of pictures to their showing, of each since the last sight; of pictures that tell.
     pub delays: Vec<u64>,
+    /// How old the end of what was loaded was when each of these was shown, likewise in milliseconds.
+    pub ends: Vec<u64>,
     /// How often the video has got something to play: once, where nothing began anew.
     pub loads: u64,
     /// The URL of what the video plays.
@@ -74,6 +76,7 @@ impl Sight {
         let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
         let number = |name: &str| seen[name].as_u64().unwrap_or_default();
         let list = |name: &str| seen[name].as_array().cloned().unwrap_or_default();
+        let numbers = |name: &str| list(name).iter().filter_map(Value::as_u64).collect();
         Some(Self {
             at: seen["at"].as_f64()?,
             state: text("state"),
@@ -84,7 +87,8 @@ impl Sight {
             size: (number("width"), number("height")),
             first: seen["first"].as_f64(),
             started: seen["started"].as_f64(),
-            delays: list("delays").iter().filter_map(Value::as_u64).collect(),
+            delays: numbers("delays"),
+            ends: numbers("ends"),
             loads: number("loads"),
             source: text("source"),
             player: text("player"),
@@ -130,16 +134,17 @@ impl Page {
         self.wait("a stream that plays", Sight::is_playing)
     }
 
-    /// Watches for so long: the first sight and the last, with all delays between them.
+    /// Watches for so long: the first sight and the last, with all delays and ends between them.
     pub fn watch(&self, time: Duration) -> (Sight, Sight) {
         let first = self.wait("anything", |_| true);
-        let mut delays = Vec::new();
+        let (mut delays, mut ends) = (Vec::new(), Vec::new());
         let until = first.at + time.as_secs_f64() * 1_000.0;
         let last = self.wait_for(time + PATIENCE, "that long", |sight| {
             delays.extend(&sight.delays);
+            ends.extend(&sight.ends);
             sight.at >= until
         });
-        (first, Sight { delays, ..last })
+        (first, Sight { delays, ends, ..last })
     }
 
     /// What axe has found, for a page that was opened with `--axe`.

@@ -1,5 +1,6 @@
 //! All that is checked, in one table, and what came of it.
 
+use crate::output::Conclusion;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -186,9 +187,11 @@ impl Report {
         let works = checks.iter().all(|row| !row.essential || row.verdict.is_fine());
         Self { url, instead, checks, works }
     }
+}
 
+impl Conclusion for Report {
     /// For people: a line for each check, what was seen below it, and a summary.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         let mut text = format!("{}\n", self.url);
         if let Some(instead) = &self.instead {
             let _ =
@@ -217,7 +220,7 @@ impl Report {
     }
 
     /// What is essential and does not work.
-    pub(super) fn failed(&self) -> Option<String> {
+    fn failed(&self) -> Option<String> {
         let failed = self.checks.iter().filter(|row| row.essential && !row.verdict.is_fine());
         let failed: Vec<_> = failed.map(|row| format!("{} {}", row.client.name(), row.does)).collect();
         (!failed.is_empty()).then(|| format!("what does not work and is essential: {}", failed.join("; ")))

@@ -3,6 +3,7 @@
 use super::News;
 use super::stamp::{Stamp, between};
 use super::way::{Protocol, Way};
+use crate::output::Conclusion;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,6 +21,8 @@ pub(super) struct Figures {
     /// Latency by number, of those.
     latency: BTreeMap<u32, Duration>,
     hold_back: Option<Duration>,
+    /// How old live edges were when they were known, by the number of the picture behind.
+    edges: BTreeMap<u32, Duration>,
     ended: Option<String>,
 }
 
@@ -33,6 +36,7 @@ impl Figures {
             window: u32::MAX..u32::MAX,
             latency: BTreeMap::new(),
             hold_back: None,
+            edges: BTreeMap::new(),
             ended: None,
         }
     }
@@ -46,6 +50,11 @@ impl Figures {
                 }
             }
             News::HoldBack(hold_back) => self.hold_back = Some(hold_back),
+            News::Edge { behind: Stamp { number, sent }, known } => {
+                if self.window.contains(&number) {
+                    self.edges.insert(number, between(sent, known));
+                }
+            }
             News::Ended(why) => self.ended = Some(why),
         }
     }
@@ -57,6 +66,7 @@ impl Figures {
     pub(super) fn count_until(&mut self, end: u32) {
         self.window.end = end;
         self.latency.retain(|number, _| *number < end);
+        self.edges.retain(|number, _| *number < end);
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -94,9 +104,12 @@ struct Row {
     p90_ms: Option<f64>,
     p99_ms: Option<f64>,
     max_ms: Option<f64>,
-    /// What a player keeps from the live edge as the server asks it to, beside that.
+    /// What a player keeps from the live edge as the server asks it to.
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_back_ms: Option<f64>,
+    /// How old pictures are that such a player shows, half of the time at most: that, and what the live edge is late.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    played_ms: Option<f64>,
     /// How many frames took as long as each column of the chart stands for.
     #[serde(skip)]
     chart: Vec<usize>,
@@ -114,9 +127,11 @@ impl Report {
             ways: ways.iter().zip(figures).map(|(way, figures)| row(way, figures)).collect(),
         }
     }
+}
 
+impl Conclusion for Report {
     /// For people: a table, with a chart of how the latencies are spread.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         let mut text = format!("published to {}\n\n", self.published);
         let _ = writeln!(
             text,
@@ -133,11 +148,11 @@ impl Report {
                 row.protocol, row.url
             );
             if let Some(hold_back) = row.hold_back_ms {
-                let played = row.p50_ms.map(|p50| shown(Some(p50 + hold_back))).unwrap_or_default();
                 let _ = writeln!(
                     text,
-                    "{:<10} {played:>8} at a player, which the server asks to keep {} ms from the end",
+                    "{:<10} {:>8} at a player, which the server asks to keep {} ms from the end",
                     "",
+                    shown(row.played_ms),
                     shown(Some(hold_back))
                 );
             }
@@ -149,7 +164,7 @@ impl Report {
     }
 
     /// Why a way has nothing to tell.
-    pub(super) fn failed(&self) -> Option<String> {
+    fn failed(&self) -> Option<String> {
         let row = self.ways.iter().find(|row| row.p50_ms.is_none())?;
         let why = row.error.as_deref().unwrap_or("no frame has come");
         Some(if why.contains(&row.url) { why.to_owned() } else { format!("{}: {why}", row.url) })
@@ -158,27 +173,40 @@ impl Report {
 
 fn row(way: &Way, figures: Figures) -> Row {
     let frames = figures.window.len();
-    let mut sorted: Vec<_> = figures.latency.into_values().collect();
-    sorted.sort_unstable();
-    let quantile = |percent: usize| {
-        let place = (sorted.len().saturating_sub(1) * percent).div_ceil(100);
-        sorted.get(place).copied().map(milliseconds)
-    };
+    let taken = Sorted::new(figures.latency);
+    let edge = Sorted::new(figures.edges).quantile(50);
+    let played = figures.hold_back.zip(edge).map(|(hold_back, late)| hold_back + late);
+    let quantile = |percent| taken.quantile(percent).map(milliseconds);
     let chart = (0..=COLUMNS.len())
-        .map(|column| sorted.iter().filter(|latency| column_of(**latency) == column).count());
+        .map(|column| taken.0.iter().filter(|latency| column_of(**latency) == column).count());
     Row {
         protocol: way.protocol,
         url: way.to_string(),
         frames,
-        missing: frames - sorted.len().min(frames),
+        missing: frames - taken.0.len().min(frames),
         first_frame_ms: figures.first.map(|first| milliseconds(between(figures.asked, first))),
         p50_ms: quantile(50),
         p90_ms: quantile(90),
         p99_ms: quantile(99),
         max_ms: quantile(100),
         hold_back_ms: figures.hold_back.map(milliseconds),
+        played_ms: played.map(milliseconds),
         chart: chart.collect(),
         error: figures.ended,
+    }
+}
+
+struct Sorted(Vec<Duration>);
+
+impl Sorted {
+    fn new(by_number: BTreeMap<u32, Duration>) -> Self {
+        let mut sorted: Vec<_> = by_number.into_values().collect();
+        sorted.sort_unstable();
+        Self(sorted)
+    }
+
+    fn quantile(&self, percent: usize) -> Option<Duration> {
+        self.0.get((self.0.len().saturating_sub(1) * percent).div_ceil(100)).copied()
     }
 }
 
@@ -240,6 +268,21 @@ mod tests {
         );
         assert_eq!(row.chart, [0, 1, 3, 5, 10, 30, 50, 1, 0, 0, 0, 0]);
         assert_eq!(chart(&row.chart), " ▁▁▁▂▅█▁    ");
+    }
+
+    #[test]
+    fn a_player_shows_pictures_by_what_the_live_edge_is_late_and_not_by_when_they_came() {
+        let mut figures = figures(&[200, 160, 120, 80, 40]);
+        figures.take(News::HoldBack(Duration::from_millis(615)));
+        // The first one lies before all that counts.
+        for (number, late) in [(5, 900), (11, 7), (12, 3), (13, 90)] {
+            let behind = Stamp { number, sent: 1_000_000 };
+            figures.take(News::Edge { behind, known: 1_000_000 + late * 1_000 });
+        }
+        let row = row(&way(), figures);
+        assert_eq!((row.p50_ms, row.hold_back_ms, row.played_ms), (Some(120.0), Some(615.0), Some(622.0)));
+        let report = Report { published: String::new(), ways: vec![row] }.text();
+        assert!(report.contains("622.0 at a player, which the server asks to keep 615.0 ms"), "{report}");
     }
 
     #[test]

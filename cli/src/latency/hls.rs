@@ -18,16 +18,25 @@ pub(super) async fn play(url: &HttpUrl, trust: &Trust, listener: &mut Listener) 
     listener.tell(News::HoldBack(first.hold_back()))?;
     // What is there already was sent before anybody asked.
     let mut seen = first.end();
+    // When the newest playlist was there, whose end a player goes by.
+    let mut known = None;
     loop {
         let asked = Instant::now();
         let playlist = Playlist::parse(&playlists.get(&reload(&url, &first, seen)).await?)?;
+        let now = listener.now();
         let new: Vec<_> = playlist.items.iter().filter(|item| item.place > seen).cloned().collect();
         for item in &new {
             let bytes = media.get(&resolve(&url, &item.uri)?).await?;
-            listener.read(&bytes)?;
+            // It is where the playlist before this one has ended.
+            if let (Some(behind), Some(known)) = (listener.read(&bytes)?, known.take()) {
+                listener.tell(News::Edge { behind, known })?;
+            }
             // Stamps do not go on from one file into the next.
             listener.forget();
             seen = item.place;
+        }
+        if !new.is_empty() {
+            known = Some(now);
         }
         if playlist.is_over {
             return Err("the stream has ended".to_owned());

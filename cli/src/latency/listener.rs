@@ -1,6 +1,6 @@
 //! What a player gets, on its way to whoever counts.
 
-use super::stamp::{Clock, Finder};
+use super::stamp::{Clock, Finder, Stamp};
 use super::{News, Told};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -22,10 +22,17 @@ impl Listener {
         self.number
     }
 
-    /// What has just come; an error where nobody wants it any more.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let at = self.clock.now();
-        self.finder.read(bytes).into_iter().try_for_each(|stamp| self.tell(News::Frame { stamp, at }))
+    /// The time, by the clock of whoever sends.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// What has just come; the first stamp in it, or an error where nobody wants it any more.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<Stamp>, String> {
+        let at = self.now();
+        let stamps = self.finder.read(bytes);
+        stamps.iter().try_for_each(|&stamp| self.tell(News::Frame { stamp, at }))?;
+        Ok(stamps.first().copied())
     }
 
     /// What follows does not go on from what has come.

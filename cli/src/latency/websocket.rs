@@ -16,7 +16,9 @@ pub(super) async fn play(url: &HttpUrl, trust: &Trust, listener: &mut Listener) 
     let (mut socket, _) = client_async(request, connect(url, trust).await?).await.map_err(words)?;
     while let Some(message) = socket.next().await {
         match message.map_err(words)? {
-            Message::Binary(bytes) => listener.read(&bytes)?,
+            Message::Binary(bytes) => {
+                listener.read(&bytes)?;
+            }
             Message::Close(frame) => {
                 let why = frame
                     .map(|frame| format!(" ({} {})", frame.code, streamengine::Printable(&frame.reason)));
