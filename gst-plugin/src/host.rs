@@ -43,6 +43,7 @@ pub(crate) struct Endpoint {
     address: SocketAddr,
     protocols: Protocols,
     http: Vec<HttpEndpoint>,
+    has_dashboard: bool,
 }
 
 /// A port of the same address for players over HTTP, or HTTPS. Elements of one server that want the same share it; port 0
@@ -86,7 +87,8 @@ impl Endpoint {
                 ),
             )
         })?;
-        Ok(Self { address: SocketAddr::new(ip, port), protocols: Protocols::Plain, http: Vec::new() })
+        let address = SocketAddr::new(ip, port);
+        Ok(Self { address, protocols: Protocols::Plain, http: Vec::new(), has_dashboard: true })
     }
 
     /// [`Self::new`] for RTMPS alone.
@@ -133,8 +135,18 @@ impl Endpoint {
         self
     }
 
+    /// The same without the dashboard on what is served over HTTP.
+    pub(crate) fn without_dashboard(mut self) -> Self {
+        self.has_dashboard = false;
+        self
+    }
+
     fn is_shared(&self) -> bool {
         self.address.port() != 0
+    }
+
+    fn leaves_dashboard_out(&self) -> bool {
+        !self.http.is_empty() && !self.has_dashboard
     }
 }
 
@@ -230,6 +242,7 @@ struct Server {
     listeners: Vec<ListenerInfo>,
     /// Those that shares have asked for.
     http: Mutex<Vec<Weak<HttpListener>>>,
+    dashboard: Arc<Dashboard>,
     dispatcher: Dispatcher,
     claims: Arc<Claims>,
 }
@@ -258,7 +271,8 @@ impl Server {
             Some(endpoint) => listen(&engine, endpoint)?,
             None => Vec::new(),
         };
-        Ok(Self { engine, endpoint, listeners, http: Mutex::default(), dispatcher, claims })
+        let dashboard = Arc::new(Dashboard { engine: engine.clone(), left_out_by: Mutex::default() });
+        Ok(Self { engine, endpoint, listeners, http: Mutex::default(), dashboard, dispatcher, claims })
     }
 
     /// Opens a listener for players over HTTP, or joins the one that another element of this server has there.
@@ -312,6 +326,45 @@ impl Drop for HttpListener {
     }
 }
 
+/// Whether the dashboard is there. A server has it on all its ports for HTTP or on none, so one share that leaves it out does
+/// so for all: what is for nobody's eyes at one port would be to be had at the next.
+struct Dashboard {
+    engine: Engine,
+    left_out_by: Mutex<usize>,
+}
+
+impl Dashboard {
+    fn leave_out(self: &Arc<Self>) -> Result<WithoutDashboard, gst::ErrorMessage> {
+        self.count(1).map_err(|error| {
+            failure(gst::ResourceError::Failed, &format!("Cannot leave the dashboard out: {error}"))
+        })?;
+        Ok(WithoutDashboard(self.clone()))
+    }
+
+    /// Takes note of one share more, or less, that leaves it out.
+    fn count(&self, change: isize) -> streamengine::Result<()> {
+        let mut left_out_by = self.left_out_by.lock();
+        let count = left_out_by.saturating_add_signed(change);
+        let mut config = self.engine.config();
+        if config.http.dashboard != (count == 0) {
+            config.http.dashboard = count == 0;
+            self.engine.reload(config)?;
+        }
+        *left_out_by = count;
+        Ok(())
+    }
+}
+
+/// The wish of a share that there is no dashboard, as long as it lives.
+struct WithoutDashboard(Arc<Dashboard>);
+
+impl Drop for WithoutDashboard {
+    fn drop(&mut self) {
+        // It fails only where the engine is about to end.
+        let _ = self.0.count(-1);
+    }
+}
+
 impl TlsFiles {
     fn identity(&self) -> TlsIdentity {
         TlsIdentity::files(&self.certificate, &self.key)
@@ -350,6 +403,8 @@ pub(crate) struct Share {
     server: Option<Arc<Server>>,
     endpoint: Option<Endpoint>,
     http: Vec<Arc<HttpListener>>,
+    /// After the listeners: they are closed before it comes back.
+    without_dashboard: Option<WithoutDashboard>,
 }
 
 /// Opens the server at `endpoint`, or joins the one that is there; without an endpoint, an engine that only pushes. The
@@ -394,9 +449,12 @@ fn other_settings(server: &Server) -> gst::ErrorMessage {
 impl Share {
     /// A share with the listeners for HTTP that its element wants.
     fn of(server: Arc<Server>, endpoint: Option<Endpoint>) -> Result<Self, gst::ErrorMessage> {
+        let is_left_out = endpoint.as_ref().is_some_and(Endpoint::leaves_dashboard_out);
+        // Before the listeners: nobody finds it there for a moment.
+        let without_dashboard = is_left_out.then(|| server.dashboard.leave_out()).transpose()?;
         let wanted = endpoint.iter().flat_map(|it| it.http.iter().map(|http| (it.address.ip(), http)));
         let http = wanted.map(|(ip, http)| server.listen_http(ip, http)).collect::<Result<_, _>>()?;
-        Ok(Self { server: Some(server), endpoint, http })
+        Ok(Self { server: Some(server), endpoint, http, without_dashboard })
     }
 
     fn server(&self) -> &Arc<Server> {
@@ -462,6 +520,7 @@ impl Drop for Share {
         let mut servers = SERVERS.lock();
         // What no other share asks for is closed.
         self.http.clear();
+        self.without_dashboard = None;
         if Arc::strong_count(&server) > 1 {
             // Still locked, so that of two that go at once the second finds itself alone.
             drop(server);
@@ -614,6 +673,26 @@ mod tests {
         drop(two);
         TcpListener::bind(("127.0.0.1", http)).unwrap();
         TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+
+    #[test]
+    fn the_dashboard_is_left_out_as_long_as_one_who_serves_http_leaves_it_out() {
+        let (port, http) = (free_port(), free_port());
+        let with = |http| open(at(port).map(|endpoint| endpoint.with_http(http))).unwrap();
+        let without =
+            |http| open(at(port).map(|endpoint| endpoint.with_http(http).without_dashboard())).unwrap();
+        let one = with(http);
+        let has_dashboard = || one.engine().config().http.dashboard;
+        let no_http = open(at(port).map(Endpoint::without_dashboard)).unwrap();
+        assert!(has_dashboard(), "who serves no HTTP has no say");
+        let others = [without(http), without(0)];
+        assert!(Arc::ptr_eq(one.server(), others[0].server()) && !has_dashboard());
+        let [first, second] = others;
+        drop((no_http, first));
+        assert!(!has_dashboard());
+        drop(second);
+        assert!(has_dashboard());
+        assert!(open(at(0).map(|it| it.with_http(0))).unwrap().engine().config().http.dashboard);
     }
 
     #[test]

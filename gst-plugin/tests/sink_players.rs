@@ -492,6 +492,24 @@ fn players_come_over_http_too_and_the_door_of_each_is_told() {
 }
 
 #[test]
+fn the_dashboard_is_at_the_root_unless_it_is_left_out() {
+    let _limit = support::start("http-dashboard");
+    for (property, has_dashboard) in [("", true), ("http-dashboard=false", false)] {
+        let feed = Feed::start(&format!("http-port=0 {property}"));
+        let port = u16::try_from(feed.sink().property::<u32>("current-http-port")).unwrap();
+        let mut page = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        page.set_read_timeout(Some(PATIENCE)).unwrap();
+        page.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        page.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.0 200 "), "{text}");
+        let is_dashboard = text.contains("/assets/dashboard-");
+        assert_eq!(is_dashboard, has_dashboard && streamengine_web::HAS_PLAYER, "{property}: {text}");
+        assert_eq!(text.contains("live/stream"), !has_dashboard, "{property}: {text}");
+    }
+}
+
+#[test]
 fn players_come_over_tls_too() {
     let _limit = support::start("tls-port");
     let directory = tempfile::tempdir().unwrap();

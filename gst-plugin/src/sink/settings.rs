@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) tls_key: Option<String>,
     pub(super) http_port: i32,
     pub(super) https_port: i32,
+    pub(super) http_dashboard: bool,
     pub(super) application: String,
     pub(super) stream: String,
     pub(super) location: Option<String>,
@@ -80,6 +81,7 @@ impl Default for Settings {
             tls_key: None,
             http_port: -1,
             https_port: -1,
+            http_dashboard: true,
             application: "live".into(),
             stream: "stream".into(),
             location: None,
@@ -204,6 +206,9 @@ impl Settings {
             let (certificate, key) = self.identity("https-port")?;
             endpoint = endpoint.with_https(port, certificate, key);
         }
+        if !self.http_dashboard {
+            endpoint = endpoint.without_dashboard();
+        }
         Ok(Some(endpoint))
     }
 
@@ -266,6 +271,7 @@ impl Settings {
             "tls-key" => self.tls_key = text(),
             "http-port" => self.http_port = get(value),
             "https-port" => self.https_port = get(value),
+            "http-dashboard" => self.http_dashboard = get(value),
             "application" => self.application = text().unwrap_or_else(|| Self::default().application),
             "stream" => self.stream = text().unwrap_or_else(|| Self::default().stream),
             "location" => self.location = text(),
@@ -306,6 +312,7 @@ impl Settings {
             "tls-key" => self.tls_key.to_value(),
             "http-port" => self.http_port.to_value(),
             "https-port" => self.https_port.to_value(),
+            "http-dashboard" => self.http_dashboard.to_value(),
             "application" => self.application.to_value(),
             "stream" => self.stream.to_value(),
             "location" => self.location.to_value(),
@@ -431,6 +438,13 @@ pub(super) static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| 
             "current-https-port",
             "Current HTTPS port",
             "TCP port that is listened on for HTTPS; 0 while none is",
+        ),
+        boolean(
+            "http-dashboard",
+            "HTTP dashboard",
+            "Have the dashboard at / of http-port and https-port; if not, the list of live streams is there",
+            default.http_dashboard,
+            Ready,
         ),
         string(
             "application",
