@@ -2,15 +2,16 @@
 
 import { useEffect, useRef } from 'preact/hooks';
 import { pathOf, split } from './names.ts';
+import { Refused } from './refused.ts';
 
 /** A picture is exchanged for a newer one after so long; one that takes longer is given up: ms. */
 const REFRESH = 10_000;
 const PATIENCE = 5000;
 
 /** Apps that let us see nothing: whoever asks them too often waits for other answers, too. */
-const refusing = new Set<string>();
-/** Streams without a picture. */
-const unshown = new Set<string>();
+const refusing = new Refused();
+/** Streams without a picture, as far as is known. */
+const unshown = new Refused();
 /** One at a time, as browsers have few connections. */
 let asking: Promise<unknown> = Promise.resolve();
 
@@ -18,13 +19,21 @@ function picture(stream: string, isWanted: () => boolean): Promise<Blob | null> 
     const ask = async () => {
         if (!isWanted() || unshown.has(stream) || refusing.has(split(stream)[0])) return null;
         const aborting = new AbortController();
-        setTimeout(() => aborting.abort(), PATIENCE);
-        const reply = await fetch(`/${pathOf(stream)}/keyframe.mp4`, { cache: 'no-store', signal: aborting.signal });
-        if (reply.ok) return reply.blob();
-        // In a codec or profile that no picture is made of.
-        if (reply.status === 415) unshown.add(stream);
-        if (reply.status === 401 || reply.status === 403) refusing.add(split(stream)[0]);
-        return null;
+        const late = setTimeout(() => {
+            // All others wait for it. Without a keyframe for so long it has none to show for now.
+            unshown.add(stream);
+            aborting.abort();
+        }, PATIENCE);
+        try {
+            const reply = await fetch(`/${pathOf(stream)}/keyframe.mp4`, { cache: 'no-store', signal: aborting.signal });
+            if (reply.ok) return await reply.blob();
+            // In a codec or profile that no picture is made of, or has not told yet.
+            if (reply.status === 415) unshown.add(stream);
+            if (reply.status === 401 || reply.status === 403) refusing.add(split(stream)[0]);
+            return null;
+        } finally {
+            clearTimeout(late);
+        }
     };
     const asked = asking.then(ask).catch(() => null);
     asking = asked;
