@@ -29,6 +29,7 @@ fn waits() {
     std::thread::sleep(std::time::Duration::from_secs(600));
 }
 """
+SLEEPS = "#[test]\nfn sleeps() { std::thread::sleep(std::time::Duration::from_secs(600)); }\n"
 FAILS = '#[test]\nfn fails() { panic!("planted") }\n'
 DOES_NOT_COMPILE = "#[test]\nfn planted() -> u8 {}\n"
 SUITES = ["streamengine-tests/tests/interop.rs", "streamengine-tests/tests/browser.rs",
@@ -135,13 +136,14 @@ class TestsRun(unittest.TestCase):
         self.assertTrue([line for line in summary if line.startswith("not run -p streamengine-cli --bin")], summary)
         self.assertNotIn("tests/interop.rs", shown)
 
-    def test_an_interrupt_ends_the_suites_that_go_on_beside(self):
+    def test_an_interrupt_ends_at_once_what_runs_and_what_goes_on_beside(self):
         self.write("streamengine-tests/tests/browser.rs", WAITS)
+        self.write("alpha/tests/first.rs", SLEEPS)
         waiting = self.root / "waiting"
         running = self.start()
         until(lambda: waiting.exists() and waiting.read_text())
         running.send_signal(signal.SIGINT)
-        running.communicate()
+        running.communicate(timeout=60)
         self.assertEqual(running.returncode, 130)
         until(lambda: not is_running(int(waiting.read_text())))
 

@@ -44,10 +44,11 @@ fn f19_tricklers_over_http_cost_themselves_only_and_are_closed() {
 
 #[test]
 fn f20_players_over_http_that_stop_reading_are_closed_after_ten_seconds() {
-    let engine = Engine::serve().http().limit("ring_bytes", 4 << 20).start();
+    // Three seconds, for which a machine that is busy elsewhere may hold up who reads well; they are full before memory is measured.
+    let engine = Engine::serve().http().limit("ring_bytes", 16 << 20).start();
     let source = Source::publish(engine.rtmp, "live/big", Shape::bits_per_second(40_000_000));
     let healthy = Watcher::play_http(engine.http(), Way::Reply, "live/big");
-    healthy.wait_frames(75);
+    healthy.wait_frames(150);
     let (base, files) = (engine.memory(), engine.files());
     let start = Instant::now();
     let stuck = WAYS.map(|way| small(engine.http(), way, "live/big"));

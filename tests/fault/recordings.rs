@@ -77,6 +77,7 @@ fn kill_again_and_again(lane: usize, format: &str) -> Tally {
         let engine = serve();
         let source = Source::publish(engine.rtmp, "live/a", Shape::bits_per_second(2_000_000));
         let watcher = Watcher::play(engine.rtmp, "live/a");
+        poll(PATIENCE, || (!files(&folder).is_empty()).then_some(())).expect("it records");
         let moment = 1_000 + (round * LANES + lane) * 37 % 400;
         std::thread::sleep(Duration::from_millis(moment as u64));
         let seen = watcher.seen();
