@@ -15,7 +15,7 @@ use streamengine::{
     PullConfig, RemoteUrl, Ticket,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "origin/a/myapp/test";
 const TARGET: &str = "/live?src=a&app=myapp&stream=test&port=1935";
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use streamengine::testing::{flv, key, keyframe, rtmp, wait};
 use streamengine::{Config, Engine, ErrorKind, FileState, ListenerId, Protocol, Reloaded, TakesEffect};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Listens on a free port, and goes by these lines besides.
 fn config(lines: &str) -> Config {

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn tasks_run_on_one_thread_that_knows_whose_it_is() {

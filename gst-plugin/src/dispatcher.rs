@@ -124,7 +124,7 @@ fn run(inbox: &Receiver<Task>) {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(10);
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn jobs_run_in_order_on_one_thread_and_timers_when_they_are_due() {

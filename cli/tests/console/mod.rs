@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use streamengine::{Engine, FileConfig, PullConfig, PushConfig, RtmpUrl, StreamKey, Subscriber};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(target_os = "linux")]
 #[test]

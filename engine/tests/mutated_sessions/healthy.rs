@@ -10,7 +10,7 @@ use streamengine::testing;
 use streamengine::{Engine, PullConfig, PushConfig};
 
 const INTERVAL: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// First bytes of an AVC keyframe; its number follows.
 const KEYFRAME: [u8; 5] = [0x17, 1, 0, 0, 0];
 
