@@ -116,13 +116,11 @@ fn picture_and_sound_are_together_and_the_sound_is_whole() {
         likeness.len(),
         last.number("Pictures left out")
     );
-    // Chromium without a device for sound gives all of it late at times, by 229 and by 332 to 431 ms as seen: a gate judges that it
-    // does not wander.
-    let (apart, most) =
-        if is_idle() { (least.abs().max(latest.abs()), 40.0) } else { (latest - least, 250.0) };
-    assert!(skews.len() > 4 && apart <= most, "{skews:.1?}");
-    assert!(!is_idle() || spoiled == 0, "{spoiled} of {}, {worst}", likeness.len());
-    assert!(published::median(&likeness) > 0.99, "{likeness:.3?}");
+    let late = least.abs().max(latest.abs());
+    // Beside much else, Chromium may make neither tones nor pictures when it should.
+    let (most_late, most_spoiled) = if is_idle() { (40.0, 0) } else { (100.0, likeness.len() / 50) };
+    assert!(skews.len() > 4 && late <= most_late, "{skews:.1?}");
+    assert!(spoiled <= most_spoiled, "{spoiled} of {}, {worst}", likeness.len());
 }
 
 #[test]
