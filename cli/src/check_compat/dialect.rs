@@ -503,4 +503,17 @@ mod tests {
         let target = target("rtmp://h/live/a?key=s3cret");
         assert_eq!(target.quote("no a?key=s3cret\u{1b}"), "no a?***\\u{1b}");
     }
+
+    #[test]
+    fn long_words_of_a_server_are_cut_between_two_characters_and_say_so() {
+        let target = target("rtmp://h/live/a?key=s3cret");
+        for character in ["x", "ü", "語", "🎥"] {
+            let said = character.repeat(128);
+            assert_eq!(target.quote(&said), said);
+            assert_eq!(target.quote(&format!("{said}{character}")), format!("{said}…"));
+        }
+        // What is secret is taken away before anything is cut.
+        let said = target.quote(&format!("{}a?key=s3cret", "x".repeat(120)));
+        assert_eq!(said, format!("{}a?***", "x".repeat(120)));
+    }
 }
