@@ -1,7 +1,7 @@
 //! `check-compat` against servers of three makes: all that it says of each, compared with what was looked at once by hand.
 //!
-//! `UPDATE_COMPAT=1` writes the files of `compat/` anew. What is in them was compared with ffmpeg, rtmpdump and curl at
-//! the same servers.
+//! `UPDATE_COMPAT=1` writes the files of `compat/` anew. What is in them was compared with other programs at the same servers, as
+//! docs/compat.md has it.
 
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
@@ -11,6 +11,7 @@ use streamengine_tests::browser::package_file;
 use streamengine_tests::nginx::Nginx;
 use streamengine_tests::peers::command;
 use streamengine_tests::synthetic::{Shape, Source, Watcher};
+use streamengine_tests::tls::{Authority, Validity};
 use streamengine_tests::{
     Engine, PATIENCE, Proc, free_address, needs, poll, streamengine, unique, workspace,
 };
@@ -59,6 +60,26 @@ fn all_works_with_our_own_server() {
     assert_eq!(status, 0, "{}", run.log());
     let checks = report["checks"].as_array().expect("checks");
     assert!(checks.iter().all(|check| check["verdict"] == "works"), "{report}");
+}
+
+#[test]
+fn all_works_over_tls_where_the_certificate_is_trusted_or_is_not_to_be_looked_at() {
+    needs!("openssl");
+    let authority = Authority::new();
+    let leaf = authority.leaf("DNS:localhost,IP:127.0.0.1", Validity::Now);
+    let engine = Engine::serve().https(&leaf.cert, &leaf.key).arg("--rtmps").arg("127.0.0.1:0").start();
+    let url = |prefix| engine.rtmps_url(&format!("live/{}", unique(prefix)));
+    let unknown = streamengine(["check-compat", &url("unknown"), "--json"]);
+    assert_eq!(unknown.wait(RUN), 1, "{}", unknown.log());
+    let told = unknown.err.find("cannot be reached", PATIENCE).expect("a reason");
+    assert!(told.contains("certificate") && unknown.out.all().is_empty(), "{}", unknown.log());
+    // Both run at the same time: most of it is waiting.
+    let insecure = streamengine(["check-compat", &url("insecure"), "--insecure", "--json"]);
+    let (ca, https) = (authority.cert().to_string_lossy().into_owned(), engine.https());
+    let (report, status, run) = check(&url("trusted"), &["--ca", &ca, "--http", &format!("https://{https}")]);
+    assert_as_kept(&report, "streamengine.json");
+    assert_eq!(status, 0, "{}", run.log());
+    assert_eq!(insecure.wait(RUN), 0, "{}", insecure.log());
 }
 
 #[test]

@@ -116,7 +116,12 @@ const CHECKS: [Check; 36] = [
     (Client::Ffmpeg, "play", "plays: createStream, getStreamLength, play, SetBufferLength", true),
     (Client::Ffmpeg, "start", "gets what it needs to decode, from the first frame on", true),
     (Client::Ffmpeg, "end", "plays, and the publisher leaves", false),
-    (Client::Librtmp, "handshake", "shakes hands with a digest, and checks the server's", true),
+    (
+        Client::Librtmp,
+        "handshake",
+        "shakes hands with a digest, as with --swfhash, and checks the server's",
+        false,
+    ),
     (Client::Librtmp, "connect", "connects with the fields of a Flash player, and _checkbw", true),
     (Client::Librtmp, "play", "plays: createStream, FCSubscribe, play", true),
     (Client::Librtmp, "start", "gets what it needs to decode, from the first frame on", true),

@@ -21,6 +21,8 @@ const ENOUGH: usize = 25;
 const LOOK: Duration = Duration::from_secs(2);
 /// How often it is asked whether a name is free again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// Servers that let in whoever comes send those away within this time whose name is taken.
+const SENT_AWAY: Duration = Duration::from_millis(400);
 /// Between two keyframes of the clip.
 const KEYFRAME_INTERVAL_MS: u128 = 2_000;
 
@@ -85,10 +87,14 @@ impl Run<'_> {
         }
     }
 
+    /// A publisher that is let in, and may stay.
     async fn publish_once(&self, dialect: Dialect, name: &str) -> Result<Peer, String> {
         let mut peer = Peer::come(&self.target, dialect, Role::Publish).await?;
         peer.publish(&self.target, name).await?;
-        Ok(peer)
+        match peer.session.listen(Instant::now() + SENT_AWAY, |_| false).await {
+            Listened::Over(broken) => Err(format!("{broken} after NetStream.Publish.Start")),
+            _ => Ok(peer),
+        }
     }
 
     async fn player(&self, dialect: Dialect) -> Result<Peer, String> {

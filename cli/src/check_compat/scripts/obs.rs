@@ -3,7 +3,7 @@
 use super::super::dialect::{CONNECT_SUCCESS, Dialect, Peer, Role, Status, statuses};
 use super::super::handshake::Shaken;
 use super::super::media::{OffAir, OnAir};
-use super::super::wire::{Heard, Listened};
+use super::super::wire::Listened;
 use super::{Client, ENOUGH, Finding, Run, arrival};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -16,9 +16,7 @@ const GONE: Duration = Duration::from_secs(2);
 pub(super) async fn run(run: &mut Run<'_>) -> Result<(), String> {
     let publisher = enter(run).await?;
     let off = send(run, publisher).await?;
-    let words = "after FCUnpublish and deleteStream";
-    let (finding, next) = run.is_free(words).await;
-    drop(off);
+    let (finding, next) = stop(run, off).await;
     run.add(OBS, "stop", finding);
     let Some(next) = next else { return Ok(()) };
 
@@ -106,6 +104,17 @@ async fn send(run: &mut Run<'_>, publisher: Peer) -> Result<OffAir, String> {
     Ok(off)
 }
 
+/// Whether the name is free once OBS has left, and who publishes it then.
+async fn stop(run: &Run<'_>, off: OffAir) -> (Finding, Option<Peer>) {
+    if let Ok(next) = run.publish_once(Dialect::Obs, &run.name).await {
+        let words = "after FCUnpublish and deleteStream: the name is free at once";
+        return (Finding::works(words), Some(next));
+    }
+    drop(off);
+    run.is_free("not by FCUnpublish and deleteStream, but when the connection is closed, as OBS does next")
+        .await
+}
+
 /// A second publisher while the first one sends; none is left.
 async fn republish(run: &mut Run<'_>, first: Peer) -> Result<(), String> {
     let first = OnAir::start(first, run.clip);
@@ -174,8 +183,7 @@ async fn close_stream(run: &mut Run<'_>) -> Result<(), String> {
         return Ok(());
     }
     // What is said to it meanwhile is of no interest, but whether it stays.
-    let is_closed = |heard: &[Heard]| heard.is_empty();
-    let stays = off.peer.session.listen(Instant::now() + super::AGAIN, is_closed).await;
+    let stays = off.peer.session.listen(Instant::now() + super::AGAIN, |_| false).await;
     let (finding, next) = run.is_free("after closeStream").await;
     let finding = match stays {
         Listened::Over(broken) => Finding::differs(format!("the server {broken} then")),
