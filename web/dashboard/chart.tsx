@@ -13,10 +13,16 @@ interface Line {
     color: 1 | 2;
 }
 
+/** Words of a value, at the axis as few as it needs. */
+export type Show = (value: number | null | undefined, isShort?: boolean) => string;
+
 /** One row of the table for so many samples. */
 const EACH = 10;
 /** Of a chart, in pixels, with the axes. */
 const HEIGHT = 150;
+/** Of a label at the axis of times and what is beside it, in pixels; and what may be between two, in seconds. */
+const LABEL = 76;
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 300, 600];
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 1_000_000];
 
 /** What draws, which only those load who see a chart. */
@@ -47,7 +53,7 @@ export function Chart({ title, times, lines, show, isCount }: {
     title: string;
     times: number[];
     lines: Line[];
-    show: (value: number | null | undefined) => string;
+    show: Show;
     /** Whether there is nothing between whole numbers. */
     isCount?: boolean;
 }) {
@@ -91,8 +97,8 @@ export function Chart({ title, times, lines, show, isCount }: {
             padding: [8, 22, 0, 0],
             scales: { y: { range: (_, low, high) => span(low, high) } },
             axes: [
-                axis({ values: (_, splits) => splits.map((split) => clock(split * 1000, tongue).replace(/:00(?!:)/, '')), space: 90, size: 26, gap: 2 }),
-                axis({ values: (_, splits) => splits.map((split) => shown.current(split)), size: 76, space: 32, ...isCount ? { incrs: WHOLE } : {} }),
+                axis({ values: (_, splits) => splits.map((split) => clock(split * 1000, tongue).replace(/:00(?!:)/, '')), space: LABEL, incrs: STEPS, size: 26, gap: 2 }),
+                axis({ values: (_, splits) => splits.map((split) => shown.current(split, true)), size: 76, space: 32, ...isCount ? { incrs: WHOLE } : {} }),
             ],
             series: [{}, ...lines.map(({ color: number }) => ({
                 stroke: color(`--chart-${number}`), width: 1.5, fill: `${color(`--chart-${number}`)}1a`, points: { show: false }, spanGaps: false,
@@ -123,7 +129,7 @@ export function Chart({ title, times, lines, show, isCount }: {
             <figcaption>
                 <span class="strong">{title}</span>
                 <span class="legend">{lines.map(({ label, values, color: number }) => (
-                    <span key={label}><span class={`key of-${number}`} aria-hidden="true" />{lines.length > 1 ? `${label} ` : ''}<span class="value">{show(values[index])}</span></span>
+                    <span key={label}>{lines.length > 1 ? <><span class={`key of-${number}`} aria-hidden="true" />{label} </> : null}<span class="value">{show(values[index])}</span></span>
                 ))}</span>
             </figcaption>
             <div ref={place} class="plot" aria-hidden="true" />
@@ -150,5 +156,5 @@ export function Chart({ title, times, lines, show, isCount }: {
 /** What is to be seen of the values: from 0 on, unless some are below it. */
 function span(low: number | null, high: number | null): [number, number] {
     const [least, most] = [Math.min(low ?? 0, 0), Math.max(high ?? 0, 0)];
-    return [least * 1.1, most * 1.1 || 1];
+    return [least * 1.1, (most || 1) * 1.1];
 }

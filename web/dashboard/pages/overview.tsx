@@ -49,7 +49,7 @@ function Traffic() {
     const history = useHistory('');
     const samples = history?.samples ?? [];
     return (
-        <Chart title={t.traffic} times={history?.times ?? []} show={(kbps) => rate(kbps === null || kbps === undefined ? kbps : kbps * 1000, locale.value)} lines={[
+        <Chart title={t.traffic} times={history?.times ?? []} show={(kbps, isShort) => rate(kbps === null || kbps === undefined ? kbps : kbps * 1000, locale.value, isShort)} lines={[
             { label: t.received, color: 1, values: samples.map(({ in_kbps }) => in_kbps) },
             { label: t.sent, color: 2, values: samples.map(({ out_kbps }) => out_kbps) },
         ]} />

@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks';
 import { ask, part, Problem, type Connection, type Recording, type Stream } from '../api.ts';
-import { Chart } from '../chart.tsx';
+import { Chart, type Show } from '../chart.tsx';
 import { bytes, count, decimal, duration, milliseconds, NOTHING, rate } from '../format.ts';
 import { adviceOf, detailOf, stateOf, titleOf, toneOf, troublesOf } from '../health.ts';
 import { useHistory } from '../history.ts';
@@ -123,9 +123,9 @@ function Charts({ path }: { path: string }) {
     const l = locale.value;
     const times = history?.times ?? [];
     const samples = history?.samples ?? [];
-    const perSecond = (kbps: number | null | undefined) => rate(kbps === null || kbps === undefined ? kbps : kbps * 1000, l);
-    const short = (ms: number | null | undefined) => milliseconds(ms === null || ms === undefined ? ms : Math.round(ms), l);
-    const silent = (ms: number | null | undefined) => (ms && ms >= LONGEST ? `> ${short(LONGEST - LONGEST % 1000)}` : short(ms));
+    const perSecond: Show = (kbps, isShort) => rate(kbps === null || kbps === undefined ? kbps : kbps * 1000, l, isShort);
+    const short: Show = (ms, isShort) => milliseconds(ms === null || ms === undefined ? ms : Math.round(ms), l, isShort);
+    const silent: Show = (ms, isShort) => (ms && ms >= LONGEST ? `> ${short(LONGEST - LONGEST % 1000)}` : short(ms, isShort));
     return (
         <section>
             <h2>{t.history}</h2>

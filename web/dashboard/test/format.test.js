@@ -11,6 +11,9 @@ test('rates and sizes have three digits and the power of a thousand that goes wi
         [999_500, '1.00 Mbit/s'], [9_996_000, '10.0 Mbit/s'], [2.5e9, '2.50 Gbit/s']];
     for (const [bits, expected] of cases) assert.equal(plain(rate(bits, 'en')), expected);
     assert.equal(plain(bytes(30_500_000, 'de')), '30,5 MB');
+    for (const [bits, expected] of [[2_000_000, '2 Mbit/s'], [2_500_000, '2,5 Mbit/s'], [60e6, '60 Mbit/s'], [0, '0 bit/s']]) {
+        assert.equal(plain(rate(bits, 'de', true)), expected);
+    }
     assert.equal(plain(bytes(7e15, 'en')), '7,000 TB');
 });
 
@@ -31,6 +34,9 @@ test('times are read as clocks show them, short ones in milliseconds', () => {
     assert.equal(plain(milliseconds(-812, 'en')), '-812 ms');
     assert.equal(plain(milliseconds(2500, 'fr')), '2,5 s');
     assert.equal(plain(milliseconds(14_000, 'en')), '14 s');
+    assert.equal(plain(milliseconds(119_999, 'en')), '120 s');
+    assert.equal(milliseconds(234_000, 'en'), '3:54');
+    assert.equal(plain(milliseconds(2000, 'en', true)), '2 s');
 });
 
 test('a stream is where its name says, whatever characters are in that', () => {
