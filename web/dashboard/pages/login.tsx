@@ -21,22 +21,24 @@ export function Login({ session }: { session: Session }) {
     return (
         <main class="alone" id="content">
             <p class="brand">streamengine</p>
-            <h1 tabIndex={-1}>{t.title}</h1>
-            {session.password_set ? (
-                <Form label={t.submit} does={does}>
-                    <input type="text" name="username" value="admin" autocomplete="username" hidden readOnly />
-                    <Field label={t.password} type="password" autocomplete="current-password" value={password} onValue={setPassword} required autofocus />
-                </Form>
-            ) : (
-                <>
-                    <p>{t.closed}</p>
-                    <p>{t.closedHow}</p>
-                    <Copy label="streamengine" text="streamengine passwd" />
-                </>
-            )}
-            {session.role ? <p><Button kind="plain" onClick={() => {
-                wantsLogin.value = false;
-            }}>{t.look}</Button></p> : null}
+            <div class="panel">
+                <h1 tabIndex={-1}>{t.title}</h1>
+                {session.password_set ? (
+                    <Form label={t.submit} does={does}>
+                        <input type="text" name="username" value="admin" autocomplete="username" hidden readOnly />
+                        <Field label={t.password} type="password" autocomplete="current-password" value={password} onValue={setPassword} required autofocus />
+                    </Form>
+                ) : (
+                    <>
+                        <p>{t.closed}</p>
+                        <p>{t.closedHow}</p>
+                        <Copy label="streamengine" text="streamengine passwd" />
+                    </>
+                )}
+                {session.role ? <Button onClick={() => {
+                    wantsLogin.value = false;
+                }}>{t.look}</Button> : null}
+            </div>
             <p><a href="/streams">{words.value.common.publicList}</a></p>
         </main>
     );
@@ -60,10 +62,12 @@ export function First({ onDone }: { onDone: () => void }) {
     return (
         <main class="alone" id="content">
             <p class="brand">streamengine</p>
-            <h1 tabIndex={-1}>{t.firstTitle}</h1>
-            <p>{t.first}</p>
-            <Password onDone={skip} />
-            <p><Button kind="plain" onClick={skip}>{t.firstSkip}</Button></p>
+            <div class="panel">
+                <h1 tabIndex={-1}>{t.firstTitle}</h1>
+                <p>{t.first}</p>
+                <Password onDone={skip} />
+                <Button onClick={skip}>{t.firstSkip}</Button>
+            </div>
         </main>
     );
 }
