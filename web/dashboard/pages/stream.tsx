@@ -30,11 +30,11 @@ export function StreamPage({ stream: key }: { stream: string }) {
         <>
             <Heading title={key}><Badge tone={toneOf(stream)}>{stateOf(stream, words.value)}</Badge><Actions stream={stream} /></Heading>
             <div class="halves">
-                <Preview key={key} stream={key} hasPicture={stream.keyframes > 0} />
                 <div>
+                    <Preview key={key} stream={key} hasPicture={stream.keyframes > 0} />
                     <Health stream={stream} />
-                    <Known stream={stream} />
                 </div>
+                <Known stream={stream} />
             </div>
             <Charts path={path} />
             <Viewers stream={key} />
@@ -55,8 +55,10 @@ function Actions({ stream: { key, publisher } }: { stream: Stream }) {
     return (
         <>
             {running ? <Badge tone="bad">{t.recording}</Badge> : null}
-            {running ? <Button onClick={() => void stop()}>{t.recordStop}</Button> : <Button onClick={() => void record()}>{t.record}</Button>}
-            {publisher ? <Button onClick={() => setAsking(true)}>{t.kickPublisher}</Button> : null}
+            <div class="actions">
+                {running ? <Button onClick={() => void stop()}>{t.recordStop}</Button> : <Button onClick={() => void record()}>{t.record}</Button>}
+                {publisher ? <Button onClick={() => setAsking(true)}>{t.kickPublisher}</Button> : null}
+            </div>
             {isAsking ? <Confirm title={t.kickTitle(publisher ?? key)} text={t.kickPublisherText} label={t.kickPublisher} done={t.kicked}
                 does={() => ask('POST', `/streams/${part(key)}/kick?reason=dashboard`)} onClose={() => setAsking(false)} /> : null}
         </>
@@ -212,7 +214,7 @@ function Addresses({ stream }: { stream: string }) {
     return (
         <section>
             <h2>{t.urls}</h2>
-            <div class="halves">
+            <div class="halves addresses">
                 <div>
                     <h3>{t.play}</h3>
                     <Copy label={t.webPage} text={urls.page} />
