@@ -127,11 +127,11 @@ function Configuration() {
     );
 }
 
-/** By the first part of their keys. */
+/** By the first part of their keys; what there are several of is together. */
 function grouped(of: Setting[]): Map<string, Setting[]> {
     const groups = new Map<string, Setting[]>();
     for (const setting of of) {
-        const name = setting[0].split('.')[0] ?? '';
+        const name = setting[0].split(/[.[]/)[0] ?? '';
         groups.set(name, [...groups.get(name) ?? [], setting]);
     }
     return groups;
