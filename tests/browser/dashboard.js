@@ -8,9 +8,9 @@
 //   node dashboard.js trouble  URL --profile FOLDER --given JSON
 //   node dashboard.js stay     URL --profile FOLDER --seconds N [--times N] [--pages NAME]
 //
-// `examine` runs axe on every page in three widths, light and dark, and looks that nothing is wider than the window and that no name
-// of a peer has become markup, and that --names is to be read where connections and relays are listed; with --shots it takes pictures of
-// them all. `trouble` wants streams to go bad, and tells when the overview and the stream's own page had said so, in milliseconds since 1970.
+// `examine` runs axe on every page in three widths, light and dark, and looks that nothing is wider than the window, no table wider than
+// its place, that no name of a peer has become markup, and that --names is to be read where connections and relays are listed; with --shots
+// it takes pictures of them all. `trouble` wants streams to go bad, and tells when the overview and the stream's own page had said so, in milliseconds since 1970.
 // `stay` leaves a page open, and tells so many times in that time what the page's process holds and has used: after its garbage is gone,
 // bytes of scripts, nodes of documents, and seconds of a processor.
 
@@ -277,6 +277,7 @@ async function examine() {
                 const place = `${name || 'overview'}, ${colorScheme}, ${width}`;
                 for (const violation of await violations(page, 3)) found.push(`${place}: ${violation}`);
                 if (await isTooWide(page)) found.push(`${place}: wider than the window`);
+                for (const table of await cutTables()) found.push(`${place}: ${table} is wider than its place`);
                 await marked();
                 if (given.names && ['sessions', 'relays'].includes(name)) await seen(given.names);
                 if (given.shots) {
@@ -288,6 +289,12 @@ async function examine() {
     }
     expect(found.length === 0, found.join('\n'));
     step('axe finds nothing');
+}
+
+/** Tables of which one sees a part only: what can be done stands at their end. */
+function cutTables() {
+    return page.locator('.table:not(.low)').evaluateAll((tables) => tables
+        .filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth).map((table) => table.getAttribute('aria-label')));
 }
 
 /** Waits until what is asked for is there, once. */

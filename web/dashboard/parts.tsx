@@ -1,6 +1,6 @@
 // What pages are made of. Texts of peers are text nodes, whatever is in them.
 
-import type { ButtonHTMLAttributes, ComponentChildren } from 'preact';
+import { Fragment, type ButtonHTMLAttributes, type ComponentChildren } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { act, forget, notes, wordsOf } from './state.ts';
 import { words } from './words.ts';
@@ -15,6 +15,17 @@ export function Button(props: { kind?: 'main' | 'bad' | 'plain'; small?: boolean
 /** A state: a shape and a word, as colour alone tells not everybody. */
 export function Badge({ tone, children }: { tone: Tone; children: ComponentChildren }) {
     return <span class={`badge ${tone}`}><span class="sign" aria-hidden="true" />{children}</span>;
+}
+
+/** A path or an address, alone or in what somebody says: it breaks behind slashes before it does anywhere else. */
+export function Path({ text }: { text: string }) {
+    const pieces = text.match(/(?:\w+:\/\/)?[^/\\?&]*[/\\?&]*/g) ?? [];
+    return <span class="breaks">{pieces.filter(Boolean).map((piece, at) => <Fragment key={at}>{at > 0 ? <wbr /> : null}{piece}</Fragment>)}</span>;
+}
+
+/** A name, and what is less important below it. */
+export function Two({ children, below }: { children: ComponentChildren; below: ComponentChildren }) {
+    return <div class="two">{children}<div class="soft below-name">{below}</div></div>;
 }
 
 /** Where there is nothing: what to do about it. */
@@ -43,15 +54,21 @@ export interface Column<T> {
 /** Beyond so many rows the rest is counted only: nobody reads them, and they are made anew each second. */
 export const SHOWN = 300;
 
-/** A table; on phones each row is a card. Columns with `by` can be sorted. */
-export function Table<T>({ label, columns, rows, id, sorted }: {
+/** A table; on phones each row is a card, whose first column is its title. Columns with `by` can be sorted. */
+export function Table<T>({ label, columns, rows, id, sorted, few = SHOWN }: {
     label: string;
     columns: Column<T>[];
     rows: T[];
     id: (row: T) => string | number;
+    /** By which column, the greatest first. */
     sorted?: string;
+    /** So many rows at first, where the page goes on below. */
+    few?: number;
 }) {
-    const [order, setOrder] = useState<{ name: string; isDown: boolean } | null>(sorted ? { name: sorted, isDown: false } : null);
+    const { common } = words.value;
+    const [order, setOrder] = useState<{ name: string; isDown: boolean } | null>(sorted ? { name: sorted, isDown: true } : null);
+    const [isAll, setAll] = useState(false);
+    const most = isAll ? SHOWN : few;
     const by = columns.find(({ name }) => name === order?.name)?.by;
     const shown = by ? [...rows].sort((a, b) => compare(by(a), by(b)) * (order?.isDown ? -1 : 1)) : rows;
     const sort = ({ name, isNumber }: Column<T>) => setOrder((before) => (
@@ -70,13 +87,14 @@ export function Table<T>({ label, columns, rows, id, sorted }: {
                         </th>
                     ))}</tr>
                 </thead>
-                <tbody>{shown.slice(0, SHOWN).map((row) => (
+                <tbody>{shown.slice(0, most).map((row) => (
                     <tr key={id(row)}>{columns.map((column) => (
                         <td key={column.name} class={classOf(column)} data-label={column.isUntitled ? undefined : column.title}><div>{column.cell(row)}</div></td>
                     ))}</tr>
                 ))}</tbody>
             </table>
-            {shown.length > SHOWN ? <p class="soft">{words.value.common.more(shown.length - SHOWN)}</p> : null}
+            {shown.length > most && most < SHOWN ? <p class="rest"><Button small onClick={() => setAll(true)}>{common.all(shown.length)}</Button></p> : null}
+            {shown.length > SHOWN && most === SHOWN ? <p class="rest soft">{common.more(shown.length - SHOWN)}</p> : null}
         </div>
     );
 }

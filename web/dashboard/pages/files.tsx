@@ -2,7 +2,7 @@ import { useId, useState } from 'preact/hooks';
 import { ask, type FileJob } from '../api.ts';
 import { count, duration } from '../format.ts';
 import type { Tone } from '../health.ts';
-import { Badge, Button, Confirm, Empty, Field, FormDialog, Heading, Missing, Table, type Column } from '../parts.tsx';
+import { Badge, Button, Confirm, Empty, Field, FormDialog, Heading, Missing, Path, Table, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { isAdmin, note, useList } from '../state.ts';
 import { locale, words } from '../words.ts';
@@ -17,13 +17,13 @@ export function Files() {
     const [ending, setEnding] = useState<FileJob | null>(null);
     const columns: Column<FileJob>[] = [
         { name: 'stream', title: common.stream, by: ({ stream }) => stream, cell: ({ stream }) => <a class="name" title={stream} href={linkToStream(stream)}>{stream}</a> },
-        { name: 'file', title: t.file, isWide: true, by: ({ file }) => file, cell: ({ file }) => <span class="breaks">{file}</span> },
+        { name: 'file', title: t.file, isWide: true, by: ({ file }) => file, cell: ({ file }) => <Path text={file} /> },
         {
             name: 'state', title: t.state, by: ({ state }) => state,
             cell: ({ state, error }) => (
                 <div class="state">
                     <Badge tone={error && state === 'playing' ? 'warn' : TONES[state]}>{t.states[state]}</Badge>
-                    {error ? <p class="reason breaks">{error}</p> : null}
+                    {error ? <p class="reason"><Path text={error} /></p> : null}
                 </div>
             ),
         },

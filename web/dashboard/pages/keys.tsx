@@ -1,8 +1,8 @@
 import { useState } from 'preact/hooks';
 import { ask, part, type Key, type MadeKey, type Stream } from '../api.ts';
-import { count, day, moment, NOTHING } from '../format.ts';
+import { day, moment, NOTHING, rate } from '../format.ts';
 import type { Tone } from '../health.ts';
-import { Badge, Button, Check, Choice, Confirm, Copy, Dialog, Empty, Field, Filter, FormDialog, Heading, Missing, Table, type Column } from '../parts.tsx';
+import { Badge, Button, Check, Choice, Confirm, Copy, Dialog, Empty, Field, Filter, FormDialog, Heading, Missing, Table, Two, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { isAdmin, useList } from '../state.ts';
 import { locale, words } from '../words.ts';
@@ -42,14 +42,18 @@ export function Keys() {
         `${key.stream} ${key.who ?? ''} ${key.id}`.toLowerCase().includes(wanted) && (isAll || stateOf(key, now) !== 'revoked')
     )) ?? [];
     const columns: Column<Key>[] = [
-        { name: 'stream', title: common.stream, by: ({ stream }) => stream, cell: ({ stream }) => <a class="name" title={stream} href={linkToStream(stream)}>{stream}</a> },
-        { name: 'id', title: 'ID', by: ({ id }) => id, cell: ({ id }) => <code>{id}</code> },
-        { name: 'who', title: t.who, isWide: true, by: ({ who }) => who ?? '', cell: ({ who }) => who ?? NOTHING },
-        { name: 'action', title: t.action, by: ({ action }) => action, cell: ({ action }) => t[action] },
+        {
+            name: 'stream', title: common.stream, by: ({ stream }) => stream,
+            cell: ({ stream, id }) => <Two below={<code>{id}</code>}><a class="name" title={stream} href={linkToStream(stream)}>{stream}</a></Two>,
+        },
+        { name: 'who', title: t.who, isWide: true, by: ({ who }) => who ?? '', cell: ({ who }) => <span class="breaks">{who ?? NOTHING}</span> },
+        {
+            name: 'action', title: t.action, by: ({ action, max_kbps }) => `${action} ${String(max_kbps ?? 0).padStart(10, '0')}`,
+            cell: ({ action, max_kbps: kbps }) => (kbps ? <Two below={<>≤ {rate(kbps * 1000, locale.value)}</>}>{t[action]}</Two> : t[action]),
+        },
         { name: 'state', title: t.state, by: (key) => stateOf(key, now), cell: (key) => <Badge tone={TONES[stateOf(key, now)]}>{t[stateOf(key, now)]}</Badge> },
         { name: 'created', title: t.created, by: ({ created }) => created ?? '', cell: ({ created }) => told(created) },
         { name: 'expires', title: t.expires, by: ({ expires }) => expires ?? '~', cell: ({ expires, until }) => told(expires ?? until) },
-        { name: 'limits', title: t.maxKbps, isNumber: true, by: ({ max_kbps }) => max_kbps ?? 0, cell: ({ max_kbps }) => count(max_kbps, locale.value) },
         {
             name: 'actions', title: common.actions, isUntitled: true,
             cell: (key) => (stateOf(key, now) === 'revoked' ? null : (

@@ -3,7 +3,7 @@ import { ask, part, type List, type RecordedFile, type Recording, type Stream } 
 import { bytes, duration, moment } from '../format.ts';
 import type { Tone } from '../health.ts';
 import { pathOf } from '../names.ts';
-import { Badge, Button, Confirm, Dialog, Empty, Field, Heading, Missing, SHOWN, Table, type Column } from '../parts.tsx';
+import { Badge, Button, Confirm, Dialog, Empty, Field, Heading, Missing, Path, SHOWN, Table, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { isAdmin, useList, useLive } from '../state.ts';
 import { locale, words } from '../words.ts';
@@ -38,7 +38,7 @@ function Running({ all, onChange }: { all: Recording[]; onChange: () => void }) 
         { name: 'stream', title: common.stream, by: ({ stream }) => stream, cell: ({ stream }) => <a class="name" title={stream} href={linkToStream(stream)}>{stream}</a> },
         {
             name: 'state', title: t.state, isWide: true, by: ({ state }) => state,
-            cell: ({ state, error }) => <div class="state"><Badge tone={TONES[state]}>{t.states[state]}</Badge>{error ? <p class="reason breaks">{error}</p> : null}</div>,
+            cell: ({ state, error }) => <div class="state"><Badge tone={TONES[state]}>{t.states[state]}</Badge>{error ? <p class="reason"><Path text={error} /></p> : null}</div>,
         },
         { name: 'length', title: t.length, isNumber: true, by: ({ length_ms }) => length_ms, cell: ({ length_ms }) => duration(length_ms, l) },
         { name: 'size', title: t.size, isNumber: true, by: (one) => one.bytes, cell: (one) => bytes(one.bytes, l) },
@@ -88,8 +88,8 @@ function Recorded() {
     };
     const [playing, setPlaying] = useState<RecordedFile | null>(null);
     const columns: Column<RecordedFile>[] = [
-        { name: 'begun', title: t.begun, by: ({ start }) => start, cell: ({ start }) => moment(start * 1000, l) },
         { name: 'stream', title: common.stream, by: (file) => file.stream, cell: (file) => <a class="name" title={file.stream} href={linkToStream(file.stream)}>{file.stream}</a> },
+        { name: 'begun', title: t.begun, by: ({ start }) => start, cell: ({ start }) => moment(start * 1000, l) },
         { name: 'file', title: t.file, isWide: true, cell: (file) => <><span class="breaks">{nameOf(file)}</span>{file.is_growing ? <span class="soft"> {t.growing}</span> : null}</> },
         { name: 'length', title: t.length, isNumber: true, by: ({ length_ms }) => length_ms ?? 0, cell: ({ length_ms }) => duration(length_ms, l) },
         { name: 'size', title: t.size, isNumber: true, by: (file) => file.bytes, cell: (file) => bytes(file.bytes, l) },

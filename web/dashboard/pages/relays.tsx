@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks';
 import { ask, type Relay, type Stream } from '../api.ts';
 import { bytes, count, duration, milliseconds } from '../format.ts';
 import { reasonOf, toneOfRelay } from '../health.ts';
-import { Badge, Button, Check, Choice, Confirm, Empty, Field, FormDialog, Heading, Missing, Table, type Column } from '../parts.tsx';
+import { Badge, Button, Check, Choice, Confirm, Empty, Field, FormDialog, Heading, Missing, Path, Table, Two, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { act, isAdmin, note, useList } from '../state.ts';
 import { locale, words } from '../words.ts';
@@ -16,10 +16,13 @@ export function Relays() {
     const restart = (relay: Relay) => act(() => ask('POST', `/relays/${relay.id}/restart`), t.restarted).then(relays.again);
     const columns: Column<Relay>[] = [
         {
-            name: 'relay', title: common.stream, by: ({ stream, direction }) => `${stream} ${direction}`,
-            cell: ({ stream, direction }) => <span><a class="name" title={stream} href={linkToStream(stream)}>{stream}</a><span class="soft">{t[direction]}</span></span>,
+            name: 'relay', title: common.stream, isWide: true, by: ({ stream, direction }) => `${stream} ${direction}`,
+            cell: ({ stream, direction, url }) => (
+                <Two below={<>{t[direction]} <span aria-hidden="true">{direction === 'push' ? '→' : '←'}</span> <Path text={url} /></>}>
+                    <a class="name" title={stream} href={linkToStream(stream)}>{stream}</a>
+                </Two>
+            ),
         },
-        { name: 'url', title: t.url, isWide: true, by: ({ url }) => url, cell: ({ url }) => <span class="breaks">{url}</span> },
         { name: 'state', title: t.state, isWide: true, by: ({ state }) => state, cell: (relay) => <State relay={relay} /> },
         {
             name: 'traffic', title: t.traffic, isNumber: true, by: (relay) => relay.bytes_sent + relay.bytes_received,
@@ -29,7 +32,7 @@ export function Relays() {
             name: 'actions', title: common.actions, isUntitled: true,
             cell: (relay: Relay) => (
                 <span class="buttons">
-                    <Button small aria-label={`${t.restart}: ${relay.url}`} onClick={() => void restart(relay)}>{t.restart}</Button>
+                    {toneOfRelay(relay) === 'good' ? null : <Button small aria-label={`${t.restart}: ${relay.url}`} onClick={() => void restart(relay)}>{t.restart}</Button>}
                     <Button small aria-label={`${t.correct}: ${relay.url}`} onClick={() => setAdding(relay)}>{t.correct}</Button>
                     <Button small aria-label={`${common.remove}: ${relay.url}`} onClick={() => setRemoving(relay)}>{common.remove}</Button>
                 </span>
@@ -67,7 +70,7 @@ function State({ relay }: { relay: Relay }) {
             {' '}<span class="soft">{t.since} {duration(relay.since_ms, l)}
                 {relay.retry_in_ms === null ? '' : ` · ${t.retry(milliseconds(Math.ceil(relay.retry_in_ms / 1000) * 1000, l))}`}
                 {relay.retries > 0 ? ` · ${t.attempts(count(relay.attempts, l))}` : ''}</span>
-            {reason ? <p class="reason"><strong>{reason.title}.</strong> <span class="soft breaks">{reason.text}</span></p> : null}
+            {reason ? <p class="reason"><strong>{reason.title}.</strong> <span class="soft"><Path text={reason.text} /></span></p> : null}
         </div>
     );
 }

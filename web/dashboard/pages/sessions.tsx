@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import type { Connection } from '../api.ts';
 import { bytes, count, duration, milliseconds, NOTHING } from '../format.ts';
-import { Button, Choice, Empty, Filter, Heading, Missing, Table, type Column } from '../parts.tsx';
+import { Button, Choice, Empty, Filter, Heading, Missing, Table, Two, type Column } from '../parts.tsx';
 import { linkToStream } from '../route.ts';
 import { isAdmin, useList } from '../state.ts';
 import { locale, words } from '../words.ts';
@@ -22,12 +22,12 @@ export function Sessions() {
     const columns: Column<Connection>[] = [
         {
             name: 'address', title: stream.address, by: ({ peer }) => peer,
-            cell: ({ peer, tls }) => <>{peer}{tls ? <span class="soft"> {t.encrypted}</span> : null}</>,
+            cell: ({ peer, tls, agent }) => <Two below={<span class="cut" title={agent ?? ''}>{agent ?? t.unnamed}</span>}>{peer}{tls ? <span class="soft"> {t.encrypted}</span> : null}</Two>,
         },
-        { name: 'role', title: t.role, by: ({ role: of }) => of, cell: ({ role: of }) => t.roles[of] },
-        { name: 'door', title: stream.door, by: ({ door }) => door, cell: ({ door }) => door },
-        { name: 'stream', title: common.stream, by: ({ stream: of }) => of ?? '', cell: ({ stream: of }) => (of ? <a class="name" title={of} href={linkToStream(of)}>{of}</a> : NOTHING) },
-        { name: 'agent', title: t.program, isWide: true, by: ({ agent }) => agent ?? '', cell: ({ agent }) => <span class="cut" title={agent ?? ''}>{agent ?? NOTHING}</span> },
+        {
+            name: 'stream', title: common.stream, isWide: true, by: ({ stream: of }) => of ?? '',
+            cell: ({ stream: of, role: is, door }) => <Two below={`${t.roles[is]} · ${door}`}>{of ? <a class="name" title={of} href={linkToStream(of)}>{of}</a> : NOTHING}</Two>,
+        },
         { name: 'since', title: t.since, isNumber: true, by: ({ uptime_ms }) => uptime_ms, cell: ({ uptime_ms }) => duration(uptime_ms, l) },
         { name: 'traffic', title: t.traffic, isNumber: true, by: (one) => one.bytes_in + one.bytes_out, cell: (one) => `${bytes(one.bytes_in, l)} / ${bytes(one.bytes_out, l)}` },
         { name: 'queue', title: stream.behind, isNumber: true, by: ({ queue_ms }) => queue_ms, cell: (one) => (one.role === 'player' ? milliseconds(one.queue_ms, l) : NOTHING) },

@@ -162,6 +162,9 @@ function Charts({ path }: { path: string }) {
     );
 }
 
+/** Viewers that are shown at first, those who missed most before others: the page goes on below. */
+const VIEWERS = 10;
+
 function Viewers({ stream }: { stream: string }) {
     const { stream: t, common } = words.value;
     const l = locale.value;
@@ -183,7 +186,7 @@ function Viewers({ stream }: { stream: string }) {
     return (
         <section>
             <h2>{t.viewers}{viewers.length > 0 ? <span class="soft"> {count(viewers.length, l)}</span> : null}</h2>
-            {viewers.length === 0 ? <Empty title={t.noViewers} /> : <Table label={t.viewers} columns={columns} rows={viewers} id={({ id }) => id} />}
+            {viewers.length === 0 ? <Empty title={t.noViewers} /> : <Table label={t.viewers} columns={columns} rows={viewers} id={({ id }) => id} sorted="missed" few={VIEWERS} />}
             {asked ? <Kick session={asked} onClose={() => {
                 setAsked(null);
                 sessions.again();
