@@ -46,7 +46,7 @@ export function Keys() {
             name: 'stream', title: common.stream, by: ({ stream }) => stream,
             cell: ({ stream, id }) => <Two below={<code>{id}</code>}><a class="name" title={stream} href={linkToStream(stream)}>{stream}</a></Two>,
         },
-        { name: 'who', title: t.who, isWide: true, by: ({ who }) => who ?? '', cell: ({ who }) => <span class="breaks">{who ?? NOTHING}</span> },
+        { name: 'who', title: t.who, isWide: true, by: ({ who }) => who ?? '', cell: ({ who }) => <span class="name" title={who ?? ''}>{who ?? NOTHING}</span> },
         {
             name: 'action', title: t.action, by: ({ action, max_kbps }) => `${action} ${String(max_kbps ?? 0).padStart(10, '0')}`,
             cell: ({ action, max_kbps: kbps }) => (kbps ? <Two below={<>≤ {rate(kbps * 1000, locale.value)}</>}>{t[action]}</Two> : t[action]),

@@ -5,7 +5,7 @@ import { bytes, count, decimal, duration, milliseconds, NOTHING, rate } from '..
 import { adviceOf, detailOf, stateOf, titleOf, toneOf, troublesOf } from '../health.ts';
 import { useHistory } from '../history.ts';
 import { quoted, split, urlsOf } from '../names.ts';
-import { Badge, Button, Confirm, Copy, Empty, Facts, Heading, Missing, Table, type Column } from '../parts.tsx';
+import { Badge, Button, Confirm, Copy, Empty, Facts, Heading, Missing, Path, Table, type Column } from '../parts.tsx';
 import { Preview } from '../preview.tsx';
 import { act, isAdmin, useList, useLive } from '../state.ts';
 import { locale, words } from '../words.ts';
@@ -98,7 +98,7 @@ function Known({ stream }: { stream: Stream }) {
         <section>
             <h2>{t.facts}</h2>
             <Facts of={[
-                [t.publisher, stream.publisher ?? NOTHING],
+                [t.publisher, <Path text={stream.publisher ?? NOTHING} />],
                 [t.since, duration(stream.uptime_ms, l)],
                 [overview.video, [picture(stream), video?.profile, video?.level ? decimal(video.level, 1, l) : null].filter(Boolean).join(', ')],
                 [overview.audio, sound],

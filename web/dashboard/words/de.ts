@@ -208,7 +208,7 @@ const de: Words = {
     },
     sessions: {
         title: 'Verbindungen',
-        filter: 'Nach Adresse, Stream oder Programm filtern',
+        filter: 'Nach Adresse, Stream, Programm filtern',
         all: 'Alle',
         role: 'Rolle',
         roles: { pending: 'noch offen', publisher: 'Sender', player: 'Zuschauer' },
