@@ -110,7 +110,8 @@ HTTP alone stands for the last three of these. Publisher and players are this pr
 goes through several servers: the difference between two rows is what is between them.
 
 HLS is measured to the arrival of the part or segment that a picture is in. A line of its own tells how old pictures are at a player \
-that keeps as far from the end as the server asks it to: that, and what the end is late when a playlist tells of it. H.264 in MPEG-TS may have a time cut in two, which then counts as missing.";
+that keeps as far from the end as the server asks it to: that far, and as much as playlists are late to tell of the end. H.264 in \
+MPEG-TS may have a time cut in two, which then counts as missing.";
 
 const CHECK_COMPAT_HELP: &str = "\
 Examples:

@@ -83,9 +83,9 @@ fn every_way_is_measured_and_a_slow_one_is_as_much_later_as_it_is_slow() {
         assert!(figures.is_sorted() && figures[0] > 0.0, "{report}");
     }
     // A player shows a part so much later than its end was known, not than each of its pictures came.
-    let hls = ["hold_back_ms", "played_ms"].map(|name| ways[3][name].as_f64().unwrap());
+    let hls = ["hold_back_ms", "shown_ms"].map(|name| ways[3][name].as_f64().unwrap());
     assert!(hls[0] > 100.0 && hls[1] >= hls[0], "{report}");
-    assert!(ways[..3].iter().all(|way| way["played_ms"].is_null()), "{report}");
+    assert!(ways[..3].iter().all(|way| way["shown_ms"].is_null()), "{report}");
     // Of the same frames at the same time: what else the machine does holds up both.
     let added = ways[4]["p50_ms"].as_f64().unwrap() - ways[2]["p50_ms"].as_f64().unwrap();
     assert!((added - DELAY.as_secs_f64() * 1_000.0).abs() < 100.0, "{added} ms: {report}");

@@ -1,12 +1,14 @@
 // Opens a page in Chromium and tells, as one JSON object a line, what is to be seen of its video: four times a second
 //
 //   {"at":1234,"state":"playing","words":"Live (H.264, AAC)","frames":31,"dropped":0,"time":1.02,"width":640,"height":360,
-//    "first":215,"started":231,"delays":[254,251,...],"ends":[120,87,...],"loads":1,"source":"blob:...","player":"mse","hidden":false,"faults":[]}
+//    "first":215,"started":231,"delays":[254,251,...],"ends":[120,87,...],"loads":1,"source":"blob:...","player":"mse","hidden":false,
+//    "faults":[]}
 //
 // `at`, `first` (the first picture; null before) and `started` (when its time went on, to 50 ms; null before) are ms since the
 // page was asked for, `frames` those that were decoded since then, `delays` ms between the making of a picture and its showing,
-// as the cells along its bottom say that, `ends` how old the end of what was loaded was at that moment, `loads` how often the video has got something to play, `hidden` whether nobody can see
-// the page, `faults` what the console has of errors. Ends by being killed.
+// as the cells along its bottom say that, `ends` how old the end of what was loaded was at these moments, `loads` how often the
+// video has got something to play, `hidden` whether nobody can see the page, `faults` what the console has of errors. Ends by
+// being killed.
 //
 //   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE] [--away SECONDS] [--camera] [--since MS]
 //

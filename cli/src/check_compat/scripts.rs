@@ -21,7 +21,7 @@ const ENOUGH: usize = 25;
 const LOOK: Duration = Duration::from_secs(2);
 /// How often it is asked whether a name is free again.
 const AGAIN: Duration = Duration::from_millis(200);
-/// Servers that let in whoever comes send those away within this time whose name is taken.
+/// A server that lets everybody in sends those whose name is taken away again within this time.
 const SENT_AWAY: Duration = Duration::from_millis(400);
 /// Between two keyframes of the clip.
 const KEYFRAME_INTERVAL_MS: u128 = 2_000;

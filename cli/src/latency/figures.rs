@@ -107,9 +107,9 @@ struct Row {
     /// What a player keeps from the live edge as the server asks it to.
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_back_ms: Option<f64>,
-    /// How old pictures are that such a player shows, half of the time at most: that, and what the live edge is late.
+    /// How old the pictures are that such a player shows, at the median: the same, and what the live edge is late.
     #[serde(skip_serializing_if = "Option::is_none")]
-    played_ms: Option<f64>,
+    shown_ms: Option<f64>,
     /// How many frames took as long as each column of the chart stands for.
     #[serde(skip)]
     chart: Vec<usize>,
@@ -152,7 +152,7 @@ impl Conclusion for Report {
                     text,
                     "{:<10} {:>8} at a player, which the server asks to keep {} ms from the end",
                     "",
-                    shown(row.played_ms),
+                    shown(row.shown_ms),
                     shown(Some(hold_back))
                 );
             }
@@ -175,7 +175,7 @@ fn row(way: &Way, figures: Figures) -> Row {
     let frames = figures.window.len();
     let taken = Sorted::new(figures.latency);
     let edge = Sorted::new(figures.edges).quantile(50);
-    let played = figures.hold_back.zip(edge).map(|(hold_back, late)| hold_back + late);
+    let at_player = figures.hold_back.zip(edge).map(|(hold_back, late)| hold_back + late);
     let quantile = |percent| taken.quantile(percent).map(milliseconds);
     let chart = (0..=COLUMNS.len())
         .map(|column| taken.0.iter().filter(|latency| column_of(**latency) == column).count());
@@ -190,7 +190,7 @@ fn row(way: &Way, figures: Figures) -> Row {
         p99_ms: quantile(99),
         max_ms: quantile(100),
         hold_back_ms: figures.hold_back.map(milliseconds),
-        played_ms: played.map(milliseconds),
+        shown_ms: at_player.map(milliseconds),
         chart: chart.collect(),
         error: figures.ended,
     }
@@ -280,7 +280,7 @@ mod tests {
             figures.take(News::Edge { behind, known: 1_000_000 + late * 1_000 });
         }
         let row = row(&way(), figures);
-        assert_eq!((row.p50_ms, row.hold_back_ms, row.played_ms), (Some(120.0), Some(615.0), Some(622.0)));
+        assert_eq!((row.p50_ms, row.hold_back_ms, row.shown_ms), (Some(120.0), Some(615.0), Some(622.0)));
         let report = Report { published: String::new(), ways: vec![row] }.text();
         assert!(report.contains("622.0 at a player, which the server asks to keep 615.0 ms"), "{report}");
     }
