@@ -1,6 +1,7 @@
 //! Live rates: one line per stream and relay, on the terminal or in the log.
 
 use crate::output::{self, Console, LiveLines};
+use crate::tail::RATES;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use streamengine::{
@@ -118,11 +119,12 @@ impl Row {
         match self {
             Self::Stream { stream, state, kbits_in, fps, players, kbits_out, .. } => {
                 let fps = (fps * 10.0).round() / 10.0;
-                tracing::info!(%stream, state = state.as_str(), kbits_in, fps, players, kbits_out, "rates");
+                let state = state.as_str();
+                tracing::info!(target: RATES, %stream, state, kbits_in, fps, players, kbits_out, "rates");
             }
             Self::Relay { name, state, kbits, retries, error, .. } => {
                 let (state, error) = (output::state_in_words(*state), error.as_deref());
-                tracing::info!(relay = name, state, kbits, retries, error, "rates");
+                tracing::info!(target: RATES, relay = name, state, kbits, retries, error, "rates");
             }
         }
     }

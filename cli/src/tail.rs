@@ -6,12 +6,20 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// Puts what is logged into a tail, as it is in the log.
+/// Whose lines are those of rates, in the log.
+pub(crate) const RATES: &str = "streamengine::rates";
+
+/// Puts what is logged into a tail, as it is in the log. Only rates are left out: there are so many of them on a busy server that
+/// everything else would soon be gone, and who reads the tail has better ones from the API.
 pub(crate) struct TailLayer(pub(crate) LogTail);
 
 impl<S: Subscriber> Layer<S> for TailLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let (mut line, metadata) = (Line::default(), event.metadata());
+        let metadata = event.metadata();
+        if metadata.target() == RATES {
+            return;
+        }
+        let mut line = Line::default();
         event.record(&mut line);
         self.0.push(*metadata.level(), metadata.target(), &format!("{}{}", line.message, line.fields));
     }
@@ -40,14 +48,16 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     #[test]
-    fn a_line_of_the_tail_says_what_the_log_says() {
+    fn a_line_of_the_tail_says_what_the_log_says_unless_it_is_of_rates() {
         let tail = LogTail::default();
         let subscriber = tracing_subscriber::registry().with(TailLayer(tail.clone()));
         tracing::subscriber::with_default(subscriber, || {
             let peer: std::net::SocketAddr = "192.0.2.7:4000".parse().unwrap();
+            tracing::info!(target: RATES, kbits_in = 1, "rates");
             tracing::warn!(%peer, left_out = 0, "refused: {}", "why");
         });
         let (lines, _) = tail.lines(None, 10);
+        assert_eq!(lines.len(), 1, "rates are left out");
         let line = &lines[0];
         assert_eq!(
             (line.level, line.message.as_str()),
