@@ -25,7 +25,7 @@ export function Path({ text }: { text: string }) {
 
 /** A name, and what is less important below it. */
 export function Two({ children, below }: { children: ComponentChildren; below: ComponentChildren }) {
-    return <div class="two">{children}<div class="soft below-name">{below}</div></div>;
+    return <div>{children}<div class="soft below-name">{below}</div></div>;
 }
 
 /** Where there is nothing: what to do about it. */
