@@ -152,6 +152,40 @@ fn a_page_has_its_stream_pushed_to_destinations_by_name_and_is_told_how_they_far
 }
 
 #[test]
+fn a_page_that_returns_has_its_stream_pushed_on_and_ends_what_it_does_not_choose_again() {
+    let target = start("");
+    let to = |name: &str| {
+        format!("[[destination]]\nname = \"{name}\"\nurl = \"rtmp://{}/far/{name}\"\n", rtmp(&target))
+    };
+    let engine = start(&(to("one") + &to("two")));
+    let pushed = || [key("far/one"), key("far/two")].map(|far| target.stream(&far).is_some());
+    let mut page = Page::open(&engine, "/live/a");
+    page.send(0x82, &live());
+    page.choose(&["one", "two"]);
+    page.until("one", "live");
+    wait::until("both are there", || pushed() == [true; 2]);
+    let relays = || -> BTreeSet<_> { engine.relays().iter().map(|relay| relay.id).collect() };
+    let before = relays();
+
+    drop(page);
+    wait::until("it is away", || engine.stream(&key("live/a")).unwrap().state == StreamState::Away);
+    let mut page = Page::open(&engine, "/live/a");
+    page.send(0x82, &live());
+    page.choose(&["one"]);
+    page.until("one", "live");
+    wait::until("the other one is over", || pushed() == [true, false]);
+    assert!(relays().len() == 1 && relays().is_subset(&before), "{:?} of {before:?}", relays());
+
+    // Who chooses nothing has nothing pushed for long.
+    drop(page);
+    wait::until("it is away", || engine.stream(&key("live/a")).unwrap().state == StreamState::Away);
+    let mut page = Page::open(&engine, "/live/a");
+    page.send(0x82, &live());
+    wait::until("all are over", || engine.relays().is_empty() && pushed() == [false; 2]);
+    assert_eq!(engine.stream(&key("live/a")).unwrap().state, StreamState::Live);
+}
+
+#[test]
 fn destinations_that_are_chosen_over_and_over_are_dialled_once_a_second() {
     let engine = start(&format!("[[destination]]\nname = \"dead\"\nurl = \"rtmp://{}/a/b\"\n", nobody()));
     let mut events = engine.events();

@@ -371,6 +371,31 @@ fn what_is_chosen_on_the_page_is_pushed_to_and_each_place_is_told_of() {
 }
 
 #[test]
+fn a_page_that_returns_is_pushed_to_the_same_places() {
+    needs!("browser");
+    let target = Engine::serve().start();
+    let place = format!(
+        "[[destination]]\nname = \"archive\"\nurl = \"{}\"\nopus = \"send\"\n",
+        target.url("live/copy")
+    );
+    let engine = Engine::serve().http().config(place).start();
+    let proxy = Proxy::to(engine.http());
+    let name = format!("live/{}", unique("return"));
+    let options = [&CLOCK[..], &["--places", "archive"]].concat();
+    let studio = Studio::open(&format!("http://{}/publish/{name}", proxy.address), &options);
+    studio.wait("a place that takes it", |said| said.places["archive"] == "live");
+    let copy = Recorder::play(target.rtmp, "live/copy");
+    copy.wait_until(PATIENCE, |tags| pictures(tags).len() > 30);
+    proxy.set(Fault::Cut);
+    studio.wait_state("reconnecting");
+    proxy.set(Fault::None);
+    studio.wait("the same place", |said| said.state == "live" && said.places["archive"] == "live");
+    let seen = copy.tags().len();
+    copy.wait_until(PATIENCE, |tags| pictures(&tags[seen..]).len() > 30);
+    assert!(!copy.has_ended(), "whoever watches there has stayed");
+}
+
+#[test]
 fn the_example_publishes_and_plays_in_a_page_of_another_site() {
     needs!("browser", "python3");
     let site = free_address();

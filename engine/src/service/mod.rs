@@ -136,6 +136,8 @@ impl From<RtmpUrl> for Target {
 pub(crate) struct Wanted {
     /// Where it goes while it is published, and to no other place that was granted before.
     pub(crate) push: Option<Vec<Target>>,
+    /// Where it goes besides.
+    pub(crate) push_besides: Vec<Target>,
     /// Where it is fetched from while somebody plays it.
     pub(crate) pull: Option<RemoteUrl>,
 }
@@ -143,7 +145,12 @@ pub(crate) struct Wanted {
 impl GrantedRelays {
     /// With the right to publish a stream.
     pub(crate) fn push(&self, stream: &StreamKey, targets: Vec<Target>) {
-        self.change(stream, |wanted| wanted.push = Some(targets));
+        self.change(stream, |wanted| (wanted.push, wanted.push_besides) = (Some(targets), Vec::new()));
+    }
+
+    /// With the right to publish a stream that goes on: where it goes already, it goes on too.
+    pub(crate) fn push_besides(&self, stream: &StreamKey, targets: Vec<Target>) {
+        self.change(stream, |wanted| wanted.push_besides = targets);
     }
 
     /// From now on tells how the pushes of a stream fare, to this publisher and no other.

@@ -26,7 +26,7 @@ use crate::service::media_gap::MediaGap;
 use crate::service::pace::{BitRate, Verdict as PaceVerdict};
 use crate::service::{Core, Target};
 use crate::sessions::{Measured, Session};
-use crate::status::{Protocol, SessionRole};
+use crate::status::{Protocol, SessionRole, StreamState};
 use crate::{Error, ErrorKind, Result, hops};
 use std::borrow::Cow;
 use std::fmt;
@@ -402,9 +402,16 @@ impl Client {
         let max_kbps = grant.publisher.max_kbps;
         let mut request = publish_request(&app, &grant.publisher, source, grant.principal, &self.hops);
         request.place = Some(self.place(key)?);
+        let before = self.core.hub.stream(key).map(|info| info.state);
         let published = Published::take(&self.core, key, request, Some((self.id(), self.peer.ip())))?;
         let granted: Vec<_> = grant.push.into_iter().map(Target::from).collect();
-        self.core.relays.push(key, granted.clone());
+        // Pages choose where their streams go. What goes on goes where it went until then, so that targets do not see a page return.
+        match before {
+            Some(StreamState::Live | StreamState::Away) if self.door == Door::WebSocket => {
+                self.core.relays.push_besides(key, granted.clone());
+            }
+            _ => self.core.relays.push(key, granted.clone()),
+        }
         self.session.set_role(SessionRole::Publisher, key);
         published.tell_begin();
         let limits = self.core.limits();

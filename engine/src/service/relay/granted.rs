@@ -64,21 +64,31 @@ impl Begun {
 
     fn change(&mut self, core: &Core, relays: &Relays, stream: &StreamKey, wanted: Wanted) {
         if let Some(targets) = wanted.push {
+            self.end_others(relays, &targets);
             self.push(relays, stream, targets);
         }
+        self.push(relays, stream, wanted.push_besides);
         if let Some(url) = wanted.pull {
             self.fetch(core, relays, stream, url);
         }
     }
 
-    /// Begins what is new and ends what is no longer wanted; what stays is not touched.
-    fn push(&mut self, relays: &Relays, stream: &StreamKey, targets: Vec<Target>) {
+    /// Ends what is no longer wanted.
+    fn end_others(&mut self, relays: &Relays, targets: &[Target]) {
         let (stays, goes): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.pushes).into_iter().partition(|(target, _)| targets.contains(target));
         end(relays, goes.into_iter().map(|(_, id)| id));
         self.pushes = stays;
+    }
+
+    /// Begins what is new; what is there is not touched, but its state is told again, as another publisher may want it now.
+    fn push(&mut self, relays: &Relays, stream: &StreamKey, targets: Vec<Target>) {
         for target in targets {
-            if self.pushes.iter().any(|(other, _)| other.url == target.url) {
+            if let Some((_, id)) = self.pushes.iter().find(|(other, _)| other.url == target.url) {
+                #[cfg(feature = "http")]
+                relays.tell_publisher(*id);
+                #[cfg(not(feature = "http"))]
+                let _ = id;
                 continue;
             }
             let tuning = PushTuning::default().opus(target.opus);

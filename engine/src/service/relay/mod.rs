@@ -94,6 +94,15 @@ impl Relays {
         self.add(relay, RelayConfig::Push(config))
     }
 
+    /// Tells the publisher of its stream, where it wants to know, how a push fares.
+    #[cfg(feature = "http")]
+    fn tell_publisher(&self, id: RelayId) {
+        // It may have been removed.
+        if let Ok(job) = self.jobs.get(id) {
+            job.relay.tell_publisher(&job.relay.status());
+        }
+    }
+
     /// Pulls a remote stream, always or while somebody watches.
     pub(crate) fn pull(&self, mut config: PullConfig) -> RelayId {
         config.url = config.source().unwrap_or(config.url);

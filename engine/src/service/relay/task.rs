@@ -188,7 +188,7 @@ impl Relay {
 
     /// Tells the publisher of the stream, where it wants to know. What it is told of ends with the next connection that stands.
     #[cfg(feature = "http")]
-    fn tell_publisher(&self, status: &RelayStatus) {
+    pub(super) fn tell_publisher(&self, status: &RelayStatus) {
         if let (RelayDirection::Push, RemoteUrl::Rtmp(url)) = (self.direction, &*self.url) {
             let error = status.last_error.clone().filter(|_| !status.state.is_established());
             let (url, state) = (url.clone(), status.state);

@@ -15,6 +15,9 @@ bound! {
     const CHANGE_EVERY: Duration = Duration::from_secs(1), without Duration::ZERO;
 }
 
+/// How long the stream of a publisher that has chosen nothing yet goes where it went before.
+const UNCHOSEN: Duration = Duration::from_secs(3);
+
 /// The destinations of one publisher.
 pub(super) struct Destinations {
     /// Those among which it may choose.
@@ -25,6 +28,7 @@ pub(super) struct Destinations {
     is_changed: bool,
     /// From when on it may be done.
     next_change: Instant,
+    has_chosen: bool,
     /// There since something was chosen.
     watch: Option<PushWatch>,
 }
@@ -42,7 +46,8 @@ impl Destinations {
         let (config, app) = (core.config(), publisher.key().app());
         let allowed =
             config.destination.iter().filter(|destination| destination.is_for(app)).cloned().collect();
-        Self { allowed, chosen: Vec::new(), is_changed: false, next_change: Instant::now(), watch: None }
+        let next_change = Instant::now() + UNCHOSEN;
+        Self { allowed, chosen: Vec::new(), is_changed: true, next_change, has_chosen: false, watch: None }
     }
 
     /// What there is to choose.
@@ -62,6 +67,9 @@ impl Destinations {
             }
         }
         (self.chosen, self.is_changed) = (chosen, true);
+        if !std::mem::replace(&mut self.has_chosen, true) {
+            self.next_change = Instant::now();
+        }
         Ok(())
     }
 
@@ -76,7 +84,7 @@ impl Destinations {
             return false;
         }
         (self.is_changed, self.next_change) = (false, now + CHANGE_EVERY.get());
-        let is_new = self.watch.is_none();
+        let is_new = self.has_chosen && self.watch.is_none();
         if is_new {
             self.watch = Some(core.relays.watch(publisher.key()));
         }
