@@ -143,8 +143,8 @@ function choose(names) {
     if (!connection?.isOpen) return;
     const destinations = names.filter((name) => seen.offered.includes(name));
     for (const name of seen.destinations.keys()) if (!destinations.includes(name)) seen.destinations.delete(name);
-    if (destinations.length > 0 || connection.hasChosen) connection.socket.send(JSON.stringify({ destinations }));
-    connection.hasChosen = true;
+    // Also that none is: until then the stream goes where it went before.
+    if (seen.offered.length > 0) connection.socket.send(JSON.stringify({ destinations }));
 }
 
 function acknowledged(own, bytes) {

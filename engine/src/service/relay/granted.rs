@@ -84,11 +84,12 @@ impl Begun {
     /// Begins what is new; what is there is not touched, but its state is told again, as another publisher may want it now.
     fn push(&mut self, relays: &Relays, stream: &StreamKey, targets: Vec<Target>) {
         for target in targets {
-            if let Some((_, id)) = self.pushes.iter().find(|(other, _)| other.url == target.url) {
-                #[cfg(feature = "http")]
+            let before = self.pushes.iter().find(|(other, _)| other.url == target.url);
+            #[cfg(feature = "http")]
+            if let Some((_, id)) = before {
                 relays.tell_publisher(*id);
-                #[cfg(not(feature = "http"))]
-                let _ = id;
+            }
+            if before.is_some() {
                 continue;
             }
             let tuning = PushTuning::default().opus(target.opus);
