@@ -232,8 +232,9 @@ fn a_player_that_reads_nothing_holds_up_no_state_change() {
 #[test]
 fn a_pipeline_can_pause_and_play_and_go_back_to_ready_and_come_again() {
     let _limit = support::start("pause");
+    // The sink paces it. A live source ends its task itself when it is paused, which may be after it was begun again.
     let pipeline = Pipeline::play(
-        "videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120 ! x264enc tune=zerolatency \
+        "videotestsrc ! video/x-raw,format=I420,width=160,height=120 ! x264enc tune=zerolatency \
          key-int-max=10 ! rtmprelaysink name=s port=0",
     );
     let player = Player::join(&pipeline.url());
