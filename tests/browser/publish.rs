@@ -140,8 +140,8 @@ fn a_microphone_is_heard_whole_also_while_the_worker_is_busy() {
         shares.len(),
         last.number("Sound")
     );
-    // It beeps where 10 ms of sound begin.
-    assert!(apart.len() >= 10 && least > 495.0 && longest < 515.0, "{apart:.1?}");
+    // It beeps where 10 ms of sound begin, which are the next ones or those before where it is late or was.
+    assert!(apart.len() >= 10 && least > 485.0 && longest < 515.0, "{apart:.1?}");
     assert!(worst > 0.9, "{shares:.3?}");
 }
 
