@@ -176,7 +176,7 @@ fn the_right_to_publish_can_be_lost() {
     ok(unsafe { se_kick(engine.0, 0, c("live/a").as_ptr(), SE_KICK_PUBLISHER, c("too loud").as_ptr()) });
     fails(publisher.keyframe(0, 100), SE_E_CLOSED, &["live/a"]);
     let publisher = engine.publish("live/b");
-    ok(unsafe { se_engine_stop(engine.0, 0) });
+    ok(unsafe { se_engine_stop(engine.0, 10_000) });
     let audio = frame(SE_CODEC_MP3, SE_FORMAT_NATIVE, 0, b"x");
     fails(publisher.frame(&audio), SE_E_CLOSED, &["live/b", "shutting down"]);
     fails(publisher.keyframe(0, 100), SE_E_CLOSED, &["live/b", "shutting down"]);
