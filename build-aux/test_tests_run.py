@@ -138,7 +138,7 @@ class TestsRun(unittest.TestCase):
 
     def test_an_interrupt_ends_at_once_what_runs_and_what_goes_on_beside(self):
         self.write("streamengine-tests/tests/browser.rs", WAITS)
-        self.write("alpha/tests/first.rs", SLEEPS)
+        self.write("streamengine-tests/tests/interop.rs", SLEEPS)
         waiting = self.root / "waiting"
         running = self.start()
         until(lambda: waiting.exists() and waiting.read_text())
