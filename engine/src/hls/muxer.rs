@@ -46,6 +46,14 @@ struct Playing {
     next_gap: Option<Instant>,
     /// Time of the newest frame, in ticks.
     edge: i64,
+    /// Something has come that nobody has been told of yet.
+    has_news: bool,
+    /// How long a part is at most; none where there are no parts.
+    part: Duration,
+    /// From when on the end of a segment may be told.
+    ends_from: Instant,
+    /// A segment has ended of which nobody has been told yet.
+    has_ended: bool,
 }
 
 impl Muxer {
@@ -135,6 +143,10 @@ impl Muxer {
             gap: i64::from(plan.rules.target_s) * TICKS,
             next_gap: None,
             edge: 0,
+            part: plan.rules.part.map(duration).unwrap_or_default(),
+            has_news: false,
+            ends_from: Instant::now(),
+            has_ended: false,
         };
         playing.take(frames);
         playing
@@ -142,18 +154,17 @@ impl Muxer {
 
     /// Goes on until nobody wants the stream, or it cannot.
     async fn play(&mut self, mut playing: Playing) -> Option<Stopped> {
-        // What the ring held is to be told at once.
-        let (mut frames, mut has_news) = (Vec::new(), true);
+        let mut frames = Vec::new();
         loop {
-            has_news |= playing.take_news(&frames, self.subscriber.take_renewal());
-            has_news |= self.mind_gap(&mut playing);
-            if std::mem::take(&mut has_news) && !self.publish(&mut playing) {
+            playing.take_news(&frames, self.subscriber.take_renewal());
+            self.mind_gap(&mut playing);
+            if playing.is_due() && !self.publish(&mut playing) {
                 return Some(Stopped::TooLarge);
             }
             if self.is_idle() {
                 return Some(Stopped::Over);
             }
-            let _ = timeout(LOOK_PERIOD, self.subscriber.ready()).await;
+            let _ = timeout(playing.look_after(), self.subscriber.ready()).await;
             frames.clear();
             if self.subscriber.take(usize::MAX, &mut frames).is_err() {
                 return self.end(playing).await;
@@ -161,25 +172,21 @@ impl Muxer {
         }
     }
 
-    /// Whether the publisher is away and a gap has been listed for it, or what was open has been ended.
-    fn mind_gap(&self, playing: &mut Playing) -> bool {
+    /// Ends what is open where the publisher is away, and lists gaps for it.
+    fn mind_gap(&self, playing: &mut Playing) {
         // Who waits for a publisher has a deadline.
         let is_away = self.subscriber.deadline().is_some();
         match (is_away, playing.next_gap) {
-            (false, _) => {
-                playing.next_gap = None;
-                false
-            }
+            (false, _) => playing.next_gap = None,
             (true, None) => {
                 playing.next_gap = Some(Instant::now() + duration(playing.gap) / 2 * FIRST_GAP_AFTER);
-                playing.flush()
+                playing.flush();
             }
             (true, Some(due)) if due <= Instant::now() => {
                 playing.next_gap = Some(due + duration(playing.gap));
-                playing.window.push_gap(playing.gap);
-                true
+                playing.push_gap();
             }
-            (true, Some(_)) => false,
+            (true, Some(_)) => {}
         }
     }
 
@@ -194,6 +201,7 @@ impl Muxer {
             let snapshot = playing.window.snapshot(&self.stream.epoch);
             self.stream.state.send_replace(State::Playing(Arc::new(snapshot)));
         }
+        playing.note_told();
         is_within && self.counted <= self.hls.shared.limits.load().hls_bytes
     }
 
@@ -228,36 +236,63 @@ impl Drop for Muxer {
 }
 
 impl Playing {
-    /// Takes frames, the first of another publisher where that `is_renewed`; whether something has come of them.
-    fn take_news(&mut self, frames: &[Frame], is_renewed: bool) -> bool {
+    /// Takes frames, the first of another publisher where that `is_renewed`.
+    fn take_news(&mut self, frames: &[Frame], is_renewed: bool) {
         if is_renewed {
             self.segmenter.renew();
         }
-        self.take(frames)
+        self.take(frames);
     }
 
-    fn take(&mut self, frames: &[Frame]) -> bool {
+    fn take(&mut self, frames: &[Frame]) {
         for frame in frames {
             if !frame.is_config() {
                 self.edge = self.edge.max(frame.timestamp.saturating_mul(TICKS / 1_000));
             }
             self.segmenter.push(frame, &mut self.cuts);
         }
-        self.apply()
+        self.apply();
     }
 
     /// Ends what is open.
-    fn flush(&mut self) -> bool {
+    fn flush(&mut self) {
         self.segmenter.flush(&mut self.cuts);
-        self.apply()
+        self.apply();
     }
 
-    fn apply(&mut self) -> bool {
-        let (now, has_news) = (SystemTime::now(), !self.cuts.is_empty());
+    fn push_gap(&mut self) {
+        self.window.push_gap(self.gap);
+        self.has_news = true;
+    }
+
+    fn apply(&mut self) {
+        let now = SystemTime::now();
+        self.has_news |= !self.cuts.is_empty();
+        self.has_ended |= self.cuts.contains(&Cut::Segment);
         for cut in self.cuts.drain(..) {
             self.window.push(cut, now, self.edge);
         }
-        has_news
+    }
+
+    /// Whether there is something to be told now. The end of a segment is told no sooner than a part's time after what was told
+    /// before, however short its last part is: where hls.js 1.7 learns of it while it loads the part before that one, it may
+    /// never load the last one, and stands still until that is not listed any more.
+    fn is_due(&self) -> bool {
+        self.has_news && (!self.has_ended || self.ends_from <= Instant::now())
+    }
+
+    /// When to look again at the latest.
+    fn look_after(&self) -> Duration {
+        if self.has_news {
+            self.ends_from.saturating_duration_since(Instant::now()).min(LOOK_PERIOD)
+        } else {
+            LOOK_PERIOD
+        }
+    }
+
+    fn note_told(&mut self) {
+        (self.has_news, self.has_ended) = (false, false);
+        self.ends_from = Instant::now() + self.part;
     }
 }
 

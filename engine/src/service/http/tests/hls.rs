@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::HlsFormat;
 use crate::status::{Door, SessionRole};
-use crate::testing::demo_frames;
+use crate::testing::{AVC_RECORDS, avc_header, demo_frames};
 
 /// Publishes the clip, of which all is there at once.
 fn publish_demo(core: &Arc<Core>, name: &str) -> Published {
@@ -181,6 +181,38 @@ async fn what_is_waited_for_comes_as_soon_as_it_is_there() {
     let stuck = get(&core, &format!("{path}&_HLS_msn={next}")).await;
     assert_eq!(stuck.status, 503);
     assert!(since.elapsed() >= Duration::from_secs(6), "three times TARGETDURATION: {:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_segment_is_told_a_part_s_time_after_the_part_before_and_other_parts_are_at_once() {
+    const GOP: i64 = 28;
+    let core = core(|_| ());
+    let published =
+        Published::by_engine(&core, &key("live/a"), "test", &[], &PublisherConfig::default()).unwrap();
+    let push = |numbers: std::ops::Range<i64>| {
+        for number in numbers {
+            let frame = if number % GOP == 0 { keyframe } else { inter };
+            published.push(frame(number * 40, 100)).unwrap();
+        }
+    };
+    published.push(avc_header(0, AVC_RECORDS[0])).unwrap();
+    push(0..3 * GOP + 1);
+    let path = playlist(&core, "/live/a/index.m3u8").await;
+    let list = get(&core, &path).await;
+    let first = list.text().lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap();
+    let open = first.parse::<u64>().unwrap() + media(&list).len() as u64;
+    // Five parts of five pictures each; three pictures are left to the last one.
+    let part = |number: u64| format!("{path}&_HLS_msn={open}&_HLS_part={number}");
+    let (fifth, last) = (ask(&core, "GET", &part(4), "").await, ask(&core, "GET", &part(5), "").await);
+    let began = Instant::now();
+    push(3 * GOP + 1..3 * GOP + 26);
+    let fifth = reply(fifth).await;
+    assert!(fifth.status == 200 && began.elapsed() < Duration::from_millis(20), "{:?}", began.elapsed());
+    push(3 * GOP + 26..4 * GOP + 1);
+    let last = reply(last).await;
+    assert!(last.text().contains(&format!("/v{open}.m4s")), "{}", last.text());
+    let took = began.elapsed();
+    assert!((200..=230).contains(&took.as_millis()), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
