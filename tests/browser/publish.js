@@ -202,6 +202,11 @@ async function examine(state) {
     console.log(JSON.stringify({ violations: found, in: state }));
 }
 
+/** It may be loaded again while it is looked at. */
+function whereItGoes(error) {
+    if (!/context was destroyed/.test(String(error))) throw error;
+}
+
 /** What is pressed in a state. */
 async function press(state) {
     if (given.embedded || !['setup', 'preview'].includes(state)) return;
@@ -267,7 +272,8 @@ let pressed = null;
 
 try {
     for (;;) {
-        const seen = await page.evaluate(look);
+        const seen = await page.evaluate(look).catch(whereItGoes);
+        if (!seen) continue;
         console.log(JSON.stringify({ ...seen, faults }));
         await examine(seen.state);
         if (seen.state !== pressed) {

@@ -370,15 +370,16 @@ fn what_is_chosen_on_the_page_is_pushed_to_and_each_place_is_told_of() {
     assert!(listener.accept().is_err(), "what is not chosen is not dialled");
 }
 
+/// One that publishers may choose, at a server of ours.
+fn archive(target: &Engine) -> String {
+    format!("[[destination]]\nname = \"archive\"\nurl = \"{}\"\nopus = \"send\"\n", target.url("live/copy"))
+}
+
 #[test]
 fn a_page_that_returns_is_pushed_to_the_same_places() {
     needs!("browser");
     let target = Engine::serve().start();
-    let place = format!(
-        "[[destination]]\nname = \"archive\"\nurl = \"{}\"\nopus = \"send\"\n",
-        target.url("live/copy")
-    );
-    let engine = Engine::serve().http().config(place).start();
+    let engine = Engine::serve().http().config(archive(&target)).start();
     let proxy = Proxy::to(engine.http());
     let name = format!("live/{}", unique("return"));
     let options = [&CLOCK[..], &["--places", "archive"]].concat();
@@ -389,6 +390,26 @@ fn a_page_that_returns_is_pushed_to_the_same_places() {
     proxy.set(Fault::Cut);
     studio.wait_state("reconnecting");
     proxy.set(Fault::None);
+    goes_on(&studio, &copy);
+}
+
+#[test]
+fn a_page_that_is_loaded_again_goes_out_to_the_same_places() {
+    needs!("browser");
+    let target = Engine::serve().start();
+    let engine = Engine::serve().http().config(archive(&target)).start();
+    let reload = "3=setTimeout(() => location.reload(), 0)";
+    let options = [&CLOCK[..], &["--places", "archive", "--then", reload]].concat();
+    let studio = Studio::open(&engine.studio(&format!("live/{}", unique("reload"))), &options);
+    studio.wait("a place that takes it", |said| said.places["archive"] == "live");
+    let copy = Recorder::play(target.rtmp, "live/copy");
+    copy.wait_until(PATIENCE, |tags| pictures(tags).len() > 30);
+    studio.wait_state("setup");
+    goes_on(&studio, &copy);
+}
+
+/// Waits until the page is live again, and pushed to the same place, where nobody has lost it.
+fn goes_on(studio: &Studio, copy: &Recorder) {
     studio.wait("the same place", |said| said.state == "live" && said.places["archive"] == "live");
     let seen = copy.tags().len();
     copy.wait_until(PATIENCE, |tags| pictures(&tags[seen..]).len() > 30);
