@@ -6,6 +6,7 @@
 mod attacks;
 mod granted;
 mod hls_files;
+mod hls_waiters;
 mod http;
 mod ingest;
 mod keys;

@@ -281,6 +281,21 @@ impl Engine {
         std::fs::read_dir(format!("/proc/{}/fd", self.process.pid())).map_or(0, Iterator::count)
     }
 
+    /// Connections to an IPv4 address of its listeners of which it has read all that has come.
+    pub fn read_to_the_end(&self, listener: SocketAddr) -> usize {
+        let SocketAddr::V4(listener) = listener else { panic!("{listener} is none of IPv4") };
+        // As the kernel writes it: the address as one number of this machine.
+        let place = u32::from_ne_bytes(listener.ip().octets());
+        let place = format!("{place:08X}:{:04X}", listener.port());
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.process.pid())).expect("table");
+        let is_read = |line: &&str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // Established, with nothing to send and nothing to read.
+            matches!(fields[..], [_, local, _, "01", "00000000:00000000", ..] if local == place)
+        };
+        table.lines().filter(is_read).count()
+    }
+
     /// Waits until no more than `count` descriptors are open.
     pub fn wait_files(&self, count: usize, patience: Duration) {
         let settled = poll(patience, || (self.files() <= count).then_some(()));
