@@ -202,7 +202,7 @@ impl Muxer {
             self.stream.state.send_replace(State::Playing(Arc::new(snapshot)));
         }
         playing.note_told();
-        is_within && self.counted <= self.hls.shared.limits.load().hls_bytes
+        is_within && !playing.window.is_too_large()
     }
 
     /// Counts what the window holds; whether all windows together are within their bound.

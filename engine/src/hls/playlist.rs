@@ -147,6 +147,9 @@ impl Window {
         self.open.bytes += bytes;
         self.open.lasts += part.lasts;
         self.open.parts.push(part);
+        if self.is_too_large() {
+            self.let_go();
+        }
     }
 
     fn end_segment(&mut self) {
@@ -174,25 +177,32 @@ impl Window {
 
     /// Takes off the list what is too old for it, and drops what was on it for as long again (6.2.2).
     fn let_go(&mut self) {
+        self.let_go_beyond(self.terms.window, usize::MAX);
+        // Half of what there is room for is listed, and as much is kept for who has seen it listed.
+        while self.is_too_large() {
+            let before = (self.segments.len(), self.unlisted);
+            let half = (self.listed_ticks() + self.kept_ticks()) / 2;
+            self.let_go_beyond(half, self.terms.max_bytes);
+            if before == (self.segments.len(), self.unlisted) {
+                break;
+            }
+        }
+    }
+
+    /// The same for a list of `window` ticks: three TARGETDURATIONs at least. Of what is not listed it keeps `max_bytes` of all.
+    fn let_go_beyond(&mut self, window: i64, max_bytes: usize) {
         let least = i64::from(self.terms.rules.target_s) * TICKS * PARTS_FOR;
-        let listed = |window: &Self| -> i64 { window.listed().map(|segment| segment.lasts).sum() };
         while let Some(oldest) = self.segments.get(self.unlisted) {
-            let rest = listed(self) - oldest.lasts;
-            // What is kept of those that are unlisted is as much again.
-            let is_over = self.bytes > self.terms.max_bytes;
-            if rest < least || (rest < self.terms.window && !is_over) {
+            if self.listed_ticks() - oldest.lasts < window.max(least) {
                 break;
             }
             self.breaks_before += u64::from(oldest.is_break);
             self.unlisted += 1;
         }
-        let kept = |window: &Self| -> i64 {
-            window.segments.iter().take(window.unlisted).map(|segment| segment.lasts).sum()
-        };
-        let listed = listed(self);
+        let listed = self.listed_ticks();
         while self.unlisted > 0
             && let Some(oldest) = self.segments.front()
-            && (kept(self) - oldest.lasts >= listed || self.bytes > self.terms.max_bytes)
+            && (self.kept_ticks() - oldest.lasts >= listed || self.bytes > max_bytes)
         {
             self.bytes -= oldest.bytes;
             self.segments.pop_front();
@@ -200,8 +210,22 @@ impl Window {
         }
     }
 
+    fn listed_ticks(&self) -> i64 {
+        self.listed().map(|segment| segment.lasts).sum()
+    }
+
+    /// How long that is which is not listed any more.
+    fn kept_ticks(&self) -> i64 {
+        self.segments.iter().take(self.unlisted).map(|segment| segment.lasts).sum()
+    }
+
     fn listed(&self) -> impl DoubleEndedIterator<Item = &Arc<Segment>> {
         self.segments.iter().skip(self.unlisted)
+    }
+
+    /// Whether it holds more than it may.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.bytes > self.terms.max_bytes
     }
 
     /// Bytes held.
@@ -216,9 +240,7 @@ impl Window {
 
     /// Keeps no more than has to be: memory is short.
     pub(super) fn shrink(&mut self) {
-        let most = std::mem::take(&mut self.terms.max_bytes);
-        self.let_go();
-        self.terms.max_bytes = most;
+        self.let_go_beyond(0, 0);
     }
 
     /// What there is now, as players get it. `epoch` is the folder of the media.

@@ -322,3 +322,33 @@ fn h10_h11_what_is_waited_for_is_there_to_come_or_too_far() {
         assert_eq!(standing(number, part), expected, "{number} {part:?}");
     }
 }
+
+#[test]
+fn a_list_is_as_long_as_its_bytes_allow_and_as_much_is_kept_of_what_was_on_it() {
+    const MOST: usize = 12 * 25_500;
+    let picture = |n: i64| if n % 25 == 0 { keyframe(n * 40, 1_000) } else { inter(n * 40, 1_000) };
+    let frames: Vec<_> = [avc_header(0, AVC_RECORDS[0])].into_iter().chain((0..1_000).map(picture)).collect();
+    let plan = Plan::of(&frames, MainIds::default(), wishes(Some(200))).unwrap();
+    let Plan { rules, format, .. } = plan;
+    let mut window = Window::new(Terms { rules, window: 60 * TICKS, max_bytes: MOST, format, first: 100 });
+    let (mut segmenter, mut cuts, mut lists) = (Segmenter::new(&plan, 0), Vec::new(), Vec::new());
+    for frame in &frames {
+        segmenter.push(frame, &mut cuts);
+        for cut in cuts.drain(..) {
+            window.push(cut, SystemTime::now(), 0);
+            assert!(!window.is_too_large() && window.bytes() <= MOST, "{} bytes", window.bytes());
+        }
+        if window.has_segments() {
+            let snapshot = window.snapshot(FOLDER);
+            let list =
+                Playlist::read(std::str::from_utf8(snapshot.playlist(0, false).unwrap().plain()).unwrap());
+            let is_kept = |number: &u64| snapshot.piece(&format!("v{number}.m4s")).is_some();
+            let kept = (100..list.first).rev().take_while(is_kept).count();
+            lists.push((list.segments.len(), kept));
+        }
+    }
+    let full = lists.iter().position(|(listed, _)| *listed == 11).expect("a list that is full");
+    let is_even = |(listed, kept): &(usize, usize)| (5..=7).contains(listed) && (4..=6).contains(kept);
+    let after: Vec<_> = lists.into_iter().skip(full).skip_while(|list| !is_even(list)).collect();
+    assert!(after.len() > 400 && after.iter().all(is_even), "{after:?}");
+}
