@@ -7,8 +7,15 @@ mod playlists;
 mod reload;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use streamengine_tests::peers::Ffmpeg;
 use streamengine_tests::{Engine, PATIENCE, Proc, Serve};
+
+/// For so long a stream is watched; `STREAMENGINE_HLS_SECONDS` makes it more.
+fn time() -> Duration {
+    let told = std::env::var("STREAMENGINE_HLS_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(told.unwrap_or(20))
+}
 
 /// How a stream is to be there as HLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +54,17 @@ fn made_clip_of_size(
     audio: Option<Encoder>,
     size: &str,
 ) -> PathBuf {
+    made_clip_that_lasts(ffmpeg, folder, video, audio, size, Duration::from_secs(5))
+}
+
+fn made_clip_that_lasts(
+    ffmpeg: Ffmpeg,
+    folder: &Path,
+    video: Option<Encoder>,
+    audio: Option<Encoder>,
+    size: &str,
+    time: Duration,
+) -> PathBuf {
     let path = folder.join(format!("clip-{size}.flv"));
     let mut command = ffmpeg.command();
     if video.is_some() {
@@ -61,7 +79,7 @@ fn made_clip_of_size(
     if let Some(encoder) = audio {
         command.arg("-c:a").args(encoder).args(["-ac", "2"]);
     }
-    command.args(["-t", "5", "-f", "flv"]).arg(&path);
+    command.args(["-t", &time.as_secs().to_string(), "-f", "flv"]).arg(&path);
     Proc::spawn("ffmpeg encoder", command).succeed(PATIENCE * 3);
     path
 }

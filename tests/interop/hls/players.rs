@@ -1,6 +1,6 @@
 //! What ffmpeg and GStreamer read from HLS is what was published: every frame, at its time.
 
-use super::{AAC, Encoder, H264, Latency, index, made_clip, serve};
+use super::{AAC, Encoder, H264, Latency, index, made_clip, made_clip_that_lasts, serve, time};
 use std::collections::BTreeSet;
 use std::path::Path;
 use streamengine_tests::flv::{Extent, match_run};
@@ -166,6 +166,23 @@ fn ffmpeg_reads_a_picture_alone_and_sound_alone() {
     needs!("ffmpeg");
     plays_made(Ffmpeg::System, Some(H264), None, &[Ffmpeg::System]);
     plays_made(Ffmpeg::System, None, Some(AAC), &[Ffmpeg::System]);
+}
+
+#[test]
+fn sound_goes_on_without_a_gap_for_as_long_as_it_is_listened_to() {
+    needs!("ffmpeg");
+    let folder = tempfile::tempdir().expect("a folder");
+    let clip = made_clip_that_lasts(Ffmpeg::System, folder.path(), Some(H264), Some(AAC), "160x90", time());
+    let engine = serve(Latency::Low, 40).start();
+    let name = format!("live/{}", unique("long"));
+    let publishing = Ffmpeg::System.publish(&clip, &engine.url(&name), Speed::Real);
+    engine.wait_publish(&name);
+    let reader = reads(Ffmpeg::System, &index(&engine, &name));
+    publishing.succeed(time() + PATIENCE);
+    let (source, got) = (Packets::of_file(Ffmpeg::System, &clip), Packets::of(&reader));
+    // By its hash each packet is there, and by its time each is where the one before ends.
+    judge(&source, &got);
+    eprintln!("{} packets of sound and {} pictures in {:?}", got.audio.len(), got.video.len(), time());
 }
 
 const BOTH: [Ffmpeg; 2] = [Ffmpeg::System, Ffmpeg::Current];

@@ -1,16 +1,9 @@
 //! Playlists as the parsers of players see them, ten times a second.
 
-use super::{Latency, index, serve};
-use std::time::Duration;
+use super::{Latency, index, serve, time};
 use streamengine_tests::hls::judge;
 use streamengine_tests::peers;
 use streamengine_tests::{demo_clip, needs, unique};
-
-/// For so long a stream is watched; `STREAMENGINE_HLS_SECONDS` makes it more.
-fn time() -> Duration {
-    let told = std::env::var("STREAMENGINE_HLS_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(told.unwrap_or(20))
-}
 
 fn parsers_take_all(latency: Latency) {
     let engine = serve(latency, 20).start();
