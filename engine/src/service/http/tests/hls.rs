@@ -352,14 +352,15 @@ async fn the_memory_of_one_stream_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_more_than_may_be_held_has_a_shorter_playlist() {
+    // Of the clip's segments four are whole, and have room; what is open of the fifth has none beside them.
     let mut listed = Vec::new();
-    for most in [450_000, usize::MAX] {
+    for most in [400_000, usize::MAX] {
         let core = core(|config| config.limits.hls_bytes = most);
         let _published = publish_demo(&core, "live/a");
         let list = get(&core, &playlist(&core, "/live/a/index.m3u8").await).await;
         listed.push(media(&list).len());
     }
-    assert!((3..listed[1]).contains(&listed[0]), "{listed:?}");
+    assert_eq!(listed, [3, 4]);
 }
 
 #[tokio::test(start_paused = true)]
