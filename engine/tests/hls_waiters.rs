@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use streamengine::testing::{demo_frames, key, wait};
 use streamengine::{Config, Engine};
 
-/// As many as the files allow that a process may open.
+/// With both ends in this process, and the 1,024 files that it may have open on most systems.
 const WAITERS: usize = 400;
 /// Bytes that one costs while it waits.
 const MAX_PER_WAITER: isize = 24 * 1024;
