@@ -117,6 +117,11 @@ impl Subscriber {
         while !self.is_ready_by(self.deadline()).await {}
     }
 
+    /// Whether [`Self::take`] has frames or the end to give now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.look().is_ready
+    }
+
     /// Waits like [`Self::ready`], but no longer than `deadline`; whether there is something.
     async fn is_ready_by(&mut self, deadline: Option<Instant>) -> bool {
         let ready = poll_fn(|cx| self.poll_ready(cx));

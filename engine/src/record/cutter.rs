@@ -3,10 +3,11 @@
 use super::flv::FlvForm;
 #[cfg(feature = "mp4")]
 use super::mp4::Mp4Form;
+use super::pieces::Pieces;
 use crate::config::{RecordConfig, RecordFormat};
 use crate::hub::{JoinHeaders, remember_config};
 use crate::media::{Frame, FrameKind};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::time::Duration;
 
 /// Where no keyframe comes for so long after a file should have ended, it ends without one, in milliseconds.
@@ -21,8 +22,8 @@ const MOST_LATE_MS: i64 = 1_000;
 pub(crate) enum Act {
     /// A file begins.
     Begin,
-    /// It goes on with these bytes, which are whole tags or fragments.
-    Write(Bytes),
+    /// It goes on with these pieces, which together are whole tags or fragments.
+    Write(Vec<Bytes>),
     /// It ends, and lasts so long, in milliseconds.
     End(u64),
 }
@@ -72,7 +73,7 @@ impl Form {
     }
 
     /// The beginning of a file whose times count from `base`; false where there is nothing that it could have.
-    fn begin(&mut self, base: i64, known: &[Frame], out: &mut BytesMut) -> bool {
+    fn begin(&mut self, base: i64, known: &[Frame], out: &mut Pieces) -> bool {
         match self {
             Self::Flv(form) => {
                 form.begin(base, known, out);
@@ -83,7 +84,7 @@ impl Form {
         }
     }
 
-    fn push(&mut self, frame: &Frame, known: &[Frame], out: &mut BytesMut) {
+    fn push(&mut self, frame: &Frame, known: &[Frame], out: &mut Pieces) {
         match self {
             Self::Flv(form) => form.push(frame, known, out),
             #[cfg(feature = "mp4")]
@@ -92,7 +93,7 @@ impl Form {
     }
 
     /// The rest of a file. What follows comes at `next`, in stream time.
-    fn end(&mut self, next: Option<i64>, out: &mut BytesMut) {
+    fn end(&mut self, next: Option<i64>, out: &mut Pieces) {
         match self {
             Self::Flv(_) => {}
             #[cfg(feature = "mp4")]
@@ -127,7 +128,7 @@ pub(crate) struct Cutter {
     /// How late frames have come, and the newest time of all.
     late: i64,
     newest: i64,
-    buffer: BytesMut,
+    buffer: Pieces,
 }
 
 impl Cutter {
@@ -142,7 +143,7 @@ impl Cutter {
             waits: None,
             late: 0,
             newest: i64::MIN,
-            buffer: BytesMut::new(),
+            buffer: Pieces::default(),
         }
     }
 
@@ -284,11 +285,11 @@ impl Cutter {
 
     /// Hands over what has come together.
     fn write(&mut self, acts: &mut Vec<Act>) {
-        let Some(open) = self.open.as_mut().filter(|_| !self.buffer.is_empty()) else { return };
+        let Some(open) = self.open.as_mut().filter(|_| self.buffer.len() > 0) else { return };
         if open.bytes == 0 {
             acts.push(Act::Begin);
         }
         open.bytes = open.bytes.saturating_add(self.buffer.len() as u64);
-        acts.push(Act::Write(self.buffer.split().freeze()));
+        acts.push(Act::Write(self.buffer.take()));
     }
 }

@@ -1,9 +1,9 @@
 //! Recordings as FLV: each frame as it came, as a tag of a file whose time begins with it.
 
+use super::pieces::Pieces;
 use crate::media::flv::{FileHeader, encode_tag};
 use crate::media::metadata::with_file_fields;
 use crate::media::{ConfigSlot, Frame, FrameKind};
-use bytes::{BufMut, BytesMut};
 
 /// The tags of a file.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl FlvForm {
         before.is_some() || !self.announced.contains(&frame.kind)
     }
 
-    pub(super) fn begin(&mut self, base: i64, known: &[Frame], out: &mut BytesMut) {
+    pub(super) fn begin(&mut self, base: i64, known: &[Frame], out: &mut Pieces) {
         self.base = base;
         self.news.clear();
         let has = |kind: &FrameKind| known.iter().any(|frame| frame.kind == *kind);
@@ -46,7 +46,7 @@ impl FlvForm {
         }
     }
 
-    pub(super) fn push(&mut self, frame: &Frame, known: &[Frame], out: &mut BytesMut) {
+    pub(super) fn push(&mut self, frame: &Frame, known: &[Frame], out: &mut Pieces) {
         let at = frame.timestamp.saturating_sub(self.base).max(0);
         if frame.has_media() {
             for slot in self.news.extract_if(.., |slot| slot.kind() == Some(frame.kind)) {
@@ -59,10 +59,10 @@ impl FlvForm {
 }
 
 /// Longer payloads than tags can have are no media of a stream.
-fn put_tag(frame: &Frame, out: &mut BytesMut) {
+fn put_tag(frame: &Frame, out: &mut Pieces) {
     if let Some(framing) = encode_tag(frame) {
         out.put_slice(&framing.header);
-        out.put_slice(&frame.payload);
+        out.put(&frame.payload);
         out.put_slice(&framing.trailer);
     }
 }

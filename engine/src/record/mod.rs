@@ -4,7 +4,7 @@
 //!   hub ──frames──> Cutter ──acts──> Writer ──> DIR/APP/STREAM/NAME.part ──whole──> NAME
 //! ```
 //! What cuts knows no clock and no disk; what writes may wait for the disk, and nobody waits for it but the recording: while it writes,
-//! the stream's ring is the queue. A file is whole after each write, up to the last tag or fragment, so that one whose server was killed
+//! the stream's ring is the queue. What is written are the payloads as they came, in as few calls as there can be. A file is whole after each write, up to the last tag or fragment, so that one whose server was killed
 //! needs no repair; what that left is finished at the next start.
 
 mod cutter;
@@ -15,6 +15,7 @@ mod library;
 mod mp4;
 #[cfg(feature = "http")]
 mod parts;
+mod pieces;
 #[cfg(feature = "http")]
 mod playlist;
 mod writer;

@@ -3,12 +3,14 @@
 //! Whoever opens a file that is being written, or whose writing was cut off, has all but the newest second. Each sample is written when
 //! the next one of its track has come, so that it is said to last as long as it does.
 
+use super::pieces::Pieces;
 use crate::media::flv::PayloadInfo;
 use crate::media::fmp4::{self, CodedFrame, Description, Mp4Track, Run, Sample, Told};
 use crate::media::{Frame, FrameKind};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-/// How long fragments are at most, in milliseconds of stream time: with the sample that is held back, a second.
+/// How long fragments are at most, in milliseconds of stream time: with the sample that is held back, and the time that a recording
+/// waits for more to write, a second.
 const FRAGMENT_MS: i64 = 900;
 /// A keyframe begins another one only after so long: a stream may have nothing but keyframes.
 const MIN_FRAGMENT_MS: i64 = 250;
@@ -96,7 +98,7 @@ impl Mp4Form {
         self.tracks.len().checked_sub(1)
     }
 
-    pub(super) fn begin(&mut self, base: i64, out: &mut BytesMut) -> bool {
+    pub(super) fn begin(&mut self, base: i64, out: &mut Pieces) -> bool {
         (self.base, self.sequence, self.begins, self.held) = (base, 0, None, 0);
         for track in &mut self.tracks {
             track.told.clone_from(&track.now);
@@ -111,7 +113,7 @@ impl Mp4Form {
         init.is_some()
     }
 
-    pub(super) fn push(&mut self, frame: &Frame, out: &mut BytesMut) {
+    pub(super) fn push(&mut self, frame: &Frame, out: &mut Pieces) {
         let at = frame.timestamp.saturating_sub(self.base).max(0);
         let (mut is_cut, mut is_taken) = (false, false);
         for number in numbers(frame) {
@@ -140,7 +142,7 @@ impl Mp4Form {
         }
     }
 
-    pub(super) fn end(&mut self, next: Option<i64>, out: &mut BytesMut) {
+    pub(super) fn end(&mut self, next: Option<i64>, out: &mut Pieces) {
         let next = next.map(|next| next.saturating_sub(self.base));
         for track in &mut self.tracks {
             let units = |next: i64| {
@@ -161,7 +163,7 @@ impl Mp4Form {
     }
 
     /// Writes what has come together, but for so many of the newest samples of each track.
-    fn put_fragment(&mut self, stay: usize, out: &mut BytesMut) {
+    fn put_fragment(&mut self, stay: usize, out: &mut Pieces) {
         let (mut runs, mut data) = (Vec::new(), Vec::new());
         for (index, track) in self.tracks.iter_mut().enumerate() {
             let go = track.samples.len().saturating_sub(stay);
@@ -181,8 +183,8 @@ impl Mp4Form {
         let runs: Vec<_> = runs.collect();
         if !runs.is_empty() {
             self.sequence = self.sequence.wrapping_add(1);
-            fmp4::put_head(self.sequence, &runs, out);
-            data.iter().for_each(|data| out.put_slice(data));
+            out.put_with(|out| fmp4::put_head(self.sequence, &runs, out));
+            data.iter().for_each(|data| out.put(data));
         }
         self.held = self.tracks.iter().flat_map(|track| &track.data).map(Bytes::len).sum();
     }
@@ -206,8 +208,8 @@ mod tests {
     use crate::testing::demo_frames;
     use std::io::Cursor;
 
-    fn form(frames: &[Frame]) -> (Mp4Form, BytesMut) {
-        let (mut form, mut out) = (Mp4Form::default(), BytesMut::new());
+    fn form(frames: &[Frame]) -> (Mp4Form, Pieces) {
+        let (mut form, mut out) = (Mp4Form::default(), Pieces::default());
         frames.iter().for_each(|frame| {
             form.note(frame);
         });
@@ -228,7 +230,7 @@ mod tests {
             assert!(form.held <= MAX_FRAGMENT.stated() + (2 << 20), "{} bytes are held", form.held);
         }
         form.end(None, &mut out);
-        assert!(FileIndex::read(&mut Cursor::new(&out[..])).unwrap().fragments.len() > 1);
+        assert!(FileIndex::read(&mut Cursor::new(out.take().concat())).unwrap().fragments.len() > 1);
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn files(acts: Vec<Act>) -> Vec<Made> {
     for act in acts {
         match act {
             Act::Begin => made.push(Made { bytes: Vec::new(), lasts_ms: None }),
-            Act::Write(bytes) => made.last_mut().unwrap().bytes.extend(bytes),
+            Act::Write(bytes) => made.last_mut().unwrap().bytes.extend(bytes.concat()),
             Act::End(ms) => made.last_mut().unwrap().lasts_ms = Some(ms),
         }
     }
@@ -32,7 +32,7 @@ fn files(acts: Vec<Act>) -> Vec<Made> {
 
 /// What these acts write, over all files.
 pub(crate) fn written(acts: Vec<Act>) -> Vec<u8> {
-    let bytes = |act| if let Act::Write(bytes) = act { bytes.to_vec() } else { Vec::new() };
+    let bytes = |act| if let Act::Write(bytes) = act { bytes.concat() } else { Vec::new() };
     acts.into_iter().flat_map(bytes).collect()
 }
 

@@ -11,7 +11,7 @@ use crate::status::RecordedFile;
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use tokio::time::Instant;
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// How many numbers are tried for a file whose name is taken.
 const NUMBERS: u64 = 10_000;
+/// As many pieces as operating systems take in one call.
+const MOST_PIECES: usize = 1_024;
 
 bound! {
     /// Files that a recording begins: 60 at once, and one a second. A publisher that changes its configuration all the time would fill
@@ -111,22 +113,32 @@ impl Writer {
         self.bytes
     }
 
-    /// Does what the stream has come to: `whole` gets the files that have become so, for which old ones make room. Where that fails, what was open has been finished as far as it was whole, if it could be.
+    /// Finishes what is open as far as it is whole, if it can be: it cannot be written any more.
+    pub(crate) fn give_up(&mut self, whole: &mut Vec<RecordedFile>) {
+        // What is said of this file is said by the fault.
+        let _ = self.end(None, whole);
+        self.make_room(whole);
+    }
+
+    /// Does what the stream has come to, which may take long: `whole` gets the files that have become so, for which old ones make
+    /// room. Where that fails, what was open has been finished as far as it was whole, if it could be.
     pub(crate) fn apply(&mut self, acts: Vec<Act>, whole: &mut Vec<RecordedFile>) -> Result<(), Fault> {
-        let count = whole.len();
         let done = acts.into_iter().try_for_each(|act| match act {
             Act::Begin => self.begin(whole),
             Act::Write(bytes) => self.write(&bytes),
             Act::End(ms) => self.end(Some(Duration::from_millis(ms)), whole).map_err(Fault::of),
         });
-        if done.is_err() {
-            // What is said of this file is said by the fault.
-            let _ = self.end(None, whole);
-        }
-        if whole.len() > count {
-            self.library.clear();
+        match done {
+            Ok(()) => self.make_room(whole),
+            Err(_) => self.give_up(whole),
         }
         done
+    }
+
+    fn make_room(&self, whole: &[RecordedFile]) {
+        if !whole.is_empty() {
+            self.library.clear();
+        }
     }
 
     fn begin(&mut self, whole: &mut Vec<RecordedFile>) -> Result<(), Fault> {
@@ -160,19 +172,22 @@ impl Writer {
         Err(Fault::Broken(Error::new(ErrorKind::Exists, text)))
     }
 
-    fn write(&mut self, bytes: &Bytes) -> Result<(), Fault> {
+    /// Writes on in the file that is open, which takes no longer than the disk takes for so many bytes. Where it fails, [`Self::give_up`]
+    /// has to follow.
+    pub(crate) fn write(&mut self, pieces: &[Bytes]) -> Result<(), Fault> {
         if self.open.as_ref().is_some_and(|open| open.looked.elapsed() >= LOOK_PERIOD) {
             self.look()?;
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        if let Err(cause) = open.file.write_all(bytes) {
+        if let Err(cause) = write_all(&mut open.file, pieces) {
             // Of a file that has nothing yet another one would get no larger.
-            let is_long = cause.kind() == std::io::ErrorKind::FileTooLarge && open.bytes > 0;
+            let is_long = cause.kind() == io::ErrorKind::FileTooLarge && open.bytes > 0;
             let error = Error::io(format_args!("write {}", self.folder.path(&open.name).display()), cause);
             return Err(if is_long { Fault::File(error) } else { Fault::of(error) });
         }
-        open.bytes = open.bytes.saturating_add(bytes.len() as u64);
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        let bytes: usize = pieces.iter().map(Bytes::len).sum();
+        open.bytes = open.bytes.saturating_add(bytes as u64);
+        self.bytes = self.bytes.saturating_add(bytes as u64);
         Ok(())
     }
 
@@ -226,6 +241,23 @@ impl Writer {
             _ => Ok(()),
         }
     }
+}
+
+/// Writes pieces one behind the other, in as few calls as the system has them.
+fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
+    for some in pieces.chunks(MOST_PIECES) {
+        let mut slices: Vec<_> = some.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut left = slices.as_mut_slice();
+        while !left.is_empty() {
+            match file.write_vectored(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

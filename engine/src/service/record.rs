@@ -1,7 +1,7 @@
 //! Recordings as jobs: each follows a stream and has it written, as long as the disk takes it. Players never wait for a disk.
 
 use crate::budget::Rate;
-use crate::config::{RecordConfig, RecordWhen};
+use crate::config::{RecordConfig, RecordFormat, RecordWhen};
 use crate::events::Event;
 use crate::hub::{EndReason, Interest, StreamChange, SubscribeOptions, Subscriber};
 use crate::id::RecordingId;
@@ -16,18 +16,26 @@ use crate::service::jobs::{self, Job, Jobs};
 use crate::status::{RecordedFile, RecordingState, RecordingStatus};
 use crate::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use turn::{Outcome, Turn};
+
+mod turn;
 
 /// Bytes of frames that are taken out of the ring and written in one go.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How long FLV waits for more to write: what a write costs is above all waking a thread for it. What came in this time is lost where
+/// the server is killed, which is a picture at most of up to 50 in a second, and the sound beside it.
+const FLV_GATHERS: Duration = Duration::from_millis(20);
+/// The same of MP4, whose fragments leave so much of the second that they may be behind.
+const MP4_GATHERS: Duration = Duration::from_millis(50);
 /// How long a recording that cannot be written waits before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// How often it is looked for files that are too old.
@@ -57,6 +65,8 @@ pub(crate) enum Until {
 pub(crate) struct Recorders {
     jobs: Jobs<Recording>,
     places: Arc<Semaphore>,
+    /// Those who write together, by folder.
+    turns: Mutex<BTreeMap<PathBuf, Weak<Turn>>>,
     /// A recording is over.
     over: Notify,
 }
@@ -65,7 +75,19 @@ impl Recorders {
     /// Recordings that run on `runtime`; their owner may call from any thread.
     pub(crate) fn new(core: Arc<Core>, runtime: Handle) -> Self {
         let places = Arc::new(Semaphore::new(MAX_WRITING.get()));
-        Self { jobs: Jobs::new(core, runtime), places, over: Notify::new() }
+        Self { jobs: Jobs::new(core, runtime), places, turns: Mutex::default(), over: Notify::new() }
+    }
+
+    /// Who writes below a folder.
+    fn turn(&self, root: &Path) -> Arc<Turn> {
+        let mut turns = self.turns.lock();
+        if let Some(turn) = turns.get(root).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Turn::new(self.places.clone()));
+        turns.insert(root.to_owned(), Arc::downgrade(&turn));
+        turn
     }
 
     /// Records a stream, from what is its newest keyframe now on.
@@ -189,6 +211,7 @@ struct Recording {
     root: PathBuf,
     until: Until,
     places: Arc<Semaphore>,
+    turn: Arc<Turn>,
     status: Mutex<RecordingStatus>,
     lines: LogLimit,
     /// Its file is to end, and who waits until it is whole.
@@ -211,6 +234,12 @@ struct Work {
     cutter: Cutter,
     /// Away while it writes.
     writer: Option<Writer>,
+    /// It comes back from here.
+    under_way: Option<oneshot::Receiver<Outcome>>,
+    /// There was something of the stream when it was looked for last.
+    is_fed: bool,
+    /// There was more than is written in one go: the rest waits for nothing.
+    is_behind: bool,
     /// Frames until it is known what tracks there are.
     held: Option<Vec<Frame>>,
     /// Nothing is written before.
@@ -249,6 +278,7 @@ impl Recording {
         Self {
             core: recorders.jobs.core().clone(),
             config,
+            turn: recorders.turn(&root),
             root,
             until,
             places: recorders.places.clone(),
@@ -281,6 +311,9 @@ impl Recording {
         let mut work = Work {
             cutter: Cutter::new(Rules::of(&self.config)),
             writer: Some(Writer::new(&self.root, &stream, self.config.clone())),
+            under_way: None,
+            is_fed: false,
+            is_behind: false,
             held: None,
             retry_at: None,
             length: Duration::ZERO,
@@ -310,14 +343,20 @@ impl Recording {
     /// Writes a stream until it ends, or that is asked for.
     async fn follow(&self, subscriber: &mut Subscriber, work: &mut Work, stop: &CancellationToken) -> Ended {
         let (mut frames, mut skipped) = (Vec::new(), 0);
-        work.held = Some(Vec::new());
+        (work.held, work.is_fed, work.is_behind) = (Some(Vec::new()), false, false);
         loop {
             let (is_asked, is_cut) = tokio::select! {
                 () = stop.cancelled() => (true, false),
                 () = self.cut.notified() => (false, true),
-                () = subscriber.ready() => (false, false),
+                () = self.gather(subscriber, work) => (false, false),
             };
+            self.settle(work).await;
             frames.clear();
+            work.is_fed = subscriber.is_ready();
+            work.is_behind &= work.is_fed;
+            if !(work.is_fed || is_asked || is_cut) {
+                continue;
+            }
             // Who comes from here on waits for the next one.
             let cuts = if is_cut { std::mem::take(&mut *self.cuts.lock()) } else { Vec::new() };
             let most = if is_asked || is_cut { usize::MAX } else { BATCH_BYTES };
@@ -326,6 +365,7 @@ impl Recording {
             let missed = subscriber.skipped().saturating_sub(skipped);
             skipped = subscriber.skipped();
             self.note_dropped(missed);
+            work.is_behind = frames.iter().map(|frame| frame.payload.len()).sum::<usize>() >= BATCH_BYTES;
             let is_last = is_asked || is_cut || taken.is_err();
             let mut acts = Vec::new();
             work.take(&frames, is_renewed, is_last || subscriber.tracks().are_settled, &mut acts);
@@ -347,6 +387,21 @@ impl Recording {
         }
     }
 
+    /// Waits until it is time to write what has come. Where something comes in each period no frame wakes it.
+    async fn gather(&self, subscriber: &mut Subscriber, work: &mut Work) {
+        if work.is_behind {
+            return;
+        }
+        let period = match self.config.format {
+            RecordFormat::Flv => FLV_GATHERS,
+            RecordFormat::Fmp4 => MP4_GATHERS,
+        };
+        if !work.is_fed {
+            subscriber.ready().await;
+        }
+        sleep_until(self.turn.end_of(period)).await;
+    }
+
     fn subscribe(&self, stream: &StreamKey) -> Subscriber {
         let is_all = self.until == Until::EndOfStream;
         // One that has ended meanwhile is not waited for.
@@ -360,15 +415,56 @@ impl Recording {
         subscriber
     }
 
+    /// Has written what the stream has come to. What only goes on in a file is so in its turn: [`Self::settle`] waits for it.
     async fn write(&self, work: &mut Work, acts: Vec<Act>) {
         if acts.is_empty() {
             return;
         }
+        self.settle(work).await;
+        match turn::pieces(acts) {
+            Ok(pieces) => {
+                let writer = work.writer.take();
+                work.under_way = writer.map(|writer| self.turn.write(writer, pieces));
+            }
+            Err(acts) => self.work_alone(work, |writer, whole| writer.apply(acts, whole)).await,
+        }
+    }
+
+    /// Waits until what is under way is written.
+    async fn settle(&self, work: &mut Work) {
+        let Some(under_way) = work.under_way.take() else { return };
+        // Nobody carries it out where the engine has ended.
+        let Ok(outcome) = under_way.await else { return };
+        let (writer, done) = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let bytes = writer.bytes();
+        work.writer = Some(writer);
+        match done {
+            Ok(()) => {
+                let length = work.length.saturating_add(work.cutter.open_length());
+                let mut status = self.status.lock();
+                (status.bytes, status.length) = (bytes, length);
+            }
+            Err(fault) => {
+                let give_up = |writer: &mut Writer, whole: &mut _| {
+                    writer.give_up(whole);
+                    Err(fault)
+                };
+                self.work_alone(work, give_up).await;
+            }
+        }
+    }
+
+    /// Works on files on a thread of its own: that may take long, and others go on.
+    async fn work_alone(
+        &self,
+        work: &mut Work,
+        act: impl FnOnce(&mut Writer, &mut Vec<RecordedFile>) -> Result<(), Fault> + Send + 'static,
+    ) {
         let Ok(place) = self.places.clone().acquire_owned().await else { return };
         let Some(mut writer) = work.writer.take() else { return };
         let written = spawn_blocking(move || {
             let mut whole = Vec::new();
-            let done = writer.apply(acts, &mut whole);
+            let done = act(&mut writer, &mut whole);
             drop(place);
             (writer, whole, done)
         });
