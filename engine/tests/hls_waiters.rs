@@ -2,7 +2,9 @@
 //! gives back to the system only some of what has been freed. In a process of its own, so that memory can be measured.
 #![cfg(feature = "http")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod allocator;
+
+use allocator::Counting;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -16,28 +18,15 @@ const MAX_PER_WAITER: isize = 24 * 1024;
 /// Bytes that may be held when all have left beyond those before they came: in tables that have grown.
 const LEFT_OVER: isize = 64 * 1024;
 
-/// Counts the bytes of all threads.
-struct Counting;
-
 static HELD: AtomicIsize = AtomicIsize::new(0);
 
-// SAFETY: all calls go to the system's allocator unchanged; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's promises are handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller's promises are handed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting = Counting(count);
+
+/// Counts the bytes of all threads.
+fn count(bytes: isize) {
+    HELD.fetch_add(bytes, Ordering::Relaxed);
+}
 
 fn held() -> isize {
     HELD.load(Ordering::Relaxed)

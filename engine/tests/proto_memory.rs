@@ -1,7 +1,9 @@
 //! What hostile bytes can make the protocol layer allocate, measured at the allocator.
 
+mod allocator;
+
+use allocator::Counting;
 use bytes::BytesMut;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use streamengine::Limits;
 use streamengine::amf0;
@@ -10,14 +12,12 @@ use streamengine::proto::handshake::Handshake;
 use streamengine::proto::message::{Message, decode};
 use streamengine::proto::server::ServerSession;
 
-/// Counts the bytes of the thread that runs a test.
-struct Counting;
-
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
+/// Counts the bytes of the thread that runs a test.
 fn count(bytes: isize) {
     let _ = HELD.try_with(|held| {
         held.set(held.get() + bytes);
@@ -25,23 +25,8 @@ fn count(bytes: isize) {
     });
 }
 
-// SAFETY: all calls go to the system's allocator unchanged; counting neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's promises are handed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's promises are handed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting = Counting(count);
 
 /// The most bytes that were held at once beyond those at the start, while `work` ran, and at its end.
 fn measure<T>(work: impl FnOnce() -> T) -> (usize, usize, T) {
