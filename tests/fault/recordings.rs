@@ -133,7 +133,7 @@ fn f38_a_recording_whose_server_is_killed_opens_without_repair_and_is_whole_afte
             "{format}: {kills} kills, {growing} while a file grew, {most} frames lost at most, {lost} in all"
         );
         assert_eq!((kills, growing), (LANES * rounds(), LANES * rounds()));
-        // What came within 20 ms, which is a picture, and a second; other processes keep the disk's thread waiting where the machine is not idle.
+        // A tag, and a second; other processes keep the disk's thread waiting where the machine is not idle.
         let is_idle = std::env::var_os("STREAMENGINE_IDLE").is_some();
         let promised = if format == "flv" { 1 } else { RATE };
         assert!(most <= promised + if is_idle { 0 } else { RATE }, "{most} frames were lost");

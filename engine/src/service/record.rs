@@ -31,11 +31,11 @@ mod turn;
 
 /// Bytes of frames that are taken out of the ring and written in one go.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// How long FLV waits for more to write: what a write costs is above all waking a thread for it. What came in this time is lost where
-/// the server is killed, which is a picture at most of up to 50 in a second, and the sound beside it.
-const FLV_GATHERS: Duration = Duration::from_millis(20);
-/// The same of MP4, whose fragments leave so much of the second that they may be behind.
+/// How long MP4 waits for more to write: its fragments leave so much of the second that they may be behind. Tags of FLV wait for nothing,
+/// as a killed server may lose one.
 const MP4_GATHERS: Duration = Duration::from_millis(50);
+/// Where nothing follows what is written, it is looked after so long what has come of it.
+const SETTLES: Duration = Duration::from_millis(50);
 /// How long a recording that cannot be written waits before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// How often it is looked for files that are too old.
@@ -387,19 +387,21 @@ impl Recording {
         }
     }
 
-    /// Waits until it is time to write what has come. Where something comes in each period no frame wakes it.
+    /// Waits until it is time to write what has come. Where something of MP4 comes in each period no frame wakes it.
     async fn gather(&self, subscriber: &mut Subscriber, work: &mut Work) {
         if work.is_behind {
             return;
         }
-        let period = match self.config.format {
-            RecordFormat::Flv => FLV_GATHERS,
-            RecordFormat::Fmp4 => MP4_GATHERS,
-        };
-        if !work.is_fed {
-            subscriber.ready().await;
+        match self.config.format {
+            RecordFormat::Flv if work.is_fed => drop(timeout(SETTLES, subscriber.ready()).await),
+            RecordFormat::Flv => subscriber.ready().await,
+            RecordFormat::Fmp4 => {
+                if !work.is_fed {
+                    subscriber.ready().await;
+                }
+                sleep_until(self.turn.end_of(MP4_GATHERS)).await;
+            }
         }
-        sleep_until(self.turn.end_of(period)).await;
     }
 
     fn subscribe(&self, stream: &StreamKey) -> Subscriber {
