@@ -80,11 +80,16 @@ fn loops_as_ffmpeg_reads_it(file: &Path, frames: (f64, f64)) {
     let source = peers::ffprobe_packets(&file.to_string_lossy());
     let got = looped(file);
     has_all_of(&got, &source, 10);
-    let period = period(&source, frames);
+    is_on_time(&got, &source, frames);
+}
+
+/// Every packet came at its time, decoded and shown, over all loops.
+fn is_on_time(got: &Recording, source: &[Packet], frames: (f64, f64)) {
+    let period = period(source, frames);
     let time = |tag: &Tag| f64::from(tag.timestamp) / 1_000.0;
-    let zero = time(got.frames(Track::Video)[0]) - of(&source, "video")[0].dts;
+    let zero = time(got.frames(Track::Video)[0]) - of(source, "video")[0].dts;
     for (track, kind) in [(Track::Video, "video"), (Track::Audio, "audio")] {
-        let (sent, came) = (of(&source, kind), got.frames(track));
+        let (sent, came) = (of(source, kind), got.frames(track));
         let skipped = sent.len() * LOOPS - came.len();
         for (index, tag) in (skipped..).zip(&came) {
             let original = sent[index % sent.len()];
@@ -189,6 +194,7 @@ fn as_a_telephone_has_it_cut_and_turned() {
     assert!((-0.2..0.0).contains(&begun), "sound begins at {begun}");
     source.retain(|packet| packet.codec_type == "video" || packet.pts >= begun);
     has_all_of(&got, &source, 10);
+    is_on_time(&got, &source, (1.0 / 30.0, AAC_FRAME));
     let probe = streamengine(["probe", &to]);
     probe.succeed(PATIENCE);
     let told = probe.out.all().join("\n");
