@@ -7,7 +7,7 @@ use super::pieces::Pieces;
 use crate::media::flv::PayloadInfo;
 use crate::media::fmp4::{self, CodedFrame, Description, Mp4Track, Run, Sample, Told};
 use crate::media::{Frame, FrameKind};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// How long fragments are at most, in milliseconds of stream time: with the sample that is held back, and the time that a recording
 /// waits for more to write, a second.
@@ -183,7 +183,9 @@ impl Mp4Form {
         let runs: Vec<_> = runs.collect();
         if !runs.is_empty() {
             self.sequence = self.sequence.wrapping_add(1);
-            out.put_with(|out| fmp4::put_head(self.sequence, &runs, out));
+            let mut head = BytesMut::new();
+            fmp4::put_head(self.sequence, &runs, &mut head);
+            out.put(&head.freeze());
             data.iter().for_each(|data| out.put(data));
         }
         self.held = self.tracks.iter().flat_map(|track| &track.data).map(Bytes::len).sum();

@@ -24,11 +24,6 @@ impl Pieces {
         self.last.put_slice(bytes);
     }
 
-    /// Appends what `put` does.
-    pub(super) fn put_with(&mut self, put: impl FnOnce(&mut BytesMut)) {
-        put(&mut self.last);
-    }
-
     /// Appends a payload.
     pub(super) fn put(&mut self, payload: &Bytes) {
         if payload.len() < SHORT {
@@ -69,7 +64,7 @@ mod tests {
         for payload in [&short, &long, &short] {
             pieces.put_slice(b"<");
             pieces.put(payload);
-            pieces.put_with(|out| out.put_u8(b'>'));
+            pieces.put_slice(b">");
         }
         assert_eq!(pieces.len(), 6 + 10 + SHORT);
         let taken = pieces.take();
