@@ -236,10 +236,6 @@ struct Work {
     writer: Option<Writer>,
     /// It comes back from here.
     under_way: Option<oneshot::Receiver<Outcome>>,
-    /// There was something of the stream when it was looked for last.
-    is_fed: bool,
-    /// There was more than is written in one go: the rest waits for nothing.
-    is_behind: bool,
     /// Frames until it is known what tracks there are.
     held: Option<Vec<Frame>>,
     /// Nothing is written before.
@@ -312,8 +308,6 @@ impl Recording {
             cutter: Cutter::new(Rules::of(&self.config)),
             writer: Some(Writer::new(&self.root, &stream, self.config.clone())),
             under_way: None,
-            is_fed: false,
-            is_behind: false,
             held: None,
             retry_at: None,
             length: Duration::ZERO,
@@ -343,18 +337,20 @@ impl Recording {
     /// Writes a stream until it ends, or that is asked for.
     async fn follow(&self, subscriber: &mut Subscriber, work: &mut Work, stop: &CancellationToken) -> Ended {
         let (mut frames, mut skipped) = (Vec::new(), 0);
-        (work.held, work.is_fed, work.is_behind) = (Some(Vec::new()), false, false);
+        work.held = Some(Vec::new());
+        // There was something of the stream when it was looked for last; and more than is written in one go.
+        let (mut is_fed, mut is_behind) = (false, false);
         loop {
             let (is_asked, is_cut) = tokio::select! {
                 () = stop.cancelled() => (true, false),
                 () = self.cut.notified() => (false, true),
-                () = self.gather(subscriber, work) => (false, false),
+                () = self.gather(subscriber, is_fed, is_behind) => (false, false),
             };
             self.settle(work).await;
             frames.clear();
-            work.is_fed = subscriber.is_ready();
-            work.is_behind &= work.is_fed;
-            if !(work.is_fed || is_asked || is_cut) {
+            is_fed = subscriber.is_ready();
+            is_behind &= is_fed;
+            if !(is_fed || is_asked || is_cut) {
                 continue;
             }
             // Who comes from here on waits for the next one.
@@ -365,7 +361,7 @@ impl Recording {
             let missed = subscriber.skipped().saturating_sub(skipped);
             skipped = subscriber.skipped();
             self.note_dropped(missed);
-            work.is_behind = frames.iter().map(|frame| frame.payload.len()).sum::<usize>() >= BATCH_BYTES;
+            is_behind = frames.iter().map(|frame| frame.payload.len()).sum::<usize>() >= BATCH_BYTES;
             let is_last = is_asked || is_cut || taken.is_err();
             let mut acts = Vec::new();
             work.take(&frames, is_renewed, is_last || subscriber.tracks().are_settled, &mut acts);
@@ -388,15 +384,16 @@ impl Recording {
     }
 
     /// Waits until it is time to write what has come. Where something of MP4 comes in each period no frame wakes it.
-    async fn gather(&self, subscriber: &mut Subscriber, work: &mut Work) {
-        if work.is_behind {
+    /// What is behind waits for nothing.
+    async fn gather(&self, subscriber: &mut Subscriber, is_fed: bool, is_behind: bool) {
+        if is_behind {
             return;
         }
         match self.config.format {
-            RecordFormat::Flv if work.is_fed => drop(timeout(SETTLES, subscriber.ready()).await),
+            RecordFormat::Flv if is_fed => drop(timeout(SETTLES, subscriber.ready()).await),
             RecordFormat::Flv => subscriber.ready().await,
             RecordFormat::Fmp4 => {
-                if !work.is_fed {
+                if !is_fed {
                     subscriber.ready().await;
                 }
                 sleep_until(self.turn.end_of(MP4_GATHERS)).await;

@@ -224,8 +224,6 @@ fn what_is_held_of_a_stream_until_its_tracks_are_known_is_bounded() {
         cutter: Cutter::new(Rules::of(&config)),
         writer: None,
         under_way: None,
-        is_fed: false,
-        is_behind: false,
         held: Some(Vec::new()),
         retry_at: None,
         length: Duration::ZERO,
