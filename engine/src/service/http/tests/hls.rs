@@ -67,6 +67,12 @@ fn media(list: &Got) -> Vec<String> {
     names.map(|name| format!("/live/a/{name}")).collect()
 }
 
+/// The number of the segment behind the last one that is listed.
+fn open_segment(list: &Got) -> u64 {
+    let first = list.text().lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap();
+    first.parse::<u64>().unwrap() + media(list).len() as u64
+}
+
 /// What an attribute `URI` of the last such tag names, as a path.
 fn uri(list: &Got, tag: &str) -> String {
     let line = list.text().lines().rev().find(|line| line.starts_with(tag)).unwrap();
@@ -148,8 +154,7 @@ async fn what_is_waited_for_comes_as_soon_as_it_is_there() {
     let path = playlist(&core, "/live/a/index.m3u8").await;
     let list = get(&core, &path).await;
     let hint = uri(&list, "#EXT-X-PRELOAD-HINT");
-    let first = list.text().lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap();
-    let open = first.parse::<u64>().unwrap() + media(&list).len() as u64;
+    let open = open_segment(&list);
     let hinted = ask(&core, "GET", &hint, "").await;
     let awaited = ask(&core, "GET", &format!("{path}&_HLS_msn={open}"), "").await;
     sleep(Duration::from_secs(1)).await;
@@ -176,8 +181,7 @@ async fn what_is_waited_for_comes_as_soon_as_it_is_there() {
     let stuck = get(&core, &format!("{path}&_HLS_msn={}", open + 6)).await;
     assert!(matches!(stuck.status, 400 | 503), "{}", stuck.status);
     let last = get(&core, &path).await;
-    let next = last.text().lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap();
-    let next = next.parse::<u64>().unwrap() + media(&last).len() as u64;
+    let next = open_segment(&last);
     let stuck = get(&core, &format!("{path}&_HLS_msn={next}")).await;
     assert_eq!(stuck.status, 503);
     assert!(since.elapsed() >= Duration::from_secs(6), "three times TARGETDURATION: {:?}", since.elapsed());
@@ -199,8 +203,7 @@ async fn the_end_of_a_segment_is_told_a_part_s_time_after_the_part_before_and_ot
     push(0..3 * GOP + 1);
     let path = playlist(&core, "/live/a/index.m3u8").await;
     let list = get(&core, &path).await;
-    let first = list.text().lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap();
-    let open = first.parse::<u64>().unwrap() + media(&list).len() as u64;
+    let open = open_segment(&list);
     // Five parts of five pictures each; three pictures are left to the last one.
     let part = |number: u64| format!("{path}&_HLS_msn={open}&_HLS_part={number}");
     let (fifth, last) = (ask(&core, "GET", &part(4), "").await, ask(&core, "GET", &part(5), "").await);
