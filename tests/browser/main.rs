@@ -16,17 +16,12 @@ use streamengine_tests::browser::{Page, Sight};
 use streamengine_tests::http::HttpPeer;
 use streamengine_tests::tls::{Authority, Validity};
 use streamengine_tests::{
-    Engine, Fault, PATIENCE, Proc, Proxy, needs, peers, poll, say_skipped, shared_clip, streamengine, unique,
+    Engine, Fault, PATIENCE, Proc, Proxy, is_idle, needs, peers, poll, say_skipped, shared_clip,
+    streamengine, unique,
 };
 
 /// Pictures a second of what is published here.
 const RATE: f64 = 30.0;
-
-/// Whether times are judged as they are promised: on a machine that does nothing else, where `STREAMENGINE_IDLE` is set. A gate
-/// compiles beside the browser; there, what is seen is that things come and go on.
-fn is_idle() -> bool {
-    std::env::var_os("STREAMENGINE_IDLE").is_some()
-}
 
 /// The most milliseconds that something may take which is promised within so many.
 fn most(promised: u32) -> f64 {

@@ -4,7 +4,7 @@ use crate::players::Trickler;
 use streamengine_tests::hls::HlsPeer;
 use streamengine_tests::raw::RawPeer;
 use streamengine_tests::synthetic::{Shape, Source, Watcher};
-use streamengine_tests::{Engine, PATIENCE, poll, raise_file_limit};
+use streamengine_tests::{Engine, PATIENCE, is_idle, poll, raise_file_limit};
 
 #[test]
 fn a_thousand_idle_players_cost_at_most_30_kb_each() {
@@ -88,7 +88,7 @@ fn twenty_streams_of_8_mbit_a_second_cost_what_their_rings_and_their_hls_may_hol
         "{STREAMS} streams cost {worst} KiB beside {base} KiB, {of_bound:.3} of their bound of {bound} KiB"
     );
     // What an allocator keeps is more where threads of many others come between its own.
-    let most = if std::env::var_os("STREAMENGINE_IDLE").is_some() { 1.1 } else { 1.2 };
+    let most = if is_idle() { 1.1 } else { 1.2 };
     assert!((0.8..=most).contains(&of_bound), "{worst} KiB of {bound} KiB");
     let lists = (0..STREAMS).map(|n| HlsPeer::open(engine.http(), &name(n)).list(""));
     assert!(lists.map(|list| list.segments.len()).all(|count| count >= 3));
