@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use streamengine::media::elementary::FlvStream;
 use streamengine::media::{Frame, FrameKind};
 use streamengine::proto::client::{ClientEvent, ClientOptions, ClientRole, ClientSession};
+use streamengine::testing::wait::at_most;
 use streamengine::testing::{audio, audio_header, inter, key, keyframe, video_header, wait};
 use streamengine::{
     Action, AuthRequest, Config, Engine, Event, FileConfig, Grant, Limits, OriginConfig, Protocol,
@@ -17,6 +18,8 @@ use streamengine::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "origin/a/myapp/test";
+/// Within this an answer comes for which no origin is asked: one that does not answer is waited for longer.
+const UNASKED: Duration = Duration::from_millis(1_500);
 const TARGET: &str = "/live?src=a&app=myapp&stream=test&port=1935";
 
 fn any_port() -> SocketAddr {
@@ -245,22 +248,22 @@ fn d1_answers_are_404_where_the_origin_has_it_not_and_502_in_time_where_it_is_aw
     let away = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let black_hole = TcpListener::bind("127.0.0.1:0").unwrap();
     for (urls, status, words, time) in [
-        (vec![url(&source, Protocol::Http)], 404, "nobody publishes", 0..500),
-        (vec![url(&source, Protocol::Rtmp)], 404, "nobody publishes", 0..500),
-        (vec![format!("http://{away}")], 502, "cannot be reached", 1_900..2_100),
-        (vec![format!("rtmp://{away}")], 502, "cannot be reached", 1_900..2_100),
-        (vec!["http://no-such-name.invalid".to_owned()], 502, "cannot be reached", 1_900..2_100),
+        (vec![url(&source, Protocol::Http)], 404, "nobody publishes", 0..=500),
+        (vec![url(&source, Protocol::Rtmp)], 404, "nobody publishes", 0..=500),
+        (vec![format!("http://{away}")], 502, "cannot be reached", 1_900..=2_100),
+        (vec![format!("rtmp://{away}")], 502, "cannot be reached", 1_900..=2_100),
+        (vec!["http://no-such-name.invalid".to_owned()], 502, "cannot be reached", 1_900..=2_100),
         (
             vec![format!("http://{}", black_hole.local_addr().unwrap())],
             502,
             "cannot be reached",
-            1_900..2_100,
+            1_900..=2_100,
         ),
         (
             vec![url(&source, Protocol::Http), format!("rtmp://{away}")],
             502,
             "cannot be reached",
-            1_900..2_100,
+            1_900..=2_100,
         ),
     ] {
         let proxy = proxy(&urls);
@@ -268,9 +271,10 @@ fn d1_answers_are_404_where_the_origin_has_it_not_and_502_in_time_where_it_is_aw
         assert_eq!((unknown.0, unknown.1.contains("nobody publishes")), (404, true), "{unknown:?}");
         let (got, text, took) = refusal(&proxy, TARGET);
         assert_eq!(got, status, "{urls:?}: {text}");
-        assert!(text.contains(words) && time.contains(&took.as_millis()), "{urls:?}: {text} {took:?}");
+        let [least, most] = [time.start(), time.end()].map(|&ms| Duration::from_millis(ms));
+        assert!(text.contains(words) && (least..=at_most(most)).contains(&took), "{urls:?}: {text} {took:?}");
         let (again, same, took) = refusal(&proxy, TARGET);
-        assert!(again == got && same == text && took < Duration::from_millis(500), "kept: {took:?}");
+        assert!(again == got && same == text && took < UNASKED, "kept: {took:?}");
         assert!(!text.contains("127.0.0.1") && !text.contains("invalid"), "{text}");
         if status == 404 {
             assert_eq!(text, unknown.1, "an alias that there is not looks alike");
@@ -365,7 +369,7 @@ fn f39_no_url_that_a_stranger_sends_is_dialled() {
             let (status, text, took) = refusal(&proxy, &target);
             assert_eq!((status, &text), (404, &unknown.1), "{target}");
             let difference = took.abs_diff(unknown.2);
-            assert!(difference < Duration::from_millis(250), "{target}: {took:?} and {:?}", unknown.2);
+            assert!(difference < UNASKED, "{target}: {took:?} and {:?}", unknown.2);
         }
     }
     // Nor what goes as the name of an app or a stream.
@@ -448,7 +452,7 @@ fn d1_an_origin_that_goes_is_replaced_by_the_next_and_comes_back_and_no_player_i
     wait::until("the second has it", || second.stats().players == 1);
     let gone = Instant::now();
     let mut times: Vec<Vec<i64>> = players.iter_mut().map(|player| video_times(player, 40)).collect();
-    assert!(gone.elapsed() < Duration::from_secs(3), "{:?}", gone.elapsed());
+    assert!(gone.elapsed() < at_most(Duration::from_secs(3)), "{:?}", gone.elapsed());
 
     wait::until("the address is free", || first.listen_http(listener.address).is_ok());
     wait::until("the first has it", || first.stats().players == 1 && second.stats().players == 0);
@@ -482,7 +486,10 @@ fn f32_engines_that_are_each_others_origins_answer_and_do_not_go_round_in_circle
     a.set_origin("b", longer(&b, "a")).unwrap();
     b.set_origin("a", longer(&a, "b")).unwrap();
     let (status, text, took) = refusal(&a, "/origin/b/myapp/test.flv");
-    assert!([502, 404].contains(&status) && took < Duration::from_secs(3), "{status} {text} {took:?}");
+    assert!(
+        [502, 404].contains(&status) && took < at_most(Duration::from_secs(3)),
+        "{status} {text} {took:?}"
+    );
     let connections = a.stats().connections_accepted + b.stats().connections_accepted;
     assert!(connections < 100, "{connections} connections");
 }

@@ -7,6 +7,7 @@ use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use streamengine::proto::client::{ClientEvent, ClientRole};
+use streamengine::testing::wait::at_most;
 use streamengine::testing::{key, keyframe, rtmp, url, wait};
 use streamengine::{
     Config, Engine, Event, EventReceiver, OnRefusal, Publisher, PushConfig, RelayState, SessionRole,
@@ -214,10 +215,10 @@ fn who_guesses_passwords_gets_few_answers_and_who_only_begins_is_not_counted() {
     let guess = || assert_eq!(served.show("alice", "wrong", "a").unwrap_err(), FAILED);
     let begin = || assert_eq!(served.publish("live", "a").unwrap_err(), NEED_AUTH);
     (0..5).for_each(|_| begin());
-    assert!(time(&|| (0..2).for_each(|_| guess())) < Duration::from_secs(2));
+    assert!(time(&|| (0..2).for_each(|_| guess())) < at_most(Duration::from_secs(2)));
     assert!(time(&guess) >= Duration::from_secs(3), "the answer is put off");
     assert!(
-        time(&|| served.show("alice", KEY, "a").unwrap()) < Duration::from_secs(2),
+        time(&|| served.show("alice", KEY, "a").unwrap()) < Duration::from_millis(2_900),
         "the right one is not"
     );
 }
@@ -423,6 +424,6 @@ mod keys {
         let start = Instant::now();
         let told = served.publish("live?authmod=adobe&user=0000000000", "a").unwrap_err();
         assert!(told.contains("cannot be looked up now"), "{told}");
-        assert!(start.elapsed() <= Duration::from_millis(3_500), "{:?}", start.elapsed());
+        assert!(start.elapsed() <= at_most(Duration::from_millis(3_500)), "{:?}", start.elapsed());
     }
 }

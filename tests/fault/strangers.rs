@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use streamengine_tests::raw::RawPeer;
 use streamengine_tests::synthetic::{Shape, Source, Watcher, granted};
-use streamengine_tests::{Engine, PATIENCE, needs, poll, raise_file_limit};
+use streamengine_tests::{Engine, PATIENCE, at_most, needs, poll, raise_file_limit};
 
 /// Sends one byte of the handshake every two seconds; gives the time until it is closed.
 fn drip(server: SocketAddr, from: Ipv4Addr) -> JoinHandle<Duration> {
@@ -62,10 +62,11 @@ fn f12_a_dripped_handshake_ends_after_five_seconds_and_hurts_nobody() {
         slowest = slowest.max(time);
         assert!(engine.memory() <= base + 40 * 1024, "{} KiB over {base}", engine.memory());
     }
-    assert!(slowest <= Duration::from_millis(250), "a healthy publisher needed {slowest:?}");
+    assert!(slowest <= at_most(Duration::from_millis(250)), "a healthy publisher needed {slowest:?}");
     for peer in peers {
-        let time = peer.join().expect("thread").as_secs_f64();
-        assert!((4.9..=6.5).contains(&time), "a dripped handshake ended after {time:.2} s");
+        let time = peer.join().expect("thread");
+        let in_time = Duration::from_millis(4_900)..=at_most(Duration::from_millis(6_500));
+        assert!(in_time.contains(&time), "a dripped handshake ended after {time:?}");
     }
     engine.wait_files(files, Duration::from_secs(6));
     assert_eq!(watcher.seen().lost, 0);
@@ -88,8 +89,8 @@ fn f13_every_phase_has_its_deadline() {
         }
         let (closed, time) = timed(|| peer.wait_closed(PATIENCE));
         assert!(closed, "after {phase}, nothing: still open");
-        let seconds = time.as_secs_f64();
-        assert!((0.5..=2.5).contains(&seconds), "after {phase}, nothing: closed after {seconds:.2} s");
+        let in_time = Duration::from_millis(500)..=at_most(Duration::from_millis(2_500));
+        assert!(in_time.contains(&time), "after {phase}, nothing: closed after {time:?}");
         let event = engine.wait_after(mark, "session-closed", PATIENCE, |_| true);
         assert!(event["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{event}");
     }
@@ -109,7 +110,7 @@ fn f14_one_address_gets_64_places_and_others_are_served() {
     let ((_, status), time) =
         timed(|| granted(engine.rtmp, "live/other").expect("the other address is served"));
     assert_eq!(status.code, "NetStream.Publish.Start");
-    assert!(time <= Duration::from_millis(250), "it waited {time:?}");
+    assert!(time <= at_most(Duration::from_millis(250)), "it waited {time:?}");
     let open = engine.files() - base;
     assert!(open <= 64 + 8, "{open} descriptors for one greedy address");
     drop(held);
@@ -135,7 +136,7 @@ fn f14_a_hundred_connections_a_second_from_16_addresses_are_all_served() {
     }
     times.sort();
     let p99 = times[times.len() * 99 / 100];
-    assert!(p99 <= Duration::from_millis(250), "p99 of the handshake is {p99:?}");
+    assert!(p99 <= at_most(Duration::from_millis(250)), "p99 of the handshake is {p99:?}");
     engine.wait_files(base, Duration::from_secs(6));
 }
 
@@ -157,11 +158,15 @@ fn f15_used_up_descriptors_hurt_no_running_stream_and_burn_no_cpu() {
     assert!(share <= 0.05, "{:.1} % CPU with all descriptors in use", share * 100.0);
     let seen = watcher.seen();
     assert_eq!(seen.lost, 0);
-    assert!(seen.gap <= Duration::from_millis(500), "the running stream stood still for {:?}", seen.gap);
+    assert!(
+        seen.gap <= at_most(Duration::from_millis(500)),
+        "the running stream stood still for {:?}",
+        seen.gap
+    );
     drop(crowd);
     let (answer, time) = timed(|| granted(engine.rtmp, "live/next"));
     answer.expect("served after the release");
-    assert!(time <= Duration::from_secs(1), "recovered after {time:?}");
+    assert!(time <= at_most(Duration::from_secs(1)), "recovered after {time:?}");
     assert!(!source.has_ended());
 }
 
@@ -188,7 +193,7 @@ fn w10_who_guesses_keys_gets_few_answers_and_who_has_one_is_let_in() {
         let (code, time) = timed(|| guess(beside, "right"));
         stop.store(true, Ordering::Relaxed);
         assert_eq!(code.expect("answer"), "NetStream.Publish.Start");
-        assert!(time <= Duration::from_millis(500), "the right key waited {time:?}");
+        assert!(time <= at_most(Duration::from_millis(500)), "the right key waited {time:?}");
     });
     let wrong = |event: &Value| event["reason"].as_str().is_some_and(|reason| reason.starts_with("wrong"));
     let answers = engine.events_of("refused").iter().filter(|event| wrong(event)).count();

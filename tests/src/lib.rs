@@ -186,6 +186,12 @@ pub fn is_idle() -> bool {
     std::env::var_os("STREAMENGINE_IDLE").is_some()
 }
 
+/// The longest that something may take which is promised within so long: so long on an idle machine, and elsewhere as long as
+/// others may hold a process up besides.
+pub fn at_most(promised: Duration) -> Duration {
+    promised + Duration::from_secs(if is_idle() { 0 } else { 2 })
+}
+
 /// Lets this process open thousands of sockets.
 pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -6,6 +6,13 @@ use std::time::{Duration, Instant};
 /// Nothing that a test waits for takes this long unless it is broken, on a machine that compiles beside it too.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The longest that something may take which is promised within so long: so long where `STREAMENGINE_IDLE` says that the
+/// machine does nothing else, and where it compiles or runs other suites too, as long as that may hold a process up besides.
+pub fn at_most(promised: Duration) -> Duration {
+    let held_up = if std::env::var_os("STREAMENGINE_IDLE").is_some() { 0 } else { 2 };
+    promised + Duration::from_secs(held_up)
+}
+
 /// What `pick` makes of the first event that it takes. Fails when none comes, and when events were lost.
 pub fn event<T>(events: &mut EventReceiver, mut pick: impl FnMut(Event) -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

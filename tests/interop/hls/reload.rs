@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use streamengine_tests::hls::{HlsPeer, Playlist};
 use streamengine_tests::http::HttpPeer;
 use streamengine_tests::synthetic::{Shape, Source};
-use streamengine_tests::{Engine, PATIENCE, unique};
+use streamengine_tests::{Engine, PATIENCE, at_most, unique};
 
 /// An engine with a stream of 25 pictures and a keyframe each second, and a viewer of it.
 fn watched(window_s: u64) -> (Engine, Source, HlsPeer) {
@@ -50,7 +50,7 @@ fn a_reload_is_answered_as_soon_as_its_part_is_there() {
     }
     // A machine that is busy makes some late, of both.
     late.sort_unstable();
-    assert!(late[late.len() / 2] <= Duration::from_millis(100), "{late:?}");
+    assert!(late[late.len() / 2] <= at_most(Duration::from_millis(100)), "{late:?}");
 }
 
 #[test]
@@ -101,7 +101,11 @@ fn what_makes_no_sense_is_refused_at_once() {
     }
     let other = format!("{}/{}", "0".repeat(folder.len()), hint.rsplit('/').next().expect("a name"));
     assert_eq!(viewer.load(&other, "").status, 404, "{other}");
-    assert!(begun.elapsed() < Duration::from_secs(3), "nothing of that is waited for: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < at_most(Duration::from_secs(3)),
+        "nothing of that is waited for: {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn who_waits_for_a_stream_that_stands_still_is_told_so() {
         }
     };
     assert_eq!(answer.status, 503, "{}", answer.text());
-    let expected = patience - Duration::from_millis(100)..patience + Duration::from_secs(3);
+    let expected = patience - Duration::from_millis(100)..patience + at_most(Duration::from_secs(3));
     assert!(expected.contains(&waited), "after {waited:?}, not {patience:?}");
     assert!(answer.head.contains("\r\nretry-after: "), "{}", answer.head);
 }

@@ -1,6 +1,7 @@
 //! Over real sockets: TLS, panics, and peers that vanish.
 
 use super::*;
+use crate::testing::wait::at_most;
 
 /// Listens on a real socket; its address.
 fn listen(core: &Arc<Core>, tls: Option<Arc<ServerTls>>) -> SocketAddr {
@@ -69,7 +70,7 @@ async fn f13_a_flood_of_input_does_not_put_off_the_deadline() {
     });
     let reason = timeout(Duration::from_secs(10), closed_reason(&mut events)).await.expect("closed");
     assert_eq!(reason, "nothing published or played in time");
-    assert!(start.elapsed() <= Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() <= at_most(Duration::from_secs(2)), "{:?}", start.elapsed());
     flood.join().unwrap();
 }
 
@@ -116,7 +117,7 @@ async fn f24_a_killed_publisher_frees_its_name_within_100_ms() {
     while core.hub.stream(&key("live/a")).is_some_and(|stream| stream.state != StreamState::Away) {
         tokio::task::yield_now().await;
     }
-    assert!(killed.elapsed() <= Duration::from_millis(100), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() <= at_most(Duration::from_millis(100)), "{:?}", killed.elapsed());
 }
 
 #[tokio::test]
@@ -164,7 +165,7 @@ async fn f45_tls_on_the_plain_port_is_closed_within_100_ms_and_named() {
     io.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.unwrap();
     // Closed with unread bytes, so this is an end or a reset.
     assert!(matches!(io.read(&mut [0]).await, Ok(0) | Err(_)));
-    assert!(start.elapsed() <= Duration::from_millis(100));
+    assert!(start.elapsed() <= at_most(Duration::from_millis(100)));
     let reason = closed_reason(&mut events).await;
     assert!(reason.contains("TLS") && reason.contains("plain RTMP port"), "{reason}");
 }
