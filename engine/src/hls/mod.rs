@@ -249,11 +249,11 @@ impl Hls {
 }
 
 impl Shared {
-    /// One window holds `now` bytes where it held `before`; whether all together are within their bound.
-    fn note_bytes(&self, before: usize, now: usize) -> bool {
+    /// One window holds `now` bytes where it held `before`; by how many all together are beyond their bound.
+    fn note_bytes(&self, before: usize, now: usize) -> usize {
         self.bytes.fetch_add(now, Ordering::Relaxed);
         let all = self.bytes.fetch_sub(before, Ordering::Relaxed) - before;
-        all <= self.limits.load().hls_bytes_total
+        all.saturating_sub(self.limits.load().hls_bytes_total)
     }
 }
 

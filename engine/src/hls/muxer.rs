@@ -192,21 +192,21 @@ impl Muxer {
 
     /// Tells what there is now; false where it is too much.
     fn publish(&mut self, playing: &mut Playing) -> bool {
-        let mut is_within = self.count(&playing.window);
-        if !is_within {
-            playing.window.shrink();
-            is_within = self.count(&playing.window);
+        let mut excess = self.count(&playing.window);
+        if excess > 0 {
+            playing.window.give_way(playing.window.bytes().saturating_sub(excess));
+            excess = self.count(&playing.window);
         }
         if playing.window.has_segments() {
             let snapshot = playing.window.snapshot(&self.stream.epoch);
             self.stream.state.send_replace(State::Playing(Arc::new(snapshot)));
         }
         playing.note_told();
-        is_within && !playing.window.is_too_large()
+        excess == 0 && !playing.window.is_too_large()
     }
 
-    /// Counts what the window holds; whether all windows together are within their bound.
-    fn count(&mut self, window: &Window) -> bool {
+    /// Counts what the window holds; by how many bytes all windows together are beyond their bound.
+    fn count(&mut self, window: &Window) -> usize {
         let before = std::mem::replace(&mut self.counted, window.bytes());
         self.hls.shared.note_bytes(before, self.counted)
     }

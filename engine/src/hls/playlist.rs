@@ -178,11 +178,16 @@ impl Window {
     /// Takes off the list what is too old for it, and drops what was on it for as long again (6.2.2).
     fn let_go(&mut self) {
         self.let_go_beyond(self.terms.window, usize::MAX);
-        // Half of what there is room for is listed, and as much is kept for who has seen it listed.
-        while self.is_too_large() {
+        self.give_way(self.terms.max_bytes);
+    }
+
+    /// Holds no more than `most` bytes, or three TARGETDURATIONs: half of what there is room for is listed, and as much is kept for
+    /// who has seen it listed.
+    pub(super) fn give_way(&mut self, most: usize) {
+        while self.bytes > most {
             let before = (self.segments.len(), self.unlisted);
             let half = (self.listed_ticks() + self.kept_ticks()) / 2;
-            self.let_go_beyond(half, self.terms.max_bytes);
+            self.let_go_beyond(half, most);
             if before == (self.segments.len(), self.unlisted) {
                 break;
             }
@@ -236,11 +241,6 @@ impl Window {
     /// Whether there is something to play.
     pub(super) fn has_segments(&self) -> bool {
         !self.segments.is_empty()
-    }
-
-    /// Keeps no more than has to be: memory is short.
-    pub(super) fn shrink(&mut self) {
-        self.let_go_beyond(0, 0);
     }
 
     /// What there is now, as players get it. `epoch` is the folder of the media.

@@ -339,16 +339,27 @@ fn a_list_is_as_long_as_its_bytes_allow_and_as_much_is_kept_of_what_was_on_it() 
             assert!(!window.is_too_large() && window.bytes() <= MOST, "{} bytes", window.bytes());
         }
         if window.has_segments() {
-            let snapshot = window.snapshot(FOLDER);
-            let list =
-                Playlist::read(std::str::from_utf8(snapshot.playlist(0, false).unwrap().plain()).unwrap());
-            let is_kept = |number: &u64| snapshot.piece(&format!("v{number}.m4s")).is_some();
-            let kept = (100..list.first).rev().take_while(is_kept).count();
-            lists.push((list.segments.len(), kept));
+            lists.push(listed_and_kept(&window));
         }
     }
     let full = lists.iter().position(|(listed, _)| *listed == 11).expect("a list that is full");
     let is_even = |(listed, kept): &(usize, usize)| (5..=7).contains(listed) && (4..=6).contains(kept);
     let after: Vec<_> = lists.into_iter().skip(full).skip_while(|list| !is_even(list)).collect();
     assert!(after.len() > 400 && after.iter().all(is_even), "{after:?}");
+    // Where other streams need a byte of it, a segment goes.
+    let there = |(listed, kept): (usize, usize)| listed + kept;
+    let before = there(listed_and_kept(&window));
+    window.give_way(window.bytes() - 1);
+    assert!(is_even(&listed_and_kept(&window)) && there(listed_and_kept(&window)) == before - 1);
+    window.give_way(0);
+    let (listed, kept) = listed_and_kept(&window);
+    assert!((3..=4).contains(&listed) && kept == 0, "{listed} {kept}");
+}
+
+/// How many segments are listed, and how many are kept that are not.
+fn listed_and_kept(window: &Window) -> (usize, usize) {
+    let snapshot = window.snapshot(FOLDER);
+    let list = Playlist::read(std::str::from_utf8(snapshot.playlist(0, false).unwrap().plain()).unwrap());
+    let is_kept = |number: &u64| snapshot.piece(&format!("v{number}.m4s")).is_some();
+    (list.segments.len(), (100..list.first).rev().take_while(is_kept).count())
 }
