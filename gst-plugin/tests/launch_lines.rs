@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use streamengine::media::flv_file::FlvReader;
 use streamengine::media::{Frame, FrameKind};
+use streamengine::testing::flv;
 use support::{PATIENCE, Player, Server, assert_received, clip, clip_frames, payloads};
 
 /// Length of the clip that is played.
@@ -57,6 +58,12 @@ impl Launch {
             line.clear();
         }
         panic!("gst-launch-1.0 ended without listening");
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&self) {
+        let process = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGINT).unwrap();
     }
 
     /// Waits for its end; it must be a good one.
@@ -276,8 +283,7 @@ fn ends_by_ctrl_c(line: &str) {
         is_playing |= text.contains("Setting pipeline to PLAYING");
     }
     let interrupted = Instant::now();
-    let process = nix::unistd::Pid::from_raw(launch.child.id().cast_signed());
-    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGINT).unwrap();
+    launch.interrupt();
     launch.wait();
     assert!(interrupted.elapsed() < END, "{:?}: {line}", interrupted.elapsed());
 }
@@ -299,6 +305,25 @@ fn ctrl_c_ends_a_line_whose_targets_are_down() {
         let _limit = support::start("ctrl_c_ends_a_line_whose_targets_are_down");
         ends_by_ctrl_c(line);
     }
+}
+
+#[test]
+fn ctrl_c_ends_a_line_of_which_a_pad_never_gets_anything() {
+    let _limit = support::start("ctrl_c_ends_a_line_of_which_a_pad_never_gets_anything");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pictures.flv");
+    let pictures: Vec<_> =
+        clip_frames(60_000).into_iter().filter(|frame| frame.kind == FrameKind::Video).collect();
+    std::fs::write(&file, flv(&pictures)).unwrap();
+    let mut launch = Launch::start(&format!(
+        "-e filesrc location={} ! flvdemux name=d d.video ! queue ! rtmprelaysink name=s port=0 d.audio ! queue ! s.",
+        file.display()
+    ));
+    let player = Player::join(&launch.url());
+    player.wait_for(FrameKind::Video, 10);
+    launch.interrupt();
+    launch.wait();
+    assert!(payloads(&player.until_end(), FrameKind::Video).len() >= 10);
 }
 
 #[test]

@@ -102,6 +102,10 @@ impl Audience {
         self.changed.notify_all();
     }
 
+    pub(super) fn is_ending(&self) -> bool {
+        self.state.lock().is_ending
+    }
+
     /// Waits while the stream is to wait, unless it is over; look at [`Self::wake`].
     pub(super) fn wait(&self, is_over: impl Fn() -> bool) {
         let mut state = self.state.lock();

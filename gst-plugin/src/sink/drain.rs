@@ -45,13 +45,26 @@ impl Drain {
         state.cancel();
     }
 
-    /// Whether every one of `inner_sinks` has reached its end.
-    pub(super) fn is_complete(&self, inner_sinks: &[gst::Element]) -> bool {
+    /// Whether every one of `inner_sinks` has reached its end, or is not waited for; the end of those is held then too.
+    pub(super) fn is_complete(
+        &self,
+        inner_sinks: &[gst::Element],
+        is_waited_for: impl Fn(&gst::Element) -> bool,
+    ) -> bool {
         use gst::prelude::*;
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let has_ended =
             |inner: &gst::Element| state.held.iter().any(|held| held.src() == Some(inner.upcast_ref()));
-        !inner_sinks.is_empty() && state.running.is_none() && inner_sinks.iter().all(has_ended)
+        let going_on: Vec<_> = inner_sinks.iter().filter(|inner| !has_ended(inner)).collect();
+        if inner_sinks.is_empty()
+            || state.running.is_some()
+            || going_on.iter().any(|inner| is_waited_for(inner))
+        {
+            return false;
+        }
+        // The bin tells of its end once each of them has told of its own.
+        state.held.extend(going_on.iter().map(|inner| gst::message::Eos::builder().src(*inner).build()));
+        true
     }
 
     /// Waits on a thread of its own until `is_drained` or for `timeout`, beginning with what has to be waited for in any case;

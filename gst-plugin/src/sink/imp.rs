@@ -112,6 +112,7 @@ impl ElementImpl for RtmpRelaySink {
         if event.type_() == gst::EventType::Eos {
             // It comes by the pads too, behind the data.
             self.audience.set_ending(true);
+            self.drain_if_complete();
             return true;
         }
         self.parent_send_event(event)
@@ -431,10 +432,19 @@ fn hint(address: std::net::IpAddr) -> &'static str {
     if address.is_loopback() { " (this machine only; address=0.0.0.0 lets others in)" } else { "" }
 }
 
+/// Whether anything has come to an inner sink, be it that something will come.
+fn has_stream(inner: &gst::Element) -> bool {
+    inner.static_pad("sink").is_some_and(|pad| pad.sticky_event::<gst::event::StreamStart>(0).is_some())
+}
+
 /// The end of the stream.
 impl RtmpRelaySink {
     pub(super) fn drain_if_complete(&self) {
-        if !self.drain.is_complete(&self.inner_sinks()) {
+        // Where the application asks for the end, a demuxer may end before it has shown all its tracks: it tells the pads that it
+        // has, and no other.
+        let is_ending = self.audience.is_ending();
+        let is_waited_for = |inner: &gst::Element| !is_ending || has_stream(inner);
+        if !self.drain.is_complete(&self.inner_sinks(), is_waited_for) {
             return;
         }
         let timeout = Duration::from_millis(self.settings.lock().drain_timeout.into());
