@@ -209,9 +209,10 @@ fn our_own_player_is_at_the_live_edge_at_once_and_shows_every_picture() {
     let name = format!("live/{}", unique("own"));
     let _publisher = publish(&engine.url(&name), SHOW);
     engine.wait_publish(&name);
-    // The browser's own start is no part of it, and a busy machine spoils some.
+    // The start of the browser and of its decoders is no part of it, and a busy machine spoils some.
+    let url = engine.page(&name);
     let starts = (0..3).map(|_| {
-        let page = Page::open(&engine.page(&name));
+        let page = Page::open_with(&url, &["--warm", &url]);
         page.wait_playing().first.expect("a picture")
     });
     let start = starts.fold(f64::INFINITY, f64::min);
@@ -222,7 +223,7 @@ fn our_own_player_is_at_the_live_edge_at_once_and_shows_every_picture() {
     let delay = median(&last.delays);
     println!("{share:.3} of the pictures, the first after {start:.0} ms, {delay} ms behind");
     assert!((delay as f64) < most(300), "{delay} ms behind");
-    assert!(start < most(500), "the first picture after {start} ms");
+    assert!(start < most(300), "the first picture after {start} ms");
     assert_eq!((last.player.as_str(), last.loads, last.faults.as_slice()), ("mse", 1, &[][..]));
 }
 

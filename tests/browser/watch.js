@@ -10,11 +10,12 @@
 // video has got something to play, `hidden` whether nobody can see the page, `faults` what the console has of errors. Ends by
 // being killed.
 //
-//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE] [--away SECONDS] [--camera] [--since MS]
+//   node watch.js URL --profile FOLDER [--axe] [--shots FOLDER] [--until STATE] [--untouched] [--press STATE] [--away SECONDS] [--camera] [--since MS] [--warm URL]
 //
 // With --untouched the browser lets a page make sound only once somebody has touched it, as browsers do; with --press the page's
 // button is pressed once, when the page is in that state. With --camera it gets Chromium's false camera and microphone. With --away another tab is in front of it for so long, once it has been
 // playing for some seconds.
+// With --warm it has played another URL before, until its time went on: the browser's own start is over then.
 // With --since the cells count from that time, ms since 1970.
 // With --axe it tells once, when the page is in that state, what axe finds in three widths, light and dark, as
 // {"violations":[...]}; with --shots it takes pictures of them. Pages that tell no state are in that of a `picture`, once there is
@@ -36,6 +37,7 @@ const { values: given, positionals: [url] } = parseArgs({
         away: { type: 'string' },
         camera: { type: 'boolean' },
         since: { type: 'string', default: '0' },
+        warm: { type: 'string' },
     },
 });
 
@@ -141,6 +143,10 @@ page.on('console', (message) => {
 });
 page.on('pageerror', (error) => faults.push(String(error)));
 await page.addInitScript(observe, Number(given.since));
+if (given.warm) {
+    await page.goto(given.warm);
+    await page.waitForFunction(() => document.querySelector('video').currentTime > 0);
+}
 await page.goto(url);
 
 async function examine() {
