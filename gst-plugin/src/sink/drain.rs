@@ -45,8 +45,9 @@ impl Drain {
         state.cancel();
     }
 
-    /// Whether every one of `inner_sinks` has reached its end, or is not waited for; the end of those is held then too.
-    pub(super) fn is_complete(
+    /// Holds the end of those that are not waited for too, where every other one of `inner_sinks` has reached its own; whether all have
+    /// now, and nobody waits yet.
+    pub(super) fn complete(
         &self,
         inner_sinks: &[gst::Element],
         is_waited_for: impl Fn(&gst::Element) -> bool,

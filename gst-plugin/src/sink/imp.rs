@@ -444,7 +444,7 @@ impl RtmpRelaySink {
         // has, and no other.
         let is_ending = self.audience.is_ending();
         let is_waited_for = |inner: &gst::Element| !is_ending || has_stream(inner);
-        if !self.drain.is_complete(&self.inner_sinks(), is_waited_for) {
+        if !self.drain.complete(&self.inner_sinks(), is_waited_for) {
             return;
         }
         let timeout = Duration::from_millis(self.settings.lock().drain_timeout.into());
