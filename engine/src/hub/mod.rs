@@ -199,6 +199,10 @@ impl Map {
         let is_in = self.streams.get(stream.key()).is_some_and(|current| Arc::ptr_eq(current, stream));
         is_in && self.streams.remove(stream.key()).is_some()
     }
+
+    fn viewers(&self, key: &StreamKey) -> usize {
+        self.streams.get(key).map_or(0, |stream| stream.viewers())
+    }
 }
 
 impl Hub {
@@ -264,7 +268,7 @@ impl Hub {
         loop {
             let stream = self.stream_or_new(key);
             if stream.join_if(options.interest, &may)? {
-                self.change_demand(key, options.interest, |viewers| *viewers += 1);
+                self.tell_demand(key, options.interest);
                 return Ok(Subscriber::new(self.clone(), stream, options));
             }
             self.remove(&stream);
@@ -274,7 +278,7 @@ impl Hub {
     /// How many viewers `key` has, as a value to watch; for relay pulls on demand.
     pub(crate) fn demand(&self, key: &StreamKey) -> watch::Receiver<usize> {
         let mut map = self.shared.map.lock();
-        let viewers = map.streams.get(key).map_or(0, |stream| stream.viewers());
+        let viewers = map.viewers(key);
         map.demand.entry(key.clone()).or_insert_with(|| watch::Sender::new(viewers)).subscribe()
     }
 
@@ -396,17 +400,21 @@ impl Hub {
     }
 
     fn leave(&self, stream: &Arc<Stream>, interest: Interest) {
-        self.change_demand(stream.key(), interest, |viewers| *viewers = viewers.saturating_sub(1));
         if stream.leave(interest) {
             self.remove(stream);
         }
+        self.tell_demand(stream.key(), interest);
     }
 
-    fn change_demand(&self, key: &StreamKey, interest: Interest, change: impl FnOnce(&mut usize)) {
-        if interest == Interest::Viewer
-            && let Some(demand) = self.shared.map.lock().demand.get(key)
-        {
-            demand.send_modify(change);
+    /// Tells who watches the demand for `key` after somebody has come or left. It is looked up anew under the map's lock, where nobody
+    /// begins to watch: counted by each, who came meanwhile would be in it twice, and what is pulled would never be left.
+    fn tell_demand(&self, key: &StreamKey, interest: Interest) {
+        if interest != Interest::Viewer {
+            return;
+        }
+        let map = self.shared.map.lock();
+        if let Some(demand) = map.demand.get(key) {
+            demand.send_replace(map.viewers(key));
         }
     }
 

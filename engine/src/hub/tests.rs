@@ -485,6 +485,33 @@ async fn demand_counts_viewers_not_followers() {
     drop(follower);
 }
 
+#[test]
+fn demand_that_is_watched_while_a_viewer_comes_or_goes_counts_it_once() {
+    let (hub, both) = (hub(|_| {}), std::sync::Barrier::new(2));
+    let beside = |watched: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let watching = scope.spawn(|| {
+                both.wait();
+                hub.demand(&key())
+            });
+            both.wait();
+            watched();
+            watching.join().unwrap()
+        })
+    };
+    let viewer = std::cell::Cell::new(None);
+    for _ in 0..2_000 {
+        let demand = beside(&|| viewer.set(Some(hub.subscribe(&key(), SubscribeOptions::default()))));
+        assert_eq!(*demand.borrow(), 1);
+        drop(demand);
+        hub.forget_demand(&key());
+        let demand = beside(&|| drop(viewer.take()));
+        assert_eq!(*demand.borrow(), 0);
+        drop(demand);
+        hub.forget_demand(&key());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn configuration_that_a_publisher_piles_up_is_bounded() {
     let hub = hub(|_| {});
