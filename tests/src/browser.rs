@@ -241,6 +241,11 @@ impl Studio {
         self.wait(state, |said| said.state == state)
     }
 
+    /// The first time that it is in a state, or was.
+    pub fn first_state(&self, state: &str) -> Said {
+        self.line(0, PATIENCE, state, |line| Said::read(line).filter(|said| said.state == state))
+    }
+
     /// When the button was pressed by which it goes live: ms since 1970.
     pub fn pressed(&self) -> f64 {
         self.line(0, PATIENCE, "a button", |line| {
