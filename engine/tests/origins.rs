@@ -274,7 +274,10 @@ fn d1_answers_are_404_where_the_origin_has_it_not_and_502_in_time_where_it_is_aw
         let [least, most] = [time.start(), time.end()].map(|&ms| Duration::from_millis(ms));
         assert!(text.contains(words) && (least..=at_most(most)).contains(&took), "{urls:?}: {text} {took:?}");
         let (again, same, took) = refusal(&proxy, TARGET);
-        assert!(again == got && same == text && took < UNASKED, "kept: {took:?}");
+        assert!(
+            again == got && same == text && took < at_most(Duration::from_millis(500)).min(UNASKED),
+            "kept: {took:?}"
+        );
         assert!(!text.contains("127.0.0.1") && !text.contains("invalid"), "{text}");
         if status == 404 {
             assert_eq!(text, unknown.1, "an alias that there is not looks alike");
@@ -369,7 +372,11 @@ fn f39_no_url_that_a_stranger_sends_is_dialled() {
             let (status, text, took) = refusal(&proxy, &target);
             assert_eq!((status, &text), (404, &unknown.1), "{target}");
             let difference = took.abs_diff(unknown.2);
-            assert!(difference < UNASKED, "{target}: {took:?} and {:?}", unknown.2);
+            assert!(
+                difference < at_most(Duration::from_millis(250)).min(UNASKED),
+                "{target}: {took:?} and {:?}",
+                unknown.2
+            );
         }
     }
     // Nor what goes as the name of an app or a stream.

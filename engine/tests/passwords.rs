@@ -218,7 +218,8 @@ fn who_guesses_passwords_gets_few_answers_and_who_only_begins_is_not_counted() {
     assert!(time(&|| (0..2).for_each(|_| guess())) < at_most(Duration::from_secs(2)));
     assert!(time(&guess) >= Duration::from_secs(3), "the answer is put off");
     assert!(
-        time(&|| served.show("alice", KEY, "a").unwrap()) < Duration::from_millis(2_900),
+        time(&|| served.show("alice", KEY, "a").unwrap())
+            < at_most(Duration::from_secs(2)).min(Duration::from_millis(2_900)),
         "the right one is not"
     );
 }

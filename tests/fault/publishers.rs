@@ -41,7 +41,9 @@ fn f24_a_killed_publisher_frees_its_name_within_100_ms() {
         assert!(free.is_some(), "the name is never free\n{}", engine.process.log());
         start.elapsed()
     });
-    assert!(best <= at_most(Duration::from_millis(100)), "the name was free after {best:?}");
+    // Half a second of silence would free it too.
+    let most = at_most(Duration::from_millis(100)).min(Duration::from_millis(400));
+    assert!(best <= most, "the name was free after {best:?}");
 }
 
 #[test]
